@@ -1,0 +1,162 @@
+//! `OpenClaw`'s calendar versions (docs/reference/RELEASING.md of openclaw/openclaw), which look like
+//! semver and sort otherwise:
+//!
+//! | form | what it is |
+//! |---|---|
+//! | `YYYY.M.PATCH-alpha.N`, `YYYY.M.PATCH-beta.N` | before `YYYY.M.PATCH` |
+//! | `YYYY.M.PATCH` | a release; PATCH is a sequence number, not a day, and never zero-padded |
+//! | `YYYY.M.PATCH-N` | a correction of it, published after it; semver would put it before |
+//!
+//! A PATCH of 33 and above is the extended-stable line.
+
+use semver::Prerelease;
+
+use super::number::decimal;
+
+const EXTENDED_STABLE_FROM: u64 = 33;
+
+/// The derived order is the rule: the fields from the top, the stages in the order of their declaration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Calver {
+    year: u64,
+    month: u64,
+    patch: u64,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Stage {
+    Alpha(u64),
+    Beta(u64),
+    Release,
+    Correction(u64),
+}
+
+impl Calver {
+    pub(super) fn is_prerelease(&self) -> bool {
+        matches!(self.stage, Stage::Alpha(_) | Stage::Beta(_))
+    }
+
+    pub(super) fn is_extended_stable(&self) -> bool {
+        self.patch >= EXTENDED_STABLE_FROM
+    }
+
+    /// For requirements only: a correction becomes its release, since as a semver version it would be
+    /// taken for a prerelease and meet none. Not for sorting.
+    pub(super) fn to_semver(&self) -> semver::Version {
+        let mut version = semver::Version::new(self.year, self.month, self.patch);
+        version.pre = match self.stage {
+            Stage::Alpha(number) => prerelease("alpha", number),
+            Stage::Beta(number) => prerelease("beta", number),
+            Stage::Release | Stage::Correction(_) => Prerelease::EMPTY,
+        };
+        version
+    }
+}
+
+pub(super) fn parse(text: &str) -> Result<Calver, &'static str> {
+    let (date, stage) = match text.split_once('-') {
+        None => (text, Stage::Release),
+        Some((date, suffix)) => (date, stage(suffix).ok_or("what follows `-` is not N, beta.N or alpha.N")?),
+    };
+    let mut parts = date.split('.').map(decimal);
+    let (Some(Some(year)), Some(Some(month)), Some(Some(patch)), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err("it is not three plain integers");
+    };
+    // npm's placeholder `0.0.1` falls here.
+    if !(1000..=9999).contains(&year) {
+        return Err("the year has not four digits");
+    }
+    if !(1..=12).contains(&month) {
+        return Err("the month is not 1 to 12");
+    }
+    Ok(Calver { year, month, patch, stage })
+}
+
+fn stage(suffix: &str) -> Option<Stage> {
+    if let Some(number) = suffix.strip_prefix("alpha.") {
+        decimal(number).map(Stage::Alpha)
+    } else if let Some(number) = suffix.strip_prefix("beta.") {
+        decimal(number).map(Stage::Beta)
+    } else {
+        decimal(suffix).map(Stage::Correction)
+    }
+}
+
+fn prerelease(kind: &str, number: u64) -> Prerelease {
+    // A word and a plain number are always a semver prerelease.
+    Prerelease::new(&format!("{kind}.{number}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::version::Scheme;
+
+    #[test]
+    fn corrections_come_after_and_betas_before() {
+        let ascending = [
+            "2026.2.2",
+            "2026.2.2-1",
+            "2026.2.2-3",
+            "2026.2.2-10",
+            "2026.2.3",
+            "2026.2.23-alpha.2",
+            "2026.2.23-beta.1",
+            "2026.2.23-beta.10",
+            "2026.2.23",
+            "2026.2.33",
+            "2026.10.1",
+            "2027.1.1",
+        ]
+        .map(|text| Scheme::Calver.parse(text).unwrap());
+        assert!(ascending.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        for (text, prerelease, extended_stable) in [
+            ("2026.9.6", false, false),
+            ("v2026.9.6", false, false),
+            ("2026.7.1-2", false, false),
+            ("2026.7.2-beta.7", true, false),
+            ("2026.7.2-alpha.1", true, false),
+            ("2026.6.32", false, false),
+            ("2026.6.33", false, true),
+            ("2026.7.35", false, true),
+        ] {
+            let version = Scheme::Calver.parse(text).unwrap();
+            assert_eq!(
+                (version.is_prerelease(), version.is_extended_stable()),
+                (prerelease, extended_stable),
+                "{text}"
+            );
+            assert_eq!(version.as_str(), text.trim_start_matches('v'));
+        }
+        assert!(!Scheme::Semver.parse("2026.6.33").unwrap().is_extended_stable());
+    }
+
+    #[test]
+    fn other_forms_are_refused() {
+        for text in [
+            "0.0.1",
+            "2026.2",
+            "2026.02.2",
+            "2026.2.02",
+            "2026.13.1",
+            "2026.0.1",
+            "26.2.1",
+            "2026.2.2-",
+            "2026.2.2-rc.1",
+            "2026.2.2-beta",
+            "2026.2.2-beta.01",
+            "2026.2.2-1-2",
+            "2026.2.2.1",
+            "2026.2.99999999999999999999",
+            "linux-stable",
+        ] {
+            assert!(Scheme::Calver.parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Versions as the upstreams really write them. Each component of `stack.toml` names its [`Scheme`];
+//! nothing is guessed from the text, since `0.9.04` or `2026.2.2-3` mean something else in another scheme.
+
+mod calver;
+mod error;
+mod moment;
+mod name;
+mod number;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use chrono::{NaiveDate, NaiveDateTime};
+use semver::VersionReq;
+use serde::{Deserialize, Serialize, Serializer};
+
+use calver::Calver;
+pub(crate) use error::VersionError;
+pub(super) use error::printable;
+pub(super) use moment::compact_date;
+
+/// How the versions of a component read and sort; in `stack.toml` in lower case (`scheme = "calver"`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Scheme {
+    /// `1.18.21`, in tags `v1.18.21`, by semver.org. Build metadata (`+…`) is refused: semver gives it no
+    /// order and an image tag cannot hold it.
+    Semver,
+    /// `v0.9.04`: three integers, the `v` and leading zeros kept because they are part of the tag's name
+    /// (`OpenCode` Manager). Sorted as integers, then as text.
+    Dotted,
+    /// `2026.2.2-3`: year, month, sequence number (`OpenClaw`); see [`calver`] for its order.
+    Calver,
+    /// `b11457`: the commit count of a llama.cpp build.
+    Build,
+    /// `precompiled-2026-09-11-157eb19`: a day and seven digits of a commit (Convex). Several come out on
+    /// one day and their hashes tell nothing, so whoever picks the newest goes by publication; the order
+    /// here (day, then text) only agrees with it between days.
+    Precompiled,
+    /// Forty digits of a git commit. The order is the text's and has no meaning.
+    Commit,
+    /// `20261124T000000Z`: the moment of a Debian snapshot.
+    Snapshot,
+    /// `trixie-slim`: any tag of an OCI image. The order is the text's and has no meaning.
+    Tag,
+}
+
+impl Scheme {
+    #[cfg(test)]
+    const ALL: [Self; 8] = [
+        Self::Semver,
+        Self::Dotted,
+        Self::Calver,
+        Self::Build,
+        Self::Precompiled,
+        Self::Commit,
+        Self::Snapshot,
+        Self::Tag,
+    ];
+
+    /// Reads `text`, which is a tag or version with the repository's own prefix (`bun-`) already removed.
+    ///
+    /// What passes holds ASCII letters, digits, `.`, `_` and `-` only, so it is safe in a path, a URL, a
+    /// template and a command.
+    pub(crate) fn parse(self, text: &str) -> Result<Version, VersionError> {
+        let text_without_v = match self {
+            // Both spellings name one version; the tag itself is a field of its own in the lock.
+            Self::Semver | Self::Calver => text.strip_prefix('v').unwrap_or(text),
+            _ => text,
+        };
+        name::check(text)
+            .and_then(|()| match self {
+                Self::Semver => number::semver(text_without_v).map(Key::Semver),
+                Self::Dotted => number::dotted(text).map(Key::Dotted),
+                Self::Calver => calver::parse(text_without_v).map(Key::Calver),
+                Self::Build => number::build(text).map(Key::Build),
+                Self::Precompiled => moment::precompiled(text).map(Key::Precompiled),
+                Self::Commit => name::commit(text).map(|()| Key::Commit),
+                Self::Snapshot => moment::snapshot(text).map(Key::Snapshot),
+                Self::Tag => name::tag(text).map(|()| Key::Tag),
+            })
+            .map(|key| Version { key, text: text_without_v.to_owned() })
+            .map_err(|reason| VersionError::new(self, text, reason))
+    }
+
+    /// The name used in `stack.toml`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Semver => "semver",
+            Self::Dotted => "dotted",
+            Self::Calver => "calver",
+            Self::Build => "build",
+            Self::Precompiled => "precompiled",
+            Self::Commit => "commit",
+            Self::Snapshot => "snapshot",
+            Self::Tag => "tag",
+        }
+    }
+
+    /// What a version of the scheme looks like, in words and by example.
+    fn form(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Semver => ("MAJOR.MINOR.PATCH with an optional -PRERELEASE", "1.18.21"),
+            Self::Dotted => ("three integers with dots between them", "v0.9.04"),
+            Self::Calver => ("YYYY.M.PATCH with an optional -N, -beta.N or -alpha.N", "2026.2.2-3"),
+            Self::Build => ("`b` and a build number", "b11457"),
+            Self::Precompiled => {
+                ("precompiled-YYYY-MM-DD- and seven lower-case hex digits", "precompiled-2026-09-11-157eb19")
+            }
+            Self::Commit => ("forty lower-case hex digits", "c56d5d5940b23921b0e817c97477293493da8d70"),
+            Self::Snapshot => ("YYYYMMDDTHHMMSSZ", "20261124T000000Z"),
+            Self::Tag => ("1 to 128 of A-Z a-z 0-9 . _ -, not `.` or `-` first", "trixie-slim"),
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A version that was read by its [`Scheme`].
+///
+/// The order is total: schemes in the order of their declaration, within one its own rule, and the text
+/// where the rule makes no difference (`0.9.04`, `v0.9.04`). Equal means the same scheme and text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Version {
+    // Before `text`, because the derived order compares fields from the top.
+    key: Key,
+    text: String,
+}
+
+/// What a version sorts by. Variants stand in the order of [`Scheme`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Key {
+    Semver(semver::Version),
+    Dotted([u64; 3]),
+    Calver(Calver),
+    Build(u64),
+    Precompiled(NaiveDate),
+    Commit,
+    Snapshot(NaiveDateTime),
+    Tag,
+}
+
+impl Version {
+    /// The text as its scheme writes it: without the repository's prefix, and for semver and `CalVer`
+    /// without `v`.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn scheme(&self) -> Scheme {
+        match self.key {
+            Key::Semver(_) => Scheme::Semver,
+            Key::Dotted(_) => Scheme::Dotted,
+            Key::Calver(_) => Scheme::Calver,
+            Key::Build(_) => Scheme::Build,
+            Key::Precompiled(_) => Scheme::Precompiled,
+            Key::Commit => Scheme::Commit,
+            Key::Snapshot(_) => Scheme::Snapshot,
+            Key::Tag => Scheme::Tag,
+        }
+    }
+
+    /// Whether the text itself says so (`1.0.0-rc.1`, `2026.2.23-beta.1`). What an upstream flags as
+    /// prerelease on its release page (builds of llama.cpp, fresh Convex releases) is not known here.
+    pub(crate) fn is_prerelease(&self) -> bool {
+        match &self.key {
+            Key::Semver(version) => !version.pre.is_empty(),
+            Key::Calver(version) => version.is_prerelease(),
+            _ => false,
+        }
+    }
+
+    /// Whether this is on `OpenClaw`'s extended-stable line, which is never "latest".
+    pub(crate) fn is_extended_stable(&self) -> bool {
+        matches!(&self.key, Key::Calver(version) if version.is_extended_stable())
+    }
+
+    /// Whether the version meets a requirement such as `>=24.16.0, <25.0.0`. Dotted versions are compared
+    /// by their integers (`v0.9.04` meets `>=0.9.4`), and so are `CalVer` versions, where a correction
+    /// counts as the release that it corrects. A scheme without three numbers meets no requirement.
+    pub(crate) fn matches(&self, requirement: &VersionReq) -> bool {
+        match &self.key {
+            Key::Semver(version) => requirement.matches(version),
+            Key::Dotted([major, minor, patch]) => requirement.matches(&semver::Version::new(*major, *minor, *patch)),
+            Key::Calver(version) => requirement.matches(&version.to_semver()),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}

@@ -1,0 +1,103 @@
+//! Versions that are a day or a moment: Convex's releases and Debian's snapshots.
+
+use chrono::{NaiveDate, NaiveDateTime};
+
+use super::name::is_lower_hex;
+
+/// `precompiled-YYYY-MM-DD-hash7`, made by get-convex/convex-backend's precompile.yml with `date +%F` and
+/// `git rev-parse --short HEAD`: one commit can carry two days, and about a hundred tags name another
+/// commit than they point at, so the hash is a name and no address.
+pub(super) fn precompiled(text: &str) -> Result<NaiveDate, &'static str> {
+    let rest = text.strip_prefix("precompiled-").ok_or("it does not start with `precompiled-`")?;
+    let (day, hash) = rest.rsplit_once('-').ok_or("the hash is missing")?;
+    if !is_lower_hex(hash, 7) {
+        return Err("the hash has not exactly seven lower-case hex digits");
+    }
+    let mut parts = day.split('-');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(year), Some(month), Some(day), None) => date(year, month, day),
+        _ => None,
+    }
+    .ok_or("its date is not in the calendar")
+}
+
+/// `YYYYMMDDTHHMMSSZ`, as snapshot.debian.org names its snapshots.
+pub(super) fn snapshot(text: &str) -> Result<NaiveDateTime, &'static str> {
+    let (day, clock) =
+        text.strip_suffix('Z').and_then(|rest| rest.split_once('T')).ok_or("the `T` or the final `Z` is missing")?;
+    let day = compact_date(day).ok_or("its date is not in the calendar")?;
+    let time = match (number(clock.get(0..2), 2), number(clock.get(2..4), 2), number(clock.get(4..), 2)) {
+        (Some(hour), Some(minute), Some(second)) => day.and_hms_opt(hour, minute, second),
+        _ => None,
+    };
+    time.ok_or("its time is not on the clock")
+}
+
+/// `YYYYMMDD`, as it stands in a snapshot and in the image's tag.
+pub(in crate::domain) fn compact_date(text: &str) -> Option<NaiveDate> {
+    date(text.get(0..4)?, text.get(4..6)?, text.get(6..)?)
+}
+
+fn date(year: &str, month: &str, day: &str) -> Option<NaiveDate> {
+    let year = i32::try_from(number(Some(year), 4)?).ok()?;
+    NaiveDate::from_ymd_opt(year, number(Some(month), 2)?, number(Some(day), 2)?)
+}
+
+/// A number of exactly `digits` ASCII digits.
+fn number(text: Option<&str>, digits: usize) -> Option<u32> {
+    text.filter(|text| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::version::Scheme;
+
+    #[test]
+    fn precompiled_sorts_by_day() {
+        let parse = |text| Scheme::Precompiled.parse(text).unwrap();
+        assert!(parse("precompiled-2026-06-30-ffffffe") < parse("precompiled-2026-07-01-0000001"));
+        assert!(parse("precompiled-2026-08-21-652b828") < parse("precompiled-2026-08-22-652b828"));
+        assert!(!parse("precompiled-2026-08-21-652b828").is_prerelease());
+        for text in [
+            "precompiled-2026-02-30-652b828",
+            "precompiled-2026-13-01-652b828",
+            "precompiled-2026-8-21-652b828",
+            "precompiled-26-08-21-652b828",
+            "precompiled-2026-08-21-652b82",
+            "precompiled-2026-08-21-652b8280",
+            "precompiled-2026-08-21-652B828",
+            "precompiled-2026-08-21-652b82g",
+            "precompiled-2026-08-21",
+            "precompiled-2026-08-21-x-652b828",
+            "precompiled-",
+            "testing-precompiled-2026-08-21-652b828",
+            "self-hosted-release-2025-02-19-663640f",
+            "2026-08-21-652b828",
+        ] {
+            assert!(Scheme::Precompiled.parse(text).is_err(), "{text}");
+        }
+        assert!(Scheme::Precompiled.parse("precompiled-2024-02-29-652b828").is_ok());
+    }
+
+    #[test]
+    fn snapshots_are_moments() {
+        let parse = |text| Scheme::Snapshot.parse(text).unwrap();
+        assert!(parse("20261123T235959Z") < parse("20261124T000000Z"));
+        for text in [
+            "20261124T000000",
+            "20261124T240000Z",
+            "20261124T006000Z",
+            "20261124T000060Z",
+            "20261324T000000Z",
+            "20260230T000000Z",
+            "20261124t000000z",
+            "2026-11-24T00:00:00Z",
+            "20261124T0000000Z",
+            "20261124TZ",
+            "T000000Z",
+            "Z",
+        ] {
+            assert!(Scheme::Snapshot.parse(text).is_err(), "{text}");
+        }
+    }
+}

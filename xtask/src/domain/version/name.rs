@@ -1,0 +1,61 @@
+//! Texts with an alphabet and no numbers: commits and image tags; and what holds for every version.
+
+/// The longest tag of an OCI image (OCI distribution specification, "Pulling manifests"). Other schemes
+/// are far below it.
+const LONGEST: usize = 128;
+
+/// What every version of every scheme fulfils. It goes into paths, URLs, templates and commands: no
+/// character with a meaning there passes, nor `..`, which a tag's grammar alone would allow.
+pub(super) fn check(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        Err("it is empty")
+    } else if text.len() > LONGEST {
+        Err("it is longer than 128 bytes")
+    } else if text.contains('+') {
+        Err("build metadata (`+`) has no order and no place in an image tag")
+    } else if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
+        Err("it holds a character other than A-Z a-z 0-9 . _ -")
+    } else if text.contains("..") {
+        Err("it holds `..`")
+    } else {
+        Ok(())
+    }
+}
+
+/// A whole SHA-1 name of a git commit, never an abbreviation: an abbreviation can become ambiguous.
+pub(super) fn commit(text: &str) -> Result<(), &'static str> {
+    if is_lower_hex(text, 40) { Ok(()) } else { Err("it is not a whole commit") }
+}
+
+/// `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution specification); [`check`] saw the rest of it.
+pub(super) fn tag(text: &str) -> Result<(), &'static str> {
+    if text.starts_with(['.', '-']) { Err("it starts with `.` or `-`") } else { Ok(()) }
+}
+
+pub(super) fn is_lower_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::version::Scheme;
+
+    #[test]
+    fn commits_are_whole() {
+        let commit = "c56d5d5940b23921b0e817c97477293493da8d70";
+        assert_eq!(Scheme::Commit.parse(commit).unwrap().as_str(), commit);
+        for text in [&commit[..39], &commit[..7], &commit.to_uppercase(), &format!("{commit}0"), "main", "HEAD"] {
+            assert!(Scheme::Commit.parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_follow_the_grammar_of_a_registry() {
+        for text in ["trixie-slim", "latest", "_x", "1.2.3_4-5", &"x".repeat(128)] {
+            assert_eq!(Scheme::Tag.parse(text).unwrap().as_str(), text);
+        }
+        for text in [".x", "-x", "a/b", "a:b", "a@b", "a..b", &"x".repeat(129)] {
+            assert!(Scheme::Tag.parse(text).is_err(), "{text}");
+        }
+    }
+}
