@@ -1,0 +1,83 @@
+//! The tag of a released image. It is composed from a template of `stack.toml`, such as
+//! `v{date}-{flavor}-r{revision}-llamacpp-opencode-{opencode}-manager-{manager}`, and read back into the
+//! same parts: `v20260227-llamacpp-opencode-openclaw-r30-llamacpp-opencode-1.2.15-manager-v0.9.04`.
+
+mod part;
+mod reading;
+pub(crate) mod template;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::NaiveDate;
+use serde::Serialize;
+
+use part::PartError;
+pub(crate) use template::ImageTagTemplate;
+
+/// The longest tag that a registry takes (OCI distribution specification, "Pulling manifests").
+const LONGEST: usize = 128;
+
+/// A tag that fits its template and that a registry takes: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub(crate) struct ImageTag(String);
+
+impl ImageTag {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ImageTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What a tag says. `components` holds a text for each further placeholder of the template, as its
+/// upstream writes it: a bare version (`1.2.15`) or a git tag (`v0.9.04`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct TagParts {
+    pub(crate) date: NaiveDate,
+    pub(crate) flavor: String,
+    pub(crate) revision: u32,
+    pub(crate) components: BTreeMap<String, String>,
+}
+
+/// Why parts make no tag, or a text is no tag of the template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ImageTagError {
+    #[error("part `{part}` of the image tag cannot be `{value}`: {reason}")]
+    Part { part: String, value: String, reason: PartError },
+    #[error("the image tag needs a value for `{part}` (template `{template}`)")]
+    Missing { part: String, template: String },
+    #[error("the image tag has no place for `{part}` (template `{template}`)")]
+    Surplus { part: String, template: String },
+    #[error(
+        "image tag `{tag}` has {length} bytes, a registry takes at most {LONGEST}; its longest part is `{part}` with {part_length}"
+    )]
+    TooLong { tag: String, length: usize, part: String, part_length: usize },
+    #[error("image tag `{tag}` can be read in more than one way by the template `{template}`; part `{part}` differs")]
+    Ambiguous { tag: String, template: String, part: String },
+    #[error("`{tag}` is not an image tag by the template `{template}`")]
+    Unlike { tag: String, template: String },
+}
+
+/// The revision that follows: one more than the highest of the flavor's tags, whatever their day; 1 when
+/// it has none. Tags of other flavors and texts that are no tags of the template do not count.
+pub(crate) fn next_revision<'a>(
+    template: &ImageTagTemplate,
+    existing_tags: impl Iterator<Item = &'a str>,
+    flavor: &str,
+) -> u32 {
+    existing_tags
+        .filter_map(|tag| template.parse_tag(tag).ok())
+        .filter(|parts| parts.flavor == flavor)
+        .map(|parts| parts.revision)
+        .max()
+        // Cannot overflow: a revision has at most nine digits, and the tenth is refused by `compose`.
+        .map_or(1, |highest| highest.saturating_add(1))
+}
