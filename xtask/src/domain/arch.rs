@@ -1,0 +1,97 @@
+//! The two architectures that every image is built for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A target architecture, spelled as the Rust target triples spell it (`x86_64`, `aarch64`).
+///
+/// How an upstream spells it in its file names is data and stands in `stack.toml`; only the spellings
+/// of the tools that we call (Docker's platforms, npm's `--cpu`) are methods here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) enum Arch {
+    #[serde(rename = "aarch64")]
+    Aarch64,
+    #[serde(rename = "x86_64")]
+    X86_64,
+}
+
+impl Arch {
+    pub(crate) const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
+
+    /// The architecture that this program runs on, when it is one of ours.
+    pub(crate) fn native() -> Option<Self> {
+        std::env::consts::ARCH.parse().ok()
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// The architecture of an OCI platform and of a Debian package (`amd64`, `arm64`).
+    pub(crate) fn oci(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Aarch64 => "arm64",
+        }
+    }
+
+    /// The OCI platform (`linux/amd64`).
+    pub(crate) fn platform(self) -> String {
+        format!("linux/{}", self.oci())
+    }
+
+    /// What npm calls it in `--cpu` (`x64`, `arm64`).
+    pub(crate) fn npm(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x64",
+            Self::Aarch64 => "arm64",
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown architecture `{0}` (known: x86_64, aarch64; amd64, x64 and arm64 are understood too)")]
+pub(crate) struct UnknownArch(String);
+
+impl FromStr for Arch {
+    type Err = UnknownArch;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "x86_64" | "amd64" | "x64" => Ok(Self::X86_64),
+            "aarch64" | "arm64" => Ok(Self::Aarch64),
+            _ => Err(UnknownArch(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_the_field_is_understood() {
+        for (text, arch) in [
+            ("x86_64", Arch::X86_64),
+            ("amd64", Arch::X86_64),
+            ("x64", Arch::X86_64),
+            ("aarch64", Arch::Aarch64),
+            ("arm64", Arch::Aarch64),
+        ] {
+            assert_eq!(text.parse(), Ok(arch));
+        }
+        assert!("armv7".parse::<Arch>().is_err());
+        assert!("X86_64".parse::<Arch>().is_err());
+    }
+}

@@ -1,0 +1,192 @@
+//! Content addresses: what a pin is made of. Each type holds a text that was checked when it was made,
+//! so that a lock edited by hand into nonsense is refused when it is read, not when it reaches a shell.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{text}` is no {expected}")]
+pub(crate) struct DigestError {
+    text: String,
+    expected: &'static str,
+}
+
+impl DigestError {
+    fn new(text: &str, expected: &'static str) -> Self {
+        let text = text.chars().take(80).collect::<String>().escape_debug().to_string();
+        Self { text, expected }
+    }
+}
+
+fn is_lower_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident, $expected:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub(crate) struct $name(String);
+
+        impl $name {
+            pub(crate) fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = DigestError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) { Ok(Self(text.to_owned())) } else { Err(DigestError::new(text, $expected)) }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = DigestError;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+
+checked_text!(
+    /// A SHA-256 of a file: 64 lowercase hexadecimal digits.
+    Sha256,
+    "SHA-256 (64 lowercase hexadecimal digits)",
+    |text| is_lower_hex(text, 64)
+);
+
+checked_text!(
+    /// An OCI digest (`sha256:` and 64 lowercase hexadecimal digits), as the OCI image specification writes it.
+    OciDigest,
+    "OCI digest (`sha256:` and 64 lowercase hexadecimal digits)",
+    |text| text.strip_prefix("sha256:").is_some_and(|hex| is_lower_hex(hex, 64))
+);
+
+checked_text!(
+    /// A git commit: 40 lowercase hexadecimal digits.
+    CommitId,
+    "commit (40 lowercase hexadecimal digits)",
+    |text| is_lower_hex(text, 40)
+);
+
+checked_text!(
+    /// npm's subresource integrity of a package tarball: `sha512-` and 64 bytes in base64.
+    Integrity,
+    "npm integrity (`sha512-` and 88 characters of base64)",
+    |text| text.strip_prefix("sha512-").is_some_and(|base64| {
+        base64.len() == 88
+            && base64.ends_with("==")
+            && base64[..86].bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+    })
+);
+
+checked_text!(
+    /// An absolute `http` or `https` address in plain printable ASCII, without the characters that mean
+    /// something to a shell, to Dockerfile's word splitting or to a template.
+    FileUrl,
+    "plain http(s) address",
+    |text| {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        rest.is_some_and(|rest| {
+            !rest.is_empty()
+                && !rest.starts_with('/')
+                && text.len() <= 2048
+                && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/%+@=,".contains(&byte))
+                && !rest.split('/').any(|segment| segment == "..")
+        })
+    }
+);
+
+impl FileUrl {
+    /// The last segment of the path: the file's name.
+    pub(crate) fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl OciDigest {
+    pub(crate) fn hex(&self) -> &str {
+        self.0.trim_start_matches("sha256:")
+    }
+}
+
+impl Sha256 {
+    /// The digest of 32 raw bytes, as a hasher gives them.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        use fmt::Write as _;
+        let mut text = String::with_capacity(64);
+        for byte in bytes {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_form_is_taken() {
+        let hex = "c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4";
+        assert!(hex.parse::<Sha256>().is_ok());
+        assert!(hex.to_uppercase().parse::<Sha256>().is_err());
+        assert!(hex[1..].parse::<Sha256>().is_err());
+        assert!(format!("sha256:{hex}").parse::<OciDigest>().is_ok());
+        assert!(hex.parse::<OciDigest>().is_err());
+        assert!(hex[..40].parse::<CommitId>().is_ok());
+        assert!(
+            "sha512-Ie0kyQSCVfFqixsgVg39vevUDq01Ch5u3+7Yu5Y3qARczmdAe+lzp8bVnO9925rHiW/+CFp70zfORCyPmCH31g=="
+                .parse::<Integrity>()
+                .is_ok()
+        );
+        assert!("sha1-abc".parse::<Integrity>().is_err());
+    }
+
+    #[test]
+    fn an_address_holds_nothing_that_a_shell_or_a_template_reads() {
+        assert!("https://github.com/a/b/releases/download/v1/c.zip".parse::<FileUrl>().is_ok());
+        assert!("http://snapshot.debian.org/archive/debian/20261124T000000Z/pool/main/g/git/git_2.47.3-0%2bdeb13u1_amd64.deb"
+            .parse::<FileUrl>().is_ok());
+        for hostile in [
+            "https://x/;rm -rf /",
+            "https://x/{{ 7 }}",
+            "https://x/a\nRUN id",
+            "https://x/$(id)",
+            "https://x/`id`",
+            "https://x/../y",
+            "ftp://x/y",
+            "https:///etc/passwd",
+            "https://",
+        ] {
+            assert!(hostile.parse::<FileUrl>().is_err(), "{hostile}");
+        }
+    }
+
+    #[test]
+    fn the_error_shows_what_was_read_on_one_line() {
+        let error = "a\nb".parse::<Sha256>().unwrap_err().to_string();
+        assert_eq!(error, "`a\\nb` is no SHA-256 (64 lowercase hexadecimal digits)");
+    }
+}

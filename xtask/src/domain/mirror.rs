@@ -1,0 +1,115 @@
+//! `--mirror FROM=TO`: where to fetch instead, by prefix, for metadata, downloads and images alike.
+
+use std::str::FromStr;
+
+/// One replacement of a prefix, as typed on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mirror {
+    pub(crate) from: String,
+    pub(crate) to: String,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum MirrorError {
+    #[error("`{0}` is no mirror: expected FROM=TO, as in https://github.com=http://127.0.0.1:8080/github")]
+    NoEquals(String),
+    #[error("`{0}` is no mirror: both sides of `=` need an address or a registry")]
+    EmptySide(String),
+    #[error("`{0}` is no mirror: an http(s) address stands for another one, a registry for another registry")]
+    MixedKinds(String),
+}
+
+fn is_address(text: &str) -> bool {
+    text.contains("://")
+}
+
+impl FromStr for Mirror {
+    type Err = MirrorError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (from, to) = text.split_once('=').ok_or_else(|| MirrorError::NoEquals(text.to_owned()))?;
+        let (from, to) = (from.trim_end_matches('/'), to.trim_end_matches('/'));
+        if from.is_empty() || to.is_empty() {
+            return Err(MirrorError::EmptySide(text.to_owned()));
+        }
+        if is_address(from) != is_address(to) {
+            return Err(MirrorError::MixedKinds(text.to_owned()));
+        }
+        Ok(Self { from: from.to_owned(), to: to.to_owned() })
+    }
+}
+
+impl Mirror {
+    /// What `address` becomes, when this mirror stands for it. A prefix ends at a boundary of the address,
+    /// so that a mirror of `https://github.com` leaves `https://github.com.example` alone.
+    fn apply(&self, address: &str) -> Option<String> {
+        let rest = address.strip_prefix(&self.from)?;
+        let at_boundary = rest.is_empty() || rest.starts_with(['/', ':', '@', '?']);
+        // `docker.io:5000` is another registry than `docker.io`, and `https://host:81` than `https://host`.
+        let host = self.from.split_once("://").map_or(self.from.as_str(), |(_, host)| host);
+        let another_port = rest.starts_with(':') && !host.contains('/');
+        (at_boundary && !another_port).then(|| format!("{}{rest}", self.to))
+    }
+}
+
+/// All mirrors of one run. The longest matching prefix wins, whatever the order on the command line.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Mirrors(Vec<Mirror>);
+
+impl Mirrors {
+    pub(crate) fn new(mut mirrors: Vec<Mirror>) -> Self {
+        mirrors.sort_by_key(|mirror| std::cmp::Reverse(mirror.from.len()));
+        Self(mirrors)
+    }
+
+    pub(crate) fn rewrite(&self, address: &str) -> String {
+        self.0.iter().find_map(|mirror| mirror.apply(address)).unwrap_or_else(|| address.to_owned())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Mirror> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mirrors(list: &[&str]) -> Mirrors {
+        Mirrors::new(list.iter().map(|text| text.parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_and_ends_at_a_boundary() {
+        let mirrors = mirrors(&[
+            "https://github.com=http://127.0.0.1:1/gh",
+            "https://github.com/a/b.git=git://127.0.0.1:2/b.git",
+            "docker.io=127.0.0.1:5000",
+        ]);
+        for (from, to) in [
+            ("https://github.com/x/y.zip", "http://127.0.0.1:1/gh/x/y.zip"),
+            ("https://github.com/a/b.git", "git://127.0.0.1:2/b.git"),
+            ("https://github.com.example/x", "https://github.com.example/x"),
+            ("https://github.com:8443/x", "https://github.com:8443/x"),
+            ("docker.io/library/debian:trixie-slim", "127.0.0.1:5000/library/debian:trixie-slim"),
+            ("docker.io:444/library/debian", "docker.io:444/library/debian"),
+            ("ghcr.io/x", "ghcr.io/x"),
+        ] {
+            assert_eq!(mirrors.rewrite(from), to, "{from}");
+        }
+    }
+
+    #[test]
+    fn an_image_name_with_a_tag_or_digest_may_be_mirrored_whole() {
+        let mirrors = mirrors(&["docker.io/library/debian=127.0.0.1:5000/base"]);
+        assert_eq!(mirrors.rewrite("docker.io/library/debian:trixie-slim"), "127.0.0.1:5000/base:trixie-slim");
+        assert_eq!(mirrors.rewrite("docker.io/library/debian@sha256:ab"), "127.0.0.1:5000/base@sha256:ab");
+    }
+
+    #[test]
+    fn what_is_no_mirror_is_refused_with_its_text() {
+        assert_eq!("x".parse::<Mirror>(), Err(MirrorError::NoEquals("x".into())));
+        assert_eq!("=http://y".parse::<Mirror>(), Err(MirrorError::EmptySide("=http://y".into())));
+        assert_eq!("docker.io=http://y".parse::<Mirror>(), Err(MirrorError::MixedKinds("docker.io=http://y".into())));
+    }
+}

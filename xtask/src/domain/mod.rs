@@ -1,0 +1,11 @@
+//! What the tool knows: versions, pins, tags and the rules between them. Pure: no network, no clock, no file.
+
+pub(crate) mod arch;
+pub(crate) mod digest;
+pub(crate) mod image_tag;
+pub(crate) mod lock;
+pub(crate) mod mirror;
+pub(crate) mod rules;
+pub(crate) mod service;
+pub(crate) mod stack;
+pub(crate) mod version;

@@ -1,0 +1,65 @@
+//! What components ask of each other, checked over a whole lock.
+
+use super::lock::Lock;
+use super::stack::{Source, Stack, Waiver};
+
+/// One rule between components that the lock does not keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) component: String,
+    /// The rule's name in `stack.toml`: `needs` or `same-release-as`.
+    pub(crate) rule: &'static str,
+    pub(crate) message: String,
+}
+
+/// What the rules say of a lock.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict<'a> {
+    pub(crate) violations: Vec<Violation>,
+    /// Waivers that are in force: the lock holds exactly the versions that they name.
+    pub(crate) waived: Vec<&'a Waiver>,
+    /// Waivers whose versions are gone: to be deleted from `stack.toml`.
+    pub(crate) stale_waivers: Vec<&'a Waiver>,
+}
+
+/// Checks every rule between components. Components that the lock does not hold are left alone;
+/// [`Lock::check`] tells of them.
+pub(crate) fn check<'a>(stack: &'a Stack, lock: &Lock) -> Verdict<'a> {
+    let mut verdict = Verdict::default();
+    let mut found = Vec::new();
+    for (name, component) in &stack.components {
+        found.extend(component.needs.iter().filter_map(|(other, need)| {
+            let pin = lock.components.get(other)?;
+            let version = stack.components.get(other)?.scheme.parse(&pin.version).ok()?;
+            (lock.components.contains_key(name) && !version.matches(need)).then(|| Violation {
+                component: name.clone(),
+                rule: "needs",
+                message: format!("`{name}` needs `{other}` {need}, which is pinned at {}", pin.version),
+            })
+        }));
+        if let Source::Github { same_release_as: Some(leader), .. } = &component.source
+            && let (Some(mine), Some(theirs)) = (lock.components.get(name), lock.components.get(leader))
+            && mine.version != theirs.version
+        {
+            found.push(Violation {
+                component: name.clone(),
+                rule: "same-release-as",
+                message: format!("`{name}` {} and `{leader}` {} are not of one release", mine.version, theirs.version),
+            });
+        }
+    }
+    for waiver in &stack.waivers {
+        let holds = waiver
+            .versions
+            .iter()
+            .all(|(name, version)| lock.components.get(name).is_some_and(|pin| pin.version == *version));
+        if holds {
+            found.retain(|violation| violation.component != waiver.component || violation.rule != waiver.rule);
+            verdict.waived.push(waiver);
+        } else {
+            verdict.stale_waivers.push(waiver);
+        }
+    }
+    verdict.violations = found;
+    verdict
+}

@@ -1,0 +1,317 @@
+//! `stack.toml`: intent. What the image holds, where each part comes from, how its versions read.
+
+use std::collections::BTreeMap;
+
+use semver::VersionReq;
+use serde::Deserialize;
+
+use super::arch::Arch;
+use super::version::Scheme;
+
+/// The schema of `stack.toml` that this program reads.
+pub(crate) const SCHEMA: u32 = 1;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stack {
+    pub(crate) schema: u32,
+    pub(crate) image: Image,
+    pub(crate) components: BTreeMap<String, Component>,
+    #[serde(default)]
+    pub(crate) waivers: Vec<Waiver>,
+    #[serde(default)]
+    pub(crate) services: Vec<toml::Table>,
+    #[serde(default)]
+    pub(crate) settings: Vec<toml::Table>,
+}
+
+#[derive(Debug, Clone, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Image {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) flavor: String,
+    /// Template of the image tag; see [`super::image_tag`].
+    pub(crate) tag: String,
+    pub(crate) license: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Component {
+    pub(crate) title: String,
+    pub(crate) scheme: Scheme,
+    pub(crate) source: Source,
+    /// Which versions may be chosen at all.
+    #[serde(default)]
+    pub(crate) require: Option<VersionReq>,
+    /// What this component asks of the versions of others.
+    #[serde(default)]
+    pub(crate) needs: BTreeMap<String, VersionReq>,
+    /// A release must have been out for this long before `bump` chooses it by itself.
+    #[serde(default)]
+    pub(crate) minimum_age_days: u32,
+    #[serde(default)]
+    pub(crate) file: Option<FileSpec>,
+    /// How this upstream spells each architecture. Empty: one file serves them all.
+    #[serde(default)]
+    pub(crate) arch: BTreeMap<Arch, String>,
+}
+
+/// Where versions come from: a closed set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Source {
+    /// Releases of a GitHub repository.
+    Github {
+        /// `owner/name`.
+        repo: String,
+        /// What stands before the version in the tag (`bun-` in `bun-v1.4.2`).
+        #[serde(default)]
+        prefix: String,
+        /// The asset of a stable release whose one line names the release to take.
+        #[serde(default)]
+        pointer: Option<String>,
+        /// An address that answers `{"version": TAG}` with the release that upstream promotes.
+        #[serde(default)]
+        promoted: Option<String>,
+        /// This component always comes from the same release as that one.
+        #[serde(default)]
+        same_release_as: Option<String>,
+    },
+    /// A package of the npm registry, locked whole by a `package-lock.json` in `image/<directory>`.
+    Npm { package: String, directory: String },
+    /// A git repository: the newest tag, or the head of `branch`.
+    Git {
+        repository: String,
+        #[serde(default)]
+        branch: Option<String>,
+    },
+    /// A container image.
+    Oci { image: String, tag: String },
+    /// Packages of a Debian suite, as of one moment of a snapshot archive.
+    Debian {
+        suite: String,
+        /// Address of the archive, with `{version}`.
+        archive: String,
+        /// Address of the archive of security updates, with `{version}`.
+        security: String,
+        packages: Vec<String>,
+        /// Dependencies that are left out, each with the reason.
+        #[serde(default)]
+        omit: BTreeMap<String, String>,
+    },
+}
+
+impl Source {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Github { .. } => "github",
+            Self::Npm { .. } => "npm",
+            Self::Git { .. } => "git",
+            Self::Oci { .. } => "oci",
+            Self::Debian { .. } => "debian",
+        }
+    }
+}
+
+/// The one file that a component needs for each architecture.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileSpec {
+    /// Its name, with `{tag}`, `{version}` and `{arch}`.
+    pub(crate) name: String,
+    /// Its address, with the same and `{name}`; without it, the release's asset of that name.
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+    /// A list of SHA-256 sums in the form of `sha256sum`, for files that GitHub does not hold.
+    #[serde(default)]
+    pub(crate) checksums: Option<String>,
+    /// A path that the archive must hold, below its top folder if it has one.
+    pub(crate) contains: String,
+}
+
+impl FileSpec {
+    /// Fills a template of this file in. `arch` is the upstream's spelling, empty for files that serve all.
+    pub(crate) fn fill(template: &str, tag: &str, version: &str, arch: &str, name: &str) -> String {
+        template.replace("{tag}", tag).replace("{version}", version).replace("{arch}", arch).replace("{name}", name)
+    }
+
+    pub(crate) fn file_name(&self, tag: &str, version: &str, arch: &str) -> String {
+        Self::fill(&self.name, tag, version, arch, "")
+    }
+}
+
+/// An exception from a rule between components, for exactly these versions.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Waiver {
+    pub(crate) component: String,
+    pub(crate) rule: String,
+    pub(crate) versions: BTreeMap<String, String>,
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StackError {
+    #[error("stack.toml does not parse")]
+    Syntax(#[from] toml::de::Error),
+    #[error("stack.toml has schema {found}, this program reads {SCHEMA}")]
+    Schema { found: u32 },
+    #[error("component name `{0}` is not made of lowercase letters, digits and hyphens")]
+    Name(String),
+    #[error("component `{component}` names `{other}`, which stack.toml does not have")]
+    Dangling { component: String, other: String },
+    #[error("component `{component}` comes from {kind} and needs `{field}`")]
+    Missing { component: String, kind: &'static str, field: &'static str },
+    #[error("unknown component `{name}`; known: {}", known.join(", "))]
+    Unknown { name: String, nearest: Option<String>, known: Vec<String> },
+}
+
+/// What is read first, so that a newer schema is told apart from a broken file.
+#[derive(Deserialize)]
+struct SchemaOnly {
+    schema: u32,
+}
+
+impl Stack {
+    /// Reads `stack.toml` and checks what serde cannot: names, and references between components.
+    pub(crate) fn parse(text: &str) -> Result<Self, StackError> {
+        let SchemaOnly { schema } = toml::from_str(text)?;
+        if schema != SCHEMA {
+            return Err(StackError::Schema { found: schema });
+        }
+        let stack: Self = toml::from_str(text)?;
+        for (name, component) in &stack.components {
+            stack.check_component(name, component)?;
+        }
+        for waiver in &stack.waivers {
+            for name in waiver.versions.keys().chain([&waiver.component]) {
+                stack.refer(&waiver.component, name)?;
+            }
+        }
+        Ok(stack)
+    }
+
+    fn check_component(&self, name: &str, component: &Component) -> Result<(), StackError> {
+        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        if name.is_empty() || !name.bytes().all(plain) {
+            return Err(StackError::Name(name.to_owned()));
+        }
+        for other in component.needs.keys() {
+            self.refer(name, other)?;
+        }
+        if let Source::Github { same_release_as, .. } = &component.source {
+            if let Some(other) = same_release_as {
+                self.refer(name, other)?;
+            }
+            if component.file.is_none() {
+                let (component, kind) = (name.to_owned(), "github");
+                return Err(StackError::Missing { component, kind, field: "file" });
+            }
+        }
+        Ok(())
+    }
+
+    fn refer(&self, component: &str, other: &str) -> Result<(), StackError> {
+        if self.components.contains_key(other) {
+            return Ok(());
+        }
+        Err(StackError::Dangling { component: component.to_owned(), other: other.to_owned() })
+    }
+
+    /// The component of that name; the error suggests the nearest one.
+    pub(crate) fn component(&self, name: &str) -> Result<&Component, StackError> {
+        self.components.get(name).ok_or_else(|| {
+            let known: Vec<String> = self.components.keys().cloned().collect();
+            let nearest = nearest(name, &known);
+            StackError::Unknown { name: name.to_owned(), nearest, known }
+        })
+    }
+
+    /// Who must move when `name` moves: the components that come from its release.
+    pub(crate) fn followers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a String, &'a Component)> {
+        self.components.iter().filter(move |(_, component)| {
+            matches!(&component.source, Source::Github { same_release_as: Some(leader), .. } if leader == name)
+        })
+    }
+
+    /// What the other components ask of the versions of `name`, each with who asks.
+    pub(crate) fn asked_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a VersionReq)> {
+        self.components
+            .iter()
+            .filter_map(move |(asker, component)| component.needs.get(name).map(|need| (asker.as_str(), need)))
+    }
+}
+
+/// The known name that is most like what was typed, when one is near enough to be meant.
+fn nearest(name: &str, known: &[String]) -> Option<String> {
+    known
+        .iter()
+        .map(|candidate| (edit_distance(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 2 || candidate.starts_with(name) || name.starts_with(*candidate))
+        .min()
+        .map(|(_, candidate)| candidate.clone())
+}
+
+/// Levenshtein's distance, over bytes: component names are ASCII.
+fn edit_distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.bytes().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, b) in right.bytes().enumerate() {
+            let substituted = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn real() -> Stack {
+        Stack::parse(include_str!("../../../stack.toml")).unwrap()
+    }
+
+    #[test]
+    fn the_committed_stack_is_sound() {
+        let stack = real();
+        assert_eq!(stack.followers("convex").map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["convex-dashboard"]);
+    }
+
+    #[test]
+    fn a_mistyped_component_gets_the_nearest_name() {
+        let Err(StackError::Unknown { nearest, .. }) = real().component("convx").cloned() else {
+            panic!("`convx` is no component");
+        };
+        assert_eq!(nearest.as_deref(), Some("convex"));
+        let Err(StackError::Unknown { nearest, .. }) = real().component("zzzzzz").cloned() else {
+            panic!("`zzzzzz` is no component");
+        };
+        assert_eq!(nearest, None);
+    }
+
+    #[test]
+    fn an_unknown_field_and_a_dangling_name_are_refused() {
+        let text = include_str!("../../../stack.toml");
+        let unknown = text.replacen("[image]", "[image]\ncolour = \"red\"", 1);
+        assert!(matches!(Stack::parse(&unknown), Err(StackError::Syntax(_))));
+        let dangling = text.replacen("same-release-as = \"convex\"", "same-release-as = \"convx\"", 1);
+        assert!(matches!(Stack::parse(&dangling), Err(StackError::Dangling { .. })));
+        let newer = text.replacen("schema = 1", "schema = 2\nfuture = true", 1);
+        assert!(matches!(Stack::parse(&newer), Err(StackError::Schema { found: 2 })));
+    }
+
+    #[test]
+    fn edit_distance_counts_single_edits() {
+        for (left, right, distance) in [("", "", 0), ("a", "", 1), ("convx", "convex", 1), ("kitten", "sitting", 3)] {
+            assert_eq!(edit_distance(left, right), distance);
+        }
+    }
+}
