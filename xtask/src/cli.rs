@@ -1,0 +1,174 @@
+//! The command line: types only, no work.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::domain::arch::Arch;
+use crate::domain::mirror::Mirror;
+
+/// Makes the Mission Control image: resolves what the upstreams published, pins it, renders, builds, releases.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Fetch what is at FROM from TO instead, by prefix: metadata, downloads and images (repeatable)
+    #[arg(long = "mirror", value_name = "FROM=TO", global = true)]
+    pub(crate) mirrors: Vec<Mirror>,
+    /// How results are printed on stdout
+    #[arg(long, value_enum, default_value_t, global = true)]
+    pub(crate) format: Format,
+    /// The checkout to work on: the folder that holds stack.toml
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) root: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what upstream has that is not pinned; writes nothing
+    Outdated(Names),
+    /// Pin newer versions: all components, or the named ones
+    Bump(Bump),
+    /// Check every pin against its upstream: what was replaced or deleted
+    Verify(Names),
+    /// Render image/ and the generated parts of README.md from the stack and the lock
+    Render(Render),
+    /// Build the image of one architecture, or of all, as an OCI layout on disk
+    Build(Build),
+    /// Compose the next image tag, take one apart, or list those that exist
+    #[command(subcommand)]
+    Tag(Tag),
+    /// Build, probe, push by digest, join under one tag, and tag the commit
+    Release(Release),
+    /// Start an image and prove each of its services
+    Smoke(Smoke),
+    /// Run the whole release offline, on embedded upstreams, in a scratch directory
+    Rehearse(Rehearse),
+    /// Say what this machine lacks, and the command that mends it
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Names {
+    /// Components by their name in stack.toml; all without one
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bump {
+    /// Components by their name in stack.toml; all without one
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Take this version of the one component named
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<String>,
+    /// Resolve and print, but write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Render {
+    /// Write nothing; exit 3 with a diff when something would change
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// `--arch`: one architecture or all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arches {
+    All,
+    One(Arch),
+}
+
+impl Arches {
+    pub(crate) fn list(self) -> Vec<Arch> {
+        match self {
+            Self::All => Arch::ALL.to_vec(),
+            Self::One(arch) => vec![arch],
+        }
+    }
+}
+
+impl std::str::FromStr for Arches {
+    type Err = crate::domain::arch::UnknownArch;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "all" { Ok(Self::All) } else { text.parse().map(Self::One) }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// x86_64, aarch64 or all
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Arches,
+    /// Where the OCI layouts go, one folder an architecture
+    #[arg(long, value_name = "DIR", default_value = "target/image")]
+    pub(crate) output: PathBuf,
+    /// Build every step anew
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tag {
+    /// Print the tag that the next release gets
+    Next {
+        /// The release's date instead of today's, as YYYYMMDD
+        #[arg(long)]
+        date: Option<String>,
+    },
+    /// Print the parts of a tag
+    Parse { tag: String },
+    /// Print the tags of this flavor that the git repository has, newest last
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Release {
+    /// Registry and repository to push to (ghcr.io/owner/name)
+    #[arg(long, value_name = "REGISTRY/NAME")]
+    pub(crate) registry: String,
+    /// Print the plan and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Take the OCI layouts of an earlier build from here, instead of building
+    #[arg(long, value_name = "DIR")]
+    pub(crate) layouts: Option<PathBuf>,
+    /// Speak plain HTTP to the registry; without it that happens for loopback only
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Smoke {
+    /// The image to start: a reference that the engine has, or the folder of an OCI layout
+    #[arg(long, value_name = "IMAGE", default_value = "target/image/x86_64")]
+    pub(crate) image: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rehearse {
+    /// Install a Docker engine from the distribution (Debian or Ubuntu, as root) and run it privately
+    #[arg(long)]
+    pub(crate) provision: bool,
+    /// Keep the scratch directory
+    #[arg(long)]
+    pub(crate) keep: bool,
+}

@@ -1,0 +1,51 @@
+//! One file a command. What they share is [`Session`], nothing else.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::cli::{Cli, Command, Format, Global};
+use crate::domain::mirror::Mirrors;
+use crate::io::files;
+
+pub(crate) mod build;
+pub(crate) mod bump;
+pub(crate) mod doctor;
+pub(crate) mod outdated;
+pub(crate) mod rehearse;
+pub(crate) mod release;
+pub(crate) mod render;
+pub(crate) mod smoke;
+pub(crate) mod tag;
+pub(crate) mod verify;
+
+/// What every command is given: where it works, and how it talks.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) root: PathBuf,
+    pub(crate) mirrors: Mirrors,
+    pub(crate) format: Format,
+}
+
+impl Session {
+    fn new(global: Global) -> anyhow::Result<Self> {
+        let root = files::find_root(global.root.as_deref())?;
+        Ok(Self { root, mirrors: Mirrors::new(global.mirrors), format: global.format })
+    }
+}
+
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
+    let session = Session::new(cli.global)?;
+    match cli.command {
+        Command::Outdated(args) => outdated::run(&session, &args).await.context("cannot tell what is outdated"),
+        Command::Bump(args) => bump::run(&session, &args).await,
+        Command::Verify(args) => verify::run(&session, &args).await,
+        Command::Render(args) => render::run(&session, &args),
+        Command::Build(args) => build::run(&session, &args).await,
+        Command::Tag(args) => tag::run(&session, &args).await,
+        Command::Release(args) => release::run(&session, &args).await,
+        Command::Smoke(args) => smoke::run(&session, &args).await,
+        Command::Rehearse(args) => rehearse::run(&session, &args).await,
+        Command::Doctor => doctor::run(&session).await,
+    }
+}
