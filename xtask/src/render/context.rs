@@ -1,0 +1,117 @@
+//! What templates see. Every field here is load-bearing: a template somewhere uses it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::domain::arch::Arch;
+use crate::domain::lock::{FileFor, FilePin, Lock, PackagePin, Pin, Pinned};
+use crate::domain::stack::{Image, Stack};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Context<'a> {
+    image: &'a Image,
+    arches: Vec<ArchContext>,
+    components: BTreeMap<&'a str, ComponentContext<'a>>,
+    services: &'a [toml::Table],
+    settings: &'a [toml::Table],
+}
+
+/// An architecture in the spellings of the tools that the Dockerfile calls.
+#[derive(Debug, Serialize)]
+struct ArchContext {
+    name: &'static str,
+    docker: &'static str,
+    npm: &'static str,
+}
+
+/// One pinned component. Only the fields of its kind of pin are defined: a template that asks for another
+/// one fails to render.
+#[derive(Debug, Serialize)]
+struct ComponentContext<'a> {
+    title: &'a str,
+    version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    artifacts: BTreeMap<FileFor, &'a FilePin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repository: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    package: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integrity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    packages: BTreeMap<Arch, Vec<PackageContext<'a>>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PackageContext<'a> {
+    #[serde(flatten)]
+    pin: &'a PackagePin,
+    file: &'a str,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(stack: &'a Stack, lock: &'a Lock) -> Self {
+        let components = stack.components.iter().filter_map(|(name, component)| {
+            let pin = lock.components.get(name)?;
+            Some((name.as_str(), ComponentContext::new(&component.title, pin)))
+        });
+        Self {
+            image: &stack.image,
+            arches: Arch::ALL
+                .map(|arch| ArchContext { name: arch.as_str(), docker: arch.oci(), npm: arch.npm() })
+                .into(),
+            components: components.collect(),
+            services: &stack.services,
+            settings: &stack.settings,
+        }
+    }
+}
+
+impl<'a> ComponentContext<'a> {
+    fn new(title: &'a str, pin: &'a Pin) -> Self {
+        let mut context = Self {
+            title,
+            version: &pin.version,
+            tag: pin.tag.as_deref(),
+            commit: pin.commit.as_ref().map(super::super::domain::digest::CommitId::as_str),
+            artifacts: BTreeMap::new(),
+            repository: None,
+            package: None,
+            integrity: None,
+            image: None,
+            digest: None,
+            packages: BTreeMap::new(),
+        };
+        match &pin.pinned {
+            Pinned::Files(files) => context.artifacts = files.iter().map(|(arch, file)| (*arch, file)).collect(),
+            Pinned::Npm(npm) => {
+                context.package = Some(&npm.package);
+                context.integrity = Some(npm.integrity.as_str());
+            }
+            Pinned::Git(git) => {
+                context.repository = Some(git.repository.as_str());
+                context.commit = Some(git.commit.as_str());
+            }
+            Pinned::Image(image) => {
+                context.image = Some(&image.name);
+                context.digest = Some(image.digest.as_str());
+            }
+            Pinned::Packages(lists) => {
+                let list = |packages: &'a Vec<PackagePin>| {
+                    packages.iter().map(|pin| PackageContext { pin, file: pin.url.file_name() }).collect()
+                };
+                context.packages = lists.iter().map(|(arch, packages)| (*arch, list(packages))).collect();
+            }
+        }
+        context
+    }
+}

@@ -1,0 +1,86 @@
+//! Renders `image/` and the generated parts of the README from the stack and the lock.
+//!
+//! `templates/X.j2` becomes `image/X`; `templates/readme/NAME.md.j2` goes into `README.md` between the
+//! markers `<!-- @generated NAME -->` and `<!-- @end NAME -->`. Templates see one [`context::Context`] and
+//! nothing else, undefined names are errors, and what comes from upstream was checked when the lock was read.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+
+use crate::domain::lock::Lock;
+use crate::domain::stack::Stack;
+
+mod context;
+mod readme;
+
+const TEMPLATES: &str = "templates";
+const README_PARTS: &str = "readme";
+
+/// A rendered file, by its path below the checkout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rendered {
+    pub(crate) path: PathBuf,
+    pub(crate) contents: String,
+}
+
+/// Renders everything; writes nothing.
+pub(crate) fn render(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<Vec<Rendered>> {
+    let templates = root.join(TEMPLATES);
+    let environment = environment()?;
+    let context = minijinja::Value::from(Serde(context::Context::new(stack, lock)));
+    let mut rendered = Vec::new();
+    let mut parts = Vec::new();
+    for path in template_files(&templates)? {
+        let source = fs_err::read_to_string(templates.join(&path))?;
+        let name = path.to_string_lossy().into_owned();
+        let contents = environment
+            .render_named_str(&name, &source, &context)
+            .with_context(|| format!("cannot render {TEMPLATES}/{name}"))?;
+        let output = path.with_extension("");
+        if let Ok(part) = output.strip_prefix(README_PARTS) {
+            parts.push((part.with_extension("").to_string_lossy().into_owned(), contents));
+        } else {
+            rendered.push(Rendered { path: Path::new("image").join(output), contents });
+        }
+    }
+    let readme = fs_err::read_to_string(root.join("README.md"))?;
+    rendered.push(Rendered { path: "README.md".into(), contents: readme::replace_parts(&readme, &parts)? });
+    Ok(rendered)
+}
+
+fn environment() -> anyhow::Result<Environment<'static>> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment
+        .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
+    // No output format escapes by itself: each template says with `shell` where a value meets a shell.
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.add_filter("shell", |value: String| {
+        shlex::try_quote(&value).map(std::borrow::Cow::into_owned).map_err(|error| {
+            minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("cannot quote {value:?}: {error}"))
+        })
+    });
+    Ok(environment)
+}
+
+/// Every `*.j2` below `templates/`, sorted.
+fn template_files(templates: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![templates.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "j2") {
+                found.push(path.strip_prefix(templates)?.to_path_buf());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
