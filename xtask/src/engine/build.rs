@@ -1,0 +1,125 @@
+//! One image of one architecture, as an OCI layout on disk: the same bytes for the same lock.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, bail};
+use tempfile::{NamedTempFile, TempDir};
+
+use super::docker::Docker;
+use super::layout::{self, Image};
+use super::policy;
+use crate::domain::arch::Arch;
+use crate::domain::lock::Lock;
+use crate::domain::mirror::Mirrors;
+
+/// The name that a built image has in an engine that loads its layout. It stands in the layout's index
+/// only and is no part of what is pushed.
+pub(crate) fn local_name(arch: Arch) -> String {
+    format!("localhost/mission-control:build-{arch}")
+}
+
+/// What a build is made from.
+#[derive(Debug)]
+pub(crate) struct Build<'a> {
+    pub(crate) docker: &'a Docker,
+    /// The rendered build context (`image/`).
+    pub(crate) context: PathBuf,
+    pub(crate) lock: &'a Lock,
+    pub(crate) mirrors: &'a Mirrors,
+    /// Address of the npm registry that build steps use.
+    pub(crate) npm_registry: String,
+    pub(crate) no_cache: bool,
+    /// Where BuildKit's own progress goes; without one, to our stderr.
+    pub(crate) log: Option<&'a Path>,
+}
+
+/// Files that exist for the time of one build. None of them reaches a layer: secrets are mounted for single
+/// steps, and the policy is read by the client.
+struct Inputs {
+    policy: NamedTempFile,
+    npmrc: NamedTempFile,
+}
+
+impl Build<'_> {
+    /// Builds the image of one architecture into `output`, which is replaced when the build succeeds.
+    pub(crate) async fn run(&self, arch: Arch, output: &Path) -> anyhow::Result<Image> {
+        let parent = output.parent().context("the output folder has no parent")?;
+        fs_err::create_dir_all(parent)?;
+        let staging = TempDir::with_prefix_in(".building-", parent)?;
+        let layout = staging.path().join("layout");
+        let inputs = self.inputs()?;
+        let mut command = self.docker.command();
+        command
+            .args(["buildx", "build", "--provenance=false", "--sbom=false", "--platform", &arch.platform()])
+            .arg("--output")
+            .arg(format!(
+                "type=oci,tar=false,rewrite-timestamp=true,name={},dest={}",
+                local_name(arch),
+                layout.display()
+            ))
+            .arg("--secret")
+            .arg(format!("id=npmrc,src={}", inputs.npmrc.path().display()))
+            .env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", inputs.policy.path())
+            .env("SOURCE_DATE_EPOCH", self.lock.epoch().to_string());
+        if let Some(bundle) = certificate_bundle() {
+            command.arg("--secret").arg(format!("id=ca,src={}", bundle.display()));
+        }
+        if self.no_cache {
+            command.arg("--no-cache");
+        }
+        if is_loopback(&self.npm_registry) {
+            // A registry on this machine's loopback is not to be seen from a container's own network.
+            command.args(["--network=host"]);
+        }
+        command.arg(&self.context).stdin(Stdio::null());
+        if let Some(log) = self.log {
+            let log = fs_err::File::create(log)?.into_parts().0;
+            command.arg("--progress=plain").stdout(log.try_clone()?).stderr(log);
+        }
+        let status = command.status().await.context("cannot run docker")?;
+        if !status.success() {
+            match self.log {
+                Some(log) => {
+                    let said = fs_err::read_to_string(log)?;
+                    bail!("docker buildx failed with {status}:\n    {}", crate::io::process::tail(&said, 25));
+                }
+                None => bail!("docker buildx failed with {status}; what it said stands above"),
+            }
+        }
+        let image = layout::read(&layout, arch)?;
+        if output.exists() {
+            fs_err::remove_dir_all(output)?;
+        }
+        fs_err::rename(&layout, output)?;
+        Ok(image)
+    }
+
+    fn inputs(&self) -> anyhow::Result<Inputs> {
+        let mut policy = tempfile::Builder::new().prefix("xtask-policy-").suffix(".json").tempfile()?;
+        serde_json::to_writer_pretty(&mut policy, &policy::policy(self.lock, self.mirrors))?;
+        policy.flush()?;
+        let mut npmrc = tempfile::Builder::new().prefix("xtask-npmrc-").tempfile()?;
+        // The person's own file may hold the token of a private registry; the address stands last and wins.
+        if let Some(own) = std::env::home_dir().map(|home| home.join(".npmrc")).filter(|path| path.is_file()) {
+            writeln!(npmrc, "{}", fs_err::read_to_string(own)?)?;
+        }
+        writeln!(npmrc, "registry={}", self.npm_registry)?;
+        npmrc.flush()?;
+        Ok(Inputs { policy, npmrc })
+    }
+}
+
+/// The certificates that this machine trusts, for build steps that speak HTTPS. Machines behind a proxy
+/// that re-signs traffic need them; elsewhere they are the same as the image's.
+fn certificate_bundle() -> Option<PathBuf> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let usual = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+    named.into_iter().chain(usual.map(PathBuf::from)).find(|path| path.is_file())
+}
+
+fn is_loopback(address: &str) -> bool {
+    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
+    ["127.", "localhost", "[::1]"].iter().any(|loopback| host.starts_with(loopback))
+}

@@ -1,0 +1,114 @@
+//! Which Docker this machine has, and whether it can build our image.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use tokio::process::Command;
+
+use crate::error::HintExt as _;
+use crate::io::process;
+
+/// Oldest versions that are known to build the image: BuildKit's `ADD --checksum`, `COPY --link` and source
+/// policies came with Docker 24 and buildx 0.11; what is older was not tried.
+const OLDEST_ENGINE: (u32, u32) = (24, 0);
+const OLDEST_BUILDX: (u32, u32) = (0, 11);
+
+/// The docker command line and the engine that it talks to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Docker {
+    /// The socket of a private engine; without one, docker's own settings (`DOCKER_HOST`, contexts) decide.
+    host: Option<String>,
+    program: Option<PathBuf>,
+}
+
+impl Docker {
+    /// A private engine: its socket, and the client that came with it.
+    pub(crate) fn private(socket: &Path, program: PathBuf) -> Self {
+        Self { host: Some(format!("unix://{}", socket.display())), program: Some(program) }
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let program = self.program.as_deref().unwrap_or(Path::new("docker"));
+        let mut command = process::command(program);
+        if let Some(host) = &self.host {
+            command.env("DOCKER_HOST", host).env_remove("DOCKER_CONTEXT");
+        }
+        command
+    }
+
+    /// Finds out whether this engine can build; the error names what is missing or too old.
+    pub(crate) async fn check(&self) -> anyhow::Result<Versions> {
+        let engine = process::text(self.command().args(["version", "--format", "{{.Server.Version}}"]))
+            .await
+            .context("no Docker engine answers")
+            .hint(|| {
+                "install Docker and start it, or let `cargo xtask rehearse --provision` run a private one \
+                 (Debian or Ubuntu, as root)"
+                    .to_owned()
+            })?;
+        let buildx = process::text(self.command().args(["buildx", "version"]))
+            .await
+            .context("docker has no buildx")
+            .hint(|| "install the buildx plugin (Debian and Ubuntu: apt-get install docker-buildx)".to_owned())?;
+        let buildx = buildx.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        for (what, found, oldest) in [("engine", &engine, OLDEST_ENGINE), ("buildx", &buildx, OLDEST_BUILDX)] {
+            if major_minor(found).is_none_or(|version| version < oldest) {
+                let (major, minor) = oldest;
+                return Err(anyhow::anyhow!("Docker's {what} is {found}, which is older than {major}.{minor}"))
+                    .hint(|| format!("install {major}.{minor} or newer"));
+            }
+        }
+        Ok(Versions { engine, buildx })
+    }
+}
+
+/// What answered.
+#[derive(Debug)]
+pub(crate) struct Versions {
+    pub(crate) engine: String,
+    pub(crate) buildx: String,
+}
+
+/// The first two numbers of `28.2.2`, `v0.13.1`, `0.13.1+ds1` or `26.1.5+dfsg1`.
+fn major_minor(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.trim_start_matches('v').split('.');
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()?;
+    Some((major, minor))
+}
+
+/// Bails unless `text` can stand in an image reference.
+pub(crate) fn check_reference(text: &str) -> anyhow::Result<()> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/:".contains(&byte);
+    if text.is_empty() || text.starts_with('-') || !text.bytes().all(plain) || !text.contains('/') {
+        bail!("`{}` is no registry and repository (as in ghcr.io/owner/name)", text.escape_debug());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_every_packaging_are_understood() {
+        for (text, version) in [
+            ("28.2.2", Some((28, 2))),
+            ("26.1.5+dfsg1", Some((26, 1))),
+            ("v0.13.1", Some((0, 13))),
+            ("0.13.1+ds1-3+b7", Some((0, 13))),
+            ("", None),
+            ("dev", None),
+        ] {
+            assert_eq!(major_minor(text), version, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reference_is_no_option_and_no_shell() {
+        assert!(check_reference("127.0.0.1:5000/mission-control").is_ok());
+        for text in ["", "name", "--all/x", "ghcr.io/Owner/x", "ghcr.io/a b", "ghcr.io/$(id)"] {
+            assert!(check_reference(text).is_err(), "{text}");
+        }
+    }
+}

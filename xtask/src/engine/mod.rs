@@ -1,0 +1,8 @@
+//! Docker as a tool: building, running and pushing through its command line.
+
+pub(crate) mod build;
+pub(crate) mod container;
+pub(crate) mod docker;
+pub(crate) mod layout;
+pub(crate) mod policy;
+pub(crate) mod registry;
