@@ -1,0 +1,9 @@
+#!/bin/bash
+# Makes the bundle that the maintainer script of ca-certificates would make: certificates.sh ROOT.
+set -euo pipefail
+root=$1
+
+mkdir -p "$root/etc/ssl/certs"
+find "$root/usr/share/ca-certificates" -name '*.crt' -print0 | LC_ALL=C sort -z |
+	xargs -0 cat >"$root/etc/ssl/certs/ca-certificates.crt"
+test -s "$root/etc/ssl/certs/ca-certificates.crt"

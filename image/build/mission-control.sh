@@ -1,0 +1,22 @@
+#!/bin/bash
+# Builds Mission Control: mission-control.sh SOURCES OUT ARCH. OUT/dist is the page, OUT/push what pushes its
+# functions to Convex.
+set -euo pipefail
+sources=$1
+out=$2
+arch=$3
+
+cd "$sources"
+# The address that browsers reach is known when the container starts; start.sh puts it in this one's place.
+npm ci --ignore-scripts
+VITE_CONVEX_URL=http://convex-url.placeholder.invalid:3210 npx --no-install vite build
+grep --quiet --recursive --fixed-strings http://convex-url.placeholder.invalid:3210 dist/assets
+mkdir -p "$out/push"
+mv dist "$out/dist"
+
+# Convex's command line in the version of their lockfile, with the esbuild of the image's architecture.
+rm -rf node_modules
+npm ci --ignore-scripts --omit=dev --os=linux --cpu="${arch/amd64/x64}" --libc=glibc
+node /build/keep-packages.mjs node_modules convex @convex-dev/auth
+cp -a package.json convex node_modules "$out/push"/
+test -e "$out/push/node_modules/convex/bin/main.js"
