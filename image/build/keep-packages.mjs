@@ -1,7 +1,7 @@
 // Deletes from a node_modules what the named packages do not need: keep-packages.mjs NODE_MODULES NAME...
 //
 // Works on the lockfile that npm leaves inside; a package that is named but not installed is an error.
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 const [root, ...names] = process.argv.slice(2);
@@ -26,8 +26,8 @@ while (queue.length > 0) {
   const path = queue.pop();
   if (kept.has(path)) continue;
   kept.add(path);
-  const { dependencies = {}, optionalDependencies = {} } = packages[path];
-  for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
+  const { dependencies = {}, optionalDependencies = {}, peerDependencies = {} } = packages[path];
+  for (const name of Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies })) {
     const needed = find(name, path);
     if (needed) queue.push(needed);
     else if (name in dependencies) throw new Error(`${path} needs ${name}, which is not installed`);
@@ -38,6 +38,10 @@ for (const path of Object.keys(packages)) {
   if (path !== "" && !kept.has(path) && !nested && existsSync(join(root, "..", path))) {
     rmSync(join(root, "..", path), { recursive: true });
   }
+}
+// A scope whose last package went is an empty folder.
+for (const entry of readdirSync(root)) {
+  if (entry.startsWith("@") && readdirSync(join(root, entry)).length === 0) rmSync(join(root, entry), { recursive: true });
 }
 rmSync(join(root, ".bin"), { recursive: true, force: true });
 rmSync(join(root, ".package-lock.json"));

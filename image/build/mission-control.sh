@@ -16,7 +16,7 @@ mv dist "$out/dist"
 
 # Convex's command line in the version of their lockfile, with the esbuild of the image's architecture.
 rm -rf node_modules
-npm ci --ignore-scripts --omit=dev --os=linux --cpu="${arch/amd64/x64}" --libc=glibc
+/build/npm-ci.sh "$arch"
 node /build/keep-packages.mjs node_modules convex @convex-dev/auth
 cp -a package.json convex node_modules "$out/push"/
 test -e "$out/push/node_modules/convex/bin/main.js"
