@@ -158,9 +158,10 @@ pub(crate) struct Release {
 
 #[derive(Debug, Args)]
 pub(crate) struct Smoke {
-    /// The image to start: a reference that the engine has, or the folder of an OCI layout
-    #[arg(long, value_name = "IMAGE", default_value = "target/image/x86_64")]
-    pub(crate) image: String,
+    /// The image to start: a reference that the engine has, or the folder of an OCI layout [default: the
+    /// native architecture's in target/image]
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
 }
 
 #[derive(Debug, Args)]

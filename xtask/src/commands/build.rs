@@ -59,6 +59,13 @@ impl Built {
     }
 }
 
+impl Built {
+    /// For a table of steps.
+    pub(crate) fn summary(&self) -> String {
+        format!("{}  {} in {} layers", self.digest, io::progress::mebibytes(self.size), self.layers)
+    }
+}
+
 /// How images are built in one run.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {

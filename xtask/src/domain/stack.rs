@@ -6,6 +6,7 @@ use semver::VersionReq;
 use serde::Deserialize;
 
 use super::arch::Arch;
+use super::service::Service;
 use super::version::Scheme;
 
 /// The schema of `stack.toml` that this program reads.
@@ -20,7 +21,7 @@ pub(crate) struct Stack {
     #[serde(default)]
     pub(crate) waivers: Vec<Waiver>,
     #[serde(default)]
-    pub(crate) services: Vec<toml::Table>,
+    pub(crate) services: Vec<Service>,
     #[serde(default)]
     pub(crate) settings: Vec<toml::Table>,
 }

@@ -5,4 +5,5 @@ pub(crate) mod container;
 pub(crate) mod docker;
 pub(crate) mod layout;
 pub(crate) mod policy;
+pub(crate) mod probe;
 pub(crate) mod registry;

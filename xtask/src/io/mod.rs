@@ -31,3 +31,20 @@ pub(crate) async fn interrupt() {
         _ = terminate.recv() => {}
     }
 }
+
+/// Adds `name=value` to the outputs of a GitHub Actions step, where there is one.
+pub(crate) fn github_output(name: &str, value: &str) -> anyhow::Result<()> {
+    append_to(std::env::var_os("GITHUB_OUTPUT"), &format!("{name}={value}\n"))
+}
+
+/// Adds Markdown to the summary of a GitHub Actions step, where there is one.
+pub(crate) fn github_summary(markdown: &str) -> anyhow::Result<()> {
+    append_to(std::env::var_os("GITHUB_STEP_SUMMARY"), &format!("{markdown}\n"))
+}
+
+fn append_to(path: Option<std::ffi::OsString>, text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let Some(path) = path.filter(|path| !path.is_empty()) else { return Ok(()) };
+    fs_err::OpenOptions::new().create(true).append(true).open(std::path::PathBuf::from(path))?.write_all(text.as_bytes())?;
+    Ok(())
+}

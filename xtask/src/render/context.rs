@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, FilePin, Lock, PackagePin, Pin, Pinned};
+use crate::domain::service::Service;
 use crate::domain::stack::{Image, Stack};
 
 #[derive(Debug, Serialize)]
@@ -13,7 +14,7 @@ pub(super) struct Context<'a> {
     image: &'a Image,
     arches: Vec<ArchContext>,
     components: BTreeMap<&'a str, ComponentContext<'a>>,
-    services: &'a [toml::Table],
+    services: &'a [Service],
     settings: &'a [toml::Table],
 }
 

@@ -1,0 +1,186 @@
+//! `rehearse`: bump → render → build both → probe → push → tag, on embedded upstreams, in a scratch directory.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use super::release::Plan;
+use super::{Session, bump};
+use crate::cli::{self, Format};
+use crate::domain::mirror::{Mirror, Mirrors};
+use crate::domain::stack::{Source, Stack};
+use crate::engine::docker::Docker;
+use crate::engine::registry::Repository;
+use crate::io::steps::Steps;
+use crate::io::{self, files};
+use crate::rehearsal::artifacts::Workshop;
+use crate::rehearsal::provision::{self, Registry};
+use crate::rehearsal::repositories::{Repositories, Source as GitSource};
+use crate::rehearsal::{base, checkout, upstream};
+
+const WITHOUT_ENGINE: &str = "no Docker engine: `cargo xtask rehearse --provision`, as root on Debian or Ubuntu";
+
+pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Result<()> {
+    let scratch = TempDir::with_prefix("mission-control-rehearsal-").context("cannot make a scratch directory")?;
+    let mut steps = Steps::default();
+    let result = rehearse(session, args, scratch.path(), &mut steps).await;
+    match session.format {
+        Format::Json => io::print(&serde_json::to_string_pretty(&steps)?),
+        Format::Text => io::print(&steps.table()),
+    }
+    if args.keep {
+        io::say(&format!("the scratch directory is {}", scratch.keep().display()));
+    }
+    result?;
+    if steps.skipped() {
+        io::say(&format!("hint: not everything was rehearsed; {WITHOUT_ENGINE}"));
+    }
+    Ok(())
+}
+
+async fn rehearse(
+    session: &Session,
+    args: &cli::Rehearse,
+    scratch: &Path,
+    steps: &mut Steps,
+) -> anyhow::Result<()> {
+    let stack = files::read_stack(&session.root)?;
+    let engine = match engine(args, scratch, steps).await? {
+        Some(engine) => engine,
+        None => return without_engine(session, &stack, scratch, steps).await,
+    };
+    let registry = steps.run("start the registry", Registry::start(scratch), |it| it.address.clone()).await?;
+    let mirror = provision::debian_mirror().await?;
+    let Source::Oci { image, tag } = &stack.component("base")?.source else {
+        anyhow::bail!("the component `base` is no container image");
+    };
+    let (host, path) = image.split_once('/').context("the base image names no registry")?;
+    let local = format!("{}/{path}", registry.address);
+    let made = base::make(&engine.docker, scratch, &local, tag, &mirror);
+    steps.run("make the base images", made, |()| format!("{image}:{tag}, from {}", "Debian's own packages")).await?;
+
+    let mut rehearsal = prepare(session, &stack, scratch, steps).await?;
+    rehearsal.mirrors.push(Mirror { from: host.to_owned(), to: registry.address.clone() });
+    rehearsal.mirrors.extend(debian_mirrors(&stack, &mirror)?);
+    let rehearsed = rehearsal.session(session);
+    bump_all(&rehearsed, steps, &[]).await?;
+
+    let lock = files::read_lock(&rehearsed.root, &stack)?;
+    checkout::commit(&rehearsed.root, "Pins of the rehearsal").await?;
+    let repository = Repository::new(&format!("{}/mission-control", registry.address), false)?;
+    let plan = Plan::new(&rehearsed, &stack, &lock, repository, None);
+    let plan = steps.run("plan the release", plan, |plan| plan.tag.to_string()).await?;
+    plan.execute(&rehearsed, &engine.docker, &stack, &lock, steps).await?;
+    Ok(())
+}
+
+/// The engine that the rehearsal runs on; dropping it stops what was provisioned.
+struct Engine {
+    docker: Docker,
+    _provisioned: Option<provision::Provisioned>,
+}
+
+async fn engine(args: &cli::Rehearse, scratch: &Path, steps: &mut Steps) -> anyhow::Result<Option<Engine>> {
+    if args.provision {
+        let provisioned = provision::provision(scratch);
+        let provisioned = steps.run("provision an engine", provisioned, |_| "dockerd of its own".to_owned()).await?;
+        return Ok(Some(Engine { docker: provisioned.docker.clone(), _provisioned: Some(provisioned) }));
+    }
+    let docker = Docker::default();
+    match docker.check().await {
+        Ok(versions) => {
+            io::say(&format!("engine {}, buildx {}", versions.engine, versions.buildx));
+            Ok(Some(Engine { docker, _provisioned: None }))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// As far as it goes: what GitHub holds is resolved and pinned, nothing is built.
+async fn without_engine(session: &Session, stack: &Stack, scratch: &Path, steps: &mut Steps) -> anyhow::Result<()> {
+    let rehearsal = prepare(session, stack, scratch, steps).await?;
+    let rehearsed = rehearsal.session(session);
+    let names: Vec<String> = stack
+        .components
+        .iter()
+        .filter(|(_, component)| matches!(component.source, Source::Github { .. } | Source::Git { .. }))
+        .map(|(name, _)| name.clone())
+        .collect();
+    bump_all(&rehearsed, steps, &names).await?;
+    for step in ["make the base images", "build x86_64", "build aarch64", "probe", "push", "join under one tag"] {
+        steps.skip(step, WITHOUT_ENGINE);
+    }
+    Ok(())
+}
+
+/// The scratch checkout and everything that stands in for an upstream. Dropping it ends them.
+struct Rehearsal {
+    root: std::path::PathBuf,
+    mirrors: Vec<Mirror>,
+    _upstream: upstream::Upstream,
+    _repositories: Repositories,
+}
+
+impl Rehearsal {
+    fn session(&self, session: &Session) -> Session {
+        let mirrors = self.mirrors.iter().cloned().chain(session.mirrors.iter().cloned());
+        Session { root: self.root.clone(), mirrors: Mirrors::new(mirrors.collect()), format: session.format }
+    }
+}
+
+async fn prepare(session: &Session, stack: &Stack, scratch: &Path, steps: &mut Steps) -> anyhow::Result<Rehearsal> {
+    let root = scratch.join("checkout");
+    let copied = checkout::copy(&session.root, &root);
+    steps.run("copy the checkout", copied, |()| "without its lock".to_owned()).await?;
+    let workshop = Workshop { standins: root.join("xtask/standins"), folder: scratch.join("artifacts") };
+    fs_err::create_dir_all(&workshop.folder)?;
+    let upstream = upstream::Upstream::start(stack, &workshop);
+    let upstream = steps.run("start the upstream", upstream, |it| format!("{} archives", it.archives)).await?;
+    let (sources, mut mirrors) = (git_sources(stack, &workshop), upstream.mirrors.clone());
+    let sources: Vec<GitSource<'_>> = sources
+        .iter()
+        .map(|(path, folder, tag)| GitSource { path, sources: folder, tag: tag.as_deref() })
+        .collect();
+    let repositories = Repositories::serve(scratch, &sources);
+    let repositories = steps.run("serve the sources", repositories, |it| it.url.clone()).await?;
+    for source in &sources {
+        let from = format!("https://github.com/{}", source.path);
+        mirrors.push(Mirror { from, to: format!("{}/{}", repositories.url, source.path) });
+    }
+    Ok(Rehearsal { root, mirrors, _upstream: upstream, _repositories: repositories })
+}
+
+/// The repositories of the stack: path on the server, stand-in sources, and the tag where versions are tags.
+fn git_sources(stack: &Stack, workshop: &Workshop) -> Vec<(String, std::path::PathBuf, Option<String>)> {
+    let repositories = stack.components.iter().filter_map(|(name, component)| {
+        let Source::Git { repository, branch } = &component.source else { return None };
+        let path = repository.trim_start_matches("https://github.com/").to_owned();
+        let tag = branch.is_none().then(|| "v0.16.2".to_owned());
+        Some((path, workshop.standins.join(name), tag))
+    });
+    repositories.collect()
+}
+
+/// Debian's archive of any moment is this machine's archive of today.
+fn debian_mirrors(stack: &Stack, mirror: &str) -> anyhow::Result<Vec<Mirror>> {
+    let Source::Debian { archive, security, .. } = &stack.component("debian")?.source else {
+        anyhow::bail!("the component `debian` is no Debian archive");
+    };
+    let today = crate::upstream::debian::newest_moment(chrono::Utc::now());
+    let fill = |template: &str| template.replace("{version}", &today);
+    Ok(vec![
+        Mirror { from: fill(archive), to: mirror.to_owned() },
+        Mirror { from: fill(security), to: format!("{mirror}-security") },
+    ])
+}
+
+/// Bumps the scratch checkout, which renders it too.
+async fn bump_all(session: &Session, steps: &mut Steps, names: &[String]) -> anyhow::Result<()> {
+    let args = cli::Bump { names: names.to_vec(), to: None, dry_run: false };
+    // Its report is for people who bump; here it would only be noise between the steps.
+    let quiet = Session { format: Format::Text, ..session.clone() };
+    let bumped = bump::bump(&quiet, &args);
+    steps.run("bump and render", bumped, |report| report.summary()).await?;
+    Ok(())
+}

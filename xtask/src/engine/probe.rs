@@ -1,0 +1,158 @@
+//! Starting an image as its users do and asking every port of the service table.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+
+use super::build::local_name;
+use super::container::{self, Container, Options};
+use super::docker::Docker;
+use crate::domain::arch::Arch;
+use crate::domain::service::Endpoint;
+use crate::domain::stack::Stack;
+use crate::error::Failures;
+use crate::io::process;
+
+/// How long an image may take until all of it is up: OpenClaw alone takes half a minute on two cores.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// OpenCode never answers some requests of its first seconds, so that a probe must give up and ask again.
+const ONE_REQUEST: Duration = Duration::from_secs(3);
+
+/// One answered port.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Answered {
+    pub(crate) service: String,
+    pub(crate) port: u16,
+    pub(crate) status: u16,
+    /// From the container's start to the first accepted answer.
+    pub(crate) seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) answered: Vec<Answered>,
+    /// From the container's start until it called itself healthy.
+    pub(crate) healthy_after: f64,
+    /// What `docker stop` took, and how the container ended.
+    pub(crate) stopped_after: f64,
+    pub(crate) exit_code: i32,
+}
+
+impl Report {
+    pub(crate) fn summary(&self) -> String {
+        let ports: Vec<String> = self.answered.iter().map(|answered| answered.port.to_string()).collect();
+        format!(
+            "{} ports answered ({}); healthy after {:.1} s, stopped in {:.1} s",
+            ports.len(),
+            ports.join(" "),
+            self.healthy_after,
+            self.stopped_after
+        )
+    }
+}
+
+impl Report {
+    /// A line a port.
+    pub(crate) fn table(&self) -> String {
+        let line = |it: &Answered| format!("{:16} {:5}  {}  {:6.1} s", it.service, it.port, it.status, it.seconds);
+        let mut lines: Vec<String> = self.answered.iter().map(line).collect();
+        lines.push(format!("healthy after {:.1} s", self.healthy_after));
+        lines.push(format!("stopped in {:.1} s with exit code {}", self.stopped_after, self.exit_code));
+        lines.join("\n")
+    }
+}
+
+/// Loads the image of a layout and proves it as [`image`] does.
+pub(crate) async fn layout(docker: &Docker, stack: &Stack, layout: &Path, arch: Arch) -> anyhow::Result<Report> {
+    container::load(docker, layout).await?;
+    image(docker, stack, &local_name(arch)).await
+}
+
+/// Starts an image that the engine has, asks every port, waits for its own health check, stops it.
+pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow::Result<Report> {
+    let ports = stack.services.iter().flat_map(|service| &service.endpoints).map(|endpoint| endpoint.port).collect();
+    let started = Instant::now();
+    let container = Container::start(docker, image, &Options { ports, ..Options::default() }).await?;
+    let result = ask_all(&container, stack, started).await;
+    let answered = match result {
+        Ok(answered) => answered,
+        Err(error) => {
+            let logs = container.logs().await.unwrap_or_default();
+            return Err(error.context(format!("the container said last:\n    {}", process::tail(&logs, 25))));
+        }
+    };
+    let healthy_after = wait_healthy(&container, started).await?;
+    let stopping = Instant::now();
+    let exit_code = container.stop().await?;
+    Ok(Report { answered, healthy_after, stopped_after: stopping.elapsed().as_secs_f64(), exit_code })
+}
+
+/// Asks every port of the table until all have answered; the error names each one that has not.
+pub(crate) async fn ask_all(
+    container: &Container,
+    stack: &Stack,
+    started: Instant,
+) -> anyhow::Result<Vec<Answered>> {
+    let client = reqwest::Client::builder().timeout(ONE_REQUEST).redirect(reqwest::redirect::Policy::none()).build()?;
+    let endpoints = stack.services.iter().flat_map(|service| service.endpoints.iter().map(move |it| (service, it)));
+    let asked = endpoints.map(|(service, endpoint)| {
+        let client = client.clone();
+        async move {
+            let address = container.address(endpoint.port).await?;
+            let url = format!("http://{address}{}", endpoint.path);
+            let status = ask(&client, container, &url, endpoint, started)
+                .await
+                .with_context(|| format!("`{}` does not answer on port {}", service.name, endpoint.port))?;
+            let seconds = started.elapsed().as_secs_f64();
+            Ok(Answered { service: service.name.clone(), port: endpoint.port, status, seconds })
+        }
+    });
+    let results: Vec<anyhow::Result<Answered>> = futures_util::future::join_all(asked).await;
+    let (answered, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    let failed: Vec<anyhow::Error> = failed.into_iter().filter_map(Result::err).collect();
+    if !failed.is_empty() {
+        return Err(Failures(failed).into());
+    }
+    Ok(answered.into_iter().filter_map(Result::ok).collect())
+}
+
+async fn ask(
+    client: &reqwest::Client,
+    container: &Container,
+    url: &str,
+    endpoint: &Endpoint,
+    started: Instant,
+) -> anyhow::Result<u16> {
+    let mut last = String::from("no answer");
+    while started.elapsed() < PATIENCE {
+        match client.get(url).send().await {
+            Ok(response) if endpoint.accept.contains(&response.status().as_u16()) => {
+                return Ok(response.status().as_u16());
+            }
+            Ok(response) => last = format!("status {}", response.status()),
+            Err(error) => last = error.without_url().to_string(),
+        }
+        let health = container.health().await?;
+        if !matches!(health.as_str(), "starting" | "healthy" | "unhealthy") {
+            bail!("the container is {health}");
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    bail!("GET {} was not answered within {} s: {last}", endpoint.path, PATIENCE.as_secs())
+}
+
+/// Waits until the image's own health check says that all is well.
+pub(crate) async fn wait_healthy(container: &Container, started: Instant) -> anyhow::Result<f64> {
+    loop {
+        let health = container.health().await?;
+        match health.as_str() {
+            "healthy" => return Ok(started.elapsed().as_secs_f64()),
+            "starting" | "unhealthy" if started.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            other => bail!("the container is {other} after {} s", started.elapsed().as_secs()),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Archives with the real names and layouts, made at run time from the stand-ins and from npm's packages.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+use zip::write::SimpleFileOptions;
+
+use crate::domain::arch::Arch;
+use crate::io::process;
+
+/// npm's own package of npm: Node.js ships one inside its archives, and the image's build needs it.
+const NPM: &str = "npm@11";
+
+/// Where archives are made, and where stand-ins are read.
+#[derive(Debug)]
+pub(crate) struct Workshop {
+    pub(crate) standins: PathBuf,
+    pub(crate) folder: PathBuf,
+}
+
+/// A finished archive.
+#[derive(Debug, Clone)]
+pub(crate) struct Archive {
+    pub(crate) path: PathBuf,
+    pub(crate) sha256: String,
+    pub(crate) size: u64,
+}
+
+impl Workshop {
+    /// Makes the archive that `component` has under this name. `spelling` is how its upstream spells the
+    /// architecture; dashboards and the like have none.
+    pub(crate) async fn make(
+        &self,
+        component: &str,
+        version: &str,
+        name: &str,
+        arch: Option<Arch>,
+        spelling: &str,
+    ) -> anyhow::Result<Archive> {
+        let work = self.folder.join(format!("{name}.work"));
+        fs_err::create_dir_all(&work)?;
+        let archive = self.folder.join(name);
+        match component {
+            "node" => {
+                let top = name.trim_end_matches(".tar.xz");
+                self.node(&work.join(top), version, spelling).await?;
+                tar(&work, top, "--xz", &archive).await?;
+            }
+            "bun" => {
+                self.npm_pack(&format!("@oven/bun-linux-{spelling}@{version}"), &work).await?;
+                let top = format!("bun-linux-{spelling}");
+                zip(&archive, &[(format!("{top}/bun"), work.join("package/bin/bun"))])?;
+            }
+            "llamacpp" => {
+                let top = format!("llama-{version}");
+                copy(&self.standins.join("llama-server"), &work.join(&top).join("llama-server"))?;
+                tar(&work, &top, "--gzip", &archive).await?;
+            }
+            "opencode" => {
+                copy(&self.standins.join("opencode"), &work.join("opencode"))?;
+                tar(&work, "opencode", "--gzip", &archive).await?;
+            }
+            "convex" => {
+                zip(&archive, &[("convex-local-backend".to_owned(), self.standins.join("convex-local-backend"))])?;
+            }
+            "convex-dashboard" => zip(&archive, &files_below(&self.standins.join("dashboard"))?)?,
+            other => anyhow::bail!("the rehearsal has no stand-in for `{other}` ({})", arch_name(arch)),
+        }
+        fs_err::remove_dir_all(work)?;
+        let bytes = fs_err::read(&archive)?;
+        let sha256 = crate::domain::digest::Sha256::from_bytes(&Sha256::digest(&bytes)).to_string();
+        Ok(Archive { path: archive, sha256, size: bytes.len() as u64 })
+    }
+
+    /// Node.js in the layout of nodejs.org: `bin/node`, and npm below `lib/node_modules`.
+    async fn node(&self, root: &Path, version: &str, spelling: &str) -> anyhow::Result<()> {
+        let packed = root.with_extension("packed");
+        self.npm_pack(&format!("node-linux-{spelling}@{version}"), &packed).await?;
+        copy(&packed.join("package/bin/node"), &root.join("bin/node"))?;
+        fs_err::copy(packed.join("package/LICENSE"), root.join("LICENSE"))
+            .or_else(|_| fs_err::write(root.join("LICENSE"), "").map(|()| 0))?;
+        let npm = root.with_extension("npm");
+        self.npm_pack(NPM, &npm).await?;
+        fs_err::create_dir_all(root.join("lib/node_modules"))?;
+        fs_err::rename(npm.join("package"), root.join("lib/node_modules/npm"))?;
+        for program in ["npm", "npx"] {
+            let target = format!("../lib/node_modules/npm/bin/{program}-cli.js");
+            fs_err::os::unix::fs::symlink(target, root.join("bin").join(program))?;
+        }
+        Ok(())
+    }
+
+    /// Fetches a package with npm itself, which checks its integrity, and unpacks it to `folder/package`.
+    async fn npm_pack(&self, package: &str, folder: &Path) -> anyhow::Result<()> {
+        fs_err::create_dir_all(folder)?;
+        let told = process::text(
+            process::command("npm").args(["pack", "--silent", "--ignore-scripts", package]).current_dir(folder),
+        )
+        .await
+        .with_context(|| format!("cannot fetch {package}"))?;
+        let tarball = told.lines().last().unwrap_or_default().to_owned();
+        process::output(process::command("tar").args(["--extract", "--gzip", "--file", &tarball]).current_dir(folder))
+            .await?;
+        fs_err::remove_file(folder.join(tarball))?;
+        Ok(())
+    }
+}
+
+fn arch_name(arch: Option<Arch>) -> &'static str {
+    arch.map_or("any architecture", Arch::as_str)
+}
+
+/// Copies a program to where an archive wants it.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs_err::create_dir_all(to.parent().context("a file without a folder")?)?;
+    fs_err::copy(from, to)?;
+    crate::io::files::make_executable(to)
+}
+
+/// Packs `top` below `folder`, the same bytes each time.
+async fn tar(folder: &Path, top: &str, compression: &str, archive: &Path) -> anyhow::Result<()> {
+    let mut command = process::command("tar");
+    command
+        // The highest compression would take minutes for a file that is unpacked once.
+        .env("XZ_OPT", "-0")
+        .args(["--create", compression, "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"])
+        .arg("--directory")
+        .arg(folder)
+        .arg("--file")
+        .arg(archive)
+        .arg(top);
+    process::output(&mut command).await?;
+    Ok(())
+}
+
+/// Packs files under the names given, executable as they are.
+fn zip(archive: &Path, files: &[(String, PathBuf)]) -> anyhow::Result<()> {
+    let mut writer = zip::ZipWriter::new(fs_err::File::create(archive)?);
+    for (name, path) in files {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs_err::metadata(path)?.permissions());
+        writer.start_file(name, SimpleFileOptions::default().unix_permissions(mode & 0o777))?;
+        std::io::copy(&mut fs_err::File::open(path)?, &mut writer)?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+/// Every file below a folder, by its path there, sorted.
+fn files_below(root: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push((path.strip_prefix(root)?.to_string_lossy().into_owned(), path));
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}

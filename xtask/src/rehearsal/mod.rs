@@ -1,0 +1,12 @@
+//! The whole release, offline: an embedded upstream, a private engine and registry, a scratch checkout.
+//!
+//! What is real here: the tool, the engine, Debian's packages, Node.js, Bun and every npm package. What is not:
+//! the stand-ins of `xtask/standins`, which keep the real names, archive layouts, flags and endpoints.
+
+pub(crate) mod artifacts;
+pub(crate) mod base;
+pub(crate) mod checkout;
+pub(crate) mod provision;
+pub(crate) mod repositories;
+pub(crate) mod server;
+pub(crate) mod upstream;

@@ -1,0 +1,291 @@
+//! A private Docker engine where there is none: installed from the distribution, run with a socket and a data
+//! root of its own in the rehearsal's scratch directory, stopped and removed with it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::process::Child;
+
+use crate::engine::docker::Docker;
+use crate::error::HintExt as _;
+use crate::io::{files, process};
+
+/// What a rehearsal runs on.
+#[derive(Debug)]
+pub(crate) struct Provisioned {
+    pub(crate) docker: Docker,
+    _daemon: Daemon,
+}
+
+/// The distributions that this knows how to install from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Distribution {
+    /// Debian 12 has no buildx: the engine comes from Debian 13, whose packages run on its C library.
+    Bookworm,
+    /// Debian 13 and newer.
+    Debian,
+    Ubuntu,
+}
+
+impl Distribution {
+    fn here() -> anyhow::Result<Self> {
+        let text = fs_err::read_to_string("/etc/os-release").unwrap_or_default();
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.map(|value| value.trim_matches('"').to_owned()).unwrap_or_default()
+        };
+        match (field("ID").as_str(), field("VERSION_CODENAME").as_str()) {
+            ("debian", "bookworm") => Ok(Self::Bookworm),
+            ("debian", _) => Ok(Self::Debian),
+            ("ubuntu", _) => Ok(Self::Ubuntu),
+            (id, _) => Err(anyhow::anyhow!("`--provision` knows Debian and Ubuntu, this is `{id}`"))
+                .hint(|| "install Docker with buildx and run `cargo xtask rehearse` without --provision".to_owned()),
+        }
+    }
+
+    fn packages(self) -> Vec<&'static str> {
+        let engine: &[&str] = match self {
+            Self::Bookworm => {
+                &["docker.io/trixie", "docker-cli/trixie", "docker-buildx/trixie", "docker-compose/trixie"]
+            }
+            Self::Debian => &["docker.io", "docker-cli", "docker-buildx", "docker-compose"],
+            Self::Ubuntu => &["docker.io", "docker-buildx", "docker-compose-v2"],
+        };
+        let beside =
+            ["iptables", "docker-registry", "mmdebstrap", "skopeo", "debian-archive-keyring", "xz-utils", "git"];
+        engine.iter().copied().chain(beside).collect()
+    }
+}
+
+/// The address of the Debian archive that this machine's apt uses, so that a machine behind a mirror stays
+/// behind it.
+pub(crate) async fn debian_mirror() -> anyhow::Result<String> {
+    let told = process::text(process::command("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(ORIGIN) $(COMPONENT) $(REPO_URI)",
+        "Created-By: Packages",
+    ]))
+    .await?;
+    let mirror = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("Debian main "))
+        .find(|address| !address.contains("security"))
+        .context("this machine's apt knows no Debian archive")
+        .hint(|| "run `apt-get update` on a Debian machine".to_owned())?;
+    Ok(mirror.trim_end_matches('/').to_owned())
+}
+
+/// Installs what is missing and starts the engine.
+pub(crate) async fn provision(scratch: &Path) -> anyhow::Result<Provisioned> {
+    if process::text(process::command("id").arg("-u")).await? != "0" {
+        return Err(anyhow::anyhow!("`--provision` installs packages and starts an engine, which only root may"))
+            .hint(|| "run it as root, or start Docker yourself and leave --provision out".to_owned());
+    }
+    install(Distribution::here()?, scratch).await?;
+    let daemon = Daemon::start(scratch).await?;
+    let docker = Docker::private(&daemon.socket, PathBuf::from("/usr/bin/docker"));
+    docker.check().await?;
+    Ok(Provisioned { docker, _daemon: daemon })
+}
+
+/// Installs the packages with a configuration of apt that lives in the scratch directory: the machine's own
+/// sources stay as they are.
+async fn install(distribution: Distribution, scratch: &Path) -> anyhow::Result<()> {
+    let apt = scratch.join("apt");
+    fs_err::create_dir_all(apt.join("lists/partial"))?;
+    fs_err::create_dir_all(apt.join("sources"))?;
+    fs_err::create_dir_all(apt.join("preferences"))?;
+    for (own, copy) in [("/etc/apt/sources.list.d", "sources"), ("/etc/apt/preferences.d", "preferences")] {
+        copy_files(Path::new(own), &apt.join(copy))?;
+    }
+    let update = |command: &mut tokio::process::Command| {
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .arg("-o")
+            .arg(format!("Dir::State::lists={}", apt.join("lists").display()))
+            .arg("-o")
+            .arg(format!("Dir::Etc::sourceparts={}", apt.join("sources").display()))
+            .arg("-o")
+            .arg(format!("Dir::Etc::preferencesparts={}", apt.join("preferences").display()))
+            .args(["-o", "Dpkg::Use-Pty=0"]);
+    };
+    if distribution == Distribution::Bookworm {
+        process::output(process::command("apt-get").arg("update")).await?;
+        let mirror = debian_mirror().await?;
+        let source = format!("deb [signed-by={}] {mirror} trixie main\n", archive_keyring()?.display());
+        fs_err::write(apt.join("sources/trixie.list"), source)?;
+        fs_err::write(apt.join("preferences/trixie.pref"), "Package: *\nPin: release n=trixie\nPin-Priority: 50\n")?;
+    }
+    let mut refresh = process::command("apt-get");
+    update(&mut refresh);
+    process::output(refresh.arg("update")).await.context("cannot read the package lists")?;
+    // Installing a service starts it where systemd runs; ours is started by us, with a socket of its own.
+    let _guard = NoServices::new()?;
+    let mut install = process::command("apt-get");
+    update(&mut install);
+    install.args(["install", "--yes", "--no-install-recommends"]).args(distribution.packages());
+    process::output(&mut install).await.context("cannot install the engine")?;
+    Ok(())
+}
+
+fn archive_keyring() -> anyhow::Result<PathBuf> {
+    crate::upstream::debian::keyring()
+        .context("this machine has no keys of the Debian archive")
+        .hint(|| "apt-get install debian-archive-keyring".to_owned())
+}
+
+fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    for entry in fs_err::read_dir(from)? {
+        let path = entry?.path();
+        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
+            fs_err::copy(&path, to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// While this lives, packages start no services (Debian policy, "invoke-rc.d").
+struct NoServices(Option<PathBuf>);
+
+impl NoServices {
+    fn new() -> anyhow::Result<Self> {
+        let path = PathBuf::from("/usr/sbin/policy-rc.d");
+        if path.exists() {
+            return Ok(Self(None));
+        }
+        fs_err::write(&path, "#!/bin/sh\nexit 101\n")?;
+        files::make_executable(&path)?;
+        Ok(Self(Some(path)))
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // If this fails, the file is still there to be seen, and says what it does.
+            let _ = fs_err::remove_file(path);
+        }
+    }
+}
+
+/// A running dockerd, stopped when dropped.
+#[derive(Debug)]
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+    state: PathBuf,
+}
+
+impl Daemon {
+    async fn start(scratch: &Path) -> anyhow::Result<Self> {
+        let state = scratch.join("engine");
+        fs_err::create_dir_all(&state)?;
+        let config = state.join("daemon.json");
+        // The containerd image store is what exports OCI layouts and holds images of foreign platforms.
+        fs_err::write(&config, r#"{"features":{"containerd-snapshotter":true}}"#)?;
+        let socket = state.join("docker.sock");
+        let log = fs_err::File::create(state.join("dockerd.log"))?.into_parts().0;
+        let mut command = tokio::process::Command::new("dockerd");
+        let child = command
+            .arg("--config-file")
+            .arg(&config)
+            .arg("--data-root")
+            .arg(state.join("data"))
+            .arg("--exec-root")
+            .arg(state.join("exec"))
+            .arg("--pidfile")
+            .arg(state.join("docker.pid"))
+            .arg("--host")
+            .arg(format!("unix://{}", socket.display()))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // A Ctrl-C at the terminal is for us; we stop the engine once its containers are gone.
+            .process_group(0)
+            .spawn()
+            .context("cannot start dockerd")?;
+        let mut daemon = Self { child, socket, state };
+        daemon.wait().await?;
+        Ok(daemon)
+    }
+
+    async fn wait(&mut self) -> anyhow::Result<()> {
+        let docker = Docker::private(&self.socket, PathBuf::from("/usr/bin/docker"));
+        for _ in 0..120 {
+            let log = || fs_err::read_to_string(self.state.join("dockerd.log")).unwrap_or_default();
+            if let Some(status) = self.child.try_wait()? {
+                bail!("dockerd ended with {status}: {}", process::tail(&log(), 8));
+            }
+            if process::output(docker.command().arg("version")).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        bail!("dockerd did not answer within a minute; its log is {}", self.state.join("dockerd.log").display())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let Some(pid) = self.child.id() else { return };
+        // SIGTERM lets it stop its containerd and unmount; only then may the scratch directory be removed.
+        let _ = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status();
+        for _ in 0..100 {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let _ = self.child.start_kill();
+    }
+}
+
+/// A registry on the loopback, from the distribution's package, stopped when dropped.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    pub(crate) address: String,
+    _child: Child,
+}
+
+impl Registry {
+    pub(crate) async fn start(scratch: &Path) -> anyhow::Result<Self> {
+        let state = scratch.join("registry");
+        fs_err::create_dir_all(&state)?;
+        let port = free_port()?;
+        let address = format!("127.0.0.1:{port}");
+        // Debian's own configuration asks for a password; this one listens on the loopback only.
+        let config = format!(
+            "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {address}\n",
+            state.join("data").display()
+        );
+        fs_err::write(state.join("config.yml"), config)?;
+        let log = fs_err::File::create(state.join("registry.log"))?.into_parts().0;
+        let child = process::command("docker-registry")
+            .arg("serve")
+            .arg(state.join("config.yml"))
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("cannot run `docker-registry`")
+            .hint(|| "apt-get install docker-registry, or let --provision do it".to_owned())?;
+        for _ in 0..50 {
+            if tokio::net::TcpStream::connect(&address).await.is_ok() {
+                return Ok(Self { address, _child: child });
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("the registry does not listen; its log is {}", state.join("registry.log").display())
+    }
+}
+
+/// A port of the loopback that nobody has now.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("cannot bind a loopback port")?;
+    Ok(listener.local_addr()?.port())
+}

@@ -1,0 +1,91 @@
+//! The embedded upstream's web server: a fixed table of answers on a loopback port.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// What is answered at one path.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    Json(String),
+    /// Read when it is asked for: artifacts are large.
+    File(PathBuf),
+}
+
+/// A server that ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    address: SocketAddr,
+    // Dropping the set aborts its tasks.
+    _tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Binds a free port of the loopback. What is answered is told by [`Server::serve`], since answers hold
+    /// the address themselves.
+    pub(crate) async fn bind() -> anyhow::Result<(TcpListener, SocketAddr)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot bind a loopback port")?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    }
+
+    /// Answers GET by the path with its query; every other path is 404, as upstream's would be.
+    pub(crate) fn serve(listener: TcpListener, answers: BTreeMap<String, Answer>) -> anyhow::Result<Self> {
+        let address = listener.local_addr()?;
+        let answers = Arc::new(answers);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let answers = Arc::clone(&answers);
+                connections.spawn(async move {
+                    let service = service_fn(|request| answer(Arc::clone(&answers), request));
+                    // A client that hangs up in the middle is its own affair.
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Ok(Self { address, _tasks: tasks })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+async fn answer(
+    answers: Arc<BTreeMap<String, Answer>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let respond = |status: StatusCode, kind: &str, body: Bytes| {
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = status;
+        if let Ok(kind) = kind.parse() {
+            response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
+        }
+        response
+    };
+    let found = answers.get(request.uri().path());
+    Ok(match found {
+        Some(Answer::Json(text)) => respond(StatusCode::OK, "application/json", Bytes::from(text.clone())),
+        Some(Answer::File(path)) => match tokio::fs::read(path).await {
+            Ok(bytes) => respond(StatusCode::OK, "application/octet-stream", bytes.into()),
+            Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error.to_string().into()),
+        },
+        None => respond(StatusCode::NOT_FOUND, "application/json", Bytes::from_static(b"{\"message\":\"Not Found\"}")),
+    })
+}
