@@ -15,6 +15,7 @@ pub(crate) mod outdated;
 pub(crate) mod rehearse;
 pub(crate) mod release;
 pub(crate) mod render;
+mod resolve;
 pub(crate) mod smoke;
 pub(crate) mod tag;
 pub(crate) mod verify;

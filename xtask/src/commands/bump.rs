@@ -1,0 +1,237 @@
+//! `bump`: candidates → select → digests → new lock → atomic write → render.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use futures_util::{StreamExt as _, stream};
+
+use super::resolve::{AT_ONCE, Resolver, ended, names, units};
+use super::{Session, render};
+use crate::cli;
+use crate::domain::lock::{Lock, LockError, Pin};
+use crate::domain::rules;
+use crate::domain::stack::{Source, Stack};
+use crate::error::HintExt as _;
+use crate::io::{self, files};
+use crate::upstream::{self, Candidate, PassedOver, Upstream, Want};
+
+mod report;
+
+use report::Report;
+
+/// One component after its upstream was asked.
+#[derive(Debug)]
+struct Resolution {
+    name: String,
+    old: Option<Pin>,
+    new: Pin,
+    /// Files of the checkout that go with the new pin.
+    files: Vec<(PathBuf, String)>,
+    passed_over: Vec<PassedOver>,
+}
+
+impl Resolution {
+    fn is_change(&self) -> bool {
+        self.old.as_ref() != Some(&self.new) || !self.files.is_empty()
+    }
+}
+
+pub(crate) async fn run(session: &Session, args: &cli::Bump) -> anyhow::Result<()> {
+    let stack = files::read_stack(&session.root)?;
+    let names = names(&stack, &args.names)?;
+    let want = want(args)?;
+    let lock = files::read_lock_unchecked(&session.root)?;
+    let resolver = Resolver::new(session, stack, lock)?;
+
+    let resolutions = resolve(&resolver, &names, &want).await?;
+    let new = new_lock(&resolver, &resolutions)?;
+    let text = new.to_text()?;
+    let changed = text != resolver.lock.to_text()? || resolutions.iter().any(|one| !one.files.is_empty());
+
+    if changed && !args.dry_run {
+        write(&session.root, &resolver.stack, &new, text, &resolutions)?;
+    }
+    let dropped = resolver.lock.components.keys().filter(|name| !new.components.contains_key(*name)).cloned();
+    let dropped: Vec<String> = dropped.collect();
+    let report = Report {
+        changed,
+        written: changed && !args.dry_run,
+        resolutions: &resolutions,
+        dropped: &dropped,
+        asked: &args.names,
+    };
+    report.print(session.format)?;
+    report.tell_github_actions()
+}
+
+fn want(args: &cli::Bump) -> anyhow::Result<Want> {
+    match (&args.to, args.names.as_slice()) {
+        (None, _) => Ok(Want::Newest),
+        (Some(to), [_]) => Ok(Want::Exactly(to.clone())),
+        (Some(to), _) => Err(anyhow::anyhow!("--to needs exactly one component"))
+            .hint(|| format!("cargo xtask bump NAME --to {}", to.escape_debug())),
+    }
+}
+
+/// Resolves all components at once. Every one that fails is told, and then nothing is written.
+async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> anyhow::Result<Vec<Resolution>> {
+    let units = units(&resolver.stack, names);
+    for (leader, members) in &units {
+        for follower in members.iter().filter(|member| *member != leader) {
+            let asked_for_follower_only = names.contains(follower) && !names.contains(leader);
+            if asked_for_follower_only {
+                io::say(&format!("note: `{follower}` comes from the release of `{leader}`: both move together"));
+            }
+        }
+    }
+    let broken = broken(&resolver.lock, &resolver.stack);
+    let up = resolver.upstream();
+    let results: Vec<anyhow::Result<Vec<Resolution>>> = stream::iter(&units)
+        .map(async |(leader, members)| {
+            let unit = resolve_unit(up, leader, members, want, &broken).await;
+            unit.with_context(|| format!("failed to bump `{leader}`"))
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    resolver.say_warnings();
+    let mut resolutions = Vec::new();
+    let mut failures = Vec::new();
+    for result in results {
+        match result {
+            Ok(unit) => resolutions.extend(unit),
+            Err(error) => failures.push(error),
+        }
+    }
+    ended(failures)?;
+    Ok(resolutions)
+}
+
+async fn resolve_unit(
+    up: Upstream<'_>,
+    leader: &str,
+    members: &[String],
+    want: &Want,
+    broken: &BTreeSet<String>,
+) -> anyhow::Result<Vec<Resolution>> {
+    let candidate = upstream::candidate(up, leader, want).await?;
+    let mut unit = Vec::new();
+    for name in members {
+        let old = up.lock.components.get(name).cloned();
+        let passed_over = if name == leader { candidate.passed_over.clone() } else { Vec::new() };
+        let kept = old.clone().filter(|pin| {
+            *want == Want::Newest && !broken.contains(name) && says_all(up.stack, name) && is_at(pin, &candidate)
+        });
+        let (new, files) = if let Some(pin) = kept {
+            (pin, Vec::new())
+        } else {
+            let resolved = upstream::pin(up, name, &candidate).await.with_context(|| format!("cannot pin `{name}`"))?;
+            (resolved.pin, resolved.files)
+        };
+        unit.push(Resolution { name: name.clone(), old, new, files, passed_over });
+    }
+    Ok(unit)
+}
+
+/// Whether a pin is at the candidate already. Its digests are then left alone: a file that was replaced
+/// upstream is for `verify` to tell, not for `bump` to take silently.
+fn is_at(pin: &Pin, candidate: &Candidate) -> bool {
+    let same_commit = candidate.commit.is_none() || pin.commit.is_none() || pin.commit == candidate.commit;
+    pin.version == candidate.version.as_str() && pin.tag == candidate.tag && same_commit
+}
+
+/// Whether the version alone says what is pinned. An image tag does not: it is moved on purpose.
+fn says_all(stack: &Stack, name: &str) -> bool {
+    !matches!(stack.components.get(name).map(|component| &component.source), Some(Source::Oci { .. }))
+}
+
+/// The components whose pins do not fit the stack (an architecture is missing, another kind of source).
+fn broken(lock: &Lock, stack: &Stack) -> BTreeSet<String> {
+    let wrong = lock.check(stack).err().unwrap_or_default();
+    let components = wrong.into_iter().filter_map(|error| match error {
+        LockError::Version { component, .. }
+        | LockError::Kind { component, .. }
+        | LockError::MissingArch { component, .. }
+        | LockError::Text { component, .. } => Some(component),
+        _ => None,
+    });
+    components.collect()
+}
+
+/// The lock with what was resolved, without what the stack no longer has, and checked: each pin by itself,
+/// and the rules between them.
+fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<Lock> {
+    let stack = &resolver.stack;
+    let mut lock = resolver.lock.clone();
+    lock.components.retain(|name, _| stack.components.contains_key(name));
+    for resolution in resolutions {
+        lock.components.insert(resolution.name.clone(), resolution.new.clone());
+    }
+    let wrong = lock.check(stack).err().unwrap_or_default();
+    // Not yet pinned is no fault of a bump of one component.
+    let wrong = wrong.into_iter().filter(|error| !matches!(error, LockError::Unpinned(_)));
+    ended(wrong.map(|error| anyhow::Error::new(error).context("the new lock is not sound")).collect())?;
+
+    let verdict = rules::check(stack, &lock);
+    let violations = verdict.violations.into_iter().map(|violation| {
+        upstream::hinted(
+            anyhow::anyhow!(violation.message).context(format!("the new pins break the rule `{}`", violation.rule)),
+            format!("bump `{}` too, or choose a version with --to; nothing was written", violation.component),
+        )
+    });
+    ended(violations.collect())?;
+    for waiver in verdict.stale_waivers {
+        if waiver.versions.keys().all(|name| lock.components.contains_key(name)) {
+            io::say(&format!(
+                "note: the waiver of `{}` for `{}` is not needed any more: delete it from stack.toml",
+                waiver.rule, waiver.component
+            ));
+        }
+    }
+    Ok(lock)
+}
+
+/// Writes what goes with the pins, the lock last, and then what is rendered from it.
+fn write(root: &Path, stack: &Stack, lock: &Lock, text: String, resolutions: &[Resolution]) -> anyhow::Result<()> {
+    let is_rendered = root.join("templates").is_dir() && lock.check(stack).is_ok();
+    if is_rendered {
+        // A template that does not go with the new lock is found before anything is written.
+        crate::render::render(root, stack, lock).context("the new pins cannot be rendered; nothing was written")?;
+    }
+    let mut contents: Vec<(PathBuf, String)> = resolutions.iter().flat_map(|one| one.files.clone()).collect();
+    contents.push((PathBuf::from(files::LOCK), text));
+    files::replace_all(root, &contents)
+        .hint(|| format!("is {} read-only? Nothing was changed; --dry-run only prints", root.display()))?;
+    if is_rendered {
+        let rendered = render::write(root, stack, lock)
+            .context("versions.lock is written, but not what is rendered from it")
+            .hint(|| "cargo xtask render".to_owned())?;
+        for path in rendered {
+            io::say(&format!("rendered {path}"));
+        }
+    } else if !root.join("templates").is_dir() {
+        io::say("note: there is no templates/ here, so nothing is rendered");
+    } else {
+        io::say("note: not every component is pinned yet, so nothing is rendered");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn to_is_for_one_component() {
+        let args = |names: &[&str], to: Option<&str>| cli::Bump {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            to: to.map(str::to_owned),
+            dry_run: false,
+        };
+        assert_eq!(want(&args(&["convex"], Some("x"))).unwrap(), Want::Exactly("x".to_owned()));
+        assert_eq!(want(&args(&[], None)).unwrap(), Want::Newest);
+        assert!(want(&args(&[], Some("x"))).is_err());
+        assert!(want(&args(&["convex", "node"], Some("x"))).is_err());
+    }
+}

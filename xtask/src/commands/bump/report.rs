@@ -1,0 +1,204 @@
+//! What a bump did, for people, for machines and for GitHub Actions.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::Resolution;
+use crate::cli::Format;
+use crate::commands::resolve::shortened;
+use crate::domain::arch::Arch;
+use crate::domain::lock::{FileFor, PackagePin, Pin, Pinned};
+use crate::io;
+use crate::io::progress::mebibytes;
+use crate::upstream::PassedOver;
+
+/// How many passed-over releases a person is told one by one.
+const TOLD: usize = 5;
+
+pub(super) struct Report<'a> {
+    pub(super) changed: bool,
+    pub(super) written: bool,
+    pub(super) resolutions: &'a [Resolution],
+    /// Components that the stack no longer has.
+    pub(super) dropped: &'a [String],
+    /// What was named on the command line.
+    pub(super) asked: &'a [String],
+}
+
+/// The JSON form.
+#[derive(Serialize)]
+struct Document<'a> {
+    changed: bool,
+    written: bool,
+    components: Vec<ComponentDocument<'a>>,
+    dropped: &'a [String],
+}
+
+#[derive(Serialize)]
+struct ComponentDocument<'a> {
+    name: &'a str,
+    changed: bool,
+    old: Option<PinDocument<'a>>,
+    new: PinDocument<'a>,
+    passed_over: &'a [PassedOver],
+}
+
+#[derive(Serialize)]
+struct PinDocument<'a> {
+    version: &'a str,
+    published: Option<String>,
+    /// In bytes, by architecture (`any` for a file that serves all), where they are known.
+    sizes: BTreeMap<String, u64>,
+    pinned: &'a Pinned,
+}
+
+impl<'a> From<&'a Pin> for PinDocument<'a> {
+    fn from(pin: &'a Pin) -> Self {
+        Self {
+            version: &pin.version,
+            published: pin.published.as_ref().map(ToString::to_string),
+            sizes: sizes(pin),
+            pinned: &pin.pinned,
+        }
+    }
+}
+
+impl Report<'_> {
+    pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
+        match format {
+            Format::Json => io::print(&serde_json::to_string_pretty(&self.document())?),
+            Format::Text => io::print(self.text().trim_end()),
+        }
+        Ok(())
+    }
+
+    /// `GITHUB_OUTPUT` and `GITHUB_STEP_SUMMARY`, as GitHub Actions documents its environment files.
+    pub(super) fn tell_github_actions(&self) -> anyhow::Result<()> {
+        append("GITHUB_OUTPUT", &format!("changed={}\n", self.changed))?;
+        append("GITHUB_STEP_SUMMARY", &self.summary())
+    }
+
+    fn document(&self) -> Document<'_> {
+        let component = |resolution| {
+            let Resolution { name, old, new, passed_over, .. }: &Resolution = resolution;
+            let changed = resolution.is_change();
+            ComponentDocument { name, changed, old: old.as_ref().map(Into::into), new: new.into(), passed_over }
+        };
+        Document {
+            changed: self.changed,
+            written: self.written,
+            components: self.resolutions.iter().map(component).collect(),
+            dropped: self.dropped,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for resolution in self.resolutions {
+            let is_asked = self.asked.contains(&resolution.name);
+            if !resolution.is_change() && !is_asked {
+                continue;
+            }
+            text.push_str(&change(resolution));
+            for line in shortened(&resolution.passed_over, TOLD) {
+                let _ = writeln!(text, "  passed over {line}");
+            }
+        }
+        for name in self.dropped {
+            let _ = writeln!(text, "{name}: dropped, stack.toml does not have it");
+        }
+        text.push_str(match (self.changed, self.written) {
+            (false, _) => "nothing to bump",
+            (true, false) => "nothing was written (--dry-run)",
+            (true, true) => "",
+        });
+        text
+    }
+
+    fn summary(&self) -> String {
+        if !self.changed {
+            return "Nothing to bump.\n".to_owned();
+        }
+        let mut text = "| component | from | to |\n|---|---|---|\n".to_owned();
+        for resolution in self.resolutions.iter().filter(|resolution| resolution.is_change()) {
+            let old = resolution.old.as_ref().map_or_else(|| "not pinned".to_owned(), described);
+            let _ = writeln!(text, "| {} | {old} | {} |", resolution.name, described(&resolution.new));
+        }
+        for name in self.dropped {
+            let _ = writeln!(text, "| {name} | | dropped |");
+        }
+        for resolution in self.resolutions {
+            for line in shortened(&resolution.passed_over, TOLD) {
+                let _ = write!(text, "\n- `{}`: passed over {}", resolution.name, line.replace('|', "\\|"));
+            }
+        }
+        text.push('\n');
+        text
+    }
+}
+
+/// `convex: old (date, size) → new (date, size)`, and a line for each architecture whose size is known.
+fn change(resolution: &Resolution) -> String {
+    let Resolution { name, old, new, .. } = resolution;
+    if !resolution.is_change() {
+        return format!("{name}: {} is the newest\n", described(new));
+    }
+    let before = old.as_ref().map_or_else(|| "not pinned".to_owned(), described);
+    let mut text = format!("{name}: {before} → {}\n", described(new));
+    let (old_sizes, new_sizes) = (old.as_ref().map(sizes).unwrap_or_default(), sizes(new));
+    for (arch, size) in new_sizes {
+        let _ = match old_sizes.get(&arch) {
+            Some(old) => writeln!(text, "  {arch}: {} → {}", mebibytes(*old), mebibytes(size)),
+            None => writeln!(text, "  {arch}: {}", mebibytes(size)),
+        };
+    }
+    text
+}
+
+/// A pin in a few words. What has no version of its own shows the beginning of what identifies it.
+fn described(pin: &Pin) -> String {
+    let identity = match &pin.pinned {
+        Pinned::Image(image) => Some(image.digest.hex()),
+        Pinned::Git(git) if git.commit.as_str() != pin.version => Some(git.commit.as_str()),
+        _ => None,
+    };
+    let mut details: Vec<String> = pin.published.iter().map(|published| published.date().to_owned()).collect();
+    details.extend(identity.and_then(|identity| identity.get(..12)).map(str::to_owned));
+    if let Pinned::Packages(lists) = &pin.pinned {
+        let count = lists.values().map(Vec::len).max().unwrap_or_default();
+        details.push(format!("{count} packages"));
+    }
+    if details.is_empty() { pin.version.clone() } else { format!("{} ({})", pin.version, details.join(", ")) }
+}
+
+fn sizes(pin: &Pin) -> BTreeMap<String, u64> {
+    match &pin.pinned {
+        Pinned::Files(files) => {
+            files.iter().filter_map(|(arch, file)| Some((file_for(*arch).to_owned(), file.size?))).collect()
+        }
+        Pinned::Packages(lists) => {
+            let total = |list: &Vec<PackagePin>| list.iter().map(|package| package.size).sum();
+            lists.iter().map(|(arch, list)| (arch.to_string(), total(list))).collect()
+        }
+        Pinned::Npm(_) | Pinned::Git(_) | Pinned::Image(_) => BTreeMap::new(),
+    }
+}
+
+fn file_for(arch: FileFor) -> &'static str {
+    match arch {
+        FileFor::Any => "any",
+        FileFor::X86_64 => Arch::X86_64.as_str(),
+        FileFor::Aarch64 => Arch::Aarch64.as_str(),
+    }
+}
+
+/// Appends to the file that a variable names; without the variable nobody wants it.
+fn append(variable: &str, text: &str) -> anyhow::Result<()> {
+    let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) else { return Ok(()) };
+    let file = fs_err::OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| format!("cannot write to {variable}"))
+}

@@ -1,0 +1,72 @@
+//! `verify`: lock → every URL, npm integrity, commit and image digest checked against upstream.
+
+use anyhow::Context as _;
+use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
+
+use super::Session;
+use super::resolve::{AT_ONCE, Resolver, ended, names};
+use crate::cli::{self, Format};
+use crate::error::Ended;
+use crate::io::{self, files};
+use crate::upstream::Finding;
+
+mod checks;
+
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    version: &'a str,
+    findings: Option<&'a [Finding]>,
+    error: Option<String>,
+}
+
+pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<()> {
+    let stack = files::read_stack(&session.root)?;
+    let lock = files::read_lock(&session.root, &stack)?;
+    let names = names(&stack, &args.names)?;
+    let resolver = Resolver::new(session, stack, lock)?;
+    let up = resolver.upstream();
+    let results: Vec<anyhow::Result<Vec<Finding>>> = stream::iter(&names)
+        .map(|name| async move { checks::check(up, name).await.with_context(|| format!("failed to verify `{name}`")) })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    resolver.say_warnings();
+
+    let version = |name: &str| resolver.lock.components.get(name).map_or("", |pin| pin.version.as_str());
+    let rows: Vec<Row<'_>> = names
+        .iter()
+        .zip(&results)
+        .map(|(name, result)| Row {
+            name,
+            version: version(name),
+            findings: result.as_ref().ok().map(Vec::as_slice),
+            error: result.as_ref().err().map(|error| error.root_cause().to_string()),
+        })
+        .collect();
+    match session.format {
+        Format::Json => io::print(&serde_json::to_string_pretty(&rows)?),
+        Format::Text => rows.iter().for_each(|row| io::print(&text(row))),
+    }
+    let found: usize = rows.iter().filter_map(|row| row.findings).map(<[Finding]>::len).sum();
+    ended(results.into_iter().filter_map(Result::err).collect())?;
+    if found > 0 {
+        return Err(
+            Ended::Difference(format!("{found} pinned files are not what they were when they were pinned")).into()
+        );
+    }
+    Ok(())
+}
+
+fn text(row: &Row<'_>) -> String {
+    match row.findings {
+        None => format!("{} {}: not known", row.name, row.version),
+        Some([]) => format!("{} {}: as pinned", row.name, row.version),
+        Some(findings) => {
+            let lines: Vec<String> =
+                findings.iter().map(|finding| format!("{} {}: {finding}", row.name, row.version)).collect();
+            lines.join("\n")
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What a person at a terminal sees of a long download, and how sizes read. Nothing is drawn elsewhere.
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// The progress bars of one run: several downloads go on at once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bars(MultiProgress);
+
+impl Bars {
+    /// A bar for a download of `total` bytes, or a counter where the size was not told. indicatif draws on
+    /// stderr, and hides the bar where that is no terminal.
+    pub(crate) fn download(&self, label: &str, total: Option<u64>) -> Bar {
+        let bar = self.0.add(match total {
+            Some(total) => ProgressBar::new(total).with_style(style("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")),
+            None => ProgressBar::no_length().with_style(style("{msg} {bytes} {bytes_per_sec}")),
+        });
+        bar.set_message(label.to_owned());
+        Bar(bar)
+    }
+}
+
+/// One bar; it disappears when it is dropped, also when the download failed or was interrupted.
+#[derive(Debug)]
+pub(crate) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(crate) fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A template of ours without colours (so `NO_COLOR` has nothing to switch off); a broken one falls back.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A size for people: `97.3 MiB`, rounded to a tenth; below one tenth, in bytes.
+pub(crate) fn mebibytes(bytes: u64) -> String {
+    const MEBI: u128 = 1 << 20;
+    let tenths = (u128::from(bytes) * 10 + MEBI / 2) / MEBI;
+    if tenths == 0 { format!("{bytes} B") } else { format!("{}.{} MiB", tenths / 10, tenths % 10) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_to_a_tenth() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (52_000, "52000 B"),
+            (52_429, "0.1 MiB"),
+            (1 << 20, "1.0 MiB"),
+            (102_026_445, "97.3 MiB"),
+            (u64::MAX, "17592186044416.0 MiB"),
+        ] {
+            assert_eq!(mebibytes(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Releases of a GitHub repository.
+//!
+//! `choose` says which release is taken, `listing` reads as much of the listing as that needs, `pointer`
+//! follows a release that names another one, `files` makes pins.
+
+use std::sync::Arc;
+
+use super::{Candidate, PassedOver, Resolved, Upstream, Want, hinted};
+use crate::domain::digest::CommitId;
+use crate::domain::lock::Pin;
+use crate::domain::stack::{Component, Source};
+use crate::domain::version::Version;
+
+pub(crate) mod choose;
+pub(crate) mod client;
+pub(crate) mod error;
+pub(crate) mod files;
+mod listing;
+mod pointer;
+pub(crate) mod release;
+
+use choose::{ChooseError, Rules};
+use error::GithubError;
+use release::{Release, version_of};
+
+/// A `source` of `stack.toml` that is GitHub.
+#[derive(Clone, Copy)]
+pub(crate) struct Repo<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) prefix: &'a str,
+    pub(crate) pointer: Option<&'a str>,
+    pub(crate) promoted: Option<&'a str>,
+}
+
+impl<'a> Repo<'a> {
+    fn of(component: &'a Component) -> anyhow::Result<Self> {
+        match &component.source {
+            Source::Github { repo, prefix, pointer, promoted, .. } => {
+                Ok(Self { name: repo, prefix, pointer: pointer.as_deref(), promoted: promoted.as_deref() })
+            }
+            other => anyhow::bail!("a source of type {} is not GitHub", other.kind()),
+        }
+    }
+}
+
+/// `owner/name`, in the characters that GitHub allows.
+pub(crate) fn is_repository(text: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    };
+    text.split_once('/').is_some_and(|(owner, name)| plain(owner) && plain(name))
+}
+
+/// What is wanted of `name`. For a component that comes from another's release, ask for that other one.
+pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
+    let component = up.stack.component(name)?;
+    let repo = Repo::of(component)?;
+    if !is_repository(repo.name) {
+        anyhow::bail!("`repo` of [components.{name}] in stack.toml is not of the form owner/name");
+    }
+    let rules = Rules { stack: up.stack, name, component, prefix: repo.prefix, now: up.now };
+    let chosen = match want {
+        Want::Exactly(typed) => exactly(up, rules, repo, typed).await.map(|chosen| (chosen, Vec::new())),
+        Want::Newest if repo.pointer.is_some() => pointer::newest(up, rules, repo).await,
+        Want::Newest => listing::newest(up, rules, repo).await,
+    };
+    let (chosen, passed_over) = chosen.map_err(|error| advised(error, name))?;
+    Ok(make_candidate(&chosen, passed_over))
+}
+
+/// The digests of the component's files in the candidate's release.
+pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
+    let component = up.stack.component(name)?;
+    let repo = Repo::of(component)?;
+    let pinned = files::pin(up, name, component, repo, candidate).await.map_err(|error| advised(error, name))?;
+    let pin = Pin {
+        version: candidate.version.as_str().to_owned(),
+        tag: candidate.tag.clone(),
+        commit: candidate.commit.clone(),
+        published: candidate.published.clone(),
+        pinned,
+    };
+    Ok(Resolved { pin, files: Vec::new() })
+}
+
+/// A release, and the version that its tag names.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) version: Version,
+    pub(crate) release: Arc<Release>,
+}
+
+fn make_candidate(chosen: &Chosen, passed_over: Vec<PassedOver>) -> Candidate {
+    let release = &chosen.release;
+    // A branch's name says nothing; a commit there is what upstream says that the release was made from.
+    let commit = release.target_commitish.as_deref().and_then(|target| target.parse::<CommitId>().ok());
+    Candidate {
+        version: chosen.version.clone(),
+        tag: Some(release.tag_name.clone()),
+        commit,
+        published: release.published(),
+        passed_over,
+    }
+}
+
+/// `--to`: the release of a version or tag as typed. It may be a prerelease or a young one: that was asked
+/// for. It may not lack a file.
+async fn exactly(up: Upstream<'_>, rules: Rules<'_>, repo: Repo<'_>, typed: &str) -> anyhow::Result<Chosen> {
+    let bare = typed.strip_prefix(repo.prefix).unwrap_or(typed);
+    let version = rules.component.scheme.parse(bare)?;
+    let release = match lookup(up, repo, bare, version.as_str()).await {
+        Err(GithubError::NotFound { .. }) => {
+            let error = ChooseError::NoRelease { repo: repo.name.to_owned(), typed: typed.to_owned() };
+            return Err(listing::with_newest_complete(up, rules, repo, error.into()).await);
+        }
+        result => result?,
+    };
+    let version = version_of(rules.component, repo.prefix, &release.tag_name).unwrap_or(version);
+    let refused = rules.refuse_asked_for(&release, &version);
+    match refused {
+        None => Ok(Chosen { version, release }),
+        Some(error) => Err(listing::with_newest_complete(up, rules, repo, error.into()).await),
+    }
+}
+
+/// The release of a version: its tag may have a `v` that the version has not, or the other way round.
+async fn lookup(up: Upstream<'_>, repo: Repo<'_>, typed: &str, version: &str) -> Result<Arc<Release>, GithubError> {
+    let mut tags = vec![format!("{}{typed}", repo.prefix)];
+    for spelling in [format!("{}v{version}", repo.prefix), format!("{}{version}", repo.prefix)] {
+        // `v` belongs to versions that start with a number.
+        if version.starts_with(|first: char| first.is_ascii_digit()) && !tags.contains(&spelling) {
+            tags.push(spelling);
+        }
+    }
+    let mut result = Err(GithubError::NotFound { repo: repo.name.to_owned(), url: String::new() });
+    for tag in tags {
+        result = up.github.release(repo.name, &tag).await;
+        if !matches!(result, Err(GithubError::NotFound { .. })) {
+            break;
+        }
+    }
+    result
+}
+
+/// Puts what to do about an answer of GitHub's under the error.
+pub(crate) fn advised(error: anyhow::Error, name: &str) -> anyhow::Error {
+    let advice = error.chain().find_map(|cause| {
+        let github = cause.downcast_ref::<GithubError>()?;
+        let not_found = |repo: &String| {
+            format!("is `{repo}` spelled well in [components.{name}] of stack.toml? A private one needs GITHUB_TOKEN")
+        };
+        match github {
+            GithubError::NotFound { repo, .. } => Some(not_found(repo)),
+            other => other.advice(),
+        }
+    });
+    match advice {
+        Some(advice) => hinted(error, advice),
+        None => error,
+    }
+}

@@ -1,0 +1,191 @@
+//! Which release is taken: pure decisions over releases that were read already.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Chosen;
+use super::release::{Release, needed_assets, say_missing, version_of};
+use crate::domain::stack::{Component, Stack};
+use crate::domain::version::{Scheme, Version};
+use crate::upstream::{PassedOver, not_allowed};
+
+/// How many complete releases an error suggests.
+const SUGGESTED: usize = 3;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChooseError {
+    #[error("{tag} has {missing}")]
+    Incomplete { tag: String, missing: String },
+    #[error("`{repo}` has no release `{}`", .typed.escape_debug())]
+    NoRelease { repo: String, typed: String },
+    #[error("{tag} is a draft: its files can still change")]
+    Draft { tag: String },
+    #[error("{version} is out of what stack.toml allows: {reason}")]
+    NotAllowed { version: String, reason: String },
+    #[error("no release of `{repo}` can be taken, of the {looked} that were looked at{}", say_first(.first.as_deref()))]
+    NothingFits { repo: String, looked: usize, first: Option<String> },
+}
+
+fn say_first(first: Option<&str>) -> String {
+    first.map(|first| format!("; the newest, {first}")).unwrap_or_default()
+}
+
+/// What a component asks of its releases.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    pub(crate) stack: &'a Stack,
+    pub(crate) name: &'a str,
+    pub(crate) component: &'a Component,
+    pub(crate) prefix: &'a str,
+    pub(crate) now: DateTime<Utc>,
+}
+
+/// A release whose tag has the component's form, and why it is not taken, if so.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) version: Version,
+    pub(crate) release: Arc<Release>,
+    pub(crate) refused: Option<String>,
+}
+
+impl Seen {
+    fn is_prerelease(&self) -> bool {
+        self.release.prerelease || self.version.is_prerelease()
+    }
+}
+
+impl Rules<'_> {
+    /// Judges a release. None for tags of another form (`canary`, `linux-stable`, `testing-precompiled-…`):
+    /// they are no versions of this component.
+    pub(crate) fn judge(&self, release: &Release) -> Option<Seen> {
+        let version = version_of(self.component, self.prefix, &release.tag_name)?;
+        let mut reasons = Vec::new();
+        if release.draft {
+            reasons.push("a draft".to_owned());
+        } else if release.prerelease || version.is_prerelease() {
+            reasons.push("a prerelease".to_owned());
+        } else if release.published_at.is_none() {
+            reasons.push("not published".to_owned());
+        }
+        reasons.extend(self.not_allowed(&version));
+        reasons.extend(self.too_young(release));
+        reasons.extend(self.incomplete(release, &version).map(|missing| format!("has {missing}")));
+        let refused = if reasons.is_empty() { None } else { Some(reasons.join(", ")) };
+        Some(Seen { version, release: Arc::new(release.clone()), refused })
+    }
+
+    /// What speaks against a release that was named on purpose.
+    pub(crate) fn refuse_asked_for(&self, release: &Release, version: &Version) -> Option<ChooseError> {
+        let tag = release.tag_name.clone();
+        if release.draft {
+            return Some(ChooseError::Draft { tag });
+        }
+        if let Some(missing) = self.incomplete(release, version) {
+            return Some(ChooseError::Incomplete { tag, missing });
+        }
+        let reason = self.not_allowed(&self.without_prerelease(version))?;
+        Some(ChooseError::NotAllowed { version: version.to_string(), reason })
+    }
+
+    /// Which of the assets that this component and its followers need are not there.
+    pub(crate) fn incomplete(&self, release: &Release, version: &Version) -> Option<String> {
+        let needed = needed_assets(self.stack, self.name, &release.tag_name, version.as_str());
+        let missing = release.missing(&needed);
+        if missing.is_empty() { None } else { Some(say_missing(&missing)) }
+    }
+
+    /// `1.3.0` for `1.3.0-rc.1`: a prerelease meets no plain requirement, and one that was named on purpose
+    /// is not to be refused for being one.
+    fn without_prerelease(&self, version: &Version) -> Version {
+        let number = version.as_str().split('-').next().filter(|_| version.is_prerelease());
+        number.and_then(|number| self.component.scheme.parse(number).ok()).unwrap_or_else(|| version.clone())
+    }
+
+    fn not_allowed(&self, version: &Version) -> Option<String> {
+        not_allowed(self.stack, self.name, self.component, version)
+    }
+
+    fn too_young(&self, release: &Release) -> Option<String> {
+        let minimum = TimeDelta::days(self.component.minimum_age_days.into());
+        let age = self.now - release.published_at?;
+        (age < minimum).then(|| {
+            let asked = self.component.minimum_age_days;
+            format!("out for {} of the {asked} days that stack.toml waits", age.num_days().max(0))
+        })
+    }
+
+    /// The order in which releases are newest. The text of a `precompiled` version does not tell within a
+    /// day, so publication does (DESIGN.md: "order by publication, never by hash"); others sort by version.
+    pub(crate) fn order(&self, left: &Seen, right: &Seen) -> Ordering {
+        let published = |seen: &Seen| (seen.release.published_at, seen.release.created_at);
+        match self.component.scheme {
+            Scheme::Precompiled | Scheme::Commit | Scheme::Tag => published(left).cmp(&published(right)),
+            _ => left.version.cmp(&right.version),
+        }
+    }
+
+    /// The newest release that can be taken.
+    pub(crate) fn best<'s>(&self, seen: &'s [Seen]) -> Option<&'s Seen> {
+        seen.iter().filter(|seen| seen.refused.is_none()).max_by(|left, right| self.order(left, right))
+    }
+
+    /// The releases that are newer than the chosen one and were not taken, newest first.
+    pub(crate) fn passed_over(&self, seen: &[Seen], chosen: &Seen) -> Vec<PassedOver> {
+        let newer = seen.iter().filter(|seen| self.order(seen, chosen) == Ordering::Greater);
+        let mut newer: Vec<&Seen> = newer.filter(|seen| seen.refused.is_some()).collect();
+        newer.sort_by(|left, right| self.order(right, left));
+        let passed_over = newer.into_iter().map(|seen| PassedOver {
+            version: seen.version.to_string(),
+            published: seen.release.published(),
+            reason: seen.refused.clone().unwrap_or_default(),
+        });
+        passed_over.collect()
+    }
+
+    /// The newest releases that `--to` would take, newest first: complete and allowed, be they prereleases.
+    fn complete<'s>(&self, seen: &'s [Seen]) -> Vec<&'s Seen> {
+        let mut complete: Vec<&Seen> =
+            seen.iter().filter(|seen| self.refuse_asked_for(&seen.release, &seen.version).is_none()).collect();
+        complete.sort_by(|left, right| self.order(right, left));
+        complete
+    }
+
+    /// Whether an error can suggest enough.
+    pub(crate) fn can_suggest(&self, seen: &[Seen]) -> bool {
+        let complete = self.complete(seen);
+        complete.len() >= SUGGESTED || complete.iter().any(|seen| !seen.is_prerelease())
+    }
+
+    /// The hint of an error: the newest complete releases, and the command that takes one.
+    pub(crate) fn suggestion(&self, seen: &[Seen]) -> Option<String> {
+        let complete = self.complete(seen);
+        let command = |seen: &Seen| format!("cargo xtask bump {} --to {}", self.name, seen.version);
+        let stable = complete.iter().position(|seen| !seen.is_prerelease());
+        // The newest few, and the newest stable one wherever it is.
+        let mut listed: Vec<&Seen> = complete.iter().take(SUGGESTED).copied().collect();
+        if let Some(stable) = stable.filter(|stable| *stable >= SUGGESTED) {
+            listed.truncate(SUGGESTED - 1);
+            listed.push(complete[stable]);
+        }
+        let suggested = command(complete.get(stable.unwrap_or(0))?);
+        let describe = |seen: &&Seen| {
+            let prerelease = if seen.is_prerelease() { ", prerelease" } else { "" };
+            format!("{} ({}{prerelease})", seen.version, seen.release.date())
+        };
+        Some(match listed.as_slice() {
+            [only] => format!("newest complete release is {}: {suggested}", describe(only)),
+            several => {
+                let list: Vec<String> = several.iter().map(describe).collect();
+                format!("newest complete releases are {}: {suggested}", list.join(", "))
+            }
+        })
+    }
+}
+
+impl From<&Seen> for Chosen {
+    fn from(seen: &Seen) -> Self {
+        Self { version: seen.version.clone(), release: Arc::clone(&seen.release) }
+    }
+}

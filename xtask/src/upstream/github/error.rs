@@ -1,0 +1,100 @@
+//! What GitHub's API can answer instead of what was asked.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+use serde::Deserialize;
+
+use super::client::shown;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GithubError {
+    #[error("cannot reach GitHub at {url}")]
+    Unreachable { url: String, source: Box<octocrab::Error> },
+    #[error("GitHub refuses {url}: the rate limit is used up{}", say_reset(*.resets))]
+    RateLimit { url: String, resets: Option<DateTime<Utc>>, has_token: bool },
+    #[error("GitHub does not accept the token (GITHUB_TOKEN or GH_TOKEN): {message}")]
+    Token { message: String },
+    /// Also what a private repository answers to who may not see it.
+    #[error("GitHub has no {url}")]
+    NotFound { repo: String, url: String },
+    /// 422: a listing ends at 1,000 (or 10,000) results, whatever comes after.
+    #[error("GitHub's listing ends before {url}: {message}")]
+    ListingEnds { url: String, message: String },
+    #[error("GitHub answers {status} to {url}: {message}")]
+    Refused { url: String, status: StatusCode, message: String },
+    #[error("the reply of {url} is not the JSON that was expected")]
+    Json { url: String, source: serde_json::Error },
+    #[error("{url} redirects in circles")]
+    Redirects { url: String },
+}
+
+fn say_reset(moment: Option<DateTime<Utc>>) -> String {
+    moment.map(|moment| format!("; it resets at {}", shown(moment))).unwrap_or_default()
+}
+
+impl GithubError {
+    /// What to do about it.
+    pub(crate) fn advice(&self) -> Option<String> {
+        match self {
+            Self::RateLimit { has_token: false, .. } => Some(
+                "set GITHUB_TOKEN (or GH_TOKEN): a token raises the limit from 60 to 5,000 requests an hour".to_owned(),
+            ),
+            Self::RateLimit { has_token: true, .. } => Some("wait until then; the token is in use already".to_owned()),
+            Self::Unreachable { .. } => {
+                Some("check the network; GITHUB_API_URL or --mirror name another address".to_owned())
+            }
+            Self::Token { .. } => Some("make a new token, or unset the variable: public data needs none".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Reads a refusal. Rate limits are told by docs.github.com, "Rate limits for the REST API": 403 or 429,
+    /// with `retry-after`, or `x-ratelimit-remaining: 0` and `x-ratelimit-reset`, or neither.
+    pub(super) fn refused(
+        repo: &str,
+        url: &str,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        has_token: bool,
+    ) -> Self {
+        let url = url.to_owned();
+        let message = message(body);
+        let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<i64>().ok();
+        match status {
+            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+                let retry_after = number("retry-after").and_then(TimeDelta::try_seconds);
+                let used_up = number("x-ratelimit-remaining") == Some(0);
+                let limited = status == StatusCode::TOO_MANY_REQUESTS
+                    || retry_after.is_some()
+                    || used_up
+                    || message.to_ascii_lowercase().contains("rate limit");
+                if !limited {
+                    return Self::Refused { url, status, message };
+                }
+                let reset = number("x-ratelimit-reset").and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+                let resets = retry_after.and_then(|wait| Utc::now().checked_add_signed(wait)).or(reset);
+                Self::RateLimit { url, resets, has_token }
+            }
+            StatusCode::UNAUTHORIZED if has_token => Self::Token { message },
+            StatusCode::NOT_FOUND => Self::NotFound { repo: repo.to_owned(), url },
+            StatusCode::UNPROCESSABLE_ENTITY => Self::ListingEnds { url, message },
+            _ => Self::Refused { url, status, message },
+        }
+    }
+}
+
+/// GitHub's own words, on one line and not too long: they come from outside.
+fn message(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Message {
+        message: String,
+    }
+    let text = match serde_json::from_slice::<Message>(body) {
+        Ok(Message { message }) => message,
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    };
+    let text: String = text.chars().take(200).flat_map(char::escape_debug).collect();
+    if text.is_empty() { "no reason given".to_owned() } else { text }
+}

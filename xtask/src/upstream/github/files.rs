@@ -1,0 +1,163 @@
+//! Pins of a release's files: address, digest and size for each architecture.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use futures_util::future::try_join_all;
+
+use super::Repo;
+use super::release::{Asset, Release, say_missing};
+use crate::domain::digest::{FileUrl, OciDigest, Sha256};
+use crate::domain::lock::{FileFor, FilePin, Pinned};
+use crate::domain::stack::{Component, FileSpec};
+use crate::io::http::HttpError;
+use crate::upstream::{Candidate, Upstream};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    #[error(
+        "`{name}` has {counted} bytes, and GitHub says {told}: somebody is replacing it, or the download broke off"
+    )]
+    Size { name: String, counted: u64, told: u64 },
+    #[error("the list of checksums at {url} has no `{name}`")]
+    NoChecksum { url: String, name: String },
+}
+
+/// The architectures of a component in the upstream's spelling; one for all when it has none.
+pub(super) fn spellings(component: &Component) -> impl Iterator<Item = (FileFor, &str)> {
+    let one_for_all = component.arch.is_empty().then_some((FileFor::Any, ""));
+    one_for_all.into_iter().chain(component.arch.iter().map(|(arch, spelling)| ((*arch).into(), spelling.as_str())))
+}
+
+pub(super) async fn pin(
+    up: Upstream<'_>,
+    name: &str,
+    component: &Component,
+    repo: Repo<'_>,
+    candidate: &Candidate,
+) -> anyhow::Result<Pinned> {
+    let file = component.file.as_ref().with_context(|| format!("[components.{name}] has no `file`"))?;
+    let tag = candidate.tag.as_deref().context("the release has no tag")?;
+    let version = candidate.version.as_str();
+    let pins = match (&file.url, &file.checksums) {
+        (Some(url), Some(_)) => from_checksums(up, component, file, url, tag, version).await?,
+        (Some(url), None) => from_address(up, component, file, url, tag, version).await?,
+        (None, _) => {
+            let release = up.github.release(repo.name, tag).await?;
+            from_assets(up, component, file, &release, version).await?
+        }
+    };
+    Ok(Pinned::Files(pins))
+}
+
+async fn from_assets(
+    up: Upstream<'_>,
+    component: &Component,
+    file: &FileSpec,
+    release: &Release,
+    version: &str,
+) -> anyhow::Result<BTreeMap<FileFor, FilePin>> {
+    let pins = spellings(component).map(|(arch, spelling)| async move {
+        let name = file.file_name(&release.tag_name, version, spelling);
+        let missing = release.missing(std::slice::from_ref(&name));
+        let Some(asset) = release.asset(&name).filter(|_| missing.is_empty()) else {
+            anyhow::bail!("{} has {}", release.tag_name, say_missing(&missing));
+        };
+        let url = asset.browser_download_url.parse::<FileUrl>()?;
+        let sha256 = asset_digest(up, asset).await?;
+        Ok((arch, FilePin { url, sha256, size: Some(asset.size) }))
+    });
+    Ok(try_join_all(pins).await?.into_iter().collect())
+}
+
+/// The digest that GitHub publishes, or the one of a download: assets from before June 2025 have none.
+pub(crate) async fn asset_digest(up: Upstream<'_>, asset: &Asset) -> anyhow::Result<Sha256> {
+    if let Some(published) = published_digest(asset) {
+        return Ok(published);
+    }
+    let (sha256, counted) = up.http.hash(&asset.browser_download_url, &asset.name).await?;
+    if counted != asset.size {
+        return Err(FileError::Size { name: asset.name.clone(), counted, told: asset.size }.into());
+    }
+    Ok(sha256)
+}
+
+/// GitHub's own digest of an asset, where it is the kind that we pin.
+pub(crate) fn published_digest(asset: &Asset) -> Option<Sha256> {
+    asset.digest.as_deref()?.parse::<OciDigest>().ok()?.hex().parse().ok()
+}
+
+async fn from_checksums(
+    up: Upstream<'_>,
+    component: &Component,
+    file: &FileSpec,
+    url: &str,
+    tag: &str,
+    version: &str,
+) -> anyhow::Result<BTreeMap<FileFor, FilePin>> {
+    let sums = checksums(up, file, tag, version).await?;
+    let mut pins = BTreeMap::new();
+    for (arch, spelling) in spellings(component) {
+        let name = file.file_name(tag, version, spelling);
+        let url: FileUrl = FileSpec::fill(url, tag, version, spelling, &name).parse()?;
+        let sha256 = sums.get(&name).cloned();
+        let sha256 = sha256.ok_or_else(|| FileError::NoChecksum { url: checksums_url(file, tag, version), name })?;
+        pins.insert(arch, FilePin { url, sha256, size: None });
+    }
+    Ok(pins)
+}
+
+async fn from_address(
+    up: Upstream<'_>,
+    component: &Component,
+    file: &FileSpec,
+    url: &str,
+    tag: &str,
+    version: &str,
+) -> anyhow::Result<BTreeMap<FileFor, FilePin>> {
+    let pins = spellings(component).map(|(arch, spelling)| async move {
+        let name = file.file_name(tag, version, spelling);
+        let url: FileUrl = FileSpec::fill(url, tag, version, spelling, &name).parse()?;
+        let (sha256, size) = up.http.hash(url.as_str(), &name).await?;
+        anyhow::Ok((arch, FilePin { url, sha256, size: Some(size) }))
+    });
+    Ok(try_join_all(pins).await?.into_iter().collect())
+}
+
+fn checksums_url(file: &FileSpec, tag: &str, version: &str) -> String {
+    FileSpec::fill(file.checksums.as_deref().unwrap_or_default(), tag, version, "", "")
+}
+
+/// A release's list of SHA-256 sums (`SHASUMS256.txt`), by file name.
+pub(crate) async fn checksums(
+    up: Upstream<'_>,
+    file: &FileSpec,
+    tag: &str,
+    version: &str,
+) -> Result<BTreeMap<String, Sha256>, HttpError> {
+    Ok(parse_checksums(&up.http.text(&checksums_url(file, tag, version)).await?))
+}
+
+/// Lines as `sha256sum` writes them: digest, a blank, a blank or `*`, name. Others (a signature around the
+/// list) are left alone: a name that is not found is an error where it is looked for.
+fn parse_checksums(text: &str) -> BTreeMap<String, Sha256> {
+    let lines = text.lines().filter_map(|line| {
+        let (digest, name) = line.split_once(' ')?;
+        let name = name.strip_prefix([' ', '*']).unwrap_or(name);
+        Some((name.to_owned(), digest.parse().ok()?))
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_read_in_both_forms_of_sha256sum() {
+        let hex = "c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4";
+        let text = format!("-----BEGIN PGP SIGNED MESSAGE-----\n{hex}  a.tar.xz\n{hex} *b.zip\nshort  c.zip\n");
+        let sums = parse_checksums(&text);
+        assert_eq!(sums.keys().collect::<Vec<_>>(), ["a.tar.xz", "b.zip"]);
+    }
+}

@@ -1,0 +1,90 @@
+//! llama.cpp: a stable release is semver and holds one file, whose one line names the build to take
+//! (facts: `llama_cpp.json`).
+
+use anyhow::Context as _;
+
+use super::choose::{ChooseError, Rules};
+use super::error::GithubError;
+use super::release::{Release, say_missing};
+use super::{Chosen, Repo, listing};
+use crate::upstream::{PassedOver, Upstream};
+
+/// The build that the newest stable release names. Builds are prereleases by design; their stable release
+/// is what vouches for them. One whose build lacks a file is passed over for the stable release before it.
+pub(super) async fn newest(
+    up: Upstream<'_>,
+    rules: Rules<'_>,
+    repo: Repo<'_>,
+) -> anyhow::Result<(Chosen, Vec<PassedOver>)> {
+    let pointer = repo.pointer.context("the source has no `pointer`")?;
+    let mut passed_over = Vec::new();
+    let mut looked = 0;
+    // `releases/latest` spares reading through pages of builds, a few days to the page. It may be one without
+    // files, so what it does not give is looked for in the listing.
+    let latest = match up.github.latest(repo.name).await {
+        Ok(latest) => vec![latest.as_ref().clone()],
+        Err(GithubError::NotFound { .. }) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let mut queue = latest;
+    let mut listed = false;
+    let mut tried: Vec<String> = Vec::new();
+    loop {
+        for stable in std::mem::take(&mut queue) {
+            if tried.contains(&stable.tag_name) {
+                continue;
+            }
+            tried.push(stable.tag_name.clone());
+            looked += 1;
+            match follow(up, rules, repo, pointer, &stable).await? {
+                Ok(chosen) => return Ok((chosen, passed_over)),
+                Err(reason) => passed_over.push(PassedOver {
+                    version: shown(&stable.tag_name),
+                    published: stable.published(),
+                    reason,
+                }),
+            }
+        }
+        if listed {
+            let first = passed_over.first().map(|first| format!("{}: {}", first.version, first.reason));
+            let error = ChooseError::NothingFits { repo: repo.name.to_owned(), looked, first };
+            return Err(listing::with_newest_complete(up, rules, repo, error.into()).await);
+        }
+        queue = listing::stable(up, rules, repo).await?;
+        listed = true;
+    }
+}
+
+/// The build that a stable release names, or why it cannot be taken.
+async fn follow(
+    up: Upstream<'_>,
+    rules: Rules<'_>,
+    repo: Repo<'_>,
+    pointer: &str,
+    stable: &Release,
+) -> anyhow::Result<Result<Chosen, String>> {
+    let missing = stable.missing(&[pointer.to_owned()]);
+    let Some(asset) = stable.asset(pointer).filter(|_| missing.is_empty()) else {
+        return Ok(Err(format!("has {}", say_missing(&missing))));
+    };
+    let text = up.http.text(&asset.browser_download_url).await?;
+    let line = text.trim();
+    let version = rules
+        .component
+        .scheme
+        .parse(line.strip_prefix(repo.prefix).unwrap_or(line))
+        .with_context(|| format!("`{pointer}` of {} names no build", shown(&stable.tag_name)))?;
+    let release = match up.github.release(repo.name, &format!("{}{version}", repo.prefix)).await {
+        Err(GithubError::NotFound { .. }) => return Ok(Err(format!("names {version}, which has no release"))),
+        result => result?,
+    };
+    Ok(match rules.refuse_asked_for(&release, &version) {
+        None => Ok(Chosen { version, release }),
+        Some(error) => Err(format!("names {version}: {error}")),
+    })
+}
+
+/// A tag of a form that nobody checked, for a message.
+fn shown(tag: &str) -> String {
+    tag.chars().take(60).flat_map(char::escape_debug).collect()
+}

@@ -1,0 +1,289 @@
+//! Container images, by the OCI distribution specification ("Pulling manifests") and Docker's token
+//! authentication for anonymous readers.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use reqwest::StatusCode;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use serde::Deserialize;
+use sha2::Digest as _;
+
+use super::{Candidate, Resolved, Upstream, Want};
+use crate::domain::arch::Arch;
+use crate::domain::digest::{OciDigest, Sha256};
+use crate::domain::lock::{ImagePin, Pin, Pinned, Published};
+use crate::domain::stack::{Component, Source};
+use crate::io::http::HttpError;
+
+/// Manifests and indexes, as the OCI image specification and Docker before it name them.
+const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OciError {
+    #[error("`{0}` is no image name with its registry (docker.io/library/debian)")]
+    Name(String),
+    #[error("{image} has the digest {counted}, and its registry says {told}")]
+    Digest { image: String, counted: OciDigest, told: String },
+    #[error("{image} is no index of several platforms")]
+    NoIndex { image: String },
+    #[error("{image} has no image for {platform}")]
+    NoPlatform { image: String, platform: String },
+    #[error("{url} asks for a login that we do not know: {challenge}")]
+    Challenge { url: String, challenge: String },
+}
+
+#[derive(Deserialize)]
+struct Index {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: OciDigest,
+    #[serde(default)]
+    platform: Option<Platform>,
+}
+
+#[derive(Deserialize)]
+struct Platform {
+    architecture: String,
+    os: String,
+    #[serde(default)]
+    variant: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Config,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    digest: OciDigest,
+}
+
+#[derive(Deserialize)]
+struct ImageConfig {
+    #[serde(default)]
+    created: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+fn image(component: &Component) -> anyhow::Result<(&str, &str)> {
+    match &component.source {
+        Source::Oci { image, tag } => Ok((image, tag)),
+        other => bail!("a source of type {} is no container image", other.kind()),
+    }
+}
+
+/// The tag that `stack.toml` names, or the one that was typed. What a tag stands for changes; `pin` tells.
+pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
+    let component = up.stack.component(name)?;
+    let (image, tag) = image(component)?;
+    let tag = match want {
+        Want::Newest => tag,
+        Want::Exactly(typed) => typed,
+    };
+    let version = component.scheme.parse(tag)?;
+    let tag = Some(version.as_str().to_owned());
+    // Asked here already, so that a tag that is not there fails as a choice, before anything is pinned.
+    Repository::new(up, image)?.manifest(up, version.as_str()).await?;
+    Ok(Candidate { version, tag, commit: None, published: None, passed_over: Vec::new() })
+}
+
+pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
+    let (image, _) = image(up.stack.component(name)?)?;
+    let repository = Repository::new(up, image)?;
+    let tag = candidate.version.as_str();
+    let (digest, body) = repository.manifest(up, tag).await?;
+    let platforms = platforms(&format!("{image}:{tag}"), &body)?;
+    // The date is a nicety; an image without one is pinned all the same.
+    let published = match platforms.get(&Arch::X86_64) {
+        Some(amd64) => repository.created(up, amd64).await.unwrap_or_default(),
+        None => None,
+    };
+    let pin = Pin {
+        version: tag.to_owned(),
+        tag: candidate.tag.clone(),
+        commit: None,
+        published,
+        pinned: Pinned::Image(ImagePin { name: image.to_owned(), digest, platforms }),
+    };
+    Ok(Resolved { pin, files: Vec::new() })
+}
+
+/// The digest of each architecture's manifest in an index. Entries for `unknown/unknown` are attestations.
+pub(crate) fn platforms(image: &str, body: &[u8]) -> anyhow::Result<BTreeMap<Arch, OciDigest>> {
+    let index: Index = serde_json::from_slice(body).with_context(|| format!("the index of {image} does not parse"))?;
+    if index.manifests.is_empty() {
+        return Err(OciError::NoIndex { image: image.to_owned() }.into());
+    }
+    let mut platforms = BTreeMap::new();
+    for arch in Arch::ALL {
+        let fits = |descriptor: &&Descriptor| {
+            descriptor.platform.as_ref().is_some_and(|platform| {
+                // `v8` is the only arm64 that Debian and Docker build for; some indexes say so.
+                let variant = platform.variant.as_deref().is_none_or(|v| v == "v8" && arch == Arch::Aarch64);
+                platform.os == "linux" && platform.architecture == arch.oci() && variant
+            })
+        };
+        let missing = || OciError::NoPlatform { image: image.to_owned(), platform: arch.platform() };
+        let found = index.manifests.iter().find(fits).ok_or_else(missing)?;
+        platforms.insert(arch, found.digest.clone());
+    }
+    Ok(platforms)
+}
+
+/// A repository of a registry, at its address after mirrors.
+pub(crate) struct Repository {
+    /// `https://registry-1.docker.io/v2/library/debian`.
+    base: String,
+    image: String,
+}
+
+impl Repository {
+    pub(crate) fn new(up: Upstream<'_>, image: &str) -> Result<Self, OciError> {
+        let mirrored = up.http.mirrors().rewrite(image);
+        let (registry, path) = mirrored.split_once('/').ok_or_else(|| OciError::Name(mirrored.clone()))?;
+        // Docker Hub's name and its host differ, since before there was a specification.
+        let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+        let scheme = if is_loopback(host) { "http" } else { "https" };
+        Ok(Self { base: format!("{scheme}://{host}/v2/{path}"), image: image.to_owned() })
+    }
+
+    /// A manifest or index by tag or digest: its digest, counted here and compared, and its bytes.
+    pub(crate) async fn manifest(&self, up: Upstream<'_>, reference: &str) -> anyhow::Result<(OciDigest, Vec<u8>)> {
+        let (headers, body) = self.get(up, &format!("manifests/{reference}"), MANIFESTS).await?;
+        let counted = digest_of(&body)?;
+        let asked = Some(reference).filter(|reference| reference.contains(':'));
+        let told = headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
+        match [asked, told].into_iter().flatten().find(|told| *told != counted.as_str()) {
+            None => Ok((counted, body)),
+            Some(told) => {
+                let image = format!("{}:{reference}", self.image);
+                Err(OciError::Digest { image, counted, told: told.escape_debug().to_string() }.into())
+            }
+        }
+    }
+
+    /// When the image was made, by its config.
+    async fn created(&self, up: Upstream<'_>, manifest: &OciDigest) -> anyhow::Result<Option<Published>> {
+        let (_, body) = self.manifest(up, manifest.as_str()).await?;
+        let manifest: Manifest = serde_json::from_slice(&body)?;
+        let (_, body) = self.get(up, &format!("blobs/{}", manifest.config.digest), "*/*").await?;
+        let config: ImageConfig = serde_json::from_slice(&body)?;
+        Ok(config.created.map(Published::at))
+    }
+
+    async fn get(&self, up: Upstream<'_>, path: &str, accept: &'static str) -> anyhow::Result<(HeaderMap, Vec<u8>)> {
+        let url = format!("{}/{path}", self.base);
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        let challenge = match up.http.get(&url, headers.clone()).await {
+            Err(HttpError::Status { status: StatusCode::UNAUTHORIZED, challenge: Some(challenge), .. }) => challenge,
+            Err(error) if error.is_gone() => {
+                return Err(error).with_context(|| format!("`{}` has no {path}", self.image));
+            }
+            result => return result.with_context(|| format!("cannot read `{}`", self.image)),
+        };
+        let token = token(up, &url, &challenge).await.with_context(|| format!("cannot read `{}`", self.image))?;
+        let mut bearer = HeaderValue::try_from(format!("Bearer {token}")).context("the token is no header")?;
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+        up.http.get(&url, headers).await.with_context(|| format!("cannot read `{}`", self.image))
+    }
+}
+
+/// A token for an anonymous reader, from where the challenge says (distribution.github.io, "Token
+/// Authentication"). No credentials are sent, so that any host may be named.
+async fn token(up: Upstream<'_>, url: &str, challenge: &str) -> anyhow::Result<String> {
+    #[derive(Deserialize)]
+    struct Token {
+        token: Option<String>,
+        access_token: Option<String>,
+    }
+    let unknown = || OciError::Challenge { url: url.to_owned(), challenge: challenge.escape_debug().to_string() };
+    let parameters = parse_challenge(challenge).ok_or_else(unknown)?;
+    let realm = parameters.get("realm").ok_or_else(unknown)?;
+    let mut address: reqwest::Url = realm.parse().map_err(|_| unknown())?;
+    for name in ["service", "scope"] {
+        if let Some(value) = parameters.get(name) {
+            address.query_pairs_mut().append_pair(name, value);
+        }
+    }
+    let Token { token, access_token } = up.http.json(address.as_str()).await?;
+    token.or(access_token).ok_or_else(|| unknown().into())
+}
+
+/// `Bearer realm="…",service="…",scope="repository:library/debian:pull"`. Values hold commas, not quotes.
+fn parse_challenge(challenge: &str) -> Option<BTreeMap<String, String>> {
+    let (kind, mut rest) = challenge.split_once(' ')?;
+    if !kind.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let mut parameters = BTreeMap::new();
+    while let Some((name, after)) = rest.split_once("=\"") {
+        let (value, after) = after.split_once('"')?;
+        parameters.insert(name.trim_matches([',', ' ']).to_ascii_lowercase(), value.to_owned());
+        rest = after;
+    }
+    Some(parameters)
+}
+
+fn digest_of(body: &[u8]) -> anyhow::Result<OciDigest> {
+    let sha256 = Sha256::from_bytes(&sha2::Sha256::digest(body));
+    format!("sha256:{sha256}").parse().map_err(Into::into)
+}
+
+/// Docker and its kin speak plain HTTP to a registry on this machine only.
+fn is_loopback(host: &str) -> bool {
+    let name = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
+    let name = name.unwrap_or(host).trim_matches(['[', ']']);
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_is_read_whole() {
+        let challenge = "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\",\
+                         scope=\"repository:library/debian:pull,push\"";
+        let parameters = parse_challenge(challenge).unwrap();
+        assert_eq!(parameters["realm"], "https://auth.docker.io/token");
+        assert_eq!(parameters["scope"], "repository:library/debian:pull,push");
+        assert!(parse_challenge("Basic realm=\"x\"").is_none());
+    }
+
+    #[test]
+    fn only_this_machine_is_spoken_to_in_the_clear() {
+        for host in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.1.2.3", "[::1]:5000"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["registry-1.docker.io", "10.0.0.1:5000", "localhost.example", "127.0.0.1.example"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_index_gives_both_architectures_and_skips_attestations() {
+        let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+        let entry = |digit: &str, os: &str, arch: &str, variant: &str| serde_json::json!({"digest": digest(digit), "platform": {"os": os, "architecture": arch, "variant": variant}});
+        let mut amd64 = entry("2", "linux", "amd64", "");
+        amd64["platform"].as_object_mut().unwrap().remove("variant");
+        let index = serde_json::json!({"manifests": [
+            entry("1", "unknown", "unknown", "x"), amd64, entry("3", "linux", "arm", "v7"), entry("4", "linux", "arm64", "v8"),
+        ]});
+        let found = platforms("debian:x", index.to_string().as_bytes()).unwrap();
+        assert_eq!(found[&Arch::X86_64].as_str(), digest("2"));
+        assert_eq!(found[&Arch::Aarch64].as_str(), digest("4"));
+        let one = serde_json::json!({"manifests": [entry("4", "linux", "arm64", "v8")]});
+        let error = platforms("debian:x", one.to_string().as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "debian:x has no image for linux/amd64");
+    }
+}

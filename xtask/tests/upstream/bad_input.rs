@@ -1,0 +1,261 @@
+//! What upstreams, people and disks can do to a bump. Each time the lock is old or new, never torn.
+
+use serde_json::json;
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::support::{
+    CONVEX, CONVEX_STACK, Ran, Scratch, convex_releases, convex_server, find, serve, serve_tags, serve_text,
+};
+
+/// Runs `bump convex` where the listing gives `reply`; the lock stays away.
+async fn bump_against(reply: ResponseTemplate) -> Ran {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    Mock::given(method("GET")).and(path(format!("/repos/{CONVEX}/releases"))).respond_with(reply).mount(&server).await;
+    let ran = scratch.run(&server, &["bump", "convex"]).await;
+    assert_eq!(scratch.names(), ["stack.toml"], "something was written");
+    ran
+}
+
+#[tokio::test]
+async fn an_upstream_that_cannot_be_reached() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = scratch.command(&server, &["bump", "convex"]);
+    let ran = Ran::from(command.env("GITHUB_API_URL", format!("http://127.0.0.1:{port}")).output().await.unwrap());
+    ran.failed_with(&[
+        "failed to bump `convex`",
+        "cannot reach GitHub at http://127.0.0.1",
+        "refused",
+        "hint: check the network",
+    ]);
+    assert_eq!(scratch.names(), ["stack.toml"]);
+}
+
+#[tokio::test]
+async fn a_server_that_fails_now_and_then_is_asked_again() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    Mock::given(method("GET"))
+        .respond_with(ResponseTemplate::new(502))
+        .up_to_n_times(2)
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    serve(&server, CONVEX, &[(convex_releases(), 1)]).await;
+    scratch.run(&server, &["bump", "convex"]).await.succeeded();
+}
+
+#[tokio::test]
+async fn a_used_up_rate_limit_says_when_it_resets_and_that_a_token_helps() {
+    let limited = ResponseTemplate::new(403)
+        .insert_header("x-ratelimit-remaining", "0")
+        .insert_header("x-ratelimit-reset", "1790000000")
+        .set_body_json(json!({"message": "API rate limit exceeded for 203.0.113.1."}));
+    let ran = bump_against(limited).await;
+    ran.failed_with(&["the rate limit is used up; it resets at 2026-09-21 14:13:20 UTC", "hint: set GITHUB_TOKEN"]);
+    let secondary = ResponseTemplate::new(429).insert_header("retry-after", "60");
+    bump_against(secondary).await.failed_with(&["the rate limit is used up; it resets at 2", "UTC"]);
+    // Another 403 is none.
+    let blocked = ResponseTemplate::new(403).set_body_json(json!({"message": "Repository access blocked"}));
+    let ran = bump_against(blocked).await;
+    ran.failed_with(&["403", "Repository access blocked"]);
+    assert!(!ran.stderr.contains("rate limit"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_repository_that_is_not_there() {
+    let not_found = || ResponseTemplate::new(404).set_body_json(json!({"message": "Not Found"}));
+    bump_against(not_found()).await.failed_with(&[
+        "GitHub has no http://127.0.0.1",
+        "hint: is `get-convex/convex-backend` spelled well in [components.convex] of stack.toml?",
+    ]);
+    // With --to the release and the repository are both 404: the listing tells.
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    let ran = scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-09-28-5c7cb5b"]).await;
+    ran.failed_with(&["spelled well in [components.convex]"]);
+}
+
+#[tokio::test]
+async fn a_renamed_repository_is_followed_and_its_new_name_told() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    Mock::given(path(format!("/repos/{CONVEX}/releases")))
+        .respond_with(
+            ResponseTemplate::new(301)
+                .insert_header("location", "https://api.github.com/repositories/7/releases?per_page=100")
+                .set_body_json(json!({"message": "Moved Permanently"})),
+        )
+        .expect(1)
+        .mount(&server)
+        .await;
+    Mock::given(path("/repositories/7/releases"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(convex_releases()))
+        .expect(1)
+        .mount(&server)
+        .await;
+    serve_text(&server, "/repositories/7", r#"{"full_name": "convex/backend"}"#).await;
+    serve_tags(&server, CONVEX, &convex_releases()).await;
+    let ran = scratch.run(&server, &["bump", "convex"]).await;
+    let warning = "warning: GitHub renamed `get-convex/convex-backend` to `convex/backend`";
+    assert_eq!(ran.succeeded().stderr.matches(warning).count(), 1, "{}", ran.stderr);
+    assert!(scratch.lock().unwrap().contains("precompiled-2026-09-28-5c7cb5b"));
+}
+
+#[tokio::test]
+async fn truncated_and_malformed_json() {
+    let whole = serde_json::to_string(&convex_releases()).unwrap();
+    for (body, cause) in [
+        (&whole[..whole.len() / 2], "EOF while parsing"),
+        ("<html>oops</html>", "expected value"),
+        (r#"{"message": "surprise"}"#, "invalid type: map"),
+        (r#"[{"tag_name": 7}]"#, "invalid type: integer"),
+    ] {
+        let reply = ResponseTemplate::new(200).set_body_raw(body, "application/json");
+        bump_against(reply).await.failed_with(&["is not the JSON that was expected", cause]);
+    }
+}
+
+#[tokio::test]
+async fn no_release_with_every_architecture() {
+    let mut releases = convex_releases();
+    for release in &mut releases {
+        let assets = release["assets"].as_array_mut().unwrap();
+        assets.retain(|asset| !asset["name"].as_str().unwrap().starts_with("convex-local-backend-aarch64"));
+    }
+    let ran = bump_against(ResponseTemplate::new(200).set_body_json(releases)).await;
+    ran.failed_with(&[
+        "no release of `get-convex/convex-backend` can be taken, of the 8 that were looked at",
+        "has no `convex-local-backend-aarch64-unknown-linux-gnu.zip`",
+    ]);
+    assert!(!ran.stderr.contains("hint: newest complete"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn an_unknown_component_gets_the_nearest_name() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    let ran = scratch.run(&server, &["bump", "convx", "zzzzzzzz"]).await;
+    ran.failed_with(&["unknown component `convx`", "did you mean `convex`?", "unknown component `zzzzzzzz`"]);
+    assert!(server.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn to_takes_a_version_of_the_components_own_scheme_and_no_hostile_one() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    for (to, said) in [
+        ("v1.2.3", "`v1.2.3` is not a precompiled version"),
+        ("b11429", "such as `precompiled-2026-09-11-157eb19`"),
+        (";rm -rf /", "`;rm -rf /` is not"),
+        ("precompiled-2026-09-11-157eb19\nx", r"157eb19\nx` is not"),
+        ("{{ 7 }}", "`{{ 7 }}` is not"),
+        ("../../../user", "is not a precompiled version"),
+    ] {
+        scratch.run(&server, &["bump", "convex", "--to", to]).await.failed_with(&[said]);
+    }
+    scratch.run(&server, &["bump", "--to", "x"]).await.failed_with(&["--to needs exactly one component"]);
+    assert!(server.received_requests().await.unwrap().is_empty(), "a hostile version reached the network");
+}
+
+#[tokio::test]
+async fn hostile_versions_and_addresses_from_upstream() {
+    // A tag is no version of the component then, and is not looked at.
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    let mut releases = convex_releases();
+    for tag in ["precompiled-2026-10-09-157eb19;rm -rf /", "precompiled-2026-10-09-157eb19\nRUN id", "{{ 7 }}", ""] {
+        let mut hostile = find(&mut releases, "precompiled-2026-09-28-5c7cb5b").clone();
+        hostile["tag_name"] = tag.into();
+        releases.push(hostile);
+    }
+    serve(&server, CONVEX, &[(releases, 1)]).await;
+    scratch.run(&server, &["bump", "convex"]).await.succeeded();
+    assert!(scratch.lock().unwrap().contains("version = \"precompiled-2026-09-28-5c7cb5b\""));
+
+    let mut releases = convex_releases();
+    for asset in find(&mut releases, "precompiled-2026-09-28-5c7cb5b")["assets"].as_array_mut().unwrap() {
+        asset["browser_download_url"] = "https://github.com/a/$(id).zip".into();
+    }
+    let server = MockServer::start().await;
+    serve(&server, CONVEX, &[(releases, 1)]).await;
+    let scratch = Scratch::new(CONVEX_STACK);
+    scratch.run(&server, &["bump", "convex"]).await.failed_with(&["is no plain http(s) address"]);
+    assert_eq!(scratch.lock(), None);
+}
+
+#[tokio::test]
+async fn every_component_that_fails_is_told_and_nothing_is_written() {
+    let more = r#"
+[components.bun]
+title = "Bun"
+scheme = "semver"
+source = { type = "github", repo = "oven-sh/bun", prefix = "bun-" }
+file = { name = "bun-linux-{arch}.zip", contains = "bun" }
+arch = { x86_64 = "x64", aarch64 = "aarch64" }
+[components.gone]
+title = "Gone"
+scheme = "semver"
+source = { type = "github", repo = "gone/gone" }
+file = { name = "gone", contains = "gone" }
+"#;
+    let (scratch, server) = (Scratch::new(&format!("{CONVEX_STACK}{more}")), convex_server().await);
+    let ran = scratch.run(&server, &["bump"]).await;
+    ran.failed_with(&["failed to bump `bun`", "failed to bump `gone`"]);
+    assert!(!ran.stderr.contains("failed to bump `convex`"), "{}", ran.stderr);
+    assert_eq!(scratch.lock(), None);
+    // `outdated` shows what it could find out all the same.
+    server.reset().await;
+    serve(&server, CONVEX, &[(convex_releases(), 1)]).await;
+    let ran = scratch.run(&server, &["outdated"]).await;
+    ran.failed_with(&["failed to look up `bun`", "failed to look up `gone`"]);
+    assert!(ran.stdout.contains("precompiled-2026-09-28-5c7cb5b (2026-09-28)"), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn a_lock_that_is_nonsense_or_too_new_is_left_alone() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), convex_server().await);
+    for (text, said) in [
+        ("schema = 1\ncomponents = 7\n", "versions.lock does not parse"),
+        ("schema = 99\nfuture = true\n", "versions.lock has schema 99"),
+    ] {
+        std::fs::write(scratch.lock_path(), text).unwrap();
+        let ran = scratch.run(&server, &["bump", "convex"]).await;
+        ran.failed_with(&[said, "hint:"]);
+        assert_eq!(scratch.lock().unwrap(), text);
+    }
+    server.reset().await;
+}
+
+#[tokio::test]
+async fn rules_between_components_hold_for_the_new_lock() {
+    let more = r#"
+[components.needy]
+title = "Needy"
+scheme = "semver"
+source = { type = "github", repo = "a/needy" }
+file = { name = "needy", contains = "needy" }
+needs = { other = ">=2.0.0" }
+[components.other]
+title = "Other"
+scheme = "semver"
+source = { type = "github", repo = "a/other" }
+file = { name = "other", contains = "other" }
+"#;
+    let (scratch, server) = (Scratch::new(more), MockServer::start().await);
+    let release = crate::support::release;
+    serve(&server, "a/needy", &[(vec![release("v1.0.0", "2026-01-01", false, &[("needy", "x")])], 1)]).await;
+    let others = ["v1.9.0", "v2.1.0"].map(|tag| release(tag, "2026-01-01", false, &[("other", "x")]));
+    serve_tags(&server, "a/other", &others).await;
+    serve_text(&server, "/github/files/v1.0.0/needy", "x").await;
+    let ran = scratch.run(&server, &["bump", "other", "--to", "1.9.0"]).await;
+    ran.failed_with(&["1.9.0 is out of what stack.toml allows: `needy` needs >=2.0.0"]);
+
+    // A lock from before the rule: bumping the other one does not make it right.
+    let lock = "schema = 1\n[components.other]\nversion = \"1.9.0\"\ntag = \"v1.9.0\"\n\
+        [components.other.pinned.files.any]\nurl = \"https://github.com/x\"\n\
+        sha256 = \"c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4\"\n";
+    std::fs::write(scratch.lock_path(), lock).unwrap();
+    let ran = scratch.run(&server, &["bump", "needy"]).await;
+    ran.failed_with(&[
+        "the new pins break the rule `needs`",
+        "`needy` needs `other` >=2.0.0, which is pinned at 1.9.0",
+    ]);
+    assert_eq!(scratch.lock().unwrap(), lock);
+}

@@ -1,0 +1,249 @@
+//! Convex's rule: the newest by publication that is no prerelease and has both zips and the dashboard.
+
+use serde_json::{Value, json};
+use wiremock::matchers::{header_exists, method, path, path_regex};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::support::{
+    CONVEX, CONVEX_STACK, Scratch, asset, convex_releases, convex_server, find, recorded, serve, serve_tags, serve_text,
+};
+
+const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
+const AARCH64: &str = "convex-local-backend-aarch64-unknown-linux-gnu.zip";
+
+#[tokio::test]
+async fn the_newest_complete_stable_release_is_on_the_second_page() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), convex_server().await);
+    let ran = scratch.run(&server, &["bump", "convex"]).await;
+    ran.succeeded();
+    let lock = scratch.lock().unwrap();
+    assert_eq!(lock.matches(&format!("version = \"{STABLE}\"")).count(), 2, "{lock}");
+    // Published digests are taken as they are: nothing is downloaded.
+    assert!(lock.contains("b4d10c8a2a19f6b0e7e0de4fa80753d0ec479655277a87b"), "{lock}");
+    for text in [
+        "precompiled-2026-10-07-96d219c (2026-10-07): has no `convex-local-backend-aarch64-unknown-linux-gnu.zip`",
+        "precompiled-2026-10-06-a3538c6 (2026-10-06): has no `dashboard.zip`",
+        "3 prereleases, newest precompiled-2026-10-08",
+        "MiB",
+    ] {
+        assert!(ran.stdout.contains(text), "{text}\n{}", ran.stdout);
+    }
+    assert!(!ran.stdout.contains("2026-09-21"), "only newer releases are passed over: {}", ran.stdout);
+
+    // Again: two pages are read once in each run, and there is nothing to do.
+    server.reset().await;
+    serve(&server, CONVEX, &[(recorded("convex-page-1.json"), 1), (recorded("convex-page-2.json"), 1)]).await;
+    let again = scratch.run(&server, &["bump"]).await;
+    assert!(again.succeeded().stdout.contains("nothing to bump"), "{}", again.stdout);
+    assert_eq!(scratch.lock().unwrap(), lock);
+}
+
+#[tokio::test]
+async fn later_pages_are_not_read_when_they_can_hold_nothing_newer() {
+    let server = MockServer::start().await;
+    let mut first = recorded("convex-page-1.json");
+    // Old enough that what comes after it was not published after the chosen one.
+    first.push(find(&mut recorded("convex-page-2.json"), "precompiled-2026-09-21-0cf49cb").clone());
+    find(&mut first, "precompiled-2026-10-07-96d219c")["assets"] =
+        find(&mut convex_releases(), STABLE)["assets"].clone();
+    serve(&server, CONVEX, &[(first, 1), (recorded("convex-page-2.json"), 0)]).await;
+    let scratch = Scratch::new(CONVEX_STACK);
+    scratch.run(&server, &["bump", "convex"]).await.succeeded();
+    assert!(scratch.lock().unwrap().contains("version = \"precompiled-2026-10-07-96d219c\""));
+}
+
+#[tokio::test]
+async fn publication_decides_and_not_the_order_of_the_listing_or_the_hash() {
+    let server = MockServer::start().await;
+    let mut releases = convex_releases();
+    let complete = find(&mut releases, STABLE)["assets"].clone();
+    for (tag, moment) in [("precompiled-2026-10-02-fffffff", "11:00"), ("precompiled-2026-10-02-0000000", "12:00")] {
+        let mut one = find(&mut releases, STABLE).clone();
+        one["tag_name"] = tag.into();
+        one["published_at"] = format!("2026-10-02T{moment}:00Z").into();
+        one["assets"] = complete.clone();
+        releases.push(one);
+    }
+    serve(&server, CONVEX, &[(releases, 1)]).await;
+    let scratch = Scratch::new(CONVEX_STACK);
+    scratch.run(&server, &["bump", "convex"]).await.succeeded();
+    assert!(scratch.lock().unwrap().contains("version = \"precompiled-2026-10-02-0000000\""));
+}
+
+#[tokio::test]
+async fn a_missing_digest_is_made_by_downloading_and_the_size_is_checked() {
+    let contents = "stand-in for dashboard.zip";
+    let serve_without_digest = async |size: usize| {
+        let server = MockServer::start().await;
+        let mut releases = convex_releases();
+        let dashboard = asset(find(&mut releases, STABLE), "dashboard.zip");
+        dashboard["digest"] = Value::Null;
+        dashboard["size"] = size.into();
+        serve(&server, CONVEX, &[(releases, 1)]).await;
+        let at = format!("/github/{CONVEX}/releases/download/{STABLE}/dashboard.zip");
+        serve_text(&server, &at, contents).await;
+        server
+    };
+    let scratch = Scratch::new(CONVEX_STACK);
+    let server = serve_without_digest(contents.len()).await;
+    scratch.run(&server, &["bump", "convex"]).await.succeeded();
+    // printf 'stand-in for dashboard.zip' | sha256sum
+    assert!(
+        scratch.lock().unwrap().contains("5cb6cb5723e72286841948faa02e4f6d90257ff8868941e438e8c9fdaf9c2bd3"),
+        "{}",
+        scratch.lock().unwrap()
+    );
+
+    let scratch = Scratch::new(CONVEX_STACK);
+    let server = serve_without_digest(contents.len() + 1).await;
+    let ran = scratch.run(&server, &["bump", "convex"]).await;
+    ran.failed_with(&["failed to bump `convex`", "`dashboard.zip` has 26 bytes, and GitHub says 27"]);
+    assert_eq!(scratch.lock(), None);
+}
+
+#[tokio::test]
+async fn an_asset_that_to_names_and_that_is_missing_is_told_with_what_to_take_instead() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    serve(&server, CONVEX, &[(convex_releases(), 3)]).await;
+    let ran = scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-10-07-96d219c"]).await;
+    ran.failed_with(&[
+        "error: failed to bump `convex`\n",
+        &format!("caused by: precompiled-2026-10-07-96d219c has no `{AARCH64}`\n"),
+        "hint: newest complete releases are precompiled-2026-10-08-02fe59b (2026-10-08, prerelease)",
+        &format!("{STABLE} (2026-09-28): cargo xtask bump convex --to {STABLE}\n"),
+    ]);
+    let ran = scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-10-08-a4ad353"]).await;
+    ran.failed_with(&[&format!("`{AARCH64}` (its upload is `starter`, not finished)")]);
+    let ran = scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-10-05-0000000"]).await;
+    ran.failed_with(&["has no release `precompiled-2026-10-05-0000000`", "hint: newest complete"]);
+    assert_eq!(scratch.lock(), None);
+}
+
+#[tokio::test]
+async fn a_prerelease_is_taken_when_it_is_named() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    serve_tags(&server, CONVEX, &convex_releases()).await;
+    let ran = scratch.run(&server, &["bump", "convex-dashboard", "--to", "precompiled-2026-10-08-02fe59b"]).await;
+    assert!(ran.succeeded().stderr.contains("both move together"), "{}", ran.stderr);
+    assert_eq!(scratch.lock().unwrap().matches("version = \"precompiled-2026-10-08-02fe59b\"").count(), 2);
+}
+
+/// The listing ends at 1,000 releases with 422; what Convex promotes lies beyond.
+#[tokio::test]
+async fn where_the_listing_ends_the_promoted_release_is_looked_up() {
+    let server = MockServer::start().await;
+    Mock::given(method("GET"))
+        .and(path("/repositories/1/releases"))
+        .respond_with(ResponseTemplate::new(422).set_body_json(json!({
+            "message": "Only the first 1000 results are available.", "documentation_url": "https://docs.github.com",
+        })))
+        .expect(1..)
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    serve(&server, CONVEX, &[(recorded("convex-page-1.json"), 1), (Vec::new(), 0)]).await;
+    serve_tags(&server, CONVEX, &recorded("convex-page-2.json")).await;
+    let scratch = Scratch::new(CONVEX_STACK);
+
+    let ran = scratch.run(&server, &["bump", "convex", "--dry-run"]).await;
+    ran.failed_with(&[
+        "version.convex.dev/v1/local_backend_version does not help",
+        "no release of `get-convex/convex-backend` can be taken",
+        "hint: newest complete release is precompiled-2026-10-08-02fe59b (2026-10-08, prerelease)",
+    ]);
+
+    server.reset().await;
+    serve(&server, CONVEX, &[(recorded("convex-page-1.json"), 1), (Vec::new(), 1)]).await;
+    serve_tags(&server, CONVEX, &recorded("convex-page-2.json")).await;
+    serve_text(&server, "/version/v1/local_backend_version", r#"{"version": "precompiled-2026-09-11-157eb19"}"#).await;
+    let ran = scratch.run(&server, &["bump", "convex"]).await;
+    ran.succeeded();
+    let lock = scratch.lock().unwrap();
+    assert!(lock.contains("c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4"), "{lock}");
+}
+
+#[tokio::test]
+async fn the_token_goes_to_the_api_and_to_nobody_else() {
+    let server = MockServer::start().await;
+    let mut releases = convex_releases();
+    asset(find(&mut releases, STABLE), "dashboard.zip")["digest"] = Value::Null;
+    asset(find(&mut releases, STABLE), "dashboard.zip")["size"] = 1.into();
+    Mock::given(path_regex("^/github/"))
+        .and(header_exists("authorization"))
+        .respond_with(ResponseTemplate::new(500))
+        .expect(0)
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    serve_text(&server, &format!("/github/{CONVEX}/releases/download/{STABLE}/dashboard.zip"), "x").await;
+    serve(&server, CONVEX, &[(releases, 1)]).await;
+    let scratch = Scratch::new(CONVEX_STACK);
+    let output = scratch.command(&server, &["bump", "convex"]).env("GH_TOKEN", "t0k3n").output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let requests = server.received_requests().await.unwrap();
+    let (downloads, api): (Vec<_>, Vec<_>) =
+        requests.iter().partition(|request| request.url.path().starts_with("/github/"));
+    assert_eq!(downloads.len(), 1);
+    assert!(api.iter().all(|request| request.headers["authorization"] == "Bearer t0k3n"), "{api:?}");
+    assert!(!format!("{output:?}").contains("t0k3n"));
+}
+
+#[tokio::test]
+async fn a_dry_run_prints_and_writes_nothing_and_actions_is_told() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), convex_server().await);
+    let outputs = tempfile::tempdir().unwrap();
+    let (output, summary) = (outputs.path().join("output"), outputs.path().join("summary"));
+    let mut command = scratch.command(&server, &["bump", "--dry-run", "--format", "json"]);
+    let ran = command.env("GITHUB_OUTPUT", &output).env("GITHUB_STEP_SUMMARY", &summary).output().await.unwrap();
+    let json: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!((&json["changed"], &json["written"]), (&json!(true), &json!(false)));
+    assert_eq!(json["components"][0]["new"]["version"], STABLE);
+    assert_eq!(json["components"][0]["passed_over"].as_array().unwrap().len(), 5);
+    assert_eq!(scratch.names(), ["stack.toml"]);
+    assert_eq!(std::fs::read_to_string(output).unwrap(), "changed=true\n");
+    assert!(std::fs::read_to_string(summary).unwrap().contains("| convex | not pinned |"));
+}
+
+/// What the committed lock is like: backend and dashboard of two releases, until the first bump.
+#[tokio::test]
+async fn a_waiver_is_shown_while_it_is_needed_and_told_when_it_is_not() {
+    let waiver = r#"
+[[waivers]]
+component = "convex-dashboard"
+rule = "same-release-as"
+versions = { convex = "precompiled-2026-09-11-157eb19", convex-dashboard = "precompiled-2026-09-28-5c7cb5b" }
+reason = "digests are published for these two only"
+"#;
+    let (scratch, server) = (Scratch::new(&format!("{CONVEX_STACK}{waiver}")), MockServer::start().await);
+    serve_tags(&server, CONVEX, &convex_releases()).await;
+    scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-09-11-157eb19"]).await.succeeded();
+    let lock = scratch.lock().unwrap();
+    let (backend, dashboard) = lock.split_once("[components.convex-dashboard]").unwrap();
+    let dashboard = dashboard.replace("precompiled-2026-09-11-157eb19", STABLE);
+    std::fs::write(scratch.lock_path(), format!("{backend}[components.convex-dashboard]{dashboard}")).unwrap();
+
+    serve(&server, CONVEX, &[(convex_releases(), 2)]).await;
+    let ran = scratch.run(&server, &["outdated"]).await;
+    let note = "`same-release-as` waived: digests are published for these two only";
+    assert!(ran.succeeded().stdout.contains(note), "{}", ran.stdout);
+    let ran = scratch.run(&server, &["bump", "convex"]).await;
+    assert!(ran.succeeded().stderr.contains("is not needed any more: delete it from stack.toml"), "{}", ran.stderr);
+    assert_eq!(scratch.lock().unwrap().matches(&format!("version = \"{STABLE}\"")).count(), 2);
+}
+
+#[tokio::test]
+async fn outdated_shows_what_is_pinned_and_what_is_newest() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    serve(&server, CONVEX, &[(convex_releases(), 2)]).await;
+    scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-09-11-157eb19"]).await.succeeded();
+    let before = scratch.lock();
+    let ran = scratch.run(&server, &["outdated"]).await;
+    let line = ran.succeeded().stdout.lines().find(|line| line.starts_with("convex ")).unwrap();
+    for text in ["precompiled-2026-09-11-157eb19 (2026-09-11)", &format!("{STABLE} (2026-09-28)"), "passed over"] {
+        assert!(line.contains(text), "{line}");
+    }
+    let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
+    let rows: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    assert_eq!((&rows[1]["name"], &rows[1]["outdated"]), (&json!("convex-dashboard"), &json!(true)));
+    assert_eq!(scratch.lock(), before);
+}

@@ -1,0 +1,10 @@
+//! `bump`, `outdated` and `verify`, run as people run them, against servers on this machine.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
+
+mod bad_input;
+mod convex;
+mod interrupted;
+mod sources;
+mod support;
+mod verify;

@@ -1,0 +1,283 @@
+//! The other kinds of source: a release that points to another, files elsewhere, prefixes, git, registries.
+
+use serde_json::json;
+use wiremock::matchers::{header, header_regex, method, path, query_param};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::support::{Scratch, release, serve, serve_tags, serve_text};
+
+const LLAMACPP: &str = r#"
+[components.llamacpp]
+title = "llama.cpp"
+scheme = "build"
+source = { type = "github", repo = "ggml-org/llama.cpp", pointer = "nightly-tag.txt" }
+file = { name = "llama-{tag}-bin-ubuntu-{arch}.tar.gz", contains = "llama-server" }
+arch = { x86_64 = "x64", aarch64 = "arm64" }
+"#;
+
+fn build(tag: &str, arches: &[&str]) -> serde_json::Value {
+    let names: Vec<String> = arches.iter().map(|arch| format!("llama-{tag}-bin-ubuntu-{arch}.tar.gz")).collect();
+    let assets: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "build")).collect();
+    release(tag, "2026-09-01", true, &assets)
+}
+
+#[tokio::test]
+async fn a_stable_llama_cpp_release_names_the_build_to_take() {
+    let (scratch, server) = (Scratch::new(LLAMACPP), MockServer::start().await);
+    let stable = release("v0.6.0", "2026-09-02", false, &[("nightly-tag.txt", "b11429\n")]);
+    let older = release("v0.5.0", "2026-08-30", false, &[("nightly-tag.txt", "b11400\n")]);
+    let builds = [build("b11429", &["x64", "arm64"]), build("b11430", &["x64"]), build("b11400", &["x64", "arm64"])];
+    Mock::given(path("/repos/ggml-org/llama.cpp/releases/latest"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(&stable))
+        .mount(&server)
+        .await;
+    serve_tags(&server, "ggml-org/llama.cpp", &builds).await;
+    serve_text(&server, "/github/files/v0.6.0/nightly-tag.txt", "b11429\n").await;
+    serve_text(&server, "/github/files/v0.5.0/nightly-tag.txt", "b11400\n").await;
+    for tag in ["b11429", "b11400"] {
+        for arch in ["x64", "arm64"] {
+            serve_text(&server, &format!("/github/files/{tag}/llama-{tag}-bin-ubuntu-{arch}.tar.gz"), "build").await;
+        }
+    }
+    scratch.run(&server, &["bump"]).await.succeeded();
+    assert!(scratch.lock().unwrap().contains("version = \"b11429\""), "{:?}", scratch.lock());
+
+    // Named directly; one that lacks an architecture is refused.
+    let ran = scratch.run(&server, &["bump", "llamacpp", "--to", "b11430"]).await;
+    ran.failed_with(&["b11430 has no `llama-b11430-bin-ubuntu-arm64.tar.gz`"]);
+    let ran = scratch.run(&server, &["bump", "llamacpp", "--to", "v0.6.0"]).await;
+    ran.failed_with(&["`v0.6.0` is not a build version"]);
+
+    // A stable release whose build is not complete is passed over for the one before it.
+    server.reset().await;
+    let broken = release("v0.7.0", "2026-09-09", false, &[("nightly-tag.txt", "b11430\n")]);
+    serve_text(&server, "/github/files/v0.7.0/nightly-tag.txt", "b11430\n").await;
+    serve_text(&server, "/github/files/v0.5.0/nightly-tag.txt", "b11400\n").await;
+    for arch in ["x64", "arm64"] {
+        serve_text(&server, &format!("/github/files/b11400/llama-b11400-bin-ubuntu-{arch}.tar.gz"), "build").await;
+    }
+    serve_tags(&server, "ggml-org/llama.cpp", &builds).await;
+    serve(&server, "ggml-org/llama.cpp", &[(vec![builds[1].clone(), broken, older], 1)]).await;
+    let ran = scratch.run(&server, &["bump"]).await;
+    assert!(ran.succeeded().stdout.contains("passed over v0.7.0"), "{}", ran.stdout);
+    assert!(scratch.lock().unwrap().contains("version = \"b11400\""));
+}
+
+#[tokio::test]
+async fn node_is_the_highest_allowed_version_whose_checksums_are_out() {
+    let stack = r#"
+[components.node]
+title = "Node.js"
+scheme = "semver"
+require = ">=24.16.0, <25.0.0"
+source = { type = "github", repo = "nodejs/node" }
+file = { name = "node-{tag}-linux-{arch}.tar.xz", url = "https://nodejs.org/dist/{tag}/{name}", checksums = "https://nodejs.org/dist/{tag}/SHASUMS256.txt", contains = "bin/node" }
+arch = { x86_64 = "x64", aarch64 = "arm64" }
+"#;
+    let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+    let releases = [("v22.30.0", "06"), ("v26.1.0", "05"), ("v24.21.0", "04"), ("v24.20.0", "03"), ("v24.19.0", "02")];
+    let releases = releases.map(|(tag, day)| release(tag, &format!("2026-09-{day}"), false, &[]));
+    serve(&server, "nodejs/node", &[(releases.to_vec(), 1)]).await;
+    let (x64, arm64) = ("a".repeat(64), "b".repeat(64));
+    let sums = format!("{x64}  node-v24.20.0-linux-x64.tar.xz\n{arm64}  node-v24.20.0-linux-arm64.tar.xz\n");
+    serve_text(
+        &server,
+        "/node/dist/v24.21.0/SHASUMS256.txt",
+        &sums.replace("v24.20.0-linux-x64", "v24.21.0-linux-x64"),
+    )
+    .await;
+    serve_text(&server, "/node/dist/v24.20.0/SHASUMS256.txt", &sums).await;
+    let ran = scratch.run(&server, &["bump"]).await;
+    assert!(
+        ran.succeeded()
+            .stdout
+            .contains("v24.21.0 (2026-09-04): its list of checksums has no `node-v24.21.0-linux-arm64.tar.xz`")
+            || ran.stdout.contains("24.21.0 (2026-09-04): its list of checksums has no"),
+        "{}",
+        ran.stdout
+    );
+    let lock = scratch.lock().unwrap();
+    for text in [
+        "version = \"24.20.0\"",
+        "tag = \"v24.20.0\"",
+        &x64,
+        &arm64,
+        "https://nodejs.org/dist/v24.20.0/node-v24.20.0-linux-arm64.tar.xz",
+    ] {
+        assert!(lock.contains(text), "{text}\n{lock}");
+    }
+}
+
+#[tokio::test]
+async fn a_prefix_belongs_to_the_tag_and_a_young_release_waits() {
+    let stack = r#"
+[components.bun]
+title = "Bun"
+scheme = "semver"
+minimum_age_days = 7
+source = { type = "github", repo = "oven-sh/bun", prefix = "bun-" }
+file = { name = "bun-linux.zip", contains = "bun" }
+"#;
+    let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+    let today = chrono::Utc::now().format("%Y-%m-%d").to_string();
+    let names = [("bun-linux.zip", "bun")];
+    let releases = vec![
+        release("canary", &today, true, &names),
+        release("bun-v1.5.0", &today, false, &names),
+        release("bun-v1.4.2", "2026-09-01", false, &names),
+        release("bun-v1.10.0-rc.1", "2026-08-01", false, &names),
+    ];
+    serve(&server, "oven-sh/bun", &[(releases, 1)]).await;
+    serve_text(&server, "/github/files/bun-v1.4.2/bun-linux.zip", "bun").await;
+    serve_text(&server, "/github/files/bun-v1.5.0/bun-linux.zip", "bun").await;
+    let ran = scratch.run(&server, &["bump"]).await;
+    assert!(ran.succeeded().stdout.contains("out for 0 of the 7 days"), "{}", ran.stdout);
+    let lock = scratch.lock().unwrap();
+    assert!(lock.contains("version = \"1.4.2\"\ntag = \"bun-v1.4.2\""), "{lock}");
+    // However it is spelled.
+    for to in ["1.5.0", "v1.5.0", "bun-v1.5.0"] {
+        server.reset().await;
+        serve_tags(&server, "oven-sh/bun", &[release("bun-v1.5.0", &today, false, &names)]).await;
+        serve_text(&server, "/github/files/bun-v1.5.0/bun-linux.zip", "bun").await;
+        scratch.run(&server, &["bump", "bun", "--to", to]).await.succeeded();
+        assert!(scratch.lock().unwrap().contains("tag = \"bun-v1.5.0\""));
+    }
+}
+
+/// Runs git in a folder, with a fixed author and date.
+fn git(folder: &std::path::Path, arguments: &[&str]) -> String {
+    let output = std::process::Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "init.defaultBranch=main"])
+        .args(["-c", "tag.gpgSign=false", "-c", "commit.gpgSign=false"])
+        .args(arguments)
+        .env("GIT_COMMITTER_DATE", "2026-08-21T12:00:00+02:00")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn git_tags_are_peeled_and_sorted_as_numbers_and_branches_followed() {
+    let stack = r#"
+[components.manager]
+title = "Manager"
+scheme = "dotted"
+source = { type = "git", repository = "https://git.example/manager.git" }
+[components.mission-control]
+title = "Mission Control"
+scheme = "commit"
+source = { type = "git", repository = "https://git.example/manager.git", branch = "main" }
+"#;
+    let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+    let upstream = tempfile::tempdir().unwrap();
+    git(upstream.path(), &["init", "--quiet"]);
+    git(upstream.path(), &["commit", "--quiet", "--allow-empty", "-m", "one"]);
+    let tagged = git(upstream.path(), &["rev-parse", "HEAD"]);
+    for tag in ["0.9.02", "v0.9.9", "nightly"] {
+        git(upstream.path(), &["tag", tag]);
+    }
+    git(upstream.path(), &["tag", "--annotate", "-m", "x", "v0.9.10"]);
+    git(upstream.path(), &["commit", "--quiet", "--allow-empty", "-m", "two"]);
+    let head = git(upstream.path(), &["rev-parse", "HEAD"]);
+    let mirror = format!("https://git.example/manager.git=file://{}", upstream.path().display());
+    let run = async |arguments: &[&str]| scratch.run(&server, &[&["--mirror", &mirror], arguments].concat()).await;
+
+    run(&["bump"]).await.succeeded();
+    let lock = scratch.lock().unwrap();
+    for text in [
+        "version = \"v0.9.10\"",
+        &format!("commit = \"{tagged}\""),
+        &format!("version = \"{head}\""),
+        "published = \"2026-08-21T10:00:00Z\"",
+        "repository = \"https://git.example/manager.git\"",
+    ] {
+        assert!(lock.contains(text), "{text}\n{lock}");
+    }
+    run(&["bump", "manager", "--to", "v0.9.4"])
+        .await
+        .failed_with(&["has no tag `v0.9.4`", "hint: newest tags are v0.9.10"]);
+    run(&["bump", "manager", "--to", "nightly"]).await.failed_with(&["is not a dotted version"]);
+    run(&["bump", "mission-control", "--to", &tagged]).await.succeeded();
+    run(&["bump", "manager", "--to", "v0.9.02"]).await.succeeded();
+    assert!(scratch.lock().unwrap().contains("tag = \"0.9.02\""));
+    run(&["verify"]).await.succeeded();
+
+    // Somebody moves the tag, or takes it away.
+    git(upstream.path(), &["tag", "--force", "0.9.02", "HEAD"]);
+    let moved = run(&["verify"]).await;
+    assert_eq!(moved.code, Some(3), "{}", moved.stderr);
+    assert!(moved.stdout.contains("replaced: tag 0.9.02"), "{}", moved.stdout);
+    git(upstream.path(), &["tag", "--delete", "0.9.02"]);
+    assert!(run(&["verify"]).await.stdout.contains("deleted: tag 0.9.02"));
+
+    let away = format!("https://git.example/manager.git=file://{}/away", upstream.path().display());
+    let ran = scratch.run(&server, &["--mirror", &away, "outdated"]).await;
+    ran.failed_with(&["cannot read the git repository https://git.example/manager.git"]);
+}
+
+#[tokio::test]
+async fn an_image_is_pinned_by_the_digest_of_its_index_after_an_anonymous_login() {
+    let (scratch, server) = (
+        Scratch::new(
+            r#"
+[components.base]
+title = "Base"
+scheme = "tag"
+source = { type = "oci", image = "docker.io/library/debian", tag = "trixie-slim" }
+"#,
+        ),
+        MockServer::start().await,
+    );
+    let platform = |digit: &str, os: &str, arch: &str| {
+        json!({"digest": format!("sha256:{}", digit.repeat(64)), "size": 7,
+               "platform": {"os": os, "architecture": arch}})
+    };
+    let index = json!({"schemaVersion": 2, "manifests": [
+        platform("1", "linux", "amd64"), platform("2", "unknown", "unknown"), platform("3", "linux", "arm64"),
+    ]})
+    .to_string();
+    let registry = server.address().to_string();
+    let challenge = format!("Bearer realm=\"http://{registry}/token\",service=\"x\",scope=\"repository:debian:pull\"");
+    Mock::given(path("/token"))
+        .and(query_param("service", "x"))
+        .and(query_param("scope", "repository:debian:pull"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"token": "anonymous"})))
+        .mount(&server)
+        .await;
+    let serve_index = async |digest: Option<&str>| {
+        let mut reply = ResponseTemplate::new(200).set_body_string(&index);
+        if let Some(digest) = digest {
+            reply = reply.insert_header("docker-content-digest", digest);
+        }
+        Mock::given(method("GET"))
+            .and(path("/v2/debian/manifests/trixie-slim"))
+            .and(header("authorization", "Bearer anonymous"))
+            .and(header_regex("accept", "application/vnd.oci.image.index.v1\\+json"))
+            .respond_with(reply)
+            .with_priority(1)
+            .mount(&server)
+            .await;
+    };
+    serve_index(None).await;
+    Mock::given(path("/v2/debian/manifests/trixie-slim"))
+        .respond_with(ResponseTemplate::new(401).insert_header("www-authenticate", challenge.as_str()))
+        .with_priority(2)
+        .mount(&server)
+        .await;
+    let mirror = format!("docker.io/library/debian={registry}/debian");
+    let run = async |arguments: &[&str]| scratch.run(&server, &[&["--mirror", &mirror], arguments].concat()).await;
+    run(&["bump"]).await.succeeded();
+    let lock = scratch.lock().unwrap();
+    for text in ["name = \"docker.io/library/debian\"", &"1".repeat(64), &"3".repeat(64), "version = \"trixie-slim\""] {
+        assert!(lock.contains(text), "{text}\n{lock}");
+    }
+    assert!(run(&["outdated"]).await.succeeded().stdout.contains("up to date"));
+    // A registry whose bytes are not what it says they are.
+    serve_index(Some(&format!("sha256:{}", "0".repeat(64)))).await;
+    assert!(run(&["bump"]).await.succeeded().stdout.contains("nothing to bump"));
+    let ran = run(&["bump", "base", "--to", "bookworm"]).await;
+    ran.failed_with(&["`docker.io/library/debian` has no manifests/bookworm"]);
+}

@@ -1,0 +1,219 @@
+//! A scratch checkout, a server that answers as GitHub does, and the program between them.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+use wiremock::matchers::{method, path, query_param, query_param_is_missing};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+pub(crate) const CONVEX: &str = "get-convex/convex-backend";
+
+const IMAGE: &str = r#"
+schema = 1
+[image]
+name = "x"
+title = "x"
+flavor = "x"
+tag = "v{date}-{flavor}-r{revision}"
+license = "MIT"
+uid = 1
+gid = 1
+"#;
+
+pub(crate) const CONVEX_STACK: &str = r#"
+[components.convex]
+title = "Convex backend"
+scheme = "precompiled"
+source = { type = "github", repo = "get-convex/convex-backend", promoted = "https://version.convex.dev/v1/local_backend_version" }
+file = { name = "convex-local-backend-{arch}-unknown-linux-gnu.zip", contains = "convex-local-backend" }
+arch = { x86_64 = "x86_64", aarch64 = "aarch64" }
+
+[components.convex-dashboard]
+title = "Convex dashboard"
+scheme = "precompiled"
+source = { type = "github", repo = "get-convex/convex-backend", same-release-as = "convex" }
+file = { name = "dashboard.zip", contains = "index.html" }
+"#;
+
+/// A checkout of its own for each test.
+pub(crate) struct Scratch {
+    folder: TempDir,
+}
+
+impl Scratch {
+    pub(crate) fn new(components: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("stack.toml"), format!("{IMAGE}{components}")).unwrap();
+        Self { folder }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.root().join("versions.lock")
+    }
+
+    pub(crate) fn lock(&self) -> Option<String> {
+        std::fs::read_to_string(self.lock_path()).ok()
+    }
+
+    /// The names of all that is in the checkout.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root()).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// The program, with everything of the outside world led to the server.
+    pub(crate) fn command(&self, server: &MockServer, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.arg("--root").arg(self.root());
+        for (from, to) in [
+            ("https://github.com", "github"),
+            ("https://version.convex.dev", "version"),
+            ("https://nodejs.org", "node"),
+        ] {
+            command.arg("--mirror").arg(format!("{from}={}/{to}", server.uri()));
+        }
+        command.args(arguments).env("GITHUB_API_URL", server.uri()).kill_on_drop(true);
+        for variable in ["GITHUB_TOKEN", "GH_TOKEN", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    pub(crate) async fn run(&self, server: &MockServer, arguments: &[&str]) -> Ran {
+        Ran::from(self.command(server, arguments).output().await.unwrap())
+    }
+}
+
+/// What a run said, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn succeeded(&self) -> &Self {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Failed, and said all of `texts` on stderr.
+    #[track_caller]
+    pub(crate) fn failed_with(&self, texts: &[&str]) -> &Self {
+        assert_eq!(self.code, Some(1), "{}\n{}", self.stdout, self.stderr);
+        for text in texts {
+            assert!(self.stderr.contains(text), "{text:?} is not in:\n{}", self.stderr);
+        }
+        self
+    }
+}
+
+pub(crate) fn recorded(name: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// The recorded releases of Convex, both pages in one.
+pub(crate) fn convex_releases() -> Vec<Value> {
+    let mut releases = recorded("convex-page-1.json");
+    releases.extend(recorded("convex-page-2.json"));
+    releases
+}
+
+pub(crate) fn find<'a>(releases: &'a mut [Value], tag: &str) -> &'a mut Value {
+    releases.iter_mut().find(|release| release["tag_name"] == tag).unwrap()
+}
+
+pub(crate) fn asset<'a>(release: &'a mut Value, name: &str) -> &'a mut Value {
+    let assets = release["assets"].as_array_mut().unwrap();
+    assets.iter_mut().find(|asset| asset["name"] == name).unwrap()
+}
+
+/// A release as small as the fields that are read.
+pub(crate) fn release(tag: &str, day: &str, prerelease: bool, assets: &[(&str, &str)]) -> Value {
+    let assets: Vec<Value> = assets
+        .iter()
+        .map(|(name, contents)| {
+            serde_json::json!({
+                "name": name, "state": "uploaded", "size": contents.len(), "digest": null,
+                "browser_download_url": format!("https://github.com/files/{tag}/{name}"),
+            })
+        })
+        .collect();
+    let moment = format!("{day}T12:00:00Z");
+    serde_json::json!({
+        "tag_name": tag, "draft": false, "prerelease": prerelease, "assets": assets,
+        "created_at": moment, "published_at": moment, "target_commitish": "main",
+    })
+}
+
+/// Serves each release by its tag.
+pub(crate) async fn serve_tags(server: &MockServer, repo: &str, releases: &[Value]) {
+    for release in releases {
+        let tag = release["tag_name"].as_str().unwrap();
+        Mock::given(method("GET"))
+            .and(path(format!("/repos/{repo}/releases/tags/{tag}")))
+            .respond_with(ResponseTemplate::new(200).set_body_json(release))
+            .mount(server)
+            .await;
+    }
+}
+
+/// Serves a listing of pages with GitHub's `Link` headers (which name the public API), and each release by
+/// its tag. The numbers are how often each page is to be asked for.
+pub(crate) async fn serve(server: &MockServer, repo: &str, pages: &[(Vec<Value>, u64)]) {
+    for (index, (releases, expected)) in pages.iter().enumerate() {
+        let number = index + 1;
+        let mut reply = ResponseTemplate::new(200).set_body_json(releases);
+        if number < pages.len() {
+            let next = format!("https://api.github.com/repositories/1/releases?per_page=100&page={}", number + 1);
+            reply = reply.insert_header("link", format!("<{next}>; rel=\"next\", <{next}>; rel=\"last\""));
+        }
+        let mock = if number == 1 {
+            Mock::given(method("GET"))
+                .and(path(format!("/repos/{repo}/releases")))
+                .and(query_param("per_page", "100"))
+                .and(query_param_is_missing("page"))
+        } else {
+            Mock::given(method("GET"))
+                .and(path("/repositories/1/releases"))
+                .and(query_param("page", number.to_string()))
+        };
+        mock.respond_with(reply).expect(*expected).mount(server).await;
+        serve_tags(server, repo, releases).await;
+    }
+}
+
+/// Serves a text at a path.
+pub(crate) async fn serve_text(server: &MockServer, at: &str, text: &str) {
+    Mock::given(method("GET"))
+        .and(path(at))
+        .respond_with(ResponseTemplate::new(200).set_body_string(text))
+        .mount(server)
+        .await;
+}
+
+/// A server with the recorded releases of Convex.
+pub(crate) async fn convex_server() -> MockServer {
+    let server = MockServer::start().await;
+    serve(&server, CONVEX, &[(recorded("convex-page-1.json"), 1), (recorded("convex-page-2.json"), 1)]).await;
+    server
+}

@@ -1,0 +1,64 @@
+//! `verify` names what was replaced or deleted since it was pinned.
+
+use serde_json::Value;
+use wiremock::MockServer;
+
+use crate::support::{CONVEX, CONVEX_STACK, Scratch, asset, convex_releases, find, serve, serve_tags, serve_text};
+
+const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
+
+#[tokio::test]
+async fn a_replaced_and_a_deleted_file_are_named() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    serve_tags(&server, CONVEX, &convex_releases()).await;
+    scratch.run(&server, &["bump", "convex", "--to", STABLE]).await.succeeded();
+    let ran = scratch.run(&server, &["verify"]).await;
+    assert!(ran.succeeded().stdout.contains(&format!("convex {STABLE}: as pinned")), "{}", ran.stdout);
+
+    let mut releases = convex_releases();
+    let release = find(&mut releases, STABLE);
+    asset(release, "convex-local-backend-x86_64-unknown-linux-gnu.zip")["digest"] =
+        format!("sha256:{}", "0".repeat(64)).into();
+    release["assets"].as_array_mut().unwrap().retain(|asset| asset["name"] != "dashboard.zip");
+    server.reset().await;
+    serve_tags(&server, CONVEX, &releases).await;
+    let ran = scratch.run(&server, &["verify"]).await;
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    for text in
+        ["replaced: https://github.com/", "x86_64-unknown-linux-gnu.zip is sha256 000", "deleted: https://github.com/"]
+    {
+        assert!(ran.stdout.contains(text), "{text}\n{}", ran.stdout);
+    }
+    let ran = scratch.run(&server, &["verify", "--format", "json"]).await;
+    let rows: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(rows[0]["findings"][0]["finding"], "replaced");
+
+    // The whole release is gone, and the repository is not.
+    server.reset().await;
+    serve(&server, CONVEX, &[(Vec::new(), 1)]).await;
+    let ran = scratch.run(&server, &["verify", "convex"]).await;
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    assert!(ran.stdout.contains(&format!("deleted: release {STABLE} of {CONVEX}")), "{}", ran.stdout);
+    // An upstream that does not answer is no finding.
+    server.reset().await;
+    scratch.run(&server, &["verify"]).await.failed_with(&["failed to verify `convex`", "spelled well"]);
+}
+
+#[tokio::test]
+async fn a_file_without_a_published_digest_is_downloaded() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    let mut releases = convex_releases();
+    let dashboard = asset(find(&mut releases, STABLE), "dashboard.zip");
+    dashboard["digest"] = Value::Null;
+    dashboard["size"] = 3.into();
+    let at = format!("/github/{CONVEX}/releases/download/{STABLE}/dashboard.zip");
+    serve_tags(&server, CONVEX, &releases).await;
+    serve_text(&server, &at, "one").await;
+    scratch.run(&server, &["bump", "convex", "--to", STABLE]).await.succeeded();
+    server.reset().await;
+    serve_tags(&server, CONVEX, &releases).await;
+    serve_text(&server, &at, "two").await;
+    let ran = scratch.run(&server, &["verify", "convex-dashboard"]).await;
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    assert!(ran.stdout.contains("replaced: https://github.com/"), "{}", ran.stdout);
+}
