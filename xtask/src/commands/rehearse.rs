@@ -178,9 +178,7 @@ fn debian_mirrors(stack: &Stack, mirror: &str) -> anyhow::Result<Vec<Mirror>> {
 /// Bumps the scratch checkout, which renders it too.
 async fn bump_all(session: &Session, steps: &mut Steps, names: &[String]) -> anyhow::Result<()> {
     let args = cli::Bump { names: names.to_vec(), to: None, dry_run: false };
-    // Its report is for people who bump; here it would only be noise between the steps.
-    let quiet = Session { format: Format::Text, ..session.clone() };
-    let bumped = bump::bump(&quiet, &args);
+    let bumped = bump::bump(session, &args);
     steps.run("bump and render", bumped, |report| report.summary()).await?;
     Ok(())
 }

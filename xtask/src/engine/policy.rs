@@ -110,3 +110,99 @@ fn allow(rules: &mut Vec<Rule>, pinned: Source, fetched: Source) {
     }
     rules.push(rule(Action::Allow, pinned.identifier));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::mirror::Mirror;
+
+    const SHA: &str = "c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4";
+    const COMMIT: &str = "c56d5d5940b23921b0e817c97477293493da8d70";
+
+    fn lock() -> Lock {
+        Lock::parse(&format!(
+            r#"
+            schema = 1
+            [components.base]
+            version = "trixie-slim"
+            [components.base.pinned.image]
+            name = "docker.io/library/debian"
+            digest = "sha256:{SHA}"
+            platforms = {{}}
+            [components.convex]
+            version = "precompiled-2026-09-11-157eb19"
+            [components.convex.pinned.files.x86_64]
+            url = "https://github.com/a/b.zip"
+            sha256 = "{SHA}"
+            [components.sources]
+            version = "{COMMIT}"
+            [components.sources.pinned.git]
+            repository = "https://github.com/o/r.git"
+            commit = "{COMMIT}"
+            "#
+        ))
+        .unwrap()
+    }
+
+    /// What BuildKit decides: the last ALLOW or DENY that matches.
+    fn allowed(policy: &Policy, identifier: &str) -> bool {
+        let matches = |rule: &&Rule| match rule.selector.identifier.strip_suffix('*') {
+            Some(prefix) => identifier.starts_with(prefix),
+            None => identifier == rule.selector.identifier,
+        };
+        let decides = |rule: &&Rule| rule.action != Action::Convert;
+        policy.rules.iter().filter(matches).rfind(decides).is_some_and(|rule| rule.action == Action::Allow)
+    }
+
+    #[test]
+    fn what_is_pinned_is_allowed_and_nothing_else() {
+        let policy = policy(&lock(), &Mirrors::default());
+        for pinned in [
+            "https://github.com/a/b.zip".to_owned(),
+            format!("git://github.com/o/r.git#{COMMIT}"),
+            format!("docker-image://docker.io/library/debian:trixie-slim@sha256:{SHA}"),
+            "local://context".to_owned(),
+        ] {
+            assert!(allowed(&policy, &pinned), "{pinned}");
+        }
+        for other in [
+            "https://github.com/a/c.zip",
+            "git://github.com/o/r.git#main",
+            "docker-image://docker.io/library/debian:trixie-slim",
+            "docker-image://docker.io/library/alpine:3",
+        ] {
+            assert!(!allowed(&policy, other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_mirror_is_converted_to_and_allowed() {
+        let mirrors: Vec<Mirror> = ["https://github.com=http://127.0.0.1:1/g", "docker.io=127.0.0.1:5000"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
+        let policy = policy(&lock(), &Mirrors::new(mirrors));
+        let converted: Vec<(&str, &str)> = policy
+            .rules
+            .iter()
+            .filter_map(|rule| Some((&*rule.selector.identifier, &*rule.updates.as_ref()?.identifier)))
+            .collect();
+        assert!(converted.contains(&("https://github.com/a/b.zip", "http://127.0.0.1:1/g/a/b.zip")));
+        let base = format!("debian:trixie-slim@sha256:{SHA}");
+        assert!(converted.contains(&(
+            &*format!("docker-image://docker.io/library/{base}"),
+            &*format!("docker-image://127.0.0.1:5000/library/{base}")
+        )));
+        assert!(allowed(&policy, "http://127.0.0.1:1/g/a/b.zip"));
+        assert!(!allowed(&policy, "http://127.0.0.1:1/g/other.zip"));
+    }
+
+    #[test]
+    fn a_git_mirror_keeps_the_whole_address_beside_the_identifier() {
+        let mirror = "https://github.com/o/r.git=git://127.0.0.1:9418/o/r.git".parse().unwrap();
+        let policy = policy(&lock(), &Mirrors::new(vec![mirror]));
+        let updates = policy.rules.iter().find_map(|rule| rule.updates.as_ref()).unwrap();
+        assert_eq!(updates.identifier, format!("git://127.0.0.1:9418/o/r.git#{COMMIT}"));
+        assert_eq!(updates.attrs["git.fullurl"], "git://127.0.0.1:9418/o/r.git");
+    }
+}
