@@ -94,24 +94,42 @@ impl Client {
 
     /// The first page of a repository's releases.
     pub(crate) async fn first_page(&self, repo: &str) -> Result<Arc<Page>, GithubError> {
-        self.page(repo, &format!("{}/repos/{repo}/releases?per_page={PER_PAGE}", self.base)).await
+        match self.page(repo, &format!("{}/repos/{repo}/releases?per_page={PER_PAGE}", self.base)).await {
+            Err(GithubError::NotFound { url }) => Err(GithubError::NoRepository { repo: repo.to_owned(), url }),
+            result => result,
+        }
     }
 
     /// A page whose address came with the one before.
     pub(crate) async fn page(&self, repo: &str, url: &str) -> Result<Arc<Page>, GithubError> {
         keep(&self.pages, url, async {
-            let reply = self.get(repo, url).await?;
+            let reply = self.get(url).await?;
             let next = next_link(&reply.headers).map(|next| self.here(&next));
             let releases: Vec<Release> = parse(&reply)?;
             self.note_rename(repo, &reply, releases.first()).await;
+            self.keep_releases(repo, &releases);
             Ok(Page { releases, next })
         })
         .await
     }
 
+    /// A listing tells all that the release's own address would: whoever asks for one of them next is spared
+    /// the request.
+    fn keep_releases(&self, repo: &str, releases: &[Release]) {
+        let mut kept = self.releases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for release in releases.iter().filter(|release| !release.draft) {
+            let known = || Arc::new(OnceCell::new_with(Some(Arc::new(release.clone()))));
+            kept.entry(self.tag_url(repo, &release.tag_name)).or_insert_with(known);
+        }
+    }
+
+    fn tag_url(&self, repo: &str, tag: &str) -> String {
+        format!("{}/repos/{repo}/releases/tags/{tag}", self.base)
+    }
+
     /// The release of a tag. A draft is 404 here (facts: `github_api.json`).
     pub(crate) async fn release(&self, repo: &str, tag: &str) -> Result<Arc<Release>, GithubError> {
-        self.one_release(repo, &format!("{}/repos/{repo}/releases/tags/{tag}", self.base)).await
+        self.one_release(repo, &self.tag_url(repo, tag)).await
     }
 
     /// The release that GitHub calls the latest: neither draft nor prerelease.
@@ -121,7 +139,7 @@ impl Client {
 
     async fn one_release(&self, repo: &str, url: &str) -> Result<Arc<Release>, GithubError> {
         keep(&self.releases, url, async {
-            let reply = self.get(repo, url).await?;
+            let reply = self.get(url).await?;
             let release: Release = parse(&reply)?;
             self.note_rename(repo, &reply, Some(&release)).await;
             Ok(release)
@@ -144,7 +162,7 @@ impl Client {
     }
 
     /// Asks until there is an answer that is not about the connection, and makes refusals errors.
-    async fn get(&self, repo: &str, url: &str) -> Result<Reply, GithubError> {
+    async fn get(&self, url: &str) -> Result<Reply, GithubError> {
         let mut pause = Duration::from_millis(200);
         let mut tries = 1;
         let reply = loop {
@@ -160,7 +178,7 @@ impl Client {
         if reply.status.is_success() {
             return Ok(reply);
         }
-        Err(GithubError::refused(repo, &reply.url, reply.status, &reply.headers, &reply.body, self.has_token))
+        Err(GithubError::refused(&reply.url, reply.status, &reply.headers, &reply.body, self.has_token))
     }
 
     /// One request, with its redirects: a renamed repository answers 301 and `/repositories/<id>/…`.
