@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
@@ -75,6 +75,9 @@ impl Client {
     fn new(mirrors: &Mirrors, api: &str, token: Option<SecretString>) -> anyhow::Result<Self> {
         http::install_tls();
         let base = mirrors.rewrite(api);
+        if !base.starts_with("https://") && !base.starts_with("http://") {
+            bail!("GITHUB_API_URL is no http(s) address: {}", base.escape_debug());
+        }
         // Only the API gets the token: a mirror is somebody else, even when it answers in the API's place.
         let token = token.filter(|_| base == api);
         let mut builder = Octocrab::builder()
@@ -313,6 +316,13 @@ mod tests {
         let token = || Some(SecretString::from("secret".to_owned()));
         assert!(!Client::new(&mirrors, PUBLIC_API, token()).unwrap().has_token);
         assert!(Client::new(&Mirrors::default(), "http://127.0.0.1:1", token()).unwrap().has_token);
+    }
+
+    #[tokio::test]
+    async fn an_api_that_is_no_address_is_refused() {
+        for api in ["", "api.github.com", "ftp://api.github.com", "https://a b"] {
+            assert!(Client::new(&Mirrors::default(), api, None).is_err(), "{api}");
+        }
     }
 
     #[test]
