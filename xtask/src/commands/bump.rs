@@ -18,7 +18,7 @@ use crate::upstream::{self, Candidate, PassedOver, Upstream, Want};
 
 mod report;
 
-use report::Report;
+pub(crate) use report::Report;
 
 /// One component after its upstream was asked.
 #[derive(Debug)]
@@ -38,6 +38,13 @@ impl Resolution {
 }
 
 pub(crate) async fn run(session: &Session, args: &cli::Bump) -> anyhow::Result<()> {
+    let report = bump(session, args).await?;
+    report.print(session.format)?;
+    report.tell_github_actions()
+}
+
+/// The bump itself, which tells nobody on stdout: `rehearse` has its own table.
+pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<Report> {
     let stack = files::read_stack(&session.root)?;
     let names = names(&stack, &args.names)?;
     let want = want(args)?;
@@ -53,16 +60,13 @@ pub(crate) async fn run(session: &Session, args: &cli::Bump) -> anyhow::Result<(
         write(&session.root, &resolver.stack, &new, text, &resolutions)?;
     }
     let dropped = resolver.lock.components.keys().filter(|name| !new.components.contains_key(*name)).cloned();
-    let dropped: Vec<String> = dropped.collect();
-    let report = Report {
+    Ok(Report {
         changed,
         written: changed && !args.dry_run,
-        resolutions: &resolutions,
-        dropped: &dropped,
-        asked: &args.names,
-    };
-    report.print(session.format)?;
-    report.tell_github_actions()
+        dropped: dropped.collect(),
+        resolutions,
+        asked: args.names.clone(),
+    })
 }
 
 fn want(args: &cli::Bump) -> anyhow::Result<Want> {

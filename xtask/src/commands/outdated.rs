@@ -89,7 +89,11 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
 
 /// What upstream has. An image's tag says nothing by itself, so its digest is asked for.
 async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<(Side, Vec<PassedOver>)> {
-    let candidate = upstream::candidate(up, name, &Want::Newest).await?;
+    let mut candidate = upstream::candidate(up, name, &Want::Newest).await?;
+    if upstream::leader(up.stack, name) != name {
+        // What its leader passed over stands in the leader's row.
+        candidate.passed_over.clear();
+    }
     if matches!(up.stack.component(name)?.source, Source::Oci { .. }) {
         let resolved = upstream::pin(up, name, &candidate).await?;
         return Ok(((&resolved.pin).into(), candidate.passed_over));
@@ -109,7 +113,10 @@ fn table(rows: &[Row]) -> String {
             (None, None) => "unknown".to_owned(),
         };
         let mut notes = row.waivers.clone();
-        notes.extend(shortened(&row.passed_over, TOLD).into_iter().map(|line| format!("passed over {line}")));
+        let passed_over = shortened(&row.passed_over, TOLD);
+        if !passed_over.is_empty() {
+            notes.push(format!("passed over {}", passed_over.join("; ")));
+        }
         let pinned = row.pinned.as_ref().map_or_else(|| "not pinned".to_owned(), Side::shown);
         [row.name.clone(), pinned, newest, notes.join("; ")]
     }));

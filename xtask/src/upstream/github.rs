@@ -132,7 +132,7 @@ async fn lookup(up: Upstream<'_>, repo: Repo<'_>, typed: &str, version: &str) ->
             tags.push(spelling);
         }
     }
-    let mut result = Err(GithubError::NotFound { repo: repo.name.to_owned(), url: String::new() });
+    let mut result = Err(GithubError::NotFound { url: String::new() });
     for tag in tags {
         result = up.github.release(repo.name, &tag).await;
         if !matches!(result, Err(GithubError::NotFound { .. })) {
@@ -146,11 +146,11 @@ async fn lookup(up: Upstream<'_>, repo: Repo<'_>, typed: &str, version: &str) ->
 pub(crate) fn advised(error: anyhow::Error, name: &str) -> anyhow::Error {
     let advice = error.chain().find_map(|cause| {
         let github = cause.downcast_ref::<GithubError>()?;
-        let not_found = |repo: &String| {
+        let spelled = |repo: &String| {
             format!("is `{repo}` spelled well in [components.{name}] of stack.toml? A private one needs GITHUB_TOKEN")
         };
         match github {
-            GithubError::NotFound { repo, .. } => Some(not_found(repo)),
+            GithubError::NoRepository { repo, .. } => Some(spelled(repo)),
             other => other.advice(),
         }
     });

@@ -93,7 +93,7 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
         Source::Github { .. } => github::candidate(up, name, want).await,
         Source::Npm { .. } => npm::candidate(up, name, want).await,
         Source::Git { .. } => git::candidate(up, name, want).await,
-        Source::Oci { .. } => oci::candidate(up, name, want).await,
+        Source::Oci { .. } => oci::candidate(up, name, want),
         Source::Debian { .. } => debian::candidate(up, name, want).await,
     }
 }

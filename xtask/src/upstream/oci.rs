@@ -80,18 +80,17 @@ fn image(component: &Component) -> anyhow::Result<(&str, &str)> {
     }
 }
 
-/// The tag that `stack.toml` names, or the one that was typed. What a tag stands for changes; `pin` tells.
-pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
+/// The tag that `stack.toml` names, or the one that was typed. What a tag stands for changes, and
+/// only `pin` tells: nothing is asked here, because Docker Hub counts.
+pub(crate) fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
     let component = up.stack.component(name)?;
-    let (image, tag) = image(component)?;
+    let (_, tag) = image(component)?;
     let tag = match want {
         Want::Newest => tag,
         Want::Exactly(typed) => typed,
     };
     let version = component.scheme.parse(tag)?;
     let tag = Some(version.as_str().to_owned());
-    // Asked here already, so that a tag that is not there fails as a choice, before anything is pinned.
-    Repository::new(up, image)?.manifest(up, version.as_str()).await?;
     Ok(Candidate { version, tag, commit: None, published: None, passed_over: Vec::new() })
 }
 
@@ -100,6 +99,14 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     let repository = Repository::new(up, image)?;
     let tag = candidate.version.as_str();
     let (digest, body) = repository.manifest(up, tag).await?;
+    // Of an image that is pinned already, all is known.
+    let is_same = |pin: &&Pin| {
+        matches!(&pin.pinned, Pinned::Image(pinned) if pinned.digest == digest && pinned.name == image)
+            && pin.tag == candidate.tag
+    };
+    if let Some(pin) = up.lock.components.get(name).filter(is_same) {
+        return Ok(Resolved { pin: pin.clone(), files: Vec::new() });
+    }
     let platforms = platforms(&format!("{image}:{tag}"), &body)?;
     // The date is a nicety; an image without one is pinned all the same.
     let published = match platforms.get(&Arch::X86_64) {

@@ -67,7 +67,7 @@ async fn a_used_up_rate_limit_says_when_it_resets_and_that_a_token_helps() {
 async fn a_repository_that_is_not_there() {
     let not_found = || ResponseTemplate::new(404).set_body_json(json!({"message": "Not Found"}));
     bump_against(not_found()).await.failed_with(&[
-        "GitHub has no http://127.0.0.1",
+        "GitHub has no repository `get-convex/convex-backend`",
         "hint: is `get-convex/convex-backend` spelled well in [components.convex] of stack.toml?",
     ]);
     // With --to the release and the repository are both 404: the listing tells.

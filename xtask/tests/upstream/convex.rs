@@ -52,6 +52,22 @@ async fn later_pages_are_not_read_when_they_can_hold_nothing_newer() {
     assert!(scratch.lock().unwrap().contains("version = \"precompiled-2026-10-07-96d219c\""));
 }
 
+/// The listing is sorted by creation: a release that waited for its publication stands further down.
+#[tokio::test]
+async fn a_later_page_is_read_while_it_can_hold_something_newer() {
+    let server = MockServer::start().await;
+    let mut releases = convex_releases();
+    let complete = find(&mut releases, STABLE)["assets"].clone();
+    let mut first = recorded("convex-page-1.json");
+    find(&mut first, "precompiled-2026-10-07-96d219c")["assets"] = complete;
+    let mut second = recorded("convex-page-2.json");
+    find(&mut second, STABLE)["published_at"] = "2026-10-07T23:00:00Z".into();
+    serve(&server, CONVEX, &[(first, 1), (second, 1)]).await;
+    let scratch = Scratch::new(CONVEX_STACK);
+    scratch.run(&server, &["bump", "convex"]).await.succeeded();
+    assert!(scratch.lock().unwrap().contains(&format!("version = \"{STABLE}\"")));
+}
+
 #[tokio::test]
 async fn publication_decides_and_not_the_order_of_the_listing_or_the_hash() {
     let server = MockServer::start().await;

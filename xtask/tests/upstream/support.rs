@@ -11,6 +11,18 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 pub(crate) const CONVEX: &str = "get-convex/convex-backend";
 
+/// What of the surroundings would change a run.
+const UNSET: [&str; 8] = [
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
+    "GITHUB_OUTPUT",
+    "GITHUB_STEP_SUMMARY",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
 const IMAGE: &str = r#"
 schema = 1
 [image]
@@ -82,7 +94,7 @@ impl Scratch {
             command.arg("--mirror").arg(format!("{from}={}/{to}", server.uri()));
         }
         command.args(arguments).env("GITHUB_API_URL", server.uri()).kill_on_drop(true);
-        for variable in ["GITHUB_TOKEN", "GH_TOKEN", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"] {
+        for variable in UNSET {
             command.env_remove(variable);
         }
         command

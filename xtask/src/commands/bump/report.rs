@@ -19,14 +19,16 @@ use crate::upstream::PassedOver;
 /// How many passed-over releases a person is told one by one.
 const TOLD: usize = 5;
 
-pub(super) struct Report<'a> {
+/// What came of a bump.
+#[derive(Debug)]
+pub(crate) struct Report {
     pub(super) changed: bool,
     pub(super) written: bool,
-    pub(super) resolutions: &'a [Resolution],
+    pub(super) resolutions: Vec<Resolution>,
     /// Components that the stack no longer has.
-    pub(super) dropped: &'a [String],
+    pub(super) dropped: Vec<String>,
     /// What was named on the command line.
-    pub(super) asked: &'a [String],
+    pub(super) asked: Vec<String>,
 }
 
 /// The JSON form.
@@ -67,7 +69,13 @@ impl<'a> From<&'a Pin> for PinDocument<'a> {
     }
 }
 
-impl Report<'_> {
+impl Report {
+    /// What came of it, in a line.
+    pub(crate) fn summary(&self) -> String {
+        let changed = self.resolutions.iter().filter(|resolution| resolution.is_change()).count();
+        format!("{} components resolved, {changed} of them new", self.resolutions.len())
+    }
+
     pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
         match format {
             Format::Json => io::print(&serde_json::to_string_pretty(&self.document())?),
@@ -79,7 +87,7 @@ impl Report<'_> {
     /// `GITHUB_OUTPUT` and `GITHUB_STEP_SUMMARY`, as GitHub Actions documents its environment files.
     pub(super) fn tell_github_actions(&self) -> anyhow::Result<()> {
         append("GITHUB_OUTPUT", &format!("changed={}\n", self.changed))?;
-        append("GITHUB_STEP_SUMMARY", &self.summary())
+        append("GITHUB_STEP_SUMMARY", &self.step_summary())
     }
 
     fn document(&self) -> Document<'_> {
@@ -92,13 +100,13 @@ impl Report<'_> {
             changed: self.changed,
             written: self.written,
             components: self.resolutions.iter().map(component).collect(),
-            dropped: self.dropped,
+            dropped: &self.dropped,
         }
     }
 
     fn text(&self) -> String {
         let mut text = String::new();
-        for resolution in self.resolutions {
+        for resolution in &self.resolutions {
             let is_asked = self.asked.contains(&resolution.name);
             if !resolution.is_change() && !is_asked {
                 continue;
@@ -108,7 +116,7 @@ impl Report<'_> {
                 let _ = writeln!(text, "  passed over {line}");
             }
         }
-        for name in self.dropped {
+        for name in &self.dropped {
             let _ = writeln!(text, "{name}: dropped, stack.toml does not have it");
         }
         text.push_str(match (self.changed, self.written) {
@@ -119,7 +127,7 @@ impl Report<'_> {
         text
     }
 
-    fn summary(&self) -> String {
+    fn step_summary(&self) -> String {
         if !self.changed {
             return "Nothing to bump.\n".to_owned();
         }
@@ -128,10 +136,10 @@ impl Report<'_> {
             let old = resolution.old.as_ref().map_or_else(|| "not pinned".to_owned(), described);
             let _ = writeln!(text, "| {} | {old} | {} |", resolution.name, described(&resolution.new));
         }
-        for name in self.dropped {
+        for name in &self.dropped {
             let _ = writeln!(text, "| {name} | | dropped |");
         }
-        for resolution in self.resolutions {
+        for resolution in &self.resolutions {
             for line in shortened(&resolution.passed_over, TOLD) {
                 let _ = write!(text, "\n- `{}`: passed over {}", resolution.name, line.replace('|', "\\|"));
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
@@ -75,6 +75,9 @@ impl Client {
     fn new(mirrors: &Mirrors, api: &str, token: Option<SecretString>) -> anyhow::Result<Self> {
         http::install_tls();
         let base = mirrors.rewrite(api);
+        if !base.starts_with("https://") && !base.starts_with("http://") {
+            bail!("GITHUB_API_URL is no http(s) address: {}", base.escape_debug());
+        }
         // Only the API gets the token: a mirror is somebody else, even when it answers in the API's place.
         let token = token.filter(|_| base == api);
         let mut builder = Octocrab::builder()
@@ -94,24 +97,42 @@ impl Client {
 
     /// The first page of a repository's releases.
     pub(crate) async fn first_page(&self, repo: &str) -> Result<Arc<Page>, GithubError> {
-        self.page(repo, &format!("{}/repos/{repo}/releases?per_page={PER_PAGE}", self.base)).await
+        match self.page(repo, &format!("{}/repos/{repo}/releases?per_page={PER_PAGE}", self.base)).await {
+            Err(GithubError::NotFound { url }) => Err(GithubError::NoRepository { repo: repo.to_owned(), url }),
+            result => result,
+        }
     }
 
     /// A page whose address came with the one before.
     pub(crate) async fn page(&self, repo: &str, url: &str) -> Result<Arc<Page>, GithubError> {
         keep(&self.pages, url, async {
-            let reply = self.get(repo, url).await?;
+            let reply = self.get(url).await?;
             let next = next_link(&reply.headers).map(|next| self.here(&next));
             let releases: Vec<Release> = parse(&reply)?;
             self.note_rename(repo, &reply, releases.first()).await;
+            self.keep_releases(repo, &releases);
             Ok(Page { releases, next })
         })
         .await
     }
 
+    /// A listing tells all that the release's own address would: whoever asks for one of them next is spared
+    /// the request.
+    fn keep_releases(&self, repo: &str, releases: &[Release]) {
+        let mut kept = self.releases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for release in releases.iter().filter(|release| !release.draft) {
+            let known = || Arc::new(OnceCell::new_with(Some(Arc::new(release.clone()))));
+            kept.entry(self.tag_url(repo, &release.tag_name)).or_insert_with(known);
+        }
+    }
+
+    fn tag_url(&self, repo: &str, tag: &str) -> String {
+        format!("{}/repos/{repo}/releases/tags/{tag}", self.base)
+    }
+
     /// The release of a tag. A draft is 404 here (facts: `github_api.json`).
     pub(crate) async fn release(&self, repo: &str, tag: &str) -> Result<Arc<Release>, GithubError> {
-        self.one_release(repo, &format!("{}/repos/{repo}/releases/tags/{tag}", self.base)).await
+        self.one_release(repo, &self.tag_url(repo, tag)).await
     }
 
     /// The release that GitHub calls the latest: neither draft nor prerelease.
@@ -121,7 +142,7 @@ impl Client {
 
     async fn one_release(&self, repo: &str, url: &str) -> Result<Arc<Release>, GithubError> {
         keep(&self.releases, url, async {
-            let reply = self.get(repo, url).await?;
+            let reply = self.get(url).await?;
             let release: Release = parse(&reply)?;
             self.note_rename(repo, &reply, Some(&release)).await;
             Ok(release)
@@ -144,7 +165,7 @@ impl Client {
     }
 
     /// Asks until there is an answer that is not about the connection, and makes refusals errors.
-    async fn get(&self, repo: &str, url: &str) -> Result<Reply, GithubError> {
+    async fn get(&self, url: &str) -> Result<Reply, GithubError> {
         let mut pause = Duration::from_millis(200);
         let mut tries = 1;
         let reply = loop {
@@ -160,7 +181,7 @@ impl Client {
         if reply.status.is_success() {
             return Ok(reply);
         }
-        Err(GithubError::refused(repo, &reply.url, reply.status, &reply.headers, &reply.body, self.has_token))
+        Err(GithubError::refused(&reply.url, reply.status, &reply.headers, &reply.body, self.has_token))
     }
 
     /// One request, with its redirects: a renamed repository answers 301 and `/repositories/<id>/…`.
@@ -295,6 +316,13 @@ mod tests {
         let token = || Some(SecretString::from("secret".to_owned()));
         assert!(!Client::new(&mirrors, PUBLIC_API, token()).unwrap().has_token);
         assert!(Client::new(&Mirrors::default(), "http://127.0.0.1:1", token()).unwrap().has_token);
+    }
+
+    #[tokio::test]
+    async fn an_api_that_is_no_address_is_refused() {
+        for api in ["", "api.github.com", "ftp://api.github.com", "https://a b"] {
+            assert!(Client::new(&Mirrors::default(), api, None).is_err(), "{api}");
+        }
     }
 
     #[test]

@@ -15,9 +15,11 @@ pub(crate) enum GithubError {
     RateLimit { url: String, resets: Option<DateTime<Utc>>, has_token: bool },
     #[error("GitHub does not accept the token (GITHUB_TOKEN or GH_TOKEN): {message}")]
     Token { message: String },
-    /// Also what a private repository answers to who may not see it.
-    #[error("GitHub has no {url}")]
-    NotFound { repo: String, url: String },
+    #[error("GitHub answers 404 Not Found to {url}")]
+    NotFound { url: String },
+    /// A private repository is 404, too, to who may not see it.
+    #[error("GitHub has no repository `{repo}`, or does not show it ({url} is 404)")]
+    NoRepository { repo: String, url: String },
     /// 422: a listing ends at 1,000 (or 10,000) results, whatever comes after.
     #[error("GitHub's listing ends before {url}: {message}")]
     ListingEnds { url: String, message: String },
@@ -51,14 +53,7 @@ impl GithubError {
 
     /// Reads a refusal. Rate limits are told by docs.github.com, "Rate limits for the REST API": 403 or 429,
     /// with `retry-after`, or `x-ratelimit-remaining: 0` and `x-ratelimit-reset`, or neither.
-    pub(super) fn refused(
-        repo: &str,
-        url: &str,
-        status: StatusCode,
-        headers: &HeaderMap,
-        body: &[u8],
-        has_token: bool,
-    ) -> Self {
+    pub(super) fn refused(url: &str, status: StatusCode, headers: &HeaderMap, body: &[u8], has_token: bool) -> Self {
         let url = url.to_owned();
         let message = message(body);
         let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<i64>().ok();
@@ -78,7 +73,7 @@ impl GithubError {
                 Self::RateLimit { url, resets, has_token }
             }
             StatusCode::UNAUTHORIZED if has_token => Self::Token { message },
-            StatusCode::NOT_FOUND => Self::NotFound { repo: repo.to_owned(), url },
+            StatusCode::NOT_FOUND => Self::NotFound { url },
             StatusCode::UNPROCESSABLE_ENTITY => Self::ListingEnds { url, message },
             _ => Self::Refused { url, status, message },
         }

@@ -15,7 +15,8 @@ use crate::upstream::{PassedOver, Upstream, hinted};
 /// GitHub lists by creation (the date of the commit), we choose by publication or version. What comes
 /// further down the listing was created earlier; were it published later than the best so far, it waited
 /// for longer than from its creation to that publication. Convex needs half an hour; nobody on our list
-/// needs a week.
+/// needs a week. Where versions are sorted by number, a line that is still being patched could push a higher
+/// number that far down; `require` in stack.toml names one line for those upstreams.
 const LONGEST_WAIT: TimeDelta = TimeDelta::days(7);
 
 /// An end for a server that links its pages in a circle; GitHub's own listings end at 1,000 or 10,000.
@@ -154,10 +155,10 @@ pub(super) async fn with_newest_complete(
     .await;
     match (result, rules.suggestion(&seen)) {
         // A tag and its repository are both 404; the listing tells which of them is not there.
-        (Err(not_found @ GithubError::NotFound { .. }), _)
+        (Err(no_repository @ GithubError::NoRepository { .. }), _)
             if matches!(error.downcast_ref(), Some(ChooseError::NoRelease { .. })) =>
         {
-            not_found.into()
+            no_repository.into()
         }
         (_, Some(suggestion)) => hinted(error, suggestion),
         _ => error,
