@@ -1,0 +1,259 @@
+//! Packages of Debian, as of one moment of a snapshot archive. apt resolves; what the base image has already
+//! is left out, and so is what `stack.toml` omits with a reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use futures_util::future::try_join_all;
+
+use super::{Candidate, Resolved, Upstream, Want, hinted};
+use crate::domain::arch::Arch;
+use crate::domain::digest::FileUrl;
+use crate::domain::lock::{PackagePin, Pin, Pinned, Published};
+use crate::domain::mirror::Mirrors;
+use crate::domain::stack::{Component, Source};
+use crate::domain::version::Version;
+use crate::error::HintExt as _;
+use crate::io;
+
+mod apt;
+mod uris;
+
+use apt::Apt;
+use uris::Listed;
+
+/// How snapshot.debian.org writes a moment.
+const MOMENT: &str = "%Y%m%dT%H%M%SZ";
+
+/// The packages of the base image: Debian's `minbase`, as debootstrap and mmdebstrap define it, which is what
+/// the official images are made from.
+const BASE: [&str; 2] = ["?or(?essential,?priority(required))", "apt"];
+
+/// Debian renamed the file with trixie; older systems have only the old name.
+const KEYRINGS: [&str; 2] =
+    ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DebianError {
+    #[error("this machine has no keys of the Debian archive, which its signatures are checked with")]
+    NoKeyring,
+    #[error("the snapshot {0} lies in the future")]
+    Future(String),
+    #[error("what answers for the snapshot {version} is of {date}, so that the snapshot may not have its packages")]
+    Newer { version: String, date: DateTime<Utc> },
+    #[error("apt gave `{url}`, which is in none of the archives that it was told of")]
+    Elsewhere { url: String },
+    #[error("nothing is left to pin for {0}: the base image has all of it, or it is omitted")]
+    Nothing(Arch),
+}
+
+/// The keys of the Debian archive, where this machine has them.
+pub(crate) fn keyring() -> Option<PathBuf> {
+    KEYRINGS.into_iter().map(PathBuf::from).find(|path| path.is_file())
+}
+
+/// What `stack.toml` asks of the archive.
+#[derive(Debug, Clone, Copy)]
+struct Asked<'a> {
+    suite: &'a str,
+    archive: &'a str,
+    security: &'a str,
+    packages: &'a [String],
+    omit: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(component: &'a Component) -> anyhow::Result<Self> {
+        let Source::Debian { suite, archive, security, packages, omit } = &component.source else {
+            bail!("a source of type {} is no Debian archive", component.source.kind())
+        };
+        for name in packages.iter().chain([suite]) {
+            check_name(name)?;
+        }
+        Ok(Self { suite, archive, security, packages, omit })
+    }
+}
+
+/// A package's name by Debian Policy 5.6.7. It reaches the argument list of apt, where other texts are patterns.
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.');
+    let starts = name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit());
+    // A final hyphen asks apt to remove a package.
+    if name.len() < 2 || !starts || !name.bytes().all(plain) || name.ends_with('-') {
+        bail!("`{}` is no name of a Debian package or suite", name.escape_debug());
+    }
+    Ok(())
+}
+
+/// The midnight that began today, or the moment that was typed. The archive answers any moment with its last
+/// snapshot at or before it, so that midnight always has an answer and everybody on that day gets the same.
+#[expect(clippy::unused_async, reason = "the resolvers of all rooms have one shape")]
+pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
+    let component = up.stack.component(name)?;
+    let version = match want {
+        Want::Newest => component.scheme.parse(&newest_moment(up.now))?,
+        Want::Exactly(typed) => component.scheme.parse(typed)?,
+    };
+    let moment = moment(&version)?;
+    if moment > up.now {
+        return Err(DebianError::Future(version.to_string()).into());
+    }
+    let published = Some(Published::at(moment));
+    Ok(Candidate { version, tag: None, commit: None, published, passed_over: Vec::new() })
+}
+
+/// The version that is newest at `now`.
+pub(crate) fn newest_moment(now: DateTime<Utc>) -> String {
+    now.format("%Y%m%dT000000Z").to_string()
+}
+
+fn moment(version: &Version) -> anyhow::Result<DateTime<Utc>> {
+    let moment = NaiveDateTime::parse_from_str(version.as_str(), MOMENT);
+    Ok(moment.with_context(|| format!("`{version}` is no moment of a snapshot"))?.and_utc())
+}
+
+/// The closure of each architecture. Where a newer snapshot has the very packages that are pinned, the pin
+/// stays as it is.
+pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
+    let asked = Asked::new(up.stack.component(name)?)?;
+    let keyring = keyring()
+        .ok_or(DebianError::NoKeyring)
+        .hint(|| "install the package debian-archive-keyring (Debian and Ubuntu have it)".to_owned())?;
+    let archives = Archives::new(asked, &candidate.version, up.http.mirrors())?;
+    let one = |arch| resolve(asked, &archives, &keyring, arch);
+    let resolved = try_join_all(Arch::ALL.map(one)).await?;
+
+    let limit = moment(&candidate.version)?;
+    if let Some(date) = resolved.iter().map(|one| one.date).max().filter(|date| *date > limit) {
+        let version = candidate.version.to_string();
+        let next = date.format(MOMENT);
+        let hint = format!("take a moment after it: cargo xtask bump {name} --to {next}");
+        return Err(hinted(DebianError::Newer { version, date }.into(), hint));
+    }
+    say_idle(name, asked.omit, &resolved);
+    let lists: BTreeMap<Arch, Vec<PackagePin>> =
+        resolved.into_iter().map(|one| (one.arch, one.packages)).collect();
+    if let Some(pin) = up.lock.components.get(name)
+        && let Pinned::Packages(pinned) = &pin.pinned
+        && pin.version.as_str() <= candidate.version.as_str()
+        && same_packages(pinned, &lists)
+    {
+        return Ok(Resolved { pin: pin.clone(), files: Vec::new() });
+    }
+    let pin = Pin {
+        version: candidate.version.as_str().to_owned(),
+        tag: None,
+        commit: None,
+        published: candidate.published.clone(),
+        pinned: Pinned::Packages(lists),
+    };
+    Ok(Resolved { pin, files: Vec::new() })
+}
+
+/// Whether two locks hold the same bytes; their addresses differ by the snapshot.
+fn same_packages(left: &BTreeMap<Arch, Vec<PackagePin>>, right: &BTreeMap<Arch, Vec<PackagePin>>) -> bool {
+    let content = |lists: &BTreeMap<Arch, Vec<PackagePin>>| -> BTreeSet<(Arch, String, String)> {
+        let one = |arch: Arch, pin: &PackagePin| (arch, pin.name.clone(), pin.sha256.to_string());
+        lists.iter().flat_map(|(arch, list)| list.iter().map(move |pin| one(*arch, pin))).collect()
+    };
+    content(left) == content(right)
+}
+
+/// Tells of entries of `omit` that leave nothing out any more.
+fn say_idle(name: &str, omit: &BTreeMap<String, String>, resolved: &[ResolvedArch]) {
+    let used: BTreeSet<&str> = resolved.iter().flat_map(|one| one.omitted.iter().map(String::as_str)).collect();
+    for idle in omit.keys().filter(|package| !used.contains(package.as_str())) {
+        io::say(&format!("note: `{name}` omits `{idle}`, which nothing pulls in any more: delete it from stack.toml"));
+    }
+}
+
+/// An archive's address as it is pinned, and where it is read.
+#[derive(Debug, Clone)]
+struct Address {
+    pinned: FileUrl,
+    read: FileUrl,
+}
+
+#[derive(Debug, Clone)]
+struct Archives {
+    main: Address,
+    security: Address,
+}
+
+impl Archives {
+    fn new(asked: Asked<'_>, version: &Version, mirrors: &Mirrors) -> anyhow::Result<Self> {
+        let address = |template: &str| -> anyhow::Result<Address> {
+            let pinned = template.replace("{version}", version.as_str());
+            let read = mirrors.rewrite(&pinned);
+            let parse = |url: &str| url.trim_end_matches('/').parse().context("of the Debian archive");
+            Ok(Address { pinned: parse(&pinned)?, read: parse(&read)? })
+        };
+        Ok(Self { main: address(asked.archive)?, security: address(asked.security)? })
+    }
+
+    /// The address below the snapshot of a file that was found through a mirror.
+    fn pinned(&self, found: &str) -> anyhow::Result<FileUrl> {
+        for address in [&self.security, &self.main] {
+            let path = found.strip_prefix(address.read.as_str()).and_then(|rest| rest.strip_prefix('/'));
+            if let Some(path) = path {
+                return Ok(format!("{}/{path}", address.pinned).parse()?);
+            }
+        }
+        Err(DebianError::Elsewhere { url: found.to_owned() }.into())
+    }
+}
+
+struct ResolvedArch {
+    arch: Arch,
+    packages: Vec<PackagePin>,
+    /// What was left out on the word of `stack.toml`.
+    omitted: Vec<String>,
+    /// When the newest index that was read was made.
+    date: DateTime<Utc>,
+}
+
+/// The closure of what is wanted on one architecture, less that of the base image, less what is omitted.
+async fn resolve(
+    asked: Asked<'_>,
+    archives: &Archives,
+    keyring: &std::path::Path,
+    arch: Arch,
+) -> anyhow::Result<ResolvedArch> {
+    let apt = Apt::new(&apt::Sources {
+        suite: asked.suite,
+        archive: archives.main.read.as_str(),
+        security: archives.security.read.as_str(),
+        keyring,
+        arch,
+    })
+    .await?;
+    apt.update().await.with_context(|| format!("cannot read Debian's indexes for {arch}"))?;
+    let cannot = || format!("cannot resolve Debian's packages for {arch}");
+    let base: Vec<&str> = BASE.to_vec();
+    let all: Vec<&str> = BASE.into_iter().chain(asked.packages.iter().map(String::as_str)).collect();
+    let base = uris::parse(&apt.closure(&base).await.with_context(cannot)?)?;
+    let all = uris::parse(&apt.closure(&all).await.with_context(cannot)?)?;
+    let date = apt.newest_index().context("cannot tell when Debian's indexes were made")?;
+
+    let base: BTreeSet<&str> = base.iter().map(|listed| listed.name.as_str()).collect();
+    let ours = all.into_iter().filter(|listed| !base.contains(listed.name.as_str()));
+    let (omitted, kept): (Vec<Listed>, Vec<Listed>) =
+        ours.partition(|listed| asked.omit.contains_key(&listed.name));
+    let pinned = |listed: Listed| -> anyhow::Result<PackagePin> {
+        let url = archives.pinned(&listed.url)?;
+        let Listed { name, version, sha256, size, .. } = listed;
+        Ok(PackagePin { name, version, url, sha256, size })
+    };
+    let mut packages = kept.into_iter().map(pinned).collect::<anyhow::Result<Vec<_>>>()?;
+    if packages.is_empty() {
+        return Err(DebianError::Nothing(arch).into());
+    }
+    packages.sort();
+    let omitted = omitted.into_iter().map(|listed| listed.name).collect();
+    Ok(ResolvedArch { arch, packages, omitted, date })
+}
+
+#[cfg(test)]
+mod tests;

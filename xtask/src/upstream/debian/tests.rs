@@ -1,0 +1,68 @@
+use super::*;
+use crate::domain::version::Scheme;
+
+fn archives(mirrors: &[&str]) -> Archives {
+    let packages = Vec::new();
+    let omit = BTreeMap::new();
+    let asked = Asked {
+        suite: "trixie",
+        archive: "http://snapshot.debian.org/archive/debian/{version}",
+        security: "http://snapshot.debian.org/archive/debian-security/{version}",
+        packages: &packages,
+        omit: &omit,
+    };
+    let version = Scheme::Snapshot.parse("20261124T000000Z").unwrap();
+    let mirrors = Mirrors::new(mirrors.iter().map(|text| text.parse().unwrap()).collect());
+    Archives::new(asked, &version, &mirrors).unwrap()
+}
+
+fn package(name: &str, snapshot: &str, digit: char) -> PackagePin {
+    PackagePin {
+        name: name.to_owned(),
+        version: "1".to_owned(),
+        url: format!("http://snapshot.debian.org/archive/debian/{snapshot}/{name}.deb").parse().unwrap(),
+        sha256: digit.to_string().repeat(64).parse().unwrap(),
+        size: 1,
+    }
+}
+
+#[test]
+fn what_a_mirror_gave_is_pinned_below_the_snapshot() {
+    for mirrors in [
+        &[
+            "http://snapshot.debian.org/archive/debian/20261124T000000Z=http://deb.debian.org/debian",
+            "http://snapshot.debian.org/archive/debian-security/20261124T000000Z=http://deb.debian.org/debian-security",
+        ][..],
+        &["http://snapshot.debian.org/archive=http://127.0.0.1:9/snapshots"],
+        &[],
+    ] {
+        let archives = archives(mirrors);
+        for (address, name) in [(&archives.main, "debian"), (&archives.security, "debian-security")] {
+            let found = format!("{}/pool/main/x/xz-utils/x_1%2b2_amd64.deb", address.read);
+            assert_eq!(
+                archives.pinned(&found).unwrap().as_str(),
+                format!(
+                    "http://snapshot.debian.org/archive/{name}/20261124T000000Z/pool/main/x/xz-utils/x_1%2b2_amd64.deb"
+                )
+            );
+        }
+        assert!(archives.pinned("http://elsewhere/pool/x.deb").is_err());
+    }
+}
+
+#[test]
+fn a_newer_snapshot_with_the_same_bytes_is_no_change() {
+    let lists = |snapshot, digit| BTreeMap::from([(Arch::X86_64, vec![package("git", snapshot, digit)])]);
+    assert!(same_packages(&lists("20261123T000000Z", 'a'), &lists("20261124T000000Z", 'a')));
+    assert!(!same_packages(&lists("20261123T000000Z", 'a'), &lists("20261124T000000Z", 'b')));
+}
+
+#[test]
+fn only_names_reach_apt() {
+    for good in ["git", "s6", "libstdc++6", "perl-modules-5.40", "trixie"] {
+        assert!(check_name(good).is_ok(), "{good}");
+    }
+    for bad in ["", "a", "git-", "-o", "?name(x)", "~n", "git=1", "git/sid", "Git", "a b", "a;id", "a\nb", "./x.deb"] {
+        assert!(check_name(bad).is_err(), "{bad}");
+    }
+}
