@@ -1,0 +1,125 @@
+//! Packages that hold a program for one platform. npm installs those that fit by the `os`, `cpu` and `libc` of
+//! their package.json (docs.npmjs.com, "package.json"), and goes on silently without one that is not there:
+//! `opencode-ai` 1.18.33 names an `opencode-linux-arm64` 1.18.33 that cannot be had.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::registry::{Manifest, Registry};
+use crate::domain::arch::Arch;
+
+/// A meta package names up to twenty platforms.
+const AT_ONCE: usize = 8;
+
+/// Why a version cannot be installed on every architecture, where that is so.
+pub(super) async fn missing(registry: &Registry<'_>, manifest: &Manifest) -> anyhow::Result<Option<String>> {
+    let gone: Vec<Option<String>> = stream::iter(&manifest.optional_dependencies)
+        .filter(|(_, version)| std::future::ready(is_exact(version)))
+        .map(|(package, version)| gone(registry, package, version))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let gone: Vec<String> = gone.into_iter().flatten().collect();
+    Ok((!gone.is_empty()).then(|| format!("npm's registry has no {}", gone.join(", "))))
+}
+
+/// A range says nothing about one version; whether it can be met shows when everything is locked.
+fn is_exact(version: &str) -> bool {
+    semver::Version::parse(version).is_ok()
+}
+
+/// The name of a package of ours that is not there.
+async fn gone(registry: &Registry<'_>, package: &str, version: &str) -> anyhow::Result<Option<String>> {
+    super::registry::check_name(package)?;
+    if registry.manifest(package, version).await?.is_some() {
+        return Ok(None);
+    }
+    // Which platform it is for is told by its other versions, or else by its name.
+    let ours = match registry.find_packument(package).await? {
+        Some(packument) => packument.versions.values().next_back().is_some_and(is_ours),
+        None => true,
+    };
+    let ours = ours && !is_foreign_name(package);
+    Ok(ours.then(|| format!("`{package}` {version}")))
+}
+
+fn is_ours(manifest: &Manifest) -> bool {
+    Arch::ALL.into_iter().any(|arch| fits(&manifest.os, &manifest.cpu, &manifest.libc, arch))
+}
+
+/// Whether a package installs on our base image, which is Linux with glibc.
+pub(super) fn fits(os: &[String], cpu: &[String], libc: &[String], arch: Arch) -> bool {
+    allows(os, "linux") && allows(cpu, arch.npm()) && allows(libc, "glibc")
+}
+
+/// npm's rule: a list names what is allowed, `!` what is not; an empty one allows all.
+fn allows(list: &[String], wanted: &str) -> bool {
+    if list.iter().any(|entry| entry.strip_prefix('!') == Some(wanted)) {
+        return false;
+    }
+    let mut allowed = list.iter().filter(|entry| !entry.starts_with('!')).peekable();
+    allowed.peek().is_none() || allowed.any(|entry| entry == wanted || entry == "any")
+}
+
+/// The words of package names that stand for platforms; `None` where a word is none.
+fn platform_word(word: &str) -> Option<bool> {
+    match word {
+        "linux" | "x64" | "arm64" | "amd64" | "aarch64" | "gnu" | "glibc" => Some(true),
+        "darwin" | "macos" | "win32" | "windows" | "msvc" | "freebsd" | "openbsd" | "netbsd" | "sunos" | "android"
+        | "aix" | "musl" | "linuxmusl" | "arm" | "armv7" | "ia32" | "x86" | "ppc64" | "riscv64" | "s390x"
+        | "loong64" | "wasm32" | "universal" => Some(false),
+        _ => None,
+    }
+}
+
+fn words(package: &str) -> impl Iterator<Item = &str> {
+    package.split(['/', '-', '_', '.'])
+}
+
+fn is_foreign_name(package: &str) -> bool {
+    words(package).any(|word| platform_word(word) == Some(false))
+}
+
+/// The name without its platform: what the packages for several platforms have in common.
+pub(super) fn family(package: &str) -> String {
+    words(package).filter(|word| platform_word(word).is_none()).collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(entries: &[&str]) -> Vec<String> {
+        entries.iter().map(|&entry| entry.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_platform_is_allowed_by_the_rule_of_npm() {
+        let fits = |os: &[&str], cpu: &[&str], libc: &[&str]| {
+            fits(&list(os), &list(cpu), &list(libc), Arch::Aarch64)
+        };
+        assert!(fits(&["linux"], &["arm64"], &["glibc"]));
+        assert!(fits(&[], &[], &[]));
+        assert!(fits(&["!win32"], &["x64", "arm64"], &[]));
+        assert!(!fits(&["linux"], &["x64"], &[]));
+        assert!(!fits(&["!linux"], &[], &[]));
+        assert!(!fits(&["linux"], &["arm64"], &["musl"]));
+        assert!(!fits(&["darwin"], &["arm64"], &[]));
+    }
+
+    #[test]
+    fn names_tell_families_and_foreign_platforms() {
+        assert_eq!(family("@img/sharp-linux-x64"), family("@img/sharp-linux-arm64"));
+        assert_ne!(family("@img/sharp-linux-x64"), family("@img/sharp-libvips-linux-x64"));
+        assert_eq!(family("@esbuild/linux-x64"), "@esbuild");
+        assert!(is_foreign_name("opencode-linux-x64-musl"));
+        assert!(is_foreign_name("opencode-windows-arm64"));
+        assert!(!is_foreign_name("opencode-linux-arm64"));
+    }
+
+    #[test]
+    fn a_range_is_no_single_version() {
+        assert!(is_exact("1.18.33"));
+        assert!(!is_exact("^1.2.3"));
+        assert!(!is_exact("npm:other@1.0.0"));
+    }
+}
