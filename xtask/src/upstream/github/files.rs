@@ -65,7 +65,7 @@ async fn from_assets(
         };
         let url = asset.browser_download_url.parse::<FileUrl>()?;
         let sha256 = asset_digest(up, asset).await?;
-        Ok((arch, FilePin { url, sha256, size: Some(asset.size) }))
+        Ok((arch, FilePin { url, sha256, size: asset.size }))
     });
     Ok(try_join_all(pins).await?.into_iter().collect())
 }
@@ -76,8 +76,8 @@ pub(crate) async fn asset_digest(up: Upstream<'_>, asset: &Asset) -> anyhow::Res
         return Ok(published);
     }
     let (sha256, counted) = up.http.hash(&asset.browser_download_url, &asset.name).await?;
-    if counted != asset.size {
-        return Err(FileError::Size { name: asset.name.clone(), counted, told: asset.size }.into());
+    if let Some(told) = asset.size.filter(|told| *told != counted) {
+        return Err(FileError::Size { name: asset.name.clone(), counted, told }.into());
     }
     Ok(sha256)
 }

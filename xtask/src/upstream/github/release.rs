@@ -35,7 +35,9 @@ pub(crate) struct Asset {
     pub(crate) name: String,
     /// `uploaded`, or `starter` while the upload goes on or after it broke off.
     pub(crate) state: String,
-    pub(crate) size: u64,
+    /// GitHub tells it; a record of a release may not know it.
+    #[serde(default)]
+    pub(crate) size: Option<u64>,
     /// `sha256:…` for what was uploaded since June 2025.
     #[serde(default)]
     pub(crate) digest: Option<String>,
