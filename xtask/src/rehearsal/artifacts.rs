@@ -1,5 +1,6 @@
 //! Archives with the real names and layouts, made at run time from the stand-ins and from npm's packages.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,6 +12,11 @@ use crate::io::process;
 
 /// npm's own package of npm: Node.js ships one inside its archives, and the image's build needs it.
 const NPM: &str = "npm@11";
+
+// The highest compression would take minutes for a file that is unpacked once.
+const GZIP: &str = "gzip -1";
+const XZ: &str = "xz -0 -T0";
+const DEFLATE: i64 = 1;
 
 /// Where archives are made, and where stand-ins are read.
 #[derive(Debug)]
@@ -45,7 +51,7 @@ impl Workshop {
             "node" => {
                 let top = name.trim_end_matches(".tar.xz");
                 self.node(&work.join(top), version, spelling).await?;
-                tar(&work, top, "--xz", &archive).await?;
+                tar(&work, top, XZ, &archive).await?;
             }
             "bun" => {
                 self.npm_pack(&format!("@oven/bun-linux-{spelling}@{version}"), &work).await?;
@@ -55,14 +61,16 @@ impl Workshop {
             "llamacpp" => {
                 let top = format!("llama-{version}");
                 copy(&self.standins.join("llama-server"), &work.join(&top).join("llama-server"))?;
-                tar(&work, &top, "--gzip", &archive).await?;
+                tar(&work, &top, GZIP, &archive).await?;
             }
             "opencode" => {
-                copy(&self.standins.join("opencode"), &work.join("opencode"))?;
-                tar(&work, "opencode", "--gzip", &archive).await?;
+                self.npm_pack(&format!("opencode-linux-{spelling}@{version}"), &work).await?;
+                tar(&work.join("package/bin"), "opencode", GZIP, &archive).await?;
             }
             "convex" => {
-                zip(&archive, &[("convex-local-backend".to_owned(), self.standins.join("convex-local-backend"))])?;
+                let program = work.join("convex-local-backend");
+                one_file(&self.standins.join("convex/main.mjs"), &program)?;
+                zip(&archive, &[("convex-local-backend".to_owned(), program)])?;
             }
             "convex-dashboard" => zip(&archive, &files_below(&self.standins.join("dashboard"))?)?,
             other => anyhow::bail!("the rehearsal has no stand-in for `{other}` ({})", arch_name(arch)),
@@ -118,13 +126,63 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     crate::io::files::make_executable(to)
 }
 
+/// Joins the modules of a Node.js program, since upstream's archive holds one file: each module once and before
+/// what imports it, without the words that join them. Two modules may not give one name to two things.
+fn one_file(main: &Path, program: &Path) -> anyhow::Result<()> {
+    let (mut outside, mut inside, mut seen) = (BTreeSet::new(), String::new(), BTreeSet::new());
+    join_module(main, &mut outside, &mut inside, &mut seen)?;
+    let (shebang, body) =
+        inside.split_once('\n').filter(|(first, _)| first.starts_with("#!")).context("a program without `#!`")?;
+    let outside: String = outside.into_iter().collect();
+    fs_err::write(program, format!("{shebang}\n{outside}{body}"))?;
+    crate::io::files::make_executable(program)
+}
+
+fn join_module(
+    module: &Path,
+    outside: &mut BTreeSet<String>,
+    inside: &mut String,
+    seen: &mut BTreeSet<PathBuf>,
+) -> anyhow::Result<()> {
+    if !seen.insert(module.to_path_buf()) {
+        return Ok(());
+    }
+    let text = fs_err::read_to_string(module)?;
+    let mut own = String::new();
+    for line in text.lines() {
+        if let Some(from) = line.starts_with("import ").then(|| line.rsplit('"').nth(1)).flatten() {
+            match from.strip_prefix("./") {
+                Some(name) => join_module(&module.with_file_name(name), outside, inside, seen)?,
+                None => _ = outside.insert(format!("{line}\n")),
+            }
+        } else {
+            own.push_str(line.strip_prefix("export ").unwrap_or(line));
+            own.push('\n');
+        }
+    }
+    // The program's own first line goes before everything.
+    if own.starts_with("#!") {
+        inside.insert_str(0, &own)
+    } else {
+        inside.push_str(&own)
+    }
+    Ok(())
+}
+
 /// Packs `top` below `folder`, the same bytes each time.
 async fn tar(folder: &Path, top: &str, compression: &str, archive: &Path) -> anyhow::Result<()> {
     let mut command = process::command("tar");
     command
-        // The highest compression would take minutes for a file that is unpacked once.
-        .env("XZ_OPT", "-0")
-        .args(["--create", compression, "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"])
+        .args([
+            "--create",
+            "--use-compress-program",
+            compression,
+            "--sort=name",
+            "--mtime=@0",
+            "--owner=0",
+            "--group=0",
+            "--numeric-owner",
+        ])
         .arg("--directory")
         .arg(folder)
         .arg("--file")
@@ -136,10 +194,11 @@ async fn tar(folder: &Path, top: &str, compression: &str, archive: &Path) -> any
 
 /// Packs files under the names given, executable as they are.
 fn zip(archive: &Path, files: &[(String, PathBuf)]) -> anyhow::Result<()> {
+    let options = SimpleFileOptions::default().compression_level(Some(DEFLATE));
     let mut writer = zip::ZipWriter::new(fs_err::File::create(archive)?);
     for (name, path) in files {
         let mode = std::os::unix::fs::PermissionsExt::mode(&fs_err::metadata(path)?.permissions());
-        writer.start_file(name, SimpleFileOptions::default().unix_permissions(mode & 0o777))?;
+        writer.start_file(name, options.unix_permissions(mode & 0o777))?;
         std::io::copy(&mut fs_err::File::open(path)?, &mut writer)?;
     }
     writer.finish()?;

@@ -1,0 +1,78 @@
+#!/usr/bin/env -S node --disable-warning=ExperimentalWarning
+// Stands in for convex-local-backend in a rehearsal: its flags, endpoints, keys and refusals.
+import { helpText, parseFlags } from "./flags.mjs";
+import { isAdminKey, issueAdminKey, readSecret } from "./keys.mjs";
+import { HttpError, sendJson, sendText, serve } from "./http.mjs";
+
+const VERSION = "0.0.1-stand-in";
+
+function log(message) {
+  process.stdout.write(`${new Date().toISOString()} INFO ${message}\n`);
+}
+
+function fail(message) {
+  process.stderr.write(`Error: ${message}\n`);
+  process.exit(1);
+}
+
+function originOf(given, port, what) {
+  const origin = given ?? `http://127.0.0.1:${port}`;
+  // Empty is allowed: a backend may start before its address is known.
+  if (origin !== "" && !/^https?:\/\//.test(origin)) fail(`${what} url should start with https:// or http:// but got '${origin}'`);
+  return origin;
+}
+
+function main() {
+  const asked = parseFlags(process.argv.slice(2), process.env);
+  if (asked.kind === "help") return process.stdout.write(helpText());
+  if (asked.kind === "version") return process.stdout.write(`convex-local-backend ${VERSION}\n`);
+  if (asked.kind === "keygen") return process.stdout.write(`${issueAdminKey(readSecret(asked.secret), asked.name)}\n`);
+  return start(asked.settings);
+}
+
+function start(settings) {
+  log("Starting a stand-in for the Convex backend: no real Convex is here");
+  if (!settings.instanceSecret) fail("--instance-secret is required. Generate one with `openssl rand -hex 32`");
+  if (settings.db !== "sqlite" || settings.s3Storage) fail("the stand-in keeps its state in SQLite and local files only");
+  const secret = readSecret(settings.instanceSecret);
+  const cloud = originOf(settings.convexOrigin, settings.port, "Origin");
+  const site = originOf(settings.convexSite, settings.siteProxyPort, "Site");
+
+  async function route(call, response) {
+    if (call.path === "/version" || call.path === "/instance_version") return sendText(response, VERSION);
+    if (call.path === "/instance_name") return sendText(response, settings.instanceName);
+    if (call.path === "/") return sendText(response, "This Convex deployment is running. See https://docs.convex.dev/.");
+    return false;
+  }
+
+  const servers = [
+    serve({ route, cors: true, log }).listen(Number(settings.port), settings.interface, () => log(`backend listening on ${settings.interface}:${settings.port}`)),
+    serve({ route: () => false, cors: false, log }).listen(Number(settings.siteProxyPort), settings.interface),
+  ];
+  for (const server of servers) server.on("error", (error) => fail(error.message));
+
+  let stopping = false;
+  // Only SIGINT is handled, as upstream does; SIGTERM keeps its default.
+  process.on("SIGINT", () => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    log("Received Ctrl-C signal!");
+    log("Shutdown initiated, draining existing requests...");
+    let open = servers.length;
+    for (const server of servers) {
+      server.close(() => {
+        open -= 1;
+        if (open > 0) return;
+        log("Server successfully shut down.");
+        process.exit(0);
+      });
+      server.closeIdleConnections();
+    }
+  });
+}
+
+try {
+  main();
+} catch (error) {
+  fail(error.message);
+}
