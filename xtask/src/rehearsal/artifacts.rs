@@ -129,44 +129,40 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 /// Joins the modules of a Node.js program, since upstream's archive holds one file: each module once and before
 /// what imports it, without the words that join them. Two modules may not give one name to two things.
 fn one_file(main: &Path, program: &Path) -> anyhow::Result<()> {
-    let (mut outside, mut inside, mut seen) = (BTreeSet::new(), String::new(), BTreeSet::new());
-    join_module(main, &mut outside, &mut inside, &mut seen)?;
-    let (shebang, body) =
-        inside.split_once('\n').filter(|(first, _)| first.starts_with("#!")).context("a program without `#!`")?;
-    let outside: String = outside.into_iter().collect();
-    fs_err::write(program, format!("{shebang}\n{outside}{body}"))?;
+    let mut joined = Joined::default();
+    joined.add(main)?;
+    let imports: String = joined.imports.into_iter().collect();
+    fs_err::write(program, format!("{}{imports}{}", joined.shebang, joined.body))?;
     crate::io::files::make_executable(program)
 }
 
-fn join_module(
-    module: &Path,
-    outside: &mut BTreeSet<String>,
-    inside: &mut String,
-    seen: &mut BTreeSet<PathBuf>,
-) -> anyhow::Result<()> {
-    if !seen.insert(module.to_path_buf()) {
-        return Ok(());
-    }
-    let text = fs_err::read_to_string(module)?;
-    let mut own = String::new();
-    for line in text.lines() {
-        if let Some(from) = line.starts_with("import ").then(|| line.rsplit('"').nth(1)).flatten() {
-            match from.strip_prefix("./") {
-                Some(name) => join_module(&module.with_file_name(name), outside, inside, seen)?,
-                None => _ = outside.insert(format!("{line}\n")),
-            }
-        } else {
-            own.push_str(line.strip_prefix("export ").unwrap_or(line));
-            own.push('\n');
+#[derive(Debug, Default)]
+struct Joined {
+    seen: BTreeSet<PathBuf>,
+    shebang: String,
+    /// The lines that import what Node.js itself has.
+    imports: BTreeSet<String>,
+    body: String,
+}
+
+impl Joined {
+    fn add(&mut self, module: &Path) -> anyhow::Result<()> {
+        if !self.seen.insert(module.to_path_buf()) {
+            return Ok(());
         }
+        let mut own = String::new();
+        for line in fs_err::read_to_string(module)?.split_inclusive('\n') {
+            let imported = line.strip_prefix("import ").and_then(|rest| rest.rsplit('"').nth(1));
+            match imported.map(|name| name.strip_prefix("./")) {
+                Some(Some(name)) => self.add(&module.with_file_name(name))?,
+                Some(None) => _ = self.imports.insert(line.to_owned()),
+                None if line.starts_with("#!") => line.clone_into(&mut self.shebang),
+                None => own.push_str(line.strip_prefix("export ").unwrap_or(line)),
+            }
+        }
+        self.body.push_str(&own);
+        Ok(())
     }
-    // The program's own first line goes before everything.
-    if own.starts_with("#!") {
-        inside.insert_str(0, &own)
-    } else {
-        inside.push_str(&own)
-    }
-    Ok(())
 }
 
 /// Packs `top` below `folder`, the same bytes each time.
@@ -221,4 +217,30 @@ fn files_below(root: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_of_modules_becomes_one_file_that_starts_after_what_it_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs_err::write(folder.path().join(name), text).unwrap();
+        write(
+            "main.mjs",
+            "#!/usr/bin/env node\nimport { join } from \"node:path\";\nimport { b } from \"./b.mjs\";\nb(join);\n",
+        );
+        write("a.mjs", "import { join } from \"node:path\";\nexport const a = join;\n");
+        write("b.mjs", "import { a } from \"./a.mjs\";\nexport function b() { a(); }\n");
+        let program = folder.path().join("program");
+        one_file(&folder.path().join("main.mjs"), &program).unwrap();
+        insta::assert_snapshot!(fs_err::read_to_string(program).unwrap(), @r#"
+        #!/usr/bin/env node
+        import { join } from "node:path";
+        const a = join;
+        function b() { a(); }
+        b(join);
+        "#);
+    }
 }
