@@ -7,5 +7,6 @@ pub(crate) mod lock;
 pub(crate) mod mirror;
 pub(crate) mod rules;
 pub(crate) mod service;
+pub(crate) mod setting;
 pub(crate) mod stack;
 pub(crate) mod version;

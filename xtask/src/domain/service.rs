@@ -1,24 +1,278 @@
 //! The services of the image: one table drives ports, supervision, health checks and documents.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-/// One service, as `stack.toml` describes it and as templates see it.
+/// One service, as `stack.toml` describes it.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
 pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) title: String,
+    /// Whose version it shows.
+    #[serde(default)]
+    pub(crate) component: Option<String>,
+    /// The setting that turns it off.
+    #[serde(default)]
+    pub(crate) switch: Option<String>,
+    /// When it cannot stay up, the container ends.
+    #[serde(default)]
+    pub(crate) critical: bool,
+    /// Something to do once, that has no port and no process afterwards.
+    #[serde(default)]
+    pub(crate) oneshot: bool,
+    /// Services that are ready before this one is started.
+    #[serde(default)]
+    pub(crate) needs: Vec<String>,
+    /// Services that it speaks to.
+    #[serde(default)]
+    pub(crate) uses: Vec<Use>,
+    /// Where browsers reach it, with settings in braces.
+    #[serde(default)]
+    pub(crate) link: Option<String>,
+    /// What it keeps, as folders below `/data`.
+    #[serde(default)]
+    pub(crate) data: Vec<String>,
+    /// What asks it to stop.
+    #[serde(default)]
+    pub(crate) signal: Signal,
+    /// Seconds until it is called failed when it is not ready.
+    pub(crate) ready_within: u32,
+    /// Seconds until it is killed when it does not stop.
+    pub(crate) stop_within: u32,
     /// Where it answers, for each port that it publishes.
     #[serde(default)]
     pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// An arrow of the picture: who speaks to whom about what.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Use {
+    pub(crate) service: String,
+    pub(crate) about: String,
+    /// It is of no use without.
+    #[serde(default)]
+    pub(crate) required: bool,
 }
 
 /// A port and the question that tells whether somebody answers there.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
 pub(crate) struct Endpoint {
+    /// The setting that moves the port.
+    pub(crate) setting: String,
     pub(crate) port: u16,
     pub(crate) path: String,
     /// Status codes that mean "up": some services answer 401 or 404 when they are well.
     pub(crate) accept: Vec<u16>,
+    /// Seconds that one request may take.
+    #[serde(default = "longest_request")]
+    pub(crate) time_limit: u32,
+    /// Published on the host's loopback only, whatever else is published where.
+    #[serde(default)]
+    pub(crate) loopback: bool,
+}
+
+/// OpenCode never answers some requests of its first seconds: whoever asks must give up and ask again.
+const LONGEST_REQUEST: u32 = 3;
+
+fn longest_request() -> u32 {
+    LONGEST_REQUEST
+}
+
+/// The signals that programs handle to stop: a closed set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) enum Signal {
+    #[default]
+    #[serde(rename = "SIGTERM")]
+    Term,
+    #[serde(rename = "SIGINT")]
+    Int,
+    #[serde(rename = "SIGQUIT")]
+    Quit,
+}
+
+/// What is wrong with the table of services.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum ServiceError {
+    #[error("service name `{0}` is not made of lowercase letters, digits and hyphens")]
+    Name(String),
+    #[error("there are two services `{0}`")]
+    Twice(String),
+    #[error("service `{service}` names `{other}`, which is no service")]
+    Dangling { service: String, other: String },
+    #[error("services wait for each other or stop before each other: {}", .0.join(", "))]
+    Circle(Vec<String>),
+    #[error("port {port} belongs to `{first}` and `{second}`")]
+    Port { port: u16, first: String, second: String },
+    #[error("service `{service}`: {what}")]
+    Field { service: String, what: String },
+}
+
+/// Checks what serde cannot: names, references, ports and circles.
+pub(crate) fn check(services: &[Service]) -> Result<(), ServiceError> {
+    let mut names = BTreeMap::new();
+    let mut ports: BTreeMap<u16, &str> = BTreeMap::new();
+    for service in services {
+        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        if !service.name.starts_with(|first: char| first.is_ascii_lowercase()) || !service.name.bytes().all(plain) {
+            return Err(ServiceError::Name(service.name.clone()));
+        }
+        if names.insert(service.name.as_str(), service).is_some() {
+            return Err(ServiceError::Twice(service.name.clone()));
+        }
+        service.check_fields().map_err(|what| ServiceError::Field { service: service.name.clone(), what })?;
+        for endpoint in &service.endpoints {
+            if let Some(first) = ports.insert(endpoint.port, &service.name) {
+                let (first, second) = (first.to_owned(), service.name.clone());
+                return Err(ServiceError::Port { port: endpoint.port, first, second });
+            }
+        }
+    }
+    for service in services {
+        for other in service.neighbours() {
+            if !names.contains_key(other) {
+                let (service, other) = (service.name.clone(), other.to_owned());
+                return Err(ServiceError::Dangling { service, other });
+            }
+        }
+    }
+    stop_order(services).map(drop)
+}
+
+/// The order of stopping: whoever uses another one stops before it. Each inner list stops at once.
+pub(crate) fn stop_order(services: &[Service]) -> Result<Vec<Vec<&Service>>, ServiceError> {
+    let mut left: Vec<&Service> = services.iter().collect();
+    let mut order = Vec::new();
+    while !left.is_empty() {
+        let (later, now): (Vec<&Service>, Vec<&Service>) = left.iter().partition(|service| {
+            left.iter().any(|other| other.neighbours().any(|name| name == service.name))
+        });
+        if now.is_empty() {
+            return Err(ServiceError::Circle(later.iter().map(|service| service.name.clone()).collect()));
+        }
+        order.push(now);
+        left = later;
+    }
+    Ok(order)
+}
+
+impl Service {
+    /// Whom it cannot do without: these must not be turned off while it is on.
+    pub(crate) fn requires(&self) -> impl Iterator<Item = &str> {
+        let used = self.uses.iter().filter(|used| used.required && !self.needs.contains(&used.service));
+        self.needs.iter().chain(used.map(|used| &used.service)).map(String::as_str)
+    }
+
+    /// Whom it waits for or speaks to.
+    fn neighbours(&self) -> impl Iterator<Item = &str> {
+        self.needs.iter().chain(self.uses.iter().map(|used| &used.service)).map(String::as_str)
+    }
+
+    fn check_fields(&self) -> Result<(), String> {
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\' | b'`' | b'$' | b'|');
+        if self.title.chars().any(|char| char.is_control() || matches!(char, '"' | '\\' | '`' | '$' | '|')) {
+            return Err(format!("title {:?} has characters that a script or a table would take for its own", self.title));
+        }
+        if self.oneshot && !self.endpoints.is_empty() {
+            return Err("what is done once has no endpoints".into());
+        }
+        if self.ready_within == 0 || self.stop_within == 0 {
+            return Err("ready-within and stop-within are seconds, 1 or more".into());
+        }
+        for folder in &self.data {
+            if folder.is_empty() || !folder.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
+                return Err(format!("data folder {folder:?} is not one plain name"));
+            }
+        }
+        for used in &self.uses {
+            if used.about.chars().any(|char| char.is_control() || matches!(char, '"' | '|' | '`' | '$')) {
+                return Err(format!("{:?} cannot stand in a picture", used.about));
+            }
+        }
+        for endpoint in &self.endpoints {
+            if endpoint.port == 0 {
+                return Err("port 0 is none".into());
+            }
+            if !endpoint.path.starts_with('/') || !endpoint.path.bytes().all(plain) {
+                return Err(format!("path {:?} is not an absolute path of an address", endpoint.path));
+            }
+            if endpoint.accept.is_empty() || !endpoint.accept.iter().all(|code| (100..600).contains(code)) {
+                return Err(format!("accept of port {} lists no status codes", endpoint.port));
+            }
+            if !(1..=LONGEST_REQUEST).contains(&endpoint.time_limit) {
+                return Err(format!("time-limit of port {} is not 1 to {LONGEST_REQUEST} seconds", endpoint.port));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Table {
+        services: Vec<Service>,
+    }
+
+    fn table(text: &str) -> Vec<Service> {
+        let defaults = "title = \"T\"\nready-within = 1\nstop-within = 1\n";
+        let text = text.replace("[[services]]\n", &format!("[[services]]\n{defaults}"));
+        toml::from_str::<Table>(&text).unwrap().services
+    }
+
+    fn names(order: &[Vec<&Service>]) -> Vec<Vec<String>> {
+        order.iter().map(|at_once| at_once.iter().map(|service| service.name.clone()).collect()).collect()
+    }
+
+    #[test]
+    fn users_stop_before_what_they_use() {
+        let services = table(
+            "[[services]]\nname = \"base\"\n[[services]]\nname = \"middle\"\nneeds = [\"base\"]\n\
+             [[services]]\nname = \"front\"\nuses = [{ service = \"middle\", about = \"x\" }]\n\
+             [[services]]\nname = \"alone\"\n",
+        );
+        assert_eq!(names(&stop_order(&services).unwrap()), [vec!["front", "alone"], vec!["middle"], vec!["base"]]);
+    }
+
+    #[test]
+    fn a_circle_is_told_with_who_is_in_it() {
+        let services = table(
+            "[[services]]\nname = \"a\"\nneeds = [\"b\"]\n\
+             [[services]]\nname = \"b\"\nuses = [{ service = \"a\", about = \"x\" }]\n[[services]]\nname = \"c\"\n",
+        );
+        assert_eq!(check(&services), Err(ServiceError::Circle(vec!["a".into(), "b".into()])));
+    }
+
+    #[test]
+    fn names_ports_and_references_are_checked() {
+        let twice = table("[[services]]\nname = \"a\"\n[[services]]\nname = \"a\"\n");
+        assert_eq!(check(&twice), Err(ServiceError::Twice("a".into())));
+        let hostile = table("[[services]]\nname = \"a;id\"\n");
+        assert_eq!(check(&hostile), Err(ServiceError::Name("a;id".into())));
+        let dangling = table("[[services]]\nname = \"a\"\nneeds = [\"b\"]\n");
+        assert_eq!(check(&dangling), Err(ServiceError::Dangling { service: "a".into(), other: "b".into() }));
+        let endpoint = "endpoints = [{ setting = \"A_PORT\", port = 80, path = \"/\", accept = [200] }]\n";
+        let ports = table(&format!("[[services]]\nname = \"a\"\n{endpoint}[[services]]\nname = \"b\"\n{endpoint}"));
+        assert_eq!(check(&ports), Err(ServiceError::Port { port: 80, first: "a".into(), second: "b".into() }));
+    }
+
+    #[test]
+    fn an_endpoint_that_no_probe_could_ask_is_refused() {
+        for endpoint in [
+            "{ setting = \"P\", port = 80, path = \"x\", accept = [200] }",
+            "{ setting = \"P\", port = 80, path = \"/$(id)\", accept = [200] }",
+            "{ setting = \"P\", port = 80, path = \"/\", accept = [] }",
+            "{ setting = \"P\", port = 80, path = \"/\", accept = [20] }",
+            "{ setting = \"P\", port = 80, path = \"/\", accept = [200], time-limit = 4 }",
+            "{ setting = \"P\", port = 0, path = \"/\", accept = [200] }",
+        ] {
+            let services = table(&format!("[[services]]\nname = \"a\"\nendpoints = [{endpoint}]\n"));
+            assert!(matches!(check(&services), Err(ServiceError::Field { .. })), "{endpoint}");
+        }
+    }
 }

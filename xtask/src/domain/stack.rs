@@ -6,7 +6,8 @@ use semver::VersionReq;
 use serde::Deserialize;
 
 use super::arch::Arch;
-use super::service::Service;
+use super::service::{self, Service, ServiceError};
+use super::setting::{self, Setting, SettingError};
 use super::version::Scheme;
 
 /// The schema of `stack.toml` that this program reads.
@@ -23,7 +24,7 @@ pub(crate) struct Stack {
     #[serde(default)]
     pub(crate) services: Vec<Service>,
     #[serde(default)]
-    pub(crate) settings: Vec<toml::Table>,
+    pub(crate) settings: Vec<Setting>,
 }
 
 #[derive(Debug, Clone, Deserialize, serde::Serialize)]
@@ -163,10 +164,14 @@ pub(crate) enum StackError {
     Schema { found: u32 },
     #[error("component name `{0}` is not made of lowercase letters, digits and hyphens")]
     Name(String),
-    #[error("component `{component}` names `{other}`, which stack.toml does not have")]
+    #[error("`{component}` names the component `{other}`, which stack.toml does not have")]
     Dangling { component: String, other: String },
     #[error("component `{component}` comes from {kind} and needs `{field}`")]
     Missing { component: String, kind: &'static str, field: &'static str },
+    #[error("stack.toml's services are not sound")]
+    Services(#[from] ServiceError),
+    #[error("stack.toml's settings are not sound")]
+    Settings(#[from] SettingError),
     #[error("unknown component `{name}`; known: {}", known.join(", "))]
     Unknown { name: String, nearest: Option<String>, known: Vec<String> },
 }
@@ -184,7 +189,7 @@ impl Stack {
         if schema != SCHEMA {
             return Err(StackError::Schema { found: schema });
         }
-        let stack: Self = toml::from_str(text)?;
+        let mut stack: Self = toml::from_str(text)?;
         for (name, component) in &stack.components {
             stack.check_component(name, component)?;
         }
@@ -193,6 +198,13 @@ impl Stack {
                 stack.refer(&waiver.component, name)?;
             }
         }
+        service::check(&stack.services)?;
+        for service in &stack.services {
+            if let Some(component) = &service.component {
+                stack.refer(&service.name, component)?;
+            }
+        }
+        setting::complete(&mut stack.settings, &stack.services)?;
         Ok(stack)
     }
 

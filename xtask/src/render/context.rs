@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, FilePin, Lock, PackagePin, Pin, Pinned};
 use crate::domain::service::Service;
+use crate::domain::setting::Setting;
 use crate::domain::stack::{Image, Stack};
 
 #[derive(Debug, Serialize)]
@@ -15,7 +16,7 @@ pub(super) struct Context<'a> {
     arches: Vec<ArchContext>,
     components: BTreeMap<&'a str, ComponentContext<'a>>,
     services: &'a [Service],
-    settings: &'a [toml::Table],
+    settings: &'a [Setting],
 }
 
 /// An architecture in the spellings of the tools that the Dockerfile calls.

@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# What every service's program has at hand: `. /opt/stack/lib/service.sh`. Settings are in the environment, each
+# under its own name, checked and with its default; secrets are asked for, so that no service sees another's.
+
+# Generated configuration and everything else that ends with the container.
+RUNTIME=/tmp/stack
+# What is made once, and moves with the volume.
+SECRETS=/data/secrets
+readonly RUNTIME SECRETS
+
+# Ends the program with the reason.
+die() {
+	printf '%s\n' "$*" >&2
+	exit 1
+}
+
+# Prints a secret by the name of its setting: the one that was given, or else the one that was made.
+# Ends with an error when there is neither; `secret_given` asks first.
+secret() {
+	local file
+	file=$(secret_file "$1") || die "$1 was neither given nor made"
+	cat "$file"
+}
+
+secret_given() {
+	secret_file "$1" >/dev/null
+}
+
+# OPENCLAW_GATEWAY_TOKEN is kept as openclaw-gateway-token. A file names it without its value reaching a command
+# line.
+secret_file() {
+	local name=${1,,} folder
+	name=${name//_/-}
+	for folder in "$RUNTIME/secrets" "$SECRETS"; do
+		if [ -f "$folder/$name" ]; then
+			printf '%s\n' "$folder/$name"
+			return 0
+		fi
+	done
+	return 1
+}
+
+# Says what a service is busy with, for the status page: `note "downloading the model, 40 %"`; nothing removes it.
+note() {
+	printf '%s\n' "$*" >"$RUNTIME/notes/$STACK_SERVICE"
+}
