@@ -133,8 +133,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         return Err(hinted(DebianError::Newer { version, date }.into(), hint));
     }
     say_idle(name, asked.omit, &resolved);
-    let lists: BTreeMap<Arch, Vec<PackagePin>> =
-        resolved.into_iter().map(|one| (one.arch, one.packages)).collect();
+    let lists: BTreeMap<Arch, Vec<PackagePin>> = resolved.into_iter().map(|one| (one.arch, one.packages)).collect();
     if let Some(pin) = up.lock.components.get(name)
         && let Pinned::Packages(pinned) = &pin.pinned
         && pin.version.as_str() <= candidate.version.as_str()
@@ -239,8 +238,7 @@ async fn resolve(
 
     let base: BTreeSet<&str> = base.iter().map(|listed| listed.name.as_str()).collect();
     let ours = all.into_iter().filter(|listed| !base.contains(listed.name.as_str()));
-    let (omitted, kept): (Vec<Listed>, Vec<Listed>) =
-        ours.partition(|listed| asked.omit.contains_key(&listed.name));
+    let (omitted, kept): (Vec<Listed>, Vec<Listed>) = ours.partition(|listed| asked.omit.contains_key(&listed.name));
     let pinned = |listed: Listed| -> anyhow::Result<PackagePin> {
         let url = archives.pinned(&listed.url)?;
         let Listed { name, version, sha256, size, .. } = listed;

@@ -88,8 +88,7 @@ async fn wanted(
     packument: &Packument,
     version: &Version,
 ) -> anyhow::Result<()> {
-    let missing =
-        || NpmError::NoVersion { package: asked.package.to_owned(), version: version.as_str().to_owned() };
+    let missing = || NpmError::NoVersion { package: asked.package.to_owned(), version: version.as_str().to_owned() };
     let manifest = packument.versions.get(version.as_str()).ok_or_else(missing)?;
     if let Some(reason) = not_allowed(up.stack, asked.name, asked.component, version) {
         bail!("{version} is out of what stack.toml allows: {reason}");
@@ -156,10 +155,10 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     let asked = Asked::new(up, name)?;
     let registry = Registry::new(up.http).await?;
     let version = candidate.version.as_str();
-    let found = registry.integrity(asked.package, version).await?.ok_or_else(|| NpmError::NoVersion {
-        package: asked.package.to_owned(),
-        version: version.to_owned(),
-    })?;
+    let found = registry
+        .integrity(asked.package, version)
+        .await?
+        .ok_or_else(|| NpmError::NoVersion { package: asked.package.to_owned(), version: version.to_owned() })?;
     let made = lockfile::make(&registry.mirrored(), name, asked.package, version)
         .await
         .with_context(|| format!("cannot lock what `{}` {version} pulls in", asked.package))?;

@@ -26,9 +26,8 @@ impl Sources<'_> {
     /// sources.list(5). Only `main`: it is what Debian calls Debian.
     fn list(&self) -> String {
         let Self { suite, archive, security, keyring, .. } = self;
-        let line = |address: &str, suite: String| {
-            format!("deb [signed-by={}] {address} {suite} main\n", keyring.display())
-        };
+        let line =
+            |address: &str, suite: String| format!("deb [signed-by={}] {address} {suite} main\n", keyring.display());
         let updates = line(archive, format!("{suite}-updates"));
         line(archive, (*suite).to_owned()) + &updates + &line(security, format!("{suite}-security"))
     }

@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn a_line_without_a_strong_digest_or_a_name_is_refused() {
-        let weak = PRINTED.replace("SHA256:e50984d2e1ef6300e3fd51303839842189a077b10cb5cadff1923df10c61c493", "MD5Sum:0");
+        let weak =
+            PRINTED.replace("SHA256:e50984d2e1ef6300e3fd51303839842189a077b10cb5cadff1923df10c61c493", "MD5Sum:0");
         assert!(matches!(parse(&weak), Err(UrisError::Digest { .. })));
         assert!(matches!(parse("'http://x/y.deb' y.deb 1 SHA256:ab"), Err(UrisError::Digest { .. })));
         for bad in ["'http://x", "'http://x/y_1_all.deb' y_1_all.deb", "'http://x/y' y_1 1 SHA256:ab"] {

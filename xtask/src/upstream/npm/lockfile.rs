@@ -73,8 +73,8 @@ pub(super) async fn make(registry: &str, component: &str, package: &str, version
     process::output(&mut npm)
         .await
         .hint(|| format!("npm was asked to use the registry {registry}; `npm ping` tells whether it answers"))?;
-    let lockfile = fs_err::read_to_string(folder.path().join("package-lock.json"))
-        .context("npm made no package-lock.json")?;
+    let lockfile =
+        fs_err::read_to_string(folder.path().join("package-lock.json")).context("npm made no package-lock.json")?;
     Ok(Made { package: wanted, lockfile })
 }
 

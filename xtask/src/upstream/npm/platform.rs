@@ -94,9 +94,7 @@ mod tests {
 
     #[test]
     fn a_platform_is_allowed_by_the_rule_of_npm() {
-        let fits = |os: &[&str], cpu: &[&str], libc: &[&str]| {
-            fits(&list(os), &list(cpu), &list(libc), Arch::Aarch64)
-        };
+        let fits = |os: &[&str], cpu: &[&str], libc: &[&str]| fits(&list(os), &list(cpu), &list(libc), Arch::Aarch64);
         assert!(fits(&["linux"], &["arm64"], &["glibc"]));
         assert!(fits(&[], &[], &[]));
         assert!(fits(&["!win32"], &["x64", "arm64"], &[]));
