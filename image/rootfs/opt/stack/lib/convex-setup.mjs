@@ -1,0 +1,165 @@
+// Brings a Convex deployment to what Mission Control needs: its environment, then its functions, each only when it
+// differs from what the deployment has.
+import { spawn } from "node:child_process";
+import { createHash, createPrivateKey, createPublicKey } from "node:crypto";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const PAUSES = [2, 5, 15]; // seconds between tries
+const PUSH_LIMIT = 90_000; // milliseconds of one push
+const REQUEST_LIMIT = 10_000;
+// Set in the deployment itself, next to what it speaks of: a restored older database brings its own along.
+const MARK = "MISSION_CONTROL_PUSHED";
+
+const { CONVEX_SELF_HOSTED_URL, CONVEX_SELF_HOSTED_ADMIN_KEY, CONVEX_SITE_ORIGIN, JWT_PRIVATE_KEY, MISSION_CONTROL_ORIGIN, RUNTIME } = process.env;
+const source = "/opt/mission-control/push";
+const cli = join(source, "node_modules/convex");
+const logs = "/data/logs";
+
+class SetupError extends Error {}
+
+async function ask(method, path, body) {
+  let response;
+  try {
+    response = await fetch(new URL(path, CONVEX_SELF_HOSTED_URL), {
+      method,
+      headers: { authorization: `Convex ${CONVEX_SELF_HOSTED_ADMIN_KEY}`, "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(REQUEST_LIMIT),
+    });
+  } catch (error) {
+    throw new SetupError(`${path}: ${error.cause?.message ?? error.message}`);
+  }
+  const text = await response.text();
+  if (!response.ok) throw new SetupError(`${path} answered ${response.status}: ${text.slice(0, 500)}`);
+  return text === "" ? undefined : JSON.parse(text);
+}
+
+async function readEnvironment() {
+  return (await ask("GET", "/api/v1/list_environment_variables")).environmentVariables;
+}
+
+// Every change makes all queries run again, so only real ones are sent.
+async function changeEnvironment(have, want) {
+  const changes = Object.entries(want)
+    .filter(([name, value]) => have[name] !== value)
+    .map(([name, value]) => ({ name, value }));
+  if (changes.length === 0) return;
+  await ask("POST", "/api/v1/update_environment_variables", { changes });
+  console.log(`set in Convex: ${changes.map((change) => change.name).join(", ")}`);
+}
+
+// As Convex Auth reads them: the key on one line, and the public half of it as a key set.
+function authVariables() {
+  const { kty, n, e } = createPublicKey(createPrivateKey(JWT_PRIVATE_KEY)).export({ format: "jwk" });
+  return {
+    JWT_PRIVATE_KEY: JWT_PRIVATE_KEY.trim().replace(/\s*\n\s*/g, " "),
+    JWKS: JSON.stringify({ keys: [{ use: "sig", kty, n, e }] }),
+    SITE_URL: MISSION_CONTROL_ORIGIN,
+  };
+}
+
+function filesBelow(folder) {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+}
+
+// Everything that the pushed functions depend on.
+function fingerprint(variables) {
+  const hash = createHash("sha256");
+  const add = (name, content) => hash.update(`${name}\0${content.length}\0`).update(content);
+  for (const path of filesBelow(join(source, "convex"))) add(path, readFileSync(path));
+  for (const path of [join(source, "package.json"), join(cli, "package.json")]) add(path, readFileSync(path));
+  add("settings", JSON.stringify([variables, CONVEX_SITE_ORIGIN]));
+  return hash.digest("hex");
+}
+
+// What the deployment runs now, as one digest.
+async function deployed() {
+  const { moduleHashes } = await ask("POST", "/api/get_config_hashes", { version: "1.0.0", adminKey: CONVEX_SELF_HOSTED_ADMIN_KEY });
+  const lines = moduleHashes.map(({ path, hash, environment }) => `${path} ${hash} ${environment}`).sort();
+  return createHash("sha256").update(lines.join("\n")).digest("hex");
+}
+
+// The command line writes beside its sources; those of the image are read-only.
+function makeWorkFolder() {
+  const work = join(RUNTIME, "convex-setup/push");
+  rmSync(work, { recursive: true, force: true });
+  mkdirSync(join(work, "home"), { recursive: true });
+  cpSync(join(source, "convex"), join(work, "convex"), { recursive: true });
+  cpSync(join(source, "package.json"), join(work, "package.json"));
+  symlinkSync(join(source, "node_modules"), join(work, "node_modules"));
+  return work;
+}
+
+// Runs `convex deploy`; its output is shown and given back.
+function deploy(work) {
+  const environment = {
+    PATH: process.env.PATH,
+    HOME: join(work, "home"),
+    TMPDIR: work,
+    CI: "1", // sends no error reports, asks nobody
+    CONVEX_SELF_HOSTED_URL,
+    CONVEX_SELF_HOSTED_ADMIN_KEY,
+  };
+  const words = [join(cli, "bin/main.js"), "deploy", "-y", "--typecheck", "disable", "--codegen", "disable"];
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, words, { cwd: work, env: environment, stdio: ["ignore", "pipe", "pipe"], timeout: PUSH_LIMIT, killSignal: "SIGKILL" });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on("data", (data) => {
+        output += data;
+        process.stdout.write(data);
+      });
+    }
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      if (code === 0) resolve();
+      else {
+        const error = new SetupError(signal ? `convex deploy took longer than ${PUSH_LIMIT / 1000} s` : `convex deploy ended with ${code}`);
+        error.output = output;
+        reject(error);
+      }
+    });
+  });
+}
+
+async function setUp() {
+  const variables = authVariables();
+  const have = await readEnvironment();
+  await changeEnvironment(have, variables);
+  const wanted = fingerprint(variables);
+  if (have[MARK] === `${wanted}.${await deployed()}`) {
+    console.log("Convex has these functions already");
+    return;
+  }
+  const work = makeWorkFolder();
+  try {
+    await deploy(work);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+  await changeEnvironment({}, { [MARK]: `${wanted}.${await deployed()}` });
+}
+
+let output = "";
+for (let attempt = 0; ; attempt += 1) {
+  try {
+    await setUp();
+    break;
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    console.error(error.message);
+    output += `${new Date().toISOString()} ${error.message}\n${error.output ?? ""}\n`;
+    if (attempt === PAUSES.length) {
+      mkdirSync(logs, { recursive: true });
+      writeFileSync(join(logs, "convex-setup.log"), output.replaceAll(CONVEX_SELF_HOSTED_ADMIN_KEY, "ADMIN_KEY"), { mode: 0o600 });
+      console.error(`gave up after ${attempt + 1} tries; their output is kept in ${logs}/convex-setup.log`);
+      process.exit(1);
+    }
+    await sleep(PAUSES[attempt] * 1000);
+  }
+}

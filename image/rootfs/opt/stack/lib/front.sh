@@ -1,0 +1,91 @@
+# shellcheck shell=bash
+# What the web fronts share. Sourced after service.sh.
+
+# Whether a host name or address is this machine alone.
+is_loopback() {
+	case $1 in
+	localhost | 127.* | ::1 | '[::1]') return 0 ;;
+	*) return 1 ;;
+	esac
+}
+
+# The host of an origin: http://[::1]:3000 gives [::1].
+host_of() {
+	local rest=${1#*://}
+	if [[ $rest == \[* ]]; then
+		printf '%s]' "${rest%%]*}"
+	else
+		printf '%s' "${rest%%[:/]*}"
+	fi
+}
+
+# An origin, and its other two spellings when it is on the loopback: people type localhost or 127.0.0.1.
+spellings_of() {
+	local scheme=${1%%://*} host
+	host=$(host_of "$1")
+	if is_loopback "$host"; then
+		local port=${1#*://"$host"}
+		printf '%s\n' "$scheme://localhost$port" "$scheme://127.0.0.1$port" "$scheme://[::1]$port"
+	else
+		printf '%s\n' "$1"
+	fi
+}
+
+# 1 when nobody but this machine's user can be on the other side: ports are published on the loopback, and no
+# public origin says that a proxy passes others on. What needs no password hangs on this.
+only_local() {
+	if [[ -n ${PUBLISH_ADDRESS:-} ]] && is_loopback "$PUBLISH_ADDRESS" &&
+		is_loopback "$(host_of "$CONVEX_CLOUD_ORIGIN")" && is_loopback "$(host_of "$MISSION_CONTROL_ORIGIN")"; then
+		printf 1
+	else
+		printf 0
+	fi
+}
+
+# Address from which the host's own requests reach a published port: the container's gateway.
+gateway_address() {
+	local gateway
+	gateway=$(awk '$2 == "00000000" && $3 != "00000000" { print $3; exit }' /proc/net/route)
+	if [[ -n $gateway ]]; then
+		printf '%d.%d.%d.%d' "0x${gateway:6:2}" "0x${gateway:4:2}" "0x${gateway:2:2}" "0x${gateway:0:2}"
+	else
+		printf '127.0.0.1'
+	fi
+}
+
+# Puts the variable NAME where a file says @NAME@: fill_in TEMPLATE OUT NAME...
+fill_in() {
+	local template=$1 out=$2 text name
+	shift 2
+	text=$(<"$template")
+	for name in "$@"; do
+		# A quote or a semicolon in a value would end the directive that it stands in.
+		if [[ ${!name} =~ [^A-Za-z0-9._~:/@%+=\[\]-] ]]; then die "$name: its value cannot stand in nginx's configuration"; fi
+		text=${text//"@$name@"/"${!name}"}
+	done
+	if [[ $text =~ @([A-Z_]+)@ ]]; then die "$template wants ${BASH_REMATCH[1]}, which it was not given"; fi
+	(umask 077 && printf '%s\n' "$text" >"$out")
+}
+
+# Makes the configuration of a service's nginx, with its variables: prepare_front SERVICE NAME... All that nginx
+# writes goes below the service's folder.
+prepare_front() {
+	local service=$1
+	shift
+	mkdir -p "$RUNTIME/$service/temporary"
+	fill_in "/opt/stack/nginx/$service.conf" "$RUNTIME/$service/nginx.conf" "$@"
+}
+
+# Adds what nginx tells local requests by: prepare_local_request SERVICE PORT.
+prepare_local_request() {
+	# shellcheck disable=SC2034 # fill_in reads them by name
+	local PORT=$2 GATEWAY ONLY_LOCAL
+	GATEWAY=$(gateway_address)
+	ONLY_LOCAL=$(only_local)
+	fill_in /opt/stack/nginx/local-request.conf "$RUNTIME/$1/local-request.conf" PORT GATEWAY ONLY_LOCAL
+}
+
+# Becomes the nginx of a service: run_front SERVICE.
+run_front() {
+	exec nginx -e stderr -p "$RUNTIME/$1" -c "$RUNTIME/$1/nginx.conf"
+}

@@ -1,0 +1,106 @@
+// Puts what this stack needs into OpenClaw's configuration: openclaw-config.mjs FILE.
+//
+// The file is also the user's, who edits it by hand or in OpenClaw's own pages. So it is merged key by key, and
+// there are two kinds of keys. Those that join the services together are ours and win, or else a changed port or
+// token would leave a file behind that no longer fits. The rest is a first choice that is given once and then left
+// to the user, such as the model.
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { isDeepStrictEqual } from "node:util";
+
+const [file] = process.argv.slice(2);
+const settings = process.env;
+const context = Number(settings.LLAMACPP_CTX_SIZE) || 32768;
+
+const ours = {
+  gateway: {
+    mode: "local",
+    port: Number(settings.OPENCLAW_PORT),
+    bind: "lan",
+    auth: { mode: "token", token: "${OPENCLAW_GATEWAY_TOKEN}" },
+    http: { endpoints: { chatCompletions: { enabled: true } } },
+  },
+  models: {
+    providers: {
+      llamacpp: {
+        baseUrl: `http://127.0.0.1:${settings.LLAMACPP_PORT}/v1`,
+        apiKey: "${LLAMACPP_API_KEY}",
+        api: "openai-completions",
+        models: [
+          {
+            id: "local",
+            name: "Local llama.cpp",
+            reasoning: false,
+            input: ["text"],
+            cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 },
+            contextWindow: context,
+            maxTokens: Math.min(8192, Math.floor(context / 4)),
+          },
+        ],
+      },
+    },
+  },
+  // Mission Control names the session of a task when it starts a run.
+  hooks: { enabled: true, token: "${OPENCLAW_HOOKS_TOKEN}", path: "/hooks", allowRequestSessionKey: true },
+  plugins: {
+    entries: {
+      "mission-control": {
+        enabled: true,
+        hooks: { allowConversationAccess: true },
+        config: { url: `http://127.0.0.1:${settings.CONVEX_SITE_PORT}/openclaw/event` },
+      },
+    },
+  },
+};
+// Lists: ours are put in when they are missing.
+const members = [
+  [["gateway", "controlUi", "allowedOrigins"], settings.ALLOWED_ORIGINS.split("\n")],
+  [["hooks", "allowedSessionKeyPrefixes"], ["mission:", "hook:"]],
+  [["plugins", "load", "paths"], ["/opt/stack/openclaw-plugin"]],
+];
+const firstChoice = {
+  agents: { defaults: { model: { primary: "llamacpp/local" }, workspace: "/data/openclaw/workspace", skipBootstrap: true } },
+  models: { mode: "merge" },
+  update: { checkOnStart: false },
+};
+
+function isTable(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+// `stronger` over `weaker`, tables merged, everything else replaced.
+function merge(weaker, stronger) {
+  if (!isTable(weaker) || !isTable(stronger)) return stronger;
+  const result = { ...weaker };
+  for (const [key, value] of Object.entries(stronger)) result[key] = key in weaker ? merge(weaker[key], value) : value;
+  return result;
+}
+
+function addMembers(table, [key, ...rest], values) {
+  if (rest.length > 0) {
+    if (!isTable(table[key])) table[key] = {};
+    addMembers(table[key], rest, values);
+  } else {
+    const present = Array.isArray(table[key]) ? table[key] : [];
+    table[key] = [...present, ...values.filter((value) => !present.includes(value))];
+  }
+}
+
+let theirs = {};
+if (existsSync(file)) {
+  // OpenClaw reads JSON5, with the parser that it brings.
+  const JSON5 = createRequire("/opt/openclaw/node_modules/openclaw/package.json")("json5");
+  try {
+    theirs = JSON5.parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    console.error(`${file} cannot be read: ${error.message}\nMend it, or move it away to begin with a new one.`);
+    process.exit(1);
+  }
+}
+const merged = merge(merge(firstChoice, theirs), ours);
+for (const [path, values] of members) addMembers(merged, path, values);
+// A file that is right already is left alone, with its comments.
+if (!isDeepStrictEqual(merged, theirs)) {
+  writeFileSync(`${file}.new`, `${JSON.stringify(merged, null, 2)}\n`, { mode: 0o600 });
+  renameSync(`${file}.new`, file);
+}

@@ -1,0 +1,104 @@
+// Posts events one after the other, in order, from a bounded queue that nobody waits for.
+
+const LARGEST_QUEUE = 500;
+const POST_LIMIT = 3_000; // milliseconds
+const PAUSES = [1_000, 3_000, 10_000]; // between tries of one event
+
+export class Outbox {
+  #url;
+  #fetch;
+  #warn;
+  #info;
+  #pauses;
+  #limit;
+  #largest;
+  #queue = [];
+  #sending = false;
+  #closed = false;
+  #failing = false;
+  #lost = 0;
+
+  constructor({ url, warn, info, fetch = globalThis.fetch, pauses = PAUSES, limit = POST_LIMIT, largest = LARGEST_QUEUE }) {
+    this.#url = url;
+    this.#warn = warn;
+    this.#info = info;
+    this.#fetch = fetch;
+    this.#pauses = pauses;
+    this.#limit = limit;
+    this.#largest = largest;
+  }
+
+  // Takes an event and returns at once. A full queue gives up progress before beginnings and ends.
+  put(event) {
+    if (this.#closed) return;
+    if (this.#queue.length >= this.#largest) {
+      const progress = this.#queue.findIndex((queued) => queued.action === "progress");
+      this.#queue.splice(progress === -1 ? 0 : progress, 1);
+      this.#lost += 1;
+    }
+    this.#queue.push(event);
+    if (!this.#sending) void this.#send();
+  }
+
+  close() {
+    this.#closed = true;
+    this.#queue.length = 0;
+  }
+
+  get length() {
+    return this.#queue.length;
+  }
+
+  async #send() {
+    this.#sending = true;
+    while (this.#queue.length > 0) {
+      const event = this.#queue.shift();
+      const problem = await this.#deliver(event);
+      if (problem) this.#lost += 1;
+      this.#tell(problem);
+    }
+    this.#sending = false;
+  }
+
+  // Says why an event could not be delivered, or nothing.
+  async #deliver(event) {
+    for (let attempt = 0; ; attempt += 1) {
+      const { problem, final } = await this.#post(event);
+      // While the endpoint stays away, each event gets one try: the queue has to move.
+      const pause = this.#failing ? undefined : this.#pauses[attempt];
+      if (!problem || final || pause === undefined || this.#closed) return problem;
+      await new Promise((resolve) => {
+        setTimeout(resolve, pause).unref();
+      });
+    }
+  }
+
+  async #post(event) {
+    try {
+      const response = await this.#fetch(this.#url, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(event),
+        signal: AbortSignal.timeout(this.#limit),
+      });
+      await response.body?.cancel();
+      if (response.ok) return {};
+      // 404: the functions are not pushed yet. The other 4xx would be said again.
+      return { problem: `it answered ${response.status}`, final: response.status < 500 && response.status !== 404 };
+    } catch (error) {
+      return { problem: error.cause?.message ?? error.message };
+    }
+  }
+
+  // One line when it begins to fail and one when it works again, not one an event.
+  #tell(problem) {
+    if (problem && !this.#failing) {
+      this.#failing = true;
+      this.#warn(`Mission Control does not take the runs' events: ${problem}`);
+    } else if (!problem && this.#failing) {
+      this.#info(`Mission Control takes the runs' events again; ${this.#lost} were lost`);
+      this.#failing = false;
+      this.#lost = 0;
+    }
+  }
+}

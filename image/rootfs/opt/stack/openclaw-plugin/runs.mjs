@@ -1,0 +1,128 @@
+// Makes Mission Control's events out of what the gateway tells about its runs.
+//
+// The gateway's lifecycle stream tells each run's end or error once; it knows neither the prompt nor what started
+// the run. Those come with the first request to the model.
+
+const LONGEST_TEXT = 4000;
+const RESPONSE_LIMIT = 3_000; // milliseconds that an end waits for its response
+const MOST_RUNS = 1000;
+// What starts a run by itself, every half hour: no task for anybody.
+const UNREPORTED = new Set(["heartbeat"]);
+
+export class Runs {
+  #send;
+  #responseLimit;
+  #runs = new Map();
+
+  constructor({ send, responseLimit = RESPONSE_LIMIT }) {
+    this.#send = send;
+    this.#responseLimit = responseLimit;
+  }
+
+  // A request to the model: { runId, prompt } with { trigger, sessionKey, agentId }.
+  onInput(event, context) {
+    const run = this.#find(event.runId ?? context.runId);
+    if (!run) return;
+    run.trigger ??= context.trigger;
+    run.sessionKey ??= context.sessionKey;
+    run.agentId ??= context.agentId;
+    run.prompt ??= withoutDate(event.prompt);
+    this.#start(run);
+  }
+
+  // Its answer: { runId, assistantTexts }.
+  onOutput(event, context) {
+    const run = this.#find(event.runId ?? context.runId);
+    if (!run) return;
+    const text = (event.assistantTexts ?? []).join("\n").trim();
+    if (text !== "") run.response = text;
+    if (run.ending) this.#end(run);
+  }
+
+  onAgentEvent({ runId, stream, ts, data = {}, sessionKey, agentId }) {
+    if (stream !== "lifecycle" && stream !== "tool") return;
+    const run = this.#find(runId);
+    if (!run) return;
+    run.sessionKey ??= sessionKey;
+    run.agentId ??= agentId;
+    run.time = ts;
+    if (stream === "tool") {
+      if (data.phase === "start" && data.name) this.#tool(run, data.name);
+    } else if (data.phase === "error") {
+      this.#start(run);
+      this.#finish(run, { action: "error", eventType: "lifecycle:error", error: textOf(data.error) ?? "unknown error" });
+    } else if (data.phase === "end") {
+      run.response = textOf(data.terminalReply?.text) ?? run.response;
+      if (run.response !== undefined) this.#end(run);
+      else if (!run.ending) {
+        run.ending = setTimeout(() => this.#end(run), this.#responseLimit);
+        run.ending.unref();
+      }
+    }
+  }
+
+  close() {
+    for (const run of this.#runs.values()) clearTimeout(run.ending);
+    this.#runs.clear();
+  }
+
+  #find(runId) {
+    if (typeof runId !== "string" || runId === "") return undefined;
+    let run = this.#runs.get(runId);
+    if (!run) {
+      run = { runId };
+      this.#runs.set(runId, run);
+      // Runs whose end was never told must not be kept for ever; the oldest goes.
+      if (this.#runs.size > MOST_RUNS) {
+        const [oldest] = this.#runs.values();
+        clearTimeout(oldest.ending);
+        this.#runs.delete(oldest.runId);
+      }
+    }
+    return run.finished ? undefined : run;
+  }
+
+  #start(run) {
+    if (run.started) return;
+    run.started = true;
+    const source = run.trigger === "user" ? undefined : run.trigger;
+    this.#emit(run, { action: "start", eventType: "lifecycle:start", prompt: shorten(run.prompt), source });
+  }
+
+  #tool(run, name) {
+    this.#start(run);
+    this.#emit(run, { action: "progress", eventType: "tool:start", message: `Using tool: ${name}` });
+  }
+
+  #end(run) {
+    this.#start(run);
+    this.#finish(run, { action: "end", eventType: "lifecycle:end", response: shorten(run.response) });
+  }
+
+  #finish(run, event) {
+    clearTimeout(run.ending);
+    this.#emit(run, event);
+    // Kept as finished: what is still told about it later must not start it again.
+    run.finished = true;
+    run.prompt = run.response = undefined;
+  }
+
+  #emit(run, event) {
+    if (UNREPORTED.has(run.trigger)) return;
+    const timestamp = new Date(run.time ?? Date.now()).toISOString();
+    this.#send({ runId: run.runId, sessionKey: run.sessionKey, agentId: run.agentId, timestamp, ...event });
+  }
+}
+
+// The gateway puts the time before what people wrote: "[Tue 2026-11-24 06:44 UTC] hello".
+function withoutDate(prompt) {
+  return textOf(prompt)?.replace(/^\[\w{3} \d{4}-\d{2}-\d{2} \d{2}:\d{2}[^\]]*\] /, "");
+}
+
+function textOf(value) {
+  return typeof value === "string" && value.trim() !== "" ? value.trim() : undefined;
+}
+
+function shorten(text) {
+  return text !== undefined && text.length > LONGEST_TEXT ? `${text.slice(0, LONGEST_TEXT)}…` : text;
+}
