@@ -2,7 +2,8 @@
 // Stands in for convex-local-backend in a rehearsal: its flags, endpoints, keys and refusals.
 import { helpText, parseFlags } from "./flags.mjs";
 import { isAdminKey, issueAdminKey, readSecret } from "./keys.mjs";
-import { HttpError, sendJson, sendText, serve } from "./http.mjs";
+import { serve } from "./http.mjs";
+import { Backend } from "./backend.mjs";
 
 const VERSION = "0.0.1-stand-in";
 
@@ -22,7 +23,7 @@ function originOf(given, port, what) {
   return origin;
 }
 
-function main() {
+async function main() {
   const asked = parseFlags(process.argv.slice(2), process.env);
   if (asked.kind === "help") return process.stdout.write(helpText());
   if (asked.kind === "version") return process.stdout.write(`convex-local-backend ${VERSION}\n`);
@@ -30,7 +31,7 @@ function main() {
   return start(asked.settings);
 }
 
-function start(settings) {
+async function start(settings) {
   log("Starting a stand-in for the Convex backend: no real Convex is here");
   if (!settings.instanceSecret) fail("--instance-secret is required. Generate one with `openssl rand -hex 32`");
   if (settings.db !== "sqlite" || settings.s3Storage) fail("the stand-in keeps its state in SQLite and local files only");
@@ -38,18 +39,27 @@ function start(settings) {
   const cloud = originOf(settings.convexOrigin, settings.port, "Origin");
   const site = originOf(settings.convexSite, settings.siteProxyPort, "Site");
 
-  async function route(call, response) {
-    if (call.path === "/version" || call.path === "/instance_version") return sendText(response, VERSION);
-    if (call.path === "/instance_name") return sendText(response, settings.instanceName);
-    if (call.path === "/") return sendText(response, "This Convex deployment is running. See https://docs.convex.dev/.");
-    return false;
-  }
+  const backend = await Backend.open({
+    name: settings.instanceName,
+    secret,
+    version: VERSION,
+    cloud,
+    site,
+    database: settings.database,
+    storage: settings.localStorage,
+    log,
+  });
 
   const servers = [
-    serve({ route, cors: true, log }).listen(Number(settings.port), settings.interface, () => log(`backend listening on ${settings.interface}:${settings.port}`)),
-    serve({ route: () => false, cors: false, log }).listen(Number(settings.siteProxyPort), settings.interface),
+    serve({ route: (call, response) => backend.route(call, response), cors: true, log }),
+    // Upstream's second port forwards to the first one's /http.
+    serve({ route: (call, response) => backend.httpAction(call, call.path, response), cors: false, log }),
   ];
-  for (const server of servers) server.on("error", (error) => fail(error.message));
+  servers[0].on("upgrade", (request, socket) => backend.upgrade(request, socket));
+  for (const [index, port] of [settings.port, settings.siteProxyPort].entries()) {
+    servers[index].on("error", (error) => fail(error.message));
+    servers[index].listen(Number(port), settings.interface, () => log(`listening on ${settings.interface}:${port}`));
+  }
 
   let stopping = false;
   // Only SIGINT is handled, as upstream does; SIGTERM keeps its default.
@@ -58,11 +68,13 @@ function start(settings) {
     stopping = true;
     log("Received Ctrl-C signal!");
     log("Shutdown initiated, draining existing requests...");
+    backend.close();
     let open = servers.length;
     for (const server of servers) {
       server.close(() => {
         open -= 1;
         if (open > 0) return;
+        backend.store.close();
         log("Server successfully shut down.");
         process.exit(0);
       });
@@ -71,8 +83,6 @@ function start(settings) {
   });
 }
 
-try {
-  main();
-} catch (error) {
-  fail(error.message);
-}
+// What a pushed function leaves behind must not end the backend.
+process.on("unhandledRejection", (error) => log(`unhandled rejection: ${error?.stack ?? error}`));
+main().catch((error) => fail(error.message));
