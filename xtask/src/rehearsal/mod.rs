@@ -6,6 +6,7 @@
 pub(crate) mod artifacts;
 pub(crate) mod base;
 pub(crate) mod checkout;
+mod network;
 pub(crate) mod provision;
 pub(crate) mod repositories;
 pub(crate) mod server;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::process::Child;
 
+use super::network::Network;
 use crate::engine::docker::Docker;
 use crate::error::HintExt as _;
 use crate::io::{files, process};
@@ -53,8 +54,16 @@ impl Distribution {
             Self::Debian => &["docker.io", "docker-cli", "docker-buildx", "docker-compose"],
             Self::Ubuntu => &["docker.io", "docker-buildx", "docker-compose-v2"],
         };
-        let beside =
-            ["iptables", "docker-registry", "mmdebstrap", "skopeo", "debian-archive-keyring", "xz-utils", "git"];
+        let beside = [
+            "iproute2",
+            "iptables",
+            "docker-registry",
+            "mmdebstrap",
+            "skopeo",
+            "debian-archive-keyring",
+            "xz-utils",
+            "git",
+        ];
         engine.iter().copied().chain(beside).collect()
     }
 }
@@ -180,6 +189,8 @@ struct Daemon {
     child: Child,
     socket: PathBuf,
     state: PathBuf,
+    // Taken back after the daemon has stopped: fields are dropped after `drop` has run.
+    _network: Network,
 }
 
 impl Daemon {
@@ -190,6 +201,7 @@ impl Daemon {
         // The containerd image store is what exports OCI layouts and holds images of foreign platforms.
         fs_err::write(&config, r#"{"features":{"containerd-snapshotter":true}}"#)?;
         let socket = state.join("docker.sock");
+        let network = Network::new().await?;
         let log = fs_err::File::create(state.join("dockerd.log"))?.into_parts().0;
         let mut command = tokio::process::Command::new("dockerd");
         let child = command
@@ -201,6 +213,7 @@ impl Daemon {
             .arg(state.join("exec"))
             .arg("--pidfile")
             .arg(state.join("docker.pid"))
+            .args(["--bridge", &network.bridge])
             .arg("--host")
             .arg(format!("unix://{}", socket.display()))
             .stdin(Stdio::null())
@@ -210,7 +223,7 @@ impl Daemon {
             .process_group(0)
             .spawn()
             .context("cannot start dockerd")?;
-        let mut daemon = Self { child, socket, state };
+        let mut daemon = Self { child, socket, state, _network: network };
         daemon.wait().await?;
         Ok(daemon)
     }
