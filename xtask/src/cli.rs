@@ -169,7 +169,31 @@ pub(crate) struct Rehearse {
     /// Install a Docker engine from the distribution (Debian or Ubuntu, as root) and run it privately
     #[arg(long)]
     pub(crate) provision: bool,
+    /// Take the real thing instead of a stand-in (repeatable): a git repository for `manager` and
+    /// `mission-control`, a program of this machine's architecture for `llamacpp`
+    #[arg(long = "with", value_name = "NAME=PATH")]
+    pub(crate) with: Vec<Real>,
     /// Keep the scratch directory
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+/// `NAME=PATH` of `rehearse --with`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Real {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+impl std::str::FromStr for Real {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+                Ok(Self { name: name.to_owned(), path: path.into() })
+            }
+            _ => Err(format!("`{text}` is not of the form NAME=PATH")),
+        }
+    }
 }

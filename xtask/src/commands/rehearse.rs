@@ -1,11 +1,13 @@
 //! `rehearse`: bump → render → build both → probe → push → tag, on embedded upstreams, in a scratch directory.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
 
 use super::release::Plan;
+use super::resolve::ended;
 use super::{Session, bump};
 use crate::cli::{self, Format};
 use crate::domain::mirror::{Mirror, Mirrors};
@@ -16,9 +18,11 @@ use crate::io::steps::Steps;
 use crate::io::{self, files};
 use crate::rehearsal::artifacts::Workshop;
 use crate::rehearsal::provision::{self, Registry};
-use crate::rehearsal::repositories::{Repositories, Source as GitSource};
+use crate::rehearsal::repositories::{Contents, Repositories, Source as Repo};
 use crate::rehearsal::{base, checkout, upstream};
 
+/// The tag of the stand-in sources whose versions are tags.
+const STAND_IN_TAG: &str = "v0.16.2";
 const WITHOUT_ENGINE: &str = "no Docker engine: `cargo xtask rehearse --provision`, as root on Debian or Ubuntu";
 
 pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Result<()> {
@@ -39,16 +43,11 @@ pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Resu
     Ok(())
 }
 
-async fn rehearse(
-    session: &Session,
-    args: &cli::Rehearse,
-    scratch: &Path,
-    steps: &mut Steps,
-) -> anyhow::Result<()> {
+async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps: &mut Steps) -> anyhow::Result<()> {
     let stack = files::read_stack(&session.root)?;
     let engine = match engine(args, scratch, steps).await? {
         Some(engine) => engine,
-        None => return without_engine(session, &stack, scratch, steps).await,
+        None => return without_engine(session, &stack, args, scratch, steps).await,
     };
     let registry = steps.run("start the registry", Registry::start(scratch), |it| it.address.clone()).await?;
     let mirror = provision::debian_mirror().await?;
@@ -60,7 +59,7 @@ async fn rehearse(
     let made = base::make(&engine.docker, scratch, &local, tag, &mirror);
     steps.run("make the base images", made, |()| format!("{image}:{tag}, from {}", "Debian's own packages")).await?;
 
-    let mut rehearsal = prepare(session, &stack, scratch, steps).await?;
+    let mut rehearsal = prepare(session, &stack, args, scratch, steps).await?;
     rehearsal.mirrors.push(Mirror { from: host.to_owned(), to: registry.address.clone() });
     rehearsal.mirrors.extend(debian_mirrors(&stack, &mirror)?);
     let rehearsed = rehearsal.session(session);
@@ -98,8 +97,14 @@ async fn engine(args: &cli::Rehearse, scratch: &Path, steps: &mut Steps) -> anyh
 }
 
 /// As far as it goes: what GitHub holds is resolved and pinned, nothing is built.
-async fn without_engine(session: &Session, stack: &Stack, scratch: &Path, steps: &mut Steps) -> anyhow::Result<()> {
-    let rehearsal = prepare(session, stack, scratch, steps).await?;
+async fn without_engine(
+    session: &Session,
+    stack: &Stack,
+    args: &cli::Rehearse,
+    scratch: &Path,
+    steps: &mut Steps,
+) -> anyhow::Result<()> {
+    let rehearsal = prepare(session, stack, args, scratch, steps).await?;
     let rehearsed = rehearsal.session(session);
     let names: Vec<String> = stack
         .components
@@ -124,26 +129,33 @@ struct Rehearsal {
 
 impl Rehearsal {
     fn session(&self, session: &Session) -> Session {
-        let mirrors = self.mirrors.iter().cloned().chain(session.mirrors.iter().cloned());
+        // Of two mirrors of one address the first is taken: what the person typed.
+        let mirrors = session.mirrors.iter().chain(&self.mirrors).cloned();
         Session { root: self.root.clone(), mirrors: Mirrors::new(mirrors.collect()), format: session.format }
     }
 }
 
-async fn prepare(session: &Session, stack: &Stack, scratch: &Path, steps: &mut Steps) -> anyhow::Result<Rehearsal> {
+async fn prepare(
+    session: &Session,
+    stack: &Stack,
+    args: &cli::Rehearse,
+    scratch: &Path,
+    steps: &mut Steps,
+) -> anyhow::Result<Rehearsal> {
+    let mut real = real(stack, args)?;
     let root = scratch.join("checkout");
     let copied = checkout::copy(&session.root, &root);
     steps.run("copy the checkout", copied, |()| "without its lock".to_owned()).await?;
-    let workshop = Workshop { standins: root.join("xtask/standins"), folder: scratch.join("artifacts") };
+    let standins = root.join("xtask/standins");
+    let sources = git_sources(stack, &standins, &mut real);
+    let workshop = Workshop { standins, folder: scratch.join("artifacts"), programs: real };
     fs_err::create_dir_all(&workshop.folder)?;
     let upstream = upstream::Upstream::start(stack, &workshop);
     let upstream = steps.run("start the upstream", upstream, |it| format!("{} archives", it.archives)).await?;
-    let (sources, mut mirrors) = (git_sources(stack, &workshop), upstream.mirrors.clone());
-    let sources: Vec<GitSource<'_>> = sources
-        .iter()
-        .map(|(path, folder, tag)| GitSource { path, sources: folder, tag: tag.as_deref() })
-        .collect();
+    let mut mirrors = upstream.mirrors.clone();
     let repositories = Repositories::serve(scratch, &sources);
-    let repositories = steps.run("serve the sources", repositories, |it| it.url.clone()).await?;
+    let told = sources.iter().map(Repo::describe).collect::<Vec<_>>().join(", ");
+    let repositories = steps.run("serve the sources", repositories, |_| told).await?;
     for source in &sources {
         let from = format!("https://github.com/{}", source.path);
         mirrors.push(Mirror { from, to: format!("{}/{}", repositories.url, source.path) });
@@ -151,13 +163,38 @@ async fn prepare(session: &Session, stack: &Stack, scratch: &Path, steps: &mut S
     Ok(Rehearsal { root, mirrors, _upstream: upstream, _repositories: repositories })
 }
 
-/// The repositories of the stack: path on the server, stand-in sources, and the tag where versions are tags.
-fn git_sources(stack: &Stack, workshop: &Workshop) -> Vec<(String, std::path::PathBuf, Option<String>)> {
+/// What `--with` names, by component; all that is wrong with it is told.
+fn real(stack: &Stack, args: &cli::Rehearse) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let mut failures = Vec::new();
+    for cli::Real { name, path } in &args.with {
+        match stack.component(name) {
+            Err(error) => failures.push(files::unknown_component(error)),
+            Ok(component) if matches!(component.source, Source::Git { .. }) || name == "llamacpp" => {}
+            Ok(_) => {
+                failures.push(anyhow::anyhow!("--with takes a component from git, or `llamacpp`; `{name}` is neither"))
+            }
+        }
+        if !path.exists() {
+            failures.push(anyhow::anyhow!("--with {name}={}: there is no such path", path.display()));
+        }
+    }
+    ended(failures)?;
+    Ok(args.with.iter().map(|real| (real.name.clone(), real.path.clone())).collect())
+}
+
+/// The repositories of the stack; what is real of them is taken out of `real`.
+fn git_sources(stack: &Stack, standins: &Path, real: &mut BTreeMap<String, PathBuf>) -> Vec<Repo> {
     let repositories = stack.components.iter().filter_map(|(name, component)| {
         let Source::Git { repository, branch } = &component.source else { return None };
         let path = repository.trim_start_matches("https://github.com/").to_owned();
-        let tag = branch.is_none().then(|| "v0.16.2".to_owned());
-        Some((path, workshop.standins.join(name), tag))
+        let contents = match real.remove(name) {
+            Some(path) => Contents::Real(path),
+            None => Contents::StandIn {
+                sources: standins.join(name),
+                tag: branch.is_none().then(|| STAND_IN_TAG.to_owned()),
+            },
+        };
+        Some(Repo { path, contents })
     });
     repositories.collect()
 }

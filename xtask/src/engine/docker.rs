@@ -58,7 +58,26 @@ impl Docker {
                     .hint(|| format!("install {major}.{minor} or newer"));
             }
         }
+        self.check_export().await?;
         Ok(Versions { engine, buildx })
+    }
+
+    /// Only the containerd image store exports OCI layouts with the `docker` driver; a builder in a container
+    /// of its own (`docker-container`) always does.
+    async fn check_export(&self) -> anyhow::Result<()> {
+        let builder = process::text(self.command().args(["buildx", "inspect"])).await?;
+        let driver = builder.lines().find_map(|line| line.strip_prefix("Driver:")).unwrap_or_default().trim();
+        let status = process::text(self.command().args(["info", "--format", "{{json .DriverStatus}}"])).await?;
+        if driver == "docker" && !status.contains("io.containerd.snapshotter") {
+            return Err(anyhow::anyhow!(
+                "this Docker engine cannot export an OCI layout: its containerd image store is off"
+            ))
+            .hint(|| {
+                "put {\"features\":{\"containerd-snapshotter\":true}} into /etc/docker/daemon.json and restart Docker"
+                    .to_owned()
+            });
+        }
+        Ok(())
     }
 }
 

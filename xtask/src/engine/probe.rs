@@ -90,11 +90,7 @@ pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow
 }
 
 /// Asks every port of the table until all have answered; the error names each one that has not.
-pub(crate) async fn ask_all(
-    container: &Container,
-    stack: &Stack,
-    started: Instant,
-) -> anyhow::Result<Vec<Answered>> {
+pub(crate) async fn ask_all(container: &Container, stack: &Stack, started: Instant) -> anyhow::Result<Vec<Answered>> {
     let client = reqwest::Client::builder().timeout(ONE_REQUEST).redirect(reqwest::redirect::Policy::none()).build()?;
     let endpoints = stack.services.iter().flat_map(|service| service.endpoints.iter().map(move |it| (service, it)));
     let asked = endpoints.map(|(service, endpoint)| {

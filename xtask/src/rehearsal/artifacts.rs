@@ -1,6 +1,6 @@
 //! Archives with the real names and layouts, made at run time from the stand-ins and from npm's packages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -18,11 +18,27 @@ const GZIP: &str = "gzip -1";
 const XZ: &str = "xz -0 -T0";
 const DEFLATE: i64 = 1;
 
-/// Where archives are made, and where stand-ins are read.
+/// Where archives are made, and what goes into them.
 #[derive(Debug)]
 pub(crate) struct Workshop {
     pub(crate) standins: PathBuf,
     pub(crate) folder: PathBuf,
+    /// Real programs for this machine's architecture, by component, in the place of stand-ins.
+    pub(crate) programs: BTreeMap<String, PathBuf>,
+}
+
+/// An archive to make.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) component: String,
+    pub(crate) version: String,
+    pub(crate) file_name: String,
+    /// None for a file that serves all.
+    pub(crate) arch: Option<Arch>,
+    /// How the upstream spells the architecture.
+    pub(crate) spelling: String,
+    /// Where upstream has it.
+    pub(crate) url: String,
 }
 
 /// A finished archive.
@@ -34,20 +50,18 @@ pub(crate) struct Archive {
 }
 
 impl Workshop {
-    /// Makes the archive that `component` has under this name. `spelling` is how its upstream spells the
-    /// architecture; dashboards and the like have none.
-    pub(crate) async fn make(
-        &self,
-        component: &str,
-        version: &str,
-        name: &str,
-        arch: Option<Arch>,
-        spelling: &str,
-    ) -> anyhow::Result<Archive> {
+    /// The program that stands in, or the real one where it was given and runs on that architecture.
+    fn program(&self, wanted: &Wanted, standin: &str) -> PathBuf {
+        let real = self.programs.get(&wanted.component).filter(|_| wanted.arch == Arch::native());
+        real.cloned().unwrap_or_else(|| self.standins.join(standin))
+    }
+
+    pub(crate) async fn make(&self, wanted: &Wanted) -> anyhow::Result<Archive> {
+        let Wanted { component, version, file_name: name, arch, spelling, .. } = wanted;
         let work = self.folder.join(format!("{name}.work"));
         fs_err::create_dir_all(&work)?;
         let archive = self.folder.join(name);
-        match component {
+        match component.as_str() {
             "node" => {
                 let top = name.trim_end_matches(".tar.xz");
                 self.node(&work.join(top), version, spelling).await?;
@@ -60,7 +74,7 @@ impl Workshop {
             }
             "llamacpp" => {
                 let top = format!("llama-{version}");
-                copy(&self.standins.join("llama-server"), &work.join(&top).join("llama-server"))?;
+                copy(&self.program(wanted, "llama-server"), &work.join(&top).join("llama-server"))?;
                 tar(&work, &top, GZIP, &archive).await?;
             }
             "opencode" => {
@@ -73,7 +87,7 @@ impl Workshop {
                 zip(&archive, &[("convex-local-backend".to_owned(), program)])?;
             }
             "convex-dashboard" => zip(&archive, &files_below(&self.standins.join("dashboard"))?)?,
-            other => anyhow::bail!("the rehearsal has no stand-in for `{other}` ({})", arch_name(arch)),
+            other => anyhow::bail!("the rehearsal has no stand-in for `{other}` ({})", arch_name(*arch)),
         }
         fs_err::remove_dir_all(work)?;
         let bytes = fs_err::read(&archive)?;
@@ -242,5 +256,18 @@ mod tests {
         function b() { a(); }
         b(join);
         "#);
+    }
+
+    #[test]
+    fn the_stand_in_of_convex_is_one_program() {
+        let folder = tempfile::tempdir().unwrap();
+        // The name tells Node.js that it is a module; an older Node.js than the image's can check it too.
+        let program = folder.path().join("program.mjs");
+        let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("standins/convex/main.mjs");
+        one_file(&main, &program).unwrap();
+        let checked = std::process::Command::new("node").arg("--check").arg(&program).output().unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+        assert!(!fs_err::read_to_string(&program).unwrap().contains("from \"./"));
+        fs_err::copy(&program, "/tmp/s/packed").unwrap();
     }
 }

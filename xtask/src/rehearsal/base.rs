@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use futures_util::future::try_join_all;
 
 use crate::domain::arch::Arch;
 use crate::engine::docker::Docker;
@@ -11,39 +12,44 @@ use crate::io::process;
 
 /// Makes `name:tag` in the registry for both architectures. The foreign one is only unpacked, since nothing
 /// of it runs here: no emulator is needed.
-pub(crate) async fn make(
-    docker: &Docker,
-    scratch: &Path,
-    name: &str,
-    tag: &str,
-    mirror: &str,
-) -> anyhow::Result<()> {
+pub(crate) async fn make(docker: &Docker, scratch: &Path, name: &str, tag: &str, mirror: &str) -> anyhow::Result<()> {
     let folder = scratch.join("base");
     fs_err::create_dir_all(&folder)?;
     let suite = tag.split('-').next().unwrap_or(tag);
-    let mut parts = Vec::new();
-    for arch in Arch::ALL {
-        let tar = folder.join(format!("{arch}.tar"));
-        let mut command = process::command("mmdebstrap");
-        command.arg("--quiet").arg(format!("--architectures={}", arch.oci()));
-        if Arch::native() == Some(arch) {
-            command.arg("--variant=minbase");
-        } else {
-            command.args(["--variant=extract", "--include=?or(?essential,?priority(required))"]);
-        }
-        // mmdebstrap drops to another user where it can, who must be able to write the file.
-        command.env("TMPDIR", &folder).arg(suite).arg(&tar).arg(mirror);
-        process::output(&mut command)
-            .await
-            .with_context(|| format!("cannot make a {suite} root file system for {arch}"))
-            .hint(|| "mmdebstrap needs root, and a Debian archive that apt can reach".to_owned())?;
-        let part = format!("{name}:{tag}-{}", arch.oci());
-        process::output(docker.command().args(["import", "--platform", &arch.platform()]).arg(&tar).arg(&part)).await?;
-        process::output(docker.command().args(["push", "--quiet", &part])).await?;
-        fs_err::remove_file(tar)?;
-        parts.push(part);
-    }
+    let one = |arch| part(docker, &folder, name, tag, suite, arch, mirror);
+    let parts = try_join_all(Arch::ALL.map(one)).await?;
     let whole = format!("{name}:{tag}");
     process::output(docker.command().args(["buildx", "imagetools", "create", "--tag", &whole]).args(parts)).await?;
     Ok(())
+}
+
+/// The image of one architecture, in the registry under a tag of its own, which it gives back.
+async fn part(
+    docker: &Docker,
+    folder: &Path,
+    name: &str,
+    tag: &str,
+    suite: &str,
+    arch: Arch,
+    mirror: &str,
+) -> anyhow::Result<String> {
+    let tar = folder.join(format!("{arch}.tar"));
+    let mut command = process::command("mmdebstrap");
+    command.arg("--quiet").arg(format!("--architectures={}", arch.oci()));
+    if Arch::native() == Some(arch) {
+        command.arg("--variant=minbase");
+    } else {
+        command.args(["--variant=extract", "--include=?or(?essential,?priority(required))"]);
+    }
+    // mmdebstrap drops to another user where it can, who must be able to write the file.
+    command.env("TMPDIR", folder).arg(suite).arg(&tar).arg(mirror);
+    process::output(&mut command)
+        .await
+        .with_context(|| format!("cannot make a {suite} root file system for {arch}"))
+        .hint(|| "mmdebstrap needs root, and a Debian archive that apt can reach".to_owned())?;
+    let part = format!("{name}:{tag}-{}", arch.oci());
+    process::output(docker.command().args(["import", "--platform", &arch.platform()]).arg(&tar).arg(&part)).await?;
+    process::output(docker.command().args(["push", "--quiet", &part])).await?;
+    fs_err::remove_file(tar)?;
+    Ok(part)
 }

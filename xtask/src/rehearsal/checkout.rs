@@ -9,9 +9,12 @@ use crate::io::process;
 /// Copies what git knows of the checkout (tracked and new files, none that it ignores), without the lock: the
 /// embedded upstream has other bytes than the real one under the same names.
 pub(crate) async fn copy(root: &Path, scratch: &Path) -> anyhow::Result<()> {
-    let listed = process::text(
-        process::command("git").arg("-C").arg(root).args(["ls-files", "--cached", "--others", "--exclude-standard"]),
-    )
+    let listed = process::text(process::command("git").arg("-C").arg(root).args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]))
     .await
     .context("the rehearsal copies what git knows of this checkout")?;
     for path in listed.lines().filter(|path| *path != crate::io::files::LOCK) {

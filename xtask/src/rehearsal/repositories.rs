@@ -1,6 +1,6 @@
 //! Stand-in git repositories, served by git's own daemon on a loopback port.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -16,23 +16,48 @@ pub(crate) struct Repositories {
     _daemon: Child,
 }
 
-/// A repository to make: a path on the server, the sources of its one commit, and the tag or branch of it.
+/// A repository to serve.
 #[derive(Debug)]
-pub(crate) struct Source<'a> {
+pub(crate) struct Source {
     /// As upstream has it: `owner/name.git`.
-    pub(crate) path: &'a str,
-    pub(crate) sources: &'a Path,
-    pub(crate) tag: Option<&'a str>,
+    pub(crate) path: String,
+    pub(crate) contents: Contents,
+}
+
+#[derive(Debug)]
+pub(crate) enum Contents {
+    /// Made here: one commit of these sources, with a tag where versions are tags.
+    StandIn { sources: PathBuf, tag: Option<String> },
+    /// A repository of this machine, served as it is.
+    Real(PathBuf),
+}
+
+impl Source {
+    /// For a table of steps.
+    pub(crate) fn describe(&self) -> String {
+        match &self.contents {
+            Contents::StandIn { .. } => format!("{} (stand-in)", self.path),
+            Contents::Real(repository) => format!("{} from {}", self.path, repository.display()),
+        }
+    }
 }
 
 impl Repositories {
-    pub(crate) async fn serve(scratch: &Path, sources: &[Source<'_>]) -> anyhow::Result<Self> {
+    pub(crate) async fn serve(scratch: &Path, sources: &[Source]) -> anyhow::Result<Self> {
         let served = scratch.join("git");
         for source in sources {
-            make(&served, source).await.with_context(|| format!("cannot make the repository {}", source.path))?;
+            let folder = served.join(&source.path);
+            let made = match &source.contents {
+                Contents::StandIn { sources, tag } => make(&folder, sources, tag.as_deref()).await,
+                Contents::Real(repository) => link(&folder, repository),
+            };
+            made.with_context(|| format!("cannot serve the repository {}", source.path))?;
         }
         let port = free_port()?;
         let daemon = process::command("git")
+            // Shallow fetches of a commit are what both the resolver and BuildKit do.
+            .args(["-c", "uploadpack.allowAnySHA1InWant=true", "-c", "uploadpack.allowFilter=true"])
+            .args(["-c", "safe.directory=*"])
             .args(["daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1"])
             .arg(format!("--port={port}"))
             .arg(format!("--base-path={}", served.display()))
@@ -52,16 +77,15 @@ impl Repositories {
 }
 
 /// One commit, the same on every machine: names and dates are fixed.
-async fn make(served: &Path, source: &Source<'_>) -> anyhow::Result<()> {
-    let folder = served.join(source.path);
-    fs_err::create_dir_all(&folder)?;
+async fn make(folder: &Path, sources: &Path, tag: Option<&str>) -> anyhow::Result<()> {
+    fs_err::create_dir_all(folder)?;
     let git = || {
         let mut command = process::command("git");
         command
             .arg("-C")
-            .arg(&folder)
-            .env("GIT_DIR", &folder)
-            .env("GIT_WORK_TREE", source.sources)
+            .arg(folder)
+            .env("GIT_DIR", folder)
+            .env("GIT_WORK_TREE", sources)
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_SYSTEM", "/dev/null");
         for role in ["AUTHOR", "COMMITTER"] {
@@ -74,13 +98,18 @@ async fn make(served: &Path, source: &Source<'_>) -> anyhow::Result<()> {
     };
     process::output(git().args(["init", "--quiet", "--initial-branch=main"])).await?;
     process::output(git().args(["config", "core.bare", "false"])).await?;
-    process::output(git().current_dir(source.sources).args(["add", "--all", "--force", "."])).await?;
+    process::output(git().current_dir(sources).args(["add", "--all", "--force", "."])).await?;
     process::output(git().args(["commit", "--quiet", "--message", "Stand-in sources"])).await?;
-    if let Some(tag) = source.tag {
+    if let Some(tag) = tag {
         process::output(git().args(["tag", "--annotate", "--message", tag, tag])).await?;
     }
-    // Shallow fetches of a commit are what both the resolver and BuildKit do.
-    process::output(git().args(["config", "uploadpack.allowAnySHA1InWant", "true"])).await?;
-    process::output(git().args(["config", "uploadpack.allowFilter", "true"])).await?;
+    Ok(())
+}
+
+/// Git's daemon follows links; what it serves is the person's own repository, read only.
+fn link(folder: &Path, repository: &Path) -> anyhow::Result<()> {
+    let repository = fs_err::canonicalize(repository)?;
+    fs_err::create_dir_all(folder.parent().context("a repository without a folder")?)?;
+    fs_err::os::unix::fs::symlink(repository, folder)?;
     Ok(())
 }

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
 
-use super::artifacts::{Archive, Workshop};
+use super::artifacts::{Archive, Wanted, Workshop};
 use super::server::{Answer, Server};
 use crate::domain::mirror::Mirror;
 use crate::domain::stack::{Component, FileSpec, Source, Stack};
+
+/// How many archives are made at once: each downloads first and packs then.
+const AT_ONCE: usize = 2;
 
 /// GitHub, nodejs.org and Convex's version service on a loopback port.
 #[derive(Debug)]
@@ -25,18 +29,26 @@ pub(crate) type Chosen = BTreeMap<String, String>;
 
 impl Upstream {
     pub(crate) async fn start(stack: &Stack, workshop: &Workshop) -> anyhow::Result<Self> {
-        let chosen: Chosen = serde_json::from_str(&fs_err::read_to_string(workshop.standins.join("metadata/chosen.json"))?)
-            .context("metadata/chosen.json names no versions")?;
+        let chosen: Chosen =
+            serde_json::from_str(&fs_err::read_to_string(workshop.standins.join("metadata/chosen.json"))?)
+                .context("metadata/chosen.json names no versions")?;
         let (listener, address) = Server::bind().await?;
         let origin = format!("http://{address}");
         let mut answers = BTreeMap::new();
-        let mut archives = BTreeMap::new();
+        let mut wanted = Vec::new();
         for (name, component) in &stack.components {
             if let (Source::Github { .. }, Some(file)) = (&component.source, &component.file) {
                 let tag = chosen.get(name).with_context(|| format!("metadata/chosen.json lacks `{name}`"))?;
-                make_archives(workshop, name, component, file, tag, &mut archives).await?;
+                wanted.extend(wanted_archives(name, component, file, tag)?);
             }
         }
+        let made = stream::iter(wanted)
+            .map(async |wanted| {
+                let archive = workshop.make(&wanted).await;
+                archive.map(|it| (wanted.url.clone(), it)).with_context(|| format!("cannot make {}", wanted.file_name))
+            })
+            .buffer_unordered(AT_ONCE);
+        let archives: BTreeMap<String, Archive> = made.try_collect().await?;
         for component in stack.components.values() {
             add_releases(&workshop.standins, component, &archives, &mut answers)?;
             add_extras(component, &archives, &chosen, stack, &mut answers);
@@ -44,12 +56,13 @@ impl Upstream {
         for (url, archive) in &archives {
             answers.insert(path_of(url), Answer::File(archive.path.clone()));
         }
-        let mirrors = ["https://api.github.com", "https://github.com", "https://nodejs.org", "https://version.convex.dev"]
-            .iter()
-            .map(|from| Mirror { from: (*from).to_owned(), to: format!("{origin}/{}", host_of(from)) })
-            .collect();
+        let mirrors =
+            ["https://api.github.com", "https://github.com", "https://nodejs.org", "https://version.convex.dev"]
+                .iter()
+                .map(|from| Mirror { from: (*from).to_owned(), to: format!("{origin}/{}", host_of(from)) })
+                .collect();
         let archives = archives.len();
-        Ok(Self { _server: Server::serve(listener, answers)?, mirrors, archives })
+        Ok(Self { _server: Server::serve(listener, answers), mirrors, archives })
     }
 }
 
@@ -62,32 +75,28 @@ fn path_of(url: &str) -> String {
     format!("/{}", host_of(url))
 }
 
-/// Makes every architecture's archive of a component, by the address that it has upstream.
-async fn make_archives(
-    workshop: &Workshop,
-    name: &str,
-    component: &Component,
-    file: &FileSpec,
-    tag: &str,
-    archives: &mut BTreeMap<String, Archive>,
-) -> anyhow::Result<()> {
-    let Source::Github { repo, prefix, .. } = &component.source else { return Ok(()) };
+/// Every architecture's archive of a component, at the address that it has upstream.
+fn wanted_archives(name: &str, component: &Component, file: &FileSpec, tag: &str) -> anyhow::Result<Vec<Wanted>> {
+    let Source::Github { repo, prefix, .. } = &component.source else { return Ok(Vec::new()) };
     let version = component.scheme.parse(tag.strip_prefix(prefix.as_str()).unwrap_or(tag))?;
     let arches: Vec<_> = component.arch.iter().map(|(arch, spelling)| (Some(*arch), spelling.as_str())).collect();
     let arches = if arches.is_empty() { vec![(None, "")] } else { arches };
-    for (arch, spelling) in arches {
+    let wanted = arches.into_iter().map(|(arch, spelling)| {
         let file_name = file.file_name(tag, version.as_str(), spelling);
         let url = match &file.url {
             Some(url) => FileSpec::fill(url, tag, version.as_str(), spelling, &file_name),
             None => format!("https://github.com/{repo}/releases/download/{tag}/{file_name}"),
         };
-        let archive = workshop
-            .make(name, version.as_str(), &file_name, arch, spelling)
-            .await
-            .with_context(|| format!("cannot make {file_name}"))?;
-        archives.insert(url, archive);
-    }
-    Ok(())
+        Wanted {
+            component: name.to_owned(),
+            version: version.as_str().to_owned(),
+            file_name,
+            arch,
+            spelling: spelling.to_owned(),
+            url,
+        }
+    });
+    Ok(wanted.collect())
 }
 
 /// The recorded releases of a repository, whole as a listing and each by its tag.
