@@ -1,6 +1,6 @@
 // The backend behind its two ports: who may call what, and upstream's endpoints.
-import { mkdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import fs from "node:fs";
+import nodePath from "node:path";
 import { HttpError, sendJson, sendText } from "./http.mjs";
 import { Deploy } from "./deploy.mjs";
 import { identityOf } from "./identity.mjs";
@@ -20,9 +20,9 @@ export class Backend {
     Object.assign(backend, { name, secret, version, log });
     backend.system = { CONVEX_CLOUD_URL: cloud, CONVEX_SITE_URL: site };
     backend.store = new Store(database);
-    backend.folder = join(storage, "modules");
-    rmSync(backend.folder, { recursive: true, force: true });
-    mkdirSync(backend.folder, { recursive: true });
+    backend.folder = nodePath.join(storage, "modules");
+    fs.rmSync(backend.folder, { recursive: true, force: true });
+    fs.mkdirSync(backend.folder, { recursive: true });
     backend.runtime = new Runtime(backend.store, log);
     backend.deploy = new Deploy(backend);
     backend.sockets = new Set();

@@ -1,9 +1,9 @@
 // A small HTTP server: routes, errors as upstream words them, and its CORS headers.
-import { createServer } from "node:http";
-import { promisify } from "node:util";
-import { brotliDecompress, gunzip, inflate } from "node:zlib";
+import http from "node:http";
+import util from "node:util";
+import zlib from "node:zlib";
 
-const unpack = { br: promisify(brotliDecompress), gzip: promisify(gunzip), deflate: promisify(inflate) };
+const unpack = { br: util.promisify(zlib.brotliDecompress), gzip: util.promisify(zlib.gunzip), deflate: util.promisify(zlib.inflate) };
 const LARGEST_BODY = 64 * 1024 * 1024;
 
 // An answer that is an error: upstream's are JSON with a code and a message.
@@ -56,7 +56,7 @@ export function sendText(response, text, status = 200) {
 // `route(call)` answers, or returns false for what it does not know. A call has method, path, query, headers,
 // body() and json().
 export function serve({ route, cors, log }) {
-  return createServer(async (request, response) => {
+  return http.createServer(async (request, response) => {
     const { pathname, searchParams } = new URL(request.url, "http://stand-in");
     const call = {
       method: request.method,

@@ -1,5 +1,5 @@
 // Who a token speaks for: JSON web tokens of the providers that auth.config names.
-import { createPublicKey, verify } from "node:crypto";
+import crypto from "node:crypto";
 
 function part(text) {
   return JSON.parse(Buffer.from(text, "base64url").toString());
@@ -31,7 +31,7 @@ export async function identityOf(token, providers) {
   if (!key) throw new Error("Could not find the key of the token");
   const signed = Buffer.from(`${parts[0]}.${parts[1]}`);
   const options = { RS256: {}, ES256: { dsaEncoding: "ieee-p1363" } }[header.alg];
-  if (!options || !verify("sha256", signed, { key: createPublicKey({ key, format: "jwk" }), ...options }, Buffer.from(parts[2], "base64url"))) {
+  if (!options || !crypto.verify("sha256", signed, { key: crypto.createPublicKey({ key, format: "jwk" }), ...options }, Buffer.from(parts[2], "base64url"))) {
     throw new Error("Could not verify the token's signature");
   }
   if (claims.exp !== undefined && claims.exp * 1000 < Date.now()) throw new Error("Token expired");

@@ -1,5 +1,5 @@
 // The instance secret and the admin keys made from it.
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import crypto from "node:crypto";
 
 // Upstream's form is 64 hexadecimal digits, and so are its two complaints.
 export function readSecret(text) {
@@ -10,13 +10,13 @@ export function readSecret(text) {
 }
 
 function sealingKey(secret, name) {
-  return Buffer.from(hkdfSync("sha256", secret, "", `admin key of ${name}`, 16));
+  return Buffer.from(crypto.hkdfSync("sha256", secret, "", `admin key of ${name}`, 16));
 }
 
 // `name|hex`, as upstream: a version byte and an authenticated ciphertext, new each time it is made.
 export function issueAdminKey(secret, name) {
-  const nonce = randomBytes(12);
-  const cipher = createCipheriv("aes-128-gcm", sealingKey(secret, name), nonce);
+  const nonce = crypto.randomBytes(12);
+  const cipher = crypto.createCipheriv("aes-128-gcm", sealingKey(secret, name), nonce);
   const body = Buffer.concat([cipher.update(JSON.stringify({ member: 0, issued: Math.floor(Date.now() / 1000) })), cipher.final()]);
   return `${name}|${Buffer.concat([Buffer.of(1), nonce, body, cipher.getAuthTag()]).toString("hex")}`;
 }
@@ -27,7 +27,7 @@ export function isAdminKey(secret, name, key) {
   if (given !== name) return false;
   const bytes = Buffer.from(sealed, "hex");
   if (bytes.length < 30 || bytes[0] !== 1) return false;
-  const decipher = createDecipheriv("aes-128-gcm", sealingKey(secret, name), bytes.subarray(1, 13));
+  const decipher = crypto.createDecipheriv("aes-128-gcm", sealingKey(secret, name), bytes.subarray(1, 13));
   decipher.setAuthTag(bytes.subarray(-16));
   try {
     Buffer.concat([decipher.update(bytes.subarray(13, -16)), decipher.final()]);

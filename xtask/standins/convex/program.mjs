@@ -1,8 +1,8 @@
 // The pushed modules, loaded into this process, and what they define.
-import { createHash } from "node:crypto";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { pathToFileURL } from "node:url";
+import crypto from "node:crypto";
+import fs from "node:fs";
+import nodePath from "node:path";
+import nodeUrl from "node:url";
 import { HttpError } from "./http.mjs";
 
 const KINDS = { isQuery: "Query", isMutation: "Mutation", isAction: "Action" };
@@ -10,7 +10,7 @@ const KINDS = { isQuery: "Query", isMutation: "Mutation", isAction: "Action" };
 let loads = 0;
 
 export function hashOf(module) {
-  return createHash("sha256").update(module.source).update(module.sourceMap ?? "").digest("hex");
+  return crypto.createHash("sha256").update(module.source).update(module.sourceMap ?? "").digest("hex");
 }
 
 export class Program {
@@ -26,14 +26,14 @@ export class Program {
   static async load(folder, modules, environment) {
     const program = new Program();
     loads += 1;
-    program.folder = join(folder, `${process.pid}-${loads}`);
-    mkdirSync(program.folder, { recursive: true });
-    writeFileSync(join(program.folder, "package.json"), '{"type":"module"}');
+    program.folder = nodePath.join(folder, `${process.pid}-${loads}`);
+    fs.mkdirSync(program.folder, { recursive: true });
+    fs.writeFileSync(nodePath.join(program.folder, "package.json"), '{"type":"module"}');
     for (const { path, source } of modules) {
-      const target = join(program.folder, path);
+      const target = nodePath.join(program.folder, path);
       if (!target.startsWith(`${program.folder}/`)) throw new HttpError(400, "InvalidModules", `${path} is no path of a module`);
-      mkdirSync(dirname(target), { recursive: true });
-      writeFileSync(target, source);
+      fs.mkdirSync(nodePath.dirname(target), { recursive: true });
+      fs.writeFileSync(target, source);
     }
     process.env = environment;
     for (const { path, source } of modules) {
@@ -44,13 +44,13 @@ export class Program {
   }
 
   unload() {
-    if (this.folder) rmSync(this.folder, { recursive: true, force: true });
+    if (this.folder) fs.rmSync(this.folder, { recursive: true, force: true });
   }
 
   async take(path) {
     let module;
     try {
-      module = await import(pathToFileURL(join(this.folder, path)).href);
+      module = await import(nodeUrl.pathToFileURL(nodePath.join(this.folder, path)).href);
     } catch (error) {
       throw new HttpError(400, "InvalidModules", `Loading the pushed modules encountered the following error:\nFailed to analyze ${path}: Uncaught ${error.stack}`);
     }
@@ -86,7 +86,7 @@ export class Program {
     if (missing) {
       throw new HttpError(400, "AuthConfigMissingEnvironmentVariable", `Environment variable ${missing} is used in auth config file but its value was not set`);
     }
-    const module = await import(pathToFileURL(join(this.folder, "auth.config.js")).href);
+    const module = await import(nodeUrl.pathToFileURL(nodePath.join(this.folder, "auth.config.js")).href);
     this.auth = module.default?.providers ?? [];
     for (const provider of this.auth) {
       if (provider.type !== "customJwt" && !URL.canParse(provider.domain)) throw new HttpError(400, "InvalidAuthConfig", `auth.config: ${provider.domain} is no address`);

@@ -1,5 +1,5 @@
 // Runs pushed functions: the calls that they make into the backend, transactions, and what may call what.
-import { AsyncLocalStorage } from "node:async_hooks";
+import asyncHooks from "node:async_hooks";
 import { compareValues, complaint, evaluate, fieldOf } from "./values.mjs";
 
 const TIME_LIMIT = 10_000;
@@ -17,7 +17,7 @@ export class Runtime {
   constructor(store, log) {
     this.store = store;
     this.log = log;
-    this.context = new AsyncLocalStorage();
+    this.context = new asyncHooks.AsyncLocalStorage();
     this.turn = Promise.resolve();
     this.listeners = new Set();
     this.timers = new Map();

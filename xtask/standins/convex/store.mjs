@@ -1,12 +1,12 @@
 // Everything that must outlive the process, in one SQLite file.
-import { randomInt } from "node:crypto";
-import { DatabaseSync } from "node:sqlite";
+import crypto from "node:crypto";
+import sqlite from "node:sqlite";
 
 const LETTERS = "0123456789abcdefghjkmnpqrstvwxyz";
 
 export class Store {
   constructor(path) {
-    this.db = new DatabaseSync(path);
+    this.db = new sqlite.DatabaseSync(path);
     this.db.exec(`
       PRAGMA journal_mode = WAL;
       CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -90,7 +90,7 @@ export class Store {
   // An id tells its table, as upstream's does: two letters for the table, thirty that are drawn.
   newId(table) {
     const number = this.tableNumber(table);
-    const drawn = Array.from({ length: 30 }, () => LETTERS[randomInt(32)]).join("");
+    const drawn = Array.from({ length: 30 }, () => LETTERS[crypto.randomInt(32)]).join("");
     return LETTERS[number >> 5] + LETTERS[number & 31] + drawn;
   }
 

@@ -1,5 +1,5 @@
 // The server's half of a WebSocket (RFC 6455): text frames, pings, and a close.
-import { createHash } from "node:crypto";
+import crypto from "node:crypto";
 
 const MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const LARGEST_MESSAGE = 16 * 1024 * 1024;
@@ -28,7 +28,7 @@ export function acceptWebSocket(request, socket, { onText, onClose }) {
     socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     return undefined;
   }
-  const accept = createHash("sha1").update(key + MAGIC).digest("base64");
+  const accept = crypto.createHash("sha1").update(key + MAGIC).digest("base64");
   socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
   socket.setNoDelay(true);
   let received = Buffer.alloc(0);
@@ -82,8 +82,10 @@ export function acceptWebSocket(request, socket, { onText, onClose }) {
   });
   return {
     send: (text) => send(OPCODES.text, Buffer.from(text)),
-    // 1001: the server goes away; clients come back by themselves.
-    close: () => socket.end(frame(OPCODES.close, Buffer.from([0x03, 0xe9]))),
-    destroy: () => socket.destroy(),
+    // 1001: the server goes away; clients come back by themselves. One that does not answer is not waited for.
+    close: () => {
+      socket.end(frame(OPCODES.close, Buffer.from([0x03, 0xe9])));
+      setTimeout(() => socket.destroy(), 500).unref();
+    },
   };
 }
