@@ -44,6 +44,17 @@ pub(crate) struct Service {
     /// Where it answers, for each port that it publishes.
     #[serde(default)]
     pub(crate) endpoints: Vec<Endpoint>,
+    /// Where it answers when it has no port.
+    #[serde(default)]
+    pub(crate) socket: Option<Socket>,
+}
+
+/// A socket below the folder of what ends with the container, and the path that answers when it is up.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Socket {
+    pub(crate) file: String,
+    pub(crate) path: String,
 }
 
 /// An arrow of the picture: who speaks to whom about what.
@@ -176,8 +187,9 @@ impl Service {
         if self.title.chars().any(|char| char.is_control() || matches!(char, '"' | '\\' | '`' | '$' | '|')) {
             return Err(format!("title {:?} has characters that a script or a table would take for its own", self.title));
         }
-        if self.oneshot && !self.endpoints.is_empty() {
-            return Err("what is done once has no endpoints".into());
+        let ways = [self.oneshot, !self.endpoints.is_empty(), self.socket.is_some()];
+        if ways.iter().filter(|way| **way).count() != 1 {
+            return Err("it has endpoints, or a socket, or is done once: one of them tells that it is up".into());
         }
         if self.ready_within == 0 || self.stop_within == 0 {
             return Err("ready-within and stop-within are seconds, 1 or more".into());
@@ -221,7 +233,8 @@ mod tests {
 
     fn table(text: &str) -> Vec<Service> {
         let defaults = "title = \"T\"\nready-within = 1\nstop-within = 1\n";
-        let text = text.replace("[[services]]\n", &format!("[[services]]\n{defaults}"));
+        let oneshot = if text.contains("endpoints") { "" } else { "oneshot = true\n" };
+        let text = text.replace("[[services]]\n", &format!("[[services]]\n{defaults}{oneshot}"));
         toml::from_str::<Table>(&text).unwrap().services
     }
 

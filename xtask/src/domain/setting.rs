@@ -127,6 +127,16 @@ pub(crate) fn complete(settings: &mut [Setting], services: &[Service]) -> Result
     Ok(())
 }
 
+/// The default of a setting when nobody sets anything, with the defaults of those that it names.
+pub(crate) fn resolve(setting: &Setting, settings: &[Setting]) -> Option<String> {
+    let default = setting.default.as_ref()?;
+    // The table was checked: what is named stands earlier, so this ends.
+    Some(references(default).fold(default.clone(), |text, name| {
+        let named = settings.iter().find(|other| other.name == name).and_then(|other| resolve(other, settings));
+        text.replace(&format!("{{{name}}}"), &named.unwrap_or_default())
+    }))
+}
+
 /// The names in braces.
 fn references(text: &str) -> impl Iterator<Item = &str> {
     text.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
@@ -225,7 +235,8 @@ mod tests {
     fn defaults_name_earlier_settings_only_and_never_a_secret() {
         let first = "[[settings]]\nname = \"A\"\nform = \"host\"\ndefault = \"127.0.0.1\"\n";
         let second = "[[settings]]\nname = \"B\"\nform = \"origin\"\ndefault = \"http://{A}\"\n";
-        assert!(complete_table(&format!("{first}{second}")).is_ok());
+        let settings = complete_table(&format!("{first}{second}")).unwrap();
+        assert_eq!(resolve(&settings[1], &settings).as_deref(), Some("http://127.0.0.1"));
         assert!(complete_table(&format!("{second}{first}")).is_err());
         let secret = "[[settings]]\nname = \"A\"\nform = \"text\"\nsecret = true\n";
         assert!(complete_table(&format!("{secret}{second}")).is_err());

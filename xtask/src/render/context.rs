@@ -2,21 +2,29 @@
 
 use std::collections::BTreeMap;
 
+use minijinja::value::Serde;
 use serde::Serialize;
 
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, FilePin, Lock, PackagePin, Pin, Pinned};
-use crate::domain::service::Service;
-use crate::domain::setting::Setting;
+use crate::domain::service::{self, Service};
+use crate::domain::setting::{self, Setting};
 use crate::domain::stack::{Image, Stack};
+
+/// What the supervisor itself takes to end, and a slow machine more.
+const SPARE_SECONDS: u32 = 10;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Context<'a> {
     image: &'a Image,
     arches: Vec<ArchContext>,
     components: BTreeMap<&'a str, ComponentContext<'a>>,
-    services: &'a [Service],
-    settings: &'a [Setting],
+    services: Vec<ServiceContext<'a>>,
+    /// Names of services, in the order of stopping; each inner list stops at once.
+    stop_order: Vec<Vec<&'a str>>,
+    /// Seconds that stopping takes at most, with some to spare.
+    stop_grace: u32,
+    settings: Vec<SettingContext<'a>>,
 }
 
 /// An architecture in the spellings of the tools that the Dockerfile calls.
@@ -25,6 +33,25 @@ struct ArchContext {
     name: &'static str,
     docker: &'static str,
     npm: &'static str,
+}
+
+/// A service with what follows from it.
+#[derive(Debug, Serialize)]
+struct ServiceContext<'a> {
+    #[serde(flatten)]
+    service: &'a Service,
+    /// The version of its component; the image's own services have none.
+    version: Option<&'a str>,
+    /// Services that must not be turned off while it is on.
+    requires: Vec<&'a str>,
+}
+
+/// A setting with its default as it comes out when nobody sets anything.
+#[derive(Debug, Serialize)]
+struct SettingContext<'a> {
+    #[serde(flatten)]
+    setting: &'a Setting,
+    resolved: Option<String>,
 }
 
 /// One pinned component. Only the fields of its kind of pin are defined: a template that asks for another
@@ -61,20 +88,45 @@ struct PackageContext<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(stack: &'a Stack, lock: &'a Lock) -> Self {
+    pub(super) fn new(stack: &'a Stack, lock: &'a Lock) -> anyhow::Result<Self> {
         let components = stack.components.iter().filter_map(|(name, component)| {
             let pin = lock.components.get(name)?;
             Some((name.as_str(), ComponentContext::new(&component.title, pin)))
         });
-        Self {
+        let services = stack.services.iter().map(|service| ServiceContext {
+            service,
+            version: service
+                .component
+                .as_ref()
+                .and_then(|name| lock.components.get(name))
+                .map(|pin| pin.version.as_str()),
+            requires: service.requires().collect(),
+        });
+        let stop_order = service::stop_order(&stack.services)?;
+        let slowest = |at_once: &Vec<&Service>| at_once.iter().map(|service| service.stop_within).max().unwrap_or(0);
+        Ok(Self {
             image: &stack.image,
             arches: Arch::ALL
                 .map(|arch| ArchContext { name: arch.as_str(), docker: arch.oci(), npm: arch.npm() })
                 .into(),
             components: components.collect(),
-            services: &stack.services,
-            settings: &stack.settings,
-        }
+            services: services.collect(),
+            stop_grace: stop_order.iter().map(slowest).sum::<u32>() + SPARE_SECONDS,
+            stop_order: stop_order
+                .iter()
+                .map(|at_once| at_once.iter().map(|service| service.name.as_str()).collect())
+                .collect(),
+            settings: stack
+                .settings
+                .iter()
+                .map(|it| SettingContext { setting: it, resolved: setting::resolve(it, &stack.settings) })
+                .collect(),
+        })
+    }
+
+    /// Each service by its name, for the templates that are rendered once a service.
+    pub(super) fn each_service(&self) -> impl Iterator<Item = (&'a str, minijinja::Value)> {
+        self.services.iter().map(|its| (its.service.name.as_str(), minijinja::Value::from(Serde(its))))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Renders `image/` and the generated parts of the README from the stack and the lock.
 //!
-//! `templates/X.j2` becomes `image/X`; `templates/readme/NAME.md.j2` goes into `README.md` between the
-//! markers `<!-- @generated NAME -->` and `<!-- @end NAME -->`. Templates see one [`context::Context`] and
-//! nothing else, undefined names are errors, and what comes from upstream was checked when the lock was read.
+//! `templates/X.j2` becomes `image/X`, once a service where its path holds `{service}`;
+//! `templates/readme/NAME.md.j2` goes into `README.md` between the markers `<!-- @generated NAME -->` and
+//! `<!-- @end NAME -->`. Templates see one [`context::Context`] and nothing else (and their service, as
+//! `service`), undefined names are errors, and what comes from upstream was checked when the lock was read.
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ mod readme;
 
 const TEMPLATES: &str = "templates";
 const README_PARTS: &str = "readme";
+/// Stands in a template's path for the name of each service.
+const EACH_SERVICE: &str = "{service}";
 
 /// A rendered file, by its path below the checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,16 +34,29 @@ pub(crate) struct Rendered {
 pub(crate) fn render(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<Vec<Rendered>> {
     let templates = root.join(TEMPLATES);
     let environment = environment()?;
-    let context = minijinja::Value::from(Serde(context::Context::new(stack, lock)));
+    let context = context::Context::new(stack, lock)?;
+    let services: Vec<(&str, minijinja::Value)> = context.each_service().collect();
+    let whole = minijinja::Value::from(Serde(&context));
     let mut rendered = Vec::new();
     let mut parts = Vec::new();
     for path in template_files(&templates)? {
         let source = fs_err::read_to_string(templates.join(&path))?;
         let name = path.to_string_lossy().into_owned();
-        let contents = environment
-            .render_named_str(&name, &source, &context)
-            .with_context(|| format!("cannot render {TEMPLATES}/{name}"))?;
+        let fill = |context: &minijinja::Value| {
+            environment
+                .render_named_str(&name, &source, context)
+                .with_context(|| format!("cannot render {TEMPLATES}/{name}"))
+        };
         let output = path.with_extension("");
+        if name.contains(EACH_SERVICE) {
+            for (service, its) in &services {
+                let contents = fill(&minijinja::context! { service => its, ..whole.clone() })?;
+                let path = output.to_string_lossy().replace(EACH_SERVICE, service);
+                rendered.push(Rendered { path: Path::new("image").join(path), contents });
+            }
+            continue;
+        }
+        let contents = fill(&whole)?;
         if let Ok(part) = output.strip_prefix(README_PARTS) {
             parts.push((part.with_extension("").to_string_lossy().into_owned(), contents));
         } else {
@@ -62,6 +78,12 @@ fn environment() -> anyhow::Result<Environment<'static>> {
     environment.add_filter("shell", |value: String| {
         shlex::try_quote(&value).map(std::borrow::Cow::into_owned).map_err(|error| {
             minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("cannot quote {value:?}: {error}"))
+        })
+    });
+    // JSON is valid YAML too: what goes into compose files is quoted by it.
+    environment.add_filter("json", |value: minijinja::Value| {
+        serde_json::to_string(&value).map_err(|error| {
+            minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("cannot write as JSON: {error}"))
         })
     });
     Ok(environment)

@@ -15,15 +15,16 @@ die() {
 }
 
 # Prints a secret by the name of its setting: the one that was given, or else the one that was made.
-# Ends with an error when there is neither; `secret_given` asks first.
+# Ends with an error when there is neither; `optional_secret` prints nothing then.
 secret() {
 	local file
 	file=$(secret_file "$1") || die "$1 was neither given nor made"
 	cat "$file"
 }
 
-secret_given() {
-	secret_file "$1" >/dev/null
+optional_secret() {
+	local file
+	if file=$(secret_file "$1"); then cat "$file"; fi
 }
 
 # OPENCLAW_GATEWAY_TOKEN is kept as openclaw-gateway-token. A file names it without its value reaching a command
@@ -40,7 +41,7 @@ secret_file() {
 	return 1
 }
 
-# Says what a service is busy with, for the status page: `note "downloading the model, 40 %"`; nothing removes it.
+# Says what a service is busy with until it is ready, for the status page: `note "downloading the model, 40 %"`.
 note() {
-	printf '%s\n' "$*" >"$RUNTIME/notes/$STACK_SERVICE"
+	printf '%s\n' "$*" >"$RUNTIME/state/$STACK_SERVICE/note"
 }

@@ -1,0 +1,152 @@
+// One answer for everybody who asks how the services are: the `status` command, the image's health check
+// (`--check`), machines (`--json`), and the page at /_stack (`--serve SOCKET`).
+import { execFile } from "node:child_process";
+import { readFileSync, readdirSync, statSync } from "node:fs";
+import http from "node:http";
+import { promisify } from "node:util";
+import { listen } from "./status-page.mjs";
+
+const RUNTIME = "/tmp/stack";
+const MODELS = "/data/models";
+const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
+const run = promisify(execFile);
+
+/** The settings of this start, which `docker exec` does not have in its environment. */
+function readSettings() {
+  const settings = {};
+  for (const line of read(`${RUNTIME}/settings`).split("\n")) {
+    const end = line.indexOf("=");
+    if (end > 0) settings[line.slice(0, end)] = line.slice(end + 1);
+  }
+  return settings;
+}
+
+function read(path) {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return "";
+  }
+}
+
+/** What its supervisor says, or null when it has none yet. */
+async function supervised(name) {
+  const fields = ["up", "wantedup", "ready", "updownfor"];
+  try {
+    const { stdout } = await run("s6-svstat", ["-o", fields.join(","), `${RUNTIME}/scan/${name}`]);
+    const [up, wanted, ready, seconds] = stdout.trim().split(" ");
+    return { up: up === "true", wanted: wanted === "true", ready: ready === "true", seconds: Number(seconds) };
+  } catch {
+    return null;
+  }
+}
+
+/** Asks one port, for no longer than the table allows. */
+function ask(endpoint, settings) {
+  const port = Number(settings[endpoint.setting]);
+  const started = performance.now();
+  const milliseconds = () => Math.round(performance.now() - started);
+  return new Promise((resolve) => {
+    const wrong = (reason) => resolve({ port, path: endpoint.path, ok: false, reason, milliseconds: milliseconds() });
+    const request = http.get({ host: "127.0.0.1", port, path: endpoint.path, agent: false }, (response) => {
+      response.destroy();
+      const status = response.statusCode;
+      if (!endpoint.accept.includes(status)) return wrong(`port ${port} answers ${status}`);
+      resolve({ port, path: endpoint.path, ok: true, status, milliseconds: milliseconds() });
+    });
+    const limit = setTimeout(() => {
+      request.destroy();
+      wrong(`port ${port} does not answer within ${endpoint.timeLimit} s`);
+    }, endpoint.timeLimit * 1000);
+    request.on("close", () => clearTimeout(limit));
+    request.on("error", (error) => wrong(`port ${port}: ${error.code ?? error.message}`));
+  });
+}
+
+/** What is missing before a service that runs is of use, with the line to set. */
+const unconfigured = {
+  llamacpp(settings) {
+    if (settings.LLAMACPP_MODEL || settings.LLAMACPP_MODEL_URL || holdsModel()) return null;
+    return `no model yet: set LLAMACPP_MODEL=${MODELS}/NAME.gguf, or LLAMACPP_MODEL_URL and LLAMACPP_MODEL_SHA256, or put a .gguf file into ${MODELS}`;
+  },
+};
+
+function holdsModel() {
+  try {
+    return readdirSync(MODELS, { recursive: true }).some((name) => name.endsWith(".gguf"));
+  } catch {
+    return false;
+  }
+}
+
+async function examine(service, settings) {
+  const link = service.link?.replace(/\{([A-Z0-9_]+)\}/g, (_, name) => settings[name] ?? "") ?? null;
+  const about = { name: service.name, title: service.title, version: service.version, critical: service.critical, link };
+  const told = (state, detail = null, endpoints = []) => ({ ...about, state, detail, endpoints });
+
+  if (service.switch && settings[service.switch] === "false") return told("off", `${service.switch}=false`);
+  const state = `${RUNTIME}/state/${service.name}`;
+  const process = await supervised(service.name);
+  if (process === null) return told("starting", "its supervisor is not there yet");
+  const failure = read(`${state}/failed`);
+  if (!process.up) {
+    if (failure) return told("failed", failure);
+    if (!process.wanted) return told("off", "stopped by hand");
+    return told("starting", read(`${state}/last`) || null);
+  }
+  if (!process.ready) {
+    const note = read(`${state}/note`);
+    if (failure) return told("failed", note ? `${failure}; ${note}` : failure);
+    if (process.seconds > service.readyWithin) {
+      return told("failed", `not ready after ${process.seconds} s${note ? `: ${note}` : ""}`);
+    }
+    return told("starting", note || read(`${state}/last`) || null);
+  }
+  const endpoints = await Promise.all(service.endpoints.map((endpoint) => ask(endpoint, settings)));
+  const silent = endpoints.filter((endpoint) => !endpoint.ok);
+  if (silent.length > 0) return told("failed", silent.map((endpoint) => endpoint.reason).join("; "), endpoints);
+  const missing = unconfigured[service.name]?.(settings);
+  return missing ? told("not configured", missing, endpoints) : told("up", null, endpoints);
+}
+
+/** Every service at this moment. `healthy`: nothing that should be up is not. */
+export async function examineAll() {
+  const settings = readSettings();
+  const services = await Promise.all(table.services.map((service) => examine(service, settings)));
+  const ill = services.filter((service) => service.state === "failed" || service.state === "starting");
+  return { title: table.title, healthy: ill.length === 0, services };
+}
+
+function asText(status) {
+  const width = Math.max(...status.services.map((service) => service.name.length));
+  const lines = status.services.map((service) => {
+    const line = `${service.name.padEnd(width)}  ${service.state.padEnd(14)}  ${service.version ?? "-"}`;
+    return service.detail ? `${line}\n${" ".repeat(width)}  ${service.detail}` : line;
+  });
+  return lines.join("\n");
+}
+
+/** One line that names who is not well: an engine shows it beside its health. */
+function asCheck(status) {
+  const ill = status.services.filter((service) => service.state === "failed" || service.state === "starting");
+  if (ill.length === 0) return "healthy";
+  return ill.map((service) => `${service.name} ${service.state}${service.detail ? ` (${service.detail})` : ""}`).join("; ");
+}
+
+const [mode, argument] = process.argv.slice(2);
+if (mode === "--serve" && argument) {
+  listen(argument, examineAll);
+} else if (mode === undefined || mode === "--check" || mode === "--json") {
+  if (!statSync(`${RUNTIME}/pid`, { throwIfNoEntry: false })) {
+    console.error("nothing has been started here yet; the container's log tells why");
+    process.exit(1);
+  }
+  const status = await examineAll();
+  if (mode === "--json") console.log(JSON.stringify(status, null, 2));
+  else if (mode === "--check") console.log(asCheck(status));
+  else console.log(asText(status));
+  process.exit(status.healthy ? 0 : 1);
+} else {
+  console.error("usage: status [--check | --json]");
+  process.exit(2);
+}
