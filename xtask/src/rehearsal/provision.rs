@@ -213,7 +213,7 @@ impl Daemon {
             .arg(state.join("exec"))
             .arg("--pidfile")
             .arg(state.join("docker.pid"))
-            .args(["--bridge", &network.bridge])
+            .args(["--bridge", &network.bridge, "--iptables=false", "--ip6tables=false"])
             .arg("--host")
             .arg(format!("unix://{}", socket.display()))
             .stdin(Stdio::null())
