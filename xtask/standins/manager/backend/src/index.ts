@@ -1,33 +1,92 @@
-// The Manager's outside, as much as a rehearsal asks about: settings that are refused, health, sign-in.
-import { readFileSync } from "node:fs";
+// Stands in for OpenCode Manager in a rehearsal: its settings, sign-in, health and proxy, without its pages.
+import { Database } from "bun:sqlite";
+import { existsSync, mkdirSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { env, production } from "@opencode-manager/shared/config/env";
+import { version } from "../../package.json";
+import { Auth } from "./auth";
+import { OpenCode } from "./opencode";
 
-const port = Number(process.env.PORT ?? 5003);
-const production = process.env.NODE_ENV === "production";
-if (production && !process.env.AUTH_SECRET) {
-  console.error("AUTH_SECRET is required in production");
+console.log(`Stand-in for OpenCode Manager ${version}: sign-in, health and the way to OpenCode only`);
+if (production && !env.auth.secret) {
+  console.error("AUTH_SECRET is required in production mode");
   process.exit(1);
 }
 
-const openCode = `http://127.0.0.1:${process.env.OPENCODE_SERVER_PORT ?? 5551}/global/health`;
+mkdirSync(dirname(env.database), { recursive: true });
+for (const folder of ["repos", ".config/opencode"]) mkdirSync(join(env.workspace, folder), { recursive: true });
+const seed = join(env.workspace, ".config/opencode/opencode.json");
+if (!existsSync(seed)) await Bun.write(seed, JSON.stringify({ $schema: "https://opencode.ai/config.json" }, null, 2));
+
+const database = new Database(env.database);
+const auth = new Auth(database);
+await auth.syncAdmin();
+
+// As upstream: the port opens when OpenCode answers, or when waiting for it is given up.
+const openCode = new OpenCode();
+await openCode.start();
+openCode.watch();
 
 async function health(): Promise<Response> {
-  const password = process.env.OPENCODE_SERVER_PASSWORD;
-  const headers = password ? { authorization: `Basic ${btoa(`opencode:${password}`)}` } : {};
-  const healthy = await fetch(openCode, { headers, signal: AbortSignal.timeout(2000) }).then(
-    (response) => response.ok,
-    () => false,
-  );
-  return Response.json({ status: healthy ? "healthy" : "degraded" });
+  const healthy = await openCode.healthy();
+  const status = healthy ? "healthy" : openCode.error ? "unhealthy" : "degraded";
+  const body = {
+    status,
+    timestamp: new Date().toISOString(),
+    database: "connected",
+    opencode: healthy ? "healthy" : "unhealthy",
+    opencodePort: env.openCode.port,
+    opencodeVersion: openCode.version,
+    opencodeManagerVersion: version,
+    ...(healthy || !openCode.error ? {} : { error: openCode.error }),
+  };
+  return Response.json(body, { status: status === "unhealthy" ? 503 : 200 });
 }
 
-Bun.serve({
-  port,
-  hostname: process.env.HOST ?? "0.0.0.0",
-  fetch(request: Request) {
-    const { pathname } = new URL(request.url);
-    if (pathname === "/api/health") return health();
-    if (pathname.startsWith("/api/")) return Response.json({ error: "Unauthorized" }, { status: 401 });
-    if (!production) return new Response("not found", { status: 404 });
-    return new Response(readFileSync("frontend/dist/index.html"), { headers: { "content-type": "text/html" } });
+async function api(request: Request, path: string, search: string): Promise<Response> {
+  if (path === "/api/health") return health();
+  if (path === "/api/auth-info/config") return auth.info();
+  if (path === "/api/auth-info/me") return Response.json({ user: auth.session(request) });
+  if (path.startsWith("/api/auth/")) return auth.handle(request, path.slice("/api/auth".length));
+  if (!auth.session(request)) return Response.json({ error: "Unauthorized" }, { status: 401 });
+  if (path.startsWith("/api/opencode/")) return openCode.forward(request, path.slice("/api/opencode".length) + search);
+  if (path === "/api/repos" && request.method === "GET") return Response.json([]);
+  return new Response("404 Not Found", { status: 404 });
+}
+
+// A file of the built page, or the page itself for every route that it has in the browser.
+function page(path: string): Response {
+  if (!production) return Response.json({ name: "OpenCode WebUI", version, status: "running" });
+  const file = join("frontend/dist", normalize(path));
+  return new Response(Bun.file(path !== "/" && existsSync(file) ? file : "frontend/dist/index.html"));
+}
+
+function allow(request: Request, response: Response): Response {
+  const origin = request.headers.get("origin");
+  response.headers.set("access-control-allow-origin", origin && env.auth.origins.includes(origin) ? origin : env.auth.origins[0]);
+  response.headers.set("access-control-allow-credentials", "true");
+  return response;
+}
+
+const server = Bun.serve({
+  port: env.port,
+  hostname: env.host,
+  idleTimeout: 0,
+  async fetch(request) {
+    const { pathname, search } = new URL(request.url);
+    if (request.method === "OPTIONS") {
+      const headers = { "access-control-allow-methods": "GET,POST,PUT,DELETE,PATCH,OPTIONS", "access-control-allow-headers": "Content-Type,Authorization" };
+      return allow(request, new Response(null, { status: 204, headers }));
+    }
+    return allow(request, pathname.startsWith("/api/") ? await api(request, pathname, search) : page(pathname));
   },
 });
+console.log(`OpenCode WebUI API running on http://${env.host}:${server.port}`);
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  process.on(signal, () => {
+    console.log(`${signal} received, shutting down gracefully...`);
+    openCode.stop();
+    process.exit(0);
+  });
+}

@@ -1,0 +1,132 @@
+// The OpenCode server behind the Manager: adopted where a healthy one listens, started where none does.
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { env, production } from "@opencode-manager/shared/config/env";
+
+const sleep = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+export class OpenCode {
+  readonly url = `http://127.0.0.1:${env.openCode.port}`;
+  version: string | null = null;
+  error: string | null = null;
+  private pid: number | null = null;
+  private child: ChildProcess | null = null;
+  private failures = 0;
+  private timer: Timer | undefined;
+
+  private get authorization(): Record<string, string> {
+    const { username, password } = env.openCode;
+    return password ? { authorization: `Basic ${btoa(`${username}:${password}`)}` } : {};
+  }
+
+  async healthy(): Promise<boolean> {
+    try {
+      const response = await fetch(`${this.url}/global/health`, { headers: this.authorization, signal: AbortSignal.timeout(env.healthTimeout) });
+      const body = (await response.json()) as { healthy?: boolean; version?: string };
+      if (!response.ok || !body.healthy) return false;
+      this.version = body.version ?? null;
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  // Who listens on the port, as `lsof` tells; nobody when it is not installed.
+  private listeners(): number[] {
+    const told = spawnSync("lsof", ["-ti", `:${env.openCode.port}`, "-sTCP:LISTEN"], { encoding: "utf8" });
+    return (told.stdout ?? "").split("\n").filter(Boolean).map(Number);
+  }
+
+  async start(): Promise<void> {
+    const { host, password } = env.openCode;
+    if (!["127.0.0.1", "localhost"].includes(host) && !password) {
+      this.error = `OPENCODE_HOST=${host} exposes the OpenCode server externally but no password is configured. Set OPENCODE_SERVER_PASSWORD env var`;
+      console.error(this.error);
+      return;
+    }
+    const found = this.listeners();
+    if (found.length > 0) {
+      if (production && (await this.healthy())) {
+        console.log(`OpenCode server already running on port ${env.openCode.port}`);
+        this.pid = found[0];
+        this.error = null;
+        return;
+      }
+      for (const pid of found) process.kill(pid, "SIGKILL");
+      await sleep(1000);
+    }
+    this.spawn();
+    const deadline = Date.now() + 30_000;
+    while (Date.now() < deadline) {
+      if (await this.healthy()) {
+        this.error = null;
+        return;
+      }
+      await sleep(500);
+    }
+    this.error = "Server failed to become healthy after 30s";
+  }
+
+  private spawn(): void {
+    const state = join(env.workspace, ".opencode/state");
+    const { port, host } = env.openCode;
+    this.child = spawn("opencode", ["serve", "--port", String(port), "--hostname", host], {
+      cwd: env.workspace,
+      detached: production,
+      stdio: "inherit",
+      env: {
+        ...process.env,
+        XDG_DATA_HOME: state,
+        XDG_STATE_HOME: state,
+        XDG_CONFIG_HOME: join(env.workspace, ".config"),
+        OPENCODE_CONFIG: join(env.workspace, ".config/opencode/opencode.json"),
+      },
+    });
+    this.child.on("error", (error) => {
+      this.error = `cannot start opencode: ${error.message}`;
+    });
+    this.child.on("exit", (code, signal) => {
+      this.error = signal ? `Server terminated by signal ${signal}` : `Server exited with code ${code}`;
+    });
+    this.pid = this.child.pid ?? null;
+    console.log(`OpenCode server started with PID ${this.pid}`);
+  }
+
+  // Starts it again after as many failures in a row as upstream waits for.
+  watch(): void {
+    if (!env.openCode.watch) return;
+    this.timer = setInterval(async () => {
+      this.failures = (await this.healthy()) ? 0 : this.failures + 1;
+      if (this.failures < env.openCode.threshold) return;
+      this.failures = 0;
+      await this.start();
+    }, env.openCode.poll);
+  }
+
+  // The adopted one is stopped too.
+  stop(): void {
+    clearInterval(this.timer);
+    if (this.pid === null) return;
+    try {
+      process.kill(this.pid, "SIGTERM");
+    } catch {
+      // It is gone already.
+    }
+  }
+
+  // Passes a request on with OpenCode's own password in the place of whatever the browser sent.
+  async forward(request: Request, path: string): Promise<Response> {
+    const headers = new Headers(request.headers);
+    for (const name of ["host", "connection", "authorization", "cookie"]) headers.delete(name);
+    for (const [name, value] of Object.entries(this.authorization)) headers.set(name, value);
+    const body = ["GET", "HEAD"].includes(request.method) ? undefined : await request.arrayBuffer();
+    try {
+      const response = await fetch(this.url + path, { method: request.method, headers, body });
+      const answered = new Headers(response.headers);
+      for (const name of ["connection", "content-length", "content-encoding", "transfer-encoding"]) answered.delete(name);
+      return new Response(response.body, { status: response.status, headers: answered });
+    } catch {
+      return Response.json({ error: "Proxy request failed" }, { status: 502 });
+    }
+  }
+}
