@@ -1,12 +1,30 @@
-// Shows whether the address that was put in when the container started is one that this browser reaches.
-const url: string = import.meta.env.VITE_CONVEX_URL;
-const state = document.getElementById("state");
+// Shows whether this browser reaches Convex at the address that was put in when the container started, and the
+// tasks that are there, as they come.
+import { ConvexClient } from "convex/browser";
+import { anyApi } from "convex/server";
 
-fetch(`${url}/version`).then(
-  async (response) => {
-    if (state) state.textContent = `Convex ${await response.text()} at ${url}`;
+const url: string = import.meta.env.VITE_CONVEX_URL;
+const state = document.querySelector("#state")!;
+const list = document.querySelector("#tasks")!;
+
+const client = new ConvexClient(url);
+client.onUpdate(
+  anyApi.queries.listTasks,
+  { tenantId: "default" },
+  (tasks: { title: string; status: string }[]) => {
+    state.textContent = `Connected to Convex at ${url}`;
+    list.replaceChildren(
+      ...tasks.map(({ title, status }) => {
+        const item = document.createElement("li");
+        item.textContent = `${status}: ${title}`;
+        return item;
+      }),
+    );
   },
-  () => {
-    if (state) state.textContent = `Convex does not answer at ${url}`;
+  (error) => {
+    state.textContent = `Convex at ${url} refuses: ${error.message}`;
   },
 );
+setInterval(() => {
+  if (!client.client.connectionState().isWebSocketConnected) state.textContent = `Convex does not answer at ${url}`;
+}, 2000);
