@@ -32,6 +32,12 @@ struct Resolution {
 }
 
 impl Resolution {
+    fn unchanged(lock: &Lock, name: &str) -> Option<Self> {
+        let pin = lock.components.get(name)?;
+        let (old, new) = (Some(pin.clone()), pin.clone());
+        Some(Self { name: name.to_owned(), old, new, files: Vec::new(), passed_over: Vec::new() })
+    }
+
     fn is_change(&self) -> bool {
         self.old.as_ref() != Some(&self.new) || !self.files.is_empty()
     }
@@ -120,6 +126,18 @@ async fn resolve_unit(
     broken: &BTreeSet<String>,
 ) -> anyhow::Result<Vec<Resolution>> {
     let candidate = upstream::candidate(up, leader, want).await?;
+    if *want == Want::Newest
+        && let Some(pin) = up.lock.components.get(leader)
+        && upstream::is_ahead(up.stack, leader, pin, &candidate)
+        && members.iter().all(|name| !broken.contains(name) && is_same_version(up.lock, name, &pin.version))
+    {
+        io::say(&format!(
+            "note: `{leader}` is pinned at {}, ahead of {}, the newest that is taken unasked, and stays there; to go \
+             back: cargo xtask bump {leader} --to {}",
+            pin.version, candidate.version, candidate.version
+        ));
+        return Ok(members.iter().filter_map(|name| Resolution::unchanged(up.lock, name)).collect());
+    }
     let mut unit = Vec::new();
     for name in members {
         let old = up.lock.components.get(name).cloned();
@@ -136,6 +154,10 @@ async fn resolve_unit(
         unit.push(Resolution { name: name.clone(), old, new, files, passed_over });
     }
     Ok(unit)
+}
+
+fn is_same_version(lock: &Lock, name: &str, version: &str) -> bool {
+    lock.components.get(name).is_some_and(|pin| pin.version == version)
 }
 
 /// Whether a pin is at the candidate already. Its digests are then left alone: a file that was replaced

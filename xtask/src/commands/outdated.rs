@@ -22,6 +22,8 @@ struct Row {
     pinned: Option<Side>,
     newest: Option<Side>,
     outdated: bool,
+    /// What is pinned is newer than what `bump` takes by itself.
+    ahead: bool,
     passed_over: Vec<PassedOver>,
     waivers: Vec<String>,
     /// Why upstream could not be asked, in a line; the whole of it is on stderr.
@@ -52,7 +54,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
     let lock = files::read_lock_unchecked(&session.root)?;
     let resolver = Resolver::new(session, stack, lock)?;
     let up = resolver.upstream();
-    let newest: Vec<anyhow::Result<(Side, Vec<PassedOver>)>> = stream::iter(&names)
+    let newest: Vec<anyhow::Result<Newest>> = stream::iter(&names)
         .map(|name| async move { newest(up, name).await.with_context(|| format!("failed to look up `{name}`")) })
         .buffered(AT_ONCE)
         .collect()
@@ -66,19 +68,19 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
         let pinned: Option<Side> = resolver.lock.components.get(&name).map(Into::into);
         let waived = verdict.waived.iter().filter(|waiver| waiver.component == name);
         let waivers = waived.map(|waiver: &&Waiver| format!("`{}` waived: {}", waiver.rule, waiver.reason)).collect();
-        let (newest, passed_over, error) = match result {
-            Ok((newest, passed_over)) => (Some(newest), passed_over, None),
+        let (newest, ahead, passed_over, error) = match result {
+            Ok(Newest { side, ahead, passed_over }) => (Some(side), ahead, passed_over, None),
             Err(error) => {
                 let line = format!("{}", error.root_cause());
                 failures.push(error);
-                (None, Vec::new(), Some(line))
+                (None, false, Vec::new(), Some(line))
             }
         };
         let differs = |newest: &Side| {
             pinned.as_ref().is_none_or(|pin| (&pin.version, &pin.digest) != (&newest.version, &newest.digest))
         };
-        let outdated = newest.as_ref().is_some_and(differs);
-        rows.push(Row { name, pinned, newest, outdated, passed_over, waivers, error });
+        let outdated = !ahead && newest.as_ref().is_some_and(differs);
+        rows.push(Row { name, pinned, newest, outdated, ahead, passed_over, waivers, error });
     }
     match session.format {
         Format::Json => io::print(&serde_json::to_string_pretty(&rows)?),
@@ -87,8 +89,15 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
     ended(failures)
 }
 
+/// What `bump` would take.
+struct Newest {
+    side: Side,
+    ahead: bool,
+    passed_over: Vec<PassedOver>,
+}
+
 /// What upstream has. An image's tag says nothing by itself, so its digest is asked for.
-async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<(Side, Vec<PassedOver>)> {
+async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<Newest> {
     let mut candidate = upstream::candidate(up, name, &Want::Newest).await?;
     if upstream::leader(up.stack, name) != name {
         // What its leader passed over stands in the leader's row.
@@ -96,10 +105,14 @@ async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<(Side, Vec<Passe
     }
     if matches!(up.stack.component(name)?.source, Source::Oci { .. }) {
         let resolved = upstream::pin(up, name, &candidate).await?;
-        return Ok(((&resolved.pin).into(), candidate.passed_over));
+        let side = (&resolved.pin).into();
+        return Ok(Newest { side, ahead: false, passed_over: candidate.passed_over });
     }
+    let pinned = up.lock.components.get(name);
+    let ahead = pinned.is_some_and(|pin| upstream::is_ahead(up.stack, name, pin, &candidate));
     let version = candidate.version.as_str().to_owned();
-    Ok((Side { version, published: candidate.published, digest: None }, candidate.passed_over))
+    let side = Side { version, published: candidate.published, digest: None };
+    Ok(Newest { side, ahead, passed_over: candidate.passed_over })
 }
 
 /// Columns as wide as their widest cell.
@@ -107,6 +120,7 @@ fn table(rows: &[Row]) -> String {
     let mut lines = vec![["component", "pinned", "newest", "note"].map(str::to_owned)];
     lines.extend(rows.iter().map(|row| {
         let newest = match (&row.newest, &row.error) {
+            (Some(side), _) if row.ahead => format!("{}, which is older", side.shown()),
             (Some(_), _) if !row.outdated => "up to date".to_owned(),
             (Some(side), _) => side.shown(),
             (None, Some(error)) => format!("unknown: {error}"),

@@ -16,7 +16,9 @@ pub(crate) const SCHEMA: u32 = 1;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stack {
-    pub(crate) schema: u32,
+    /// Looked at before the rest is read.
+    #[serde(rename = "schema")]
+    _schema: u32,
     pub(crate) image: Image,
     pub(crate) components: BTreeMap<String, Component>,
     #[serde(default)]
@@ -131,7 +133,8 @@ pub(crate) struct FileSpec {
     /// A list of SHA-256 sums in the form of `sha256sum`, for files that GitHub does not hold.
     #[serde(default)]
     pub(crate) checksums: Option<String>,
-    /// A path that the archive must hold, below its top folder if it has one.
+    /// A path that the archive must hold, below its top folder if it has one. `bump` looks where it has to
+    /// download the file for its digest; otherwise the build does, which unpacks it.
     pub(crate) contains: String,
 }
 

@@ -1,5 +1,7 @@
 //! Downloads and plain HTTP metadata. GitHub's REST API has its own client, `upstream::github::client`.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -41,6 +43,8 @@ pub(crate) enum HttpError {
     Json { url: String, source: serde_json::Error },
     #[error("the reply of {url} is longer than {LONGEST_TEXT} bytes or is not UTF-8")]
     NoText { url: String },
+    #[error("cannot keep the download of {url}")]
+    Keep { url: String, source: std::io::Error },
     #[error("cannot set up the HTTP client")]
     Client(#[source] reqwest::Error),
 }
@@ -119,10 +123,18 @@ impl Http {
     /// Streams a file through SHA-256 without keeping it; gives its digest and size. `label` names it on
     /// the progress bar.
     pub(crate) async fn hash(&self, url: &str, label: &str) -> Result<(Sha256, u64), HttpError> {
-        retried(|| self.hash_once(url, label)).await
+        retried(|| self.stream(url, label, None)).await
     }
 
-    async fn hash_once(&self, url: &str, label: &str) -> Result<(Sha256, u64), HttpError> {
+    /// The same, and keeps the file.
+    pub(crate) async fn download(&self, url: &str, label: &str, into: &Path) -> Result<(Sha256, u64), HttpError> {
+        retried(|| self.stream(url, label, Some(into))).await
+    }
+
+    async fn stream(&self, url: &str, label: &str, into: Option<&Path>) -> Result<(Sha256, u64), HttpError> {
+        let keep = |source| HttpError::Keep { url: url.to_owned(), source };
+        // Anew for each try: what a broken transfer left is gone.
+        let mut file = into.map(fs_err::File::create).transpose().map_err(keep)?;
         let response = self.send(url, HeaderMap::new()).await?;
         let bar = self.bars.download(label, response.content_length());
         let mut hasher = sha2::Sha256::new();
@@ -130,6 +142,9 @@ impl Http {
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.try_next().await.map_err(|source| transport(url, source))? {
             hasher.update(&chunk);
+            if let Some(file) = &mut file {
+                file.write_all(&chunk).map_err(keep)?;
+            }
             let length = chunk.len() as u64;
             size += length;
             bar.advance(length);

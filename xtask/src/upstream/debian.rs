@@ -153,11 +153,12 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
 
 /// Whether two locks hold the same bytes; their addresses differ by the snapshot.
 fn same_packages(left: &BTreeMap<Arch, Vec<PackagePin>>, right: &BTreeMap<Arch, Vec<PackagePin>>) -> bool {
-    let content = |lists: &BTreeMap<Arch, Vec<PackagePin>>| -> BTreeSet<(Arch, String, String)> {
-        let one = |arch: Arch, pin: &PackagePin| (arch, pin.name.clone(), pin.sha256.to_string());
-        lists.iter().flat_map(|(arch, list)| list.iter().map(move |pin| one(*arch, pin))).collect()
-    };
     content(left) == content(right)
+}
+
+fn content(lists: &BTreeMap<Arch, Vec<PackagePin>>) -> BTreeSet<(Arch, &str, &str)> {
+    let packages = lists.iter().flat_map(|(arch, list)| list.iter().map(move |pin| (*arch, pin)));
+    packages.map(|(arch, pin)| (arch, pin.name.as_str(), pin.sha256.as_str())).collect()
 }
 
 /// Tells of entries of `omit` that leave nothing out any more.

@@ -1,16 +1,17 @@
 //! Releases of a GitHub repository.
 //!
 //! `choose` says which release is taken, `listing` reads as much of the listing as that needs, `pointer`
-//! follows a release that names another one, `files` makes pins.
+//! follows a release that names another one, `files` makes pins, `archive` looks into what was downloaded.
 
 use std::sync::Arc;
 
-use super::{Candidate, PassedOver, Resolved, Upstream, Want, hinted};
+use super::{Candidate, PassedOver, Resolved, Upstream, Want, hinted, leader};
 use crate::domain::digest::CommitId;
 use crate::domain::lock::Pin;
 use crate::domain::stack::{Component, Source};
 use crate::domain::version::Version;
 
+mod archive;
 pub(crate) mod choose;
 pub(crate) mod client;
 pub(crate) mod error;
@@ -19,6 +20,7 @@ mod listing;
 mod pointer;
 pub(crate) mod release;
 
+use archive::ArchiveError;
 use choose::{ChooseError, Rules};
 use error::GithubError;
 use release::{Release, version_of};
@@ -72,7 +74,18 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
 pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
     let component = up.stack.component(name)?;
     let repo = Repo::of(component)?;
-    let pinned = files::pin(up, name, component, repo, candidate).await.map_err(|error| advised(error, name))?;
+    let pinned = match files::pin(up, name, component, repo, candidate).await {
+        Ok(pinned) => pinned,
+        // Whole by its list of files, and not by what is in one of them: another release may be.
+        Err(error) if error.downcast_ref::<ArchiveError>().is_some() => {
+            let leader = leader(up.stack, name);
+            let component = up.stack.component(leader)?;
+            let repo = Repo::of(component)?;
+            let rules = Rules { stack: up.stack, name: leader, component, prefix: repo.prefix, now: up.now };
+            return Err(listing::with_newest_complete(up, rules, repo, error, candidate.tag.as_deref()).await);
+        }
+        Err(error) => return Err(advised(error, name)),
+    };
     let pin = Pin {
         version: candidate.version.as_str().to_owned(),
         tag: candidate.tag.clone(),
@@ -111,7 +124,7 @@ async fn exactly(up: Upstream<'_>, rules: Rules<'_>, repo: Repo<'_>, typed: &str
     let release = match lookup(up, repo, bare, version.as_str()).await {
         Err(GithubError::NotFound { .. }) => {
             let error = ChooseError::NoRelease { repo: repo.name.to_owned(), typed: typed.to_owned() };
-            return Err(listing::with_newest_complete(up, rules, repo, error.into()).await);
+            return Err(listing::with_newest_complete(up, rules, repo, error.into(), None).await);
         }
         result => result?,
     };
@@ -119,7 +132,7 @@ async fn exactly(up: Upstream<'_>, rules: Rules<'_>, repo: Repo<'_>, typed: &str
     let refused = rules.refuse_asked_for(&release, &version);
     match refused {
         None => Ok(Chosen { version, release }),
-        Some(error) => Err(listing::with_newest_complete(up, rules, repo, error.into()).await),
+        Some(error) => Err(listing::with_newest_complete(up, rules, repo, error.into(), None).await),
     }
 }
 

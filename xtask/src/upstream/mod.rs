@@ -16,7 +16,7 @@ pub(crate) mod oci;
 use crate::domain::digest::CommitId;
 use crate::domain::lock::{Lock, Pin, Published};
 use crate::domain::stack::{Component, Source, Stack};
-use crate::domain::version::Version;
+use crate::domain::version::{Scheme, Version};
 use crate::error::HintExt as _;
 use crate::io::http::Http;
 
@@ -125,6 +125,24 @@ pub(crate) fn not_allowed(stack: &Stack, name: &str, component: &Component, vers
     }
     let (asker, need) = stack.asked_of(name).find(|(_, need)| outside(need))?;
     Some(format!("`{asker}` needs {need}"))
+}
+
+/// Whether a pin is newer than the candidate: somebody took it with `--to` (a prerelease, a young release), and
+/// a bump of everything is not to undo that. A version that the stack does not allow any more is not ahead.
+pub(crate) fn is_ahead(stack: &Stack, name: &str, pin: &Pin, candidate: &Candidate) -> bool {
+    let Some(component) = stack.components.get(name) else { return false };
+    let Ok(pinned) = pin.parsed_version(component.scheme) else { return false };
+    let newer = match component.scheme {
+        // Its text tells no more than the day.
+        Scheme::Precompiled => pin.published.is_some() && pin.published > candidate.published,
+        Scheme::Semver | Scheme::Dotted | Scheme::Calver | Scheme::Build | Scheme::Snapshot => {
+            pinned > candidate.version
+        }
+        // A branch or an image's tag is where it is.
+        Scheme::Commit | Scheme::Tag => false,
+    };
+    // A prerelease meets no plain requirement, whoever took it.
+    newer && (pinned.is_prerelease() || not_allowed(stack, name, component, &pinned).is_none())
 }
 
 /// An error with a hint under it.

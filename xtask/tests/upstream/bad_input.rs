@@ -243,7 +243,6 @@ file = { name = "other", contains = "other" }
     serve(&server, "a/needy", &[(vec![release("v1.0.0", "2026-01-01", false, &[("needy", "x")])], 1)]).await;
     let others = ["v1.9.0", "v2.1.0"].map(|tag| release(tag, "2026-01-01", false, &[("other", "x")]));
     serve_tags(&server, "a/other", &others).await;
-    serve_text(&server, "/github/files/v1.0.0/needy", "x").await;
     let ran = scratch.run(&server, &["bump", "other", "--to", "1.9.0"]).await;
     ran.failed_with(&["1.9.0 is out of what stack.toml allows: `needy` needs >=2.0.0"]);
 

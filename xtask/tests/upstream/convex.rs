@@ -5,7 +5,8 @@ use wiremock::matchers::{header_exists, method, path, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::support::{
-    CONVEX, CONVEX_STACK, Scratch, asset, convex_releases, convex_server, find, recorded, serve, serve_tags, serve_text,
+    CONVEX, CONVEX_STACK, Scratch, convex_asset, convex_releases, convex_server, digest_of, find, recorded, serve,
+    serve_bytes, serve_tags, serve_text, without_digest, zip_of,
 };
 
 const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
@@ -88,32 +89,26 @@ async fn publication_decides_and_not_the_order_of_the_listing_or_the_hash() {
 
 #[tokio::test]
 async fn a_missing_digest_is_made_by_downloading_and_the_size_is_checked() {
-    let contents = "stand-in for dashboard.zip";
-    let serve_without_digest = async |size: usize| {
+    let contents = zip_of(&["index.html", "data.html"]);
+    let size = contents.len();
+    let serve_without_digest = async |told: usize| {
         let server = MockServer::start().await;
-        let mut releases = convex_releases();
-        let dashboard = asset(find(&mut releases, STABLE), "dashboard.zip");
-        dashboard["digest"] = Value::Null;
-        dashboard["size"] = size.into();
-        serve(&server, CONVEX, &[(releases, 1)]).await;
-        let at = format!("/github/{CONVEX}/releases/download/{STABLE}/dashboard.zip");
-        serve_text(&server, &at, contents).await;
+        serve(&server, CONVEX, &[(without_digest(STABLE, "dashboard.zip", told), 1)]).await;
+        serve_bytes(&server, &convex_asset(STABLE, "dashboard.zip"), &contents).await;
         server
     };
     let scratch = Scratch::new(CONVEX_STACK);
-    let server = serve_without_digest(contents.len()).await;
+    let server = serve_without_digest(size).await;
     scratch.run(&server, &["bump", "convex"]).await.succeeded();
-    // printf 'stand-in for dashboard.zip' | sha256sum
-    assert!(
-        scratch.lock().unwrap().contains("5cb6cb5723e72286841948faa02e4f6d90257ff8868941e438e8c9fdaf9c2bd3"),
-        "{}",
-        scratch.lock().unwrap()
-    );
+    let lock = scratch.lock().unwrap();
+    let digest = digest_of(&contents);
+    assert!(lock.contains(&format!("sha256 = \"{}\"\nsize = {size}\n", &digest["sha256:".len()..])), "{lock}");
 
     let scratch = Scratch::new(CONVEX_STACK);
-    let server = serve_without_digest(contents.len() + 1).await;
+    let server = serve_without_digest(size + 1).await;
     let ran = scratch.run(&server, &["bump", "convex"]).await;
-    ran.failed_with(&["failed to bump `convex`", "`dashboard.zip` has 26 bytes, and GitHub says 27"]);
+    let told = format!("`dashboard.zip` has {size} bytes, and GitHub says {}", size + 1);
+    ran.failed_with(&["failed to bump `convex`", &told]);
     assert_eq!(scratch.lock(), None);
 }
 
@@ -181,9 +176,8 @@ async fn where_the_listing_ends_the_promoted_release_is_looked_up() {
 #[tokio::test]
 async fn the_token_goes_to_the_api_and_to_nobody_else() {
     let server = MockServer::start().await;
-    let mut releases = convex_releases();
-    asset(find(&mut releases, STABLE), "dashboard.zip")["digest"] = Value::Null;
-    asset(find(&mut releases, STABLE), "dashboard.zip")["size"] = 1.into();
+    let dashboard = zip_of(&["index.html"]);
+    let releases = without_digest(STABLE, "dashboard.zip", dashboard.len());
     Mock::given(path_regex("^/github/"))
         .and(header_exists("authorization"))
         .respond_with(ResponseTemplate::new(500))
@@ -191,7 +185,7 @@ async fn the_token_goes_to_the_api_and_to_nobody_else() {
         .with_priority(1)
         .mount(&server)
         .await;
-    serve_text(&server, &format!("/github/{CONVEX}/releases/download/{STABLE}/dashboard.zip"), "x").await;
+    serve_bytes(&server, &convex_asset(STABLE, "dashboard.zip"), &dashboard).await;
     serve(&server, CONVEX, &[(releases, 1)]).await;
     let scratch = Scratch::new(CONVEX_STACK);
     let output = scratch.command(&server, &["bump", "convex"]).env("GH_TOKEN", "t0k3n").output().await.unwrap();

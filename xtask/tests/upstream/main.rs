@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
 
+mod archives;
 mod bad_input;
 mod convex;
 mod interrupted;
+mod odd_listings;
 mod sources;
 mod support;
 mod verify;

@@ -1,9 +1,11 @@
 //! A scratch checkout, a server that answers as GitHub does, and the program between them.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
+use sha2::Digest as _;
 use tempfile::TempDir;
 use tokio::process::Command;
 use wiremock::matchers::{method, path, query_param, query_param_is_missing};
@@ -159,13 +161,13 @@ pub(crate) fn asset<'a>(release: &'a mut Value, name: &str) -> &'a mut Value {
     assets.iter_mut().find(|asset| asset["name"] == name).unwrap()
 }
 
-/// A release as small as the fields that are read.
+/// A release as small as the fields that are read, each asset with the digest of its contents.
 pub(crate) fn release(tag: &str, day: &str, prerelease: bool, assets: &[(&str, &str)]) -> Value {
     let assets: Vec<Value> = assets
         .iter()
         .map(|(name, contents)| {
             serde_json::json!({
-                "name": name, "state": "uploaded", "size": contents.len(), "digest": null,
+                "name": name, "state": "uploaded", "size": contents.len(), "digest": digest_of(contents.as_bytes()),
                 "browser_download_url": format!("https://github.com/files/{tag}/{name}"),
             })
         })
@@ -175,6 +177,34 @@ pub(crate) fn release(tag: &str, day: &str, prerelease: bool, assets: &[(&str, &
         "tag_name": tag, "draft": false, "prerelease": prerelease, "assets": assets,
         "created_at": moment, "published_at": moment, "target_commitish": "main",
     })
+}
+
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
+    let digits: Vec<String> = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{}", digits.concat())
+}
+
+/// A zip of files by name.
+pub(crate) fn zip_of(names: &[&str]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for name in names {
+        archive.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        archive.write_all(name.as_bytes()).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+/// A tar.gz of files by path.
+pub(crate) fn tar_of(paths: &[&str]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    for path in paths {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+    let mut tar = std::process::Command::new("tar");
+    let output = tar.args(["--create", "--gzip", "--file=-", "--directory"]).arg(folder.path()).arg(".").output();
+    output.unwrap().stdout
 }
 
 /// Serves each release by its tag.
@@ -216,11 +246,29 @@ pub(crate) async fn serve(server: &MockServer, repo: &str, pages: &[(Vec<Value>,
 
 /// Serves a text at a path.
 pub(crate) async fn serve_text(server: &MockServer, at: &str, text: &str) {
+    serve_bytes(server, at, text.as_bytes()).await;
+}
+
+pub(crate) async fn serve_bytes(server: &MockServer, at: &str, bytes: &[u8]) {
     Mock::given(method("GET"))
         .and(path(at))
-        .respond_with(ResponseTemplate::new(200).set_body_string(text))
+        .respond_with(ResponseTemplate::new(200).set_body_bytes(bytes))
         .mount(server)
         .await;
+}
+
+/// Where an asset of a Convex release is downloaded.
+pub(crate) fn convex_asset(tag: &str, name: &str) -> String {
+    format!("/github/{CONVEX}/releases/download/{tag}/{name}")
+}
+
+/// The recorded releases, where one asset has no digest, and the size of what is served in its place.
+pub(crate) fn without_digest(tag: &str, name: &str, size: usize) -> Vec<Value> {
+    let mut releases = convex_releases();
+    let asset = asset(find(&mut releases, tag), name);
+    asset["digest"] = Value::Null;
+    asset["size"] = size.into();
+    releases
 }
 
 /// A server with the recorded releases of Convex.

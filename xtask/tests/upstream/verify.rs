@@ -3,7 +3,10 @@
 use serde_json::Value;
 use wiremock::MockServer;
 
-use crate::support::{CONVEX, CONVEX_STACK, Scratch, asset, convex_releases, find, serve, serve_tags, serve_text};
+use crate::support::{
+    CONVEX, CONVEX_STACK, Scratch, asset, convex_asset, convex_releases, find, serve, serve_bytes, serve_tags,
+    without_digest, zip_of,
+};
 
 const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
 
@@ -47,17 +50,15 @@ async fn a_replaced_and_a_deleted_file_are_named() {
 #[tokio::test]
 async fn a_file_without_a_published_digest_is_downloaded() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
-    let mut releases = convex_releases();
-    let dashboard = asset(find(&mut releases, STABLE), "dashboard.zip");
-    dashboard["digest"] = Value::Null;
-    dashboard["size"] = 3.into();
-    let at = format!("/github/{CONVEX}/releases/download/{STABLE}/dashboard.zip");
+    let (one, two) = (zip_of(&["index.html", "one"]), zip_of(&["index.html", "two"]));
+    let releases = without_digest(STABLE, "dashboard.zip", one.len());
+    let at = convex_asset(STABLE, "dashboard.zip");
     serve_tags(&server, CONVEX, &releases).await;
-    serve_text(&server, &at, "one").await;
+    serve_bytes(&server, &at, &one).await;
     scratch.run(&server, &["bump", "convex", "--to", STABLE]).await.succeeded();
     server.reset().await;
     serve_tags(&server, CONVEX, &releases).await;
-    serve_text(&server, &at, "two").await;
+    serve_bytes(&server, &at, &two).await;
     let ran = scratch.run(&server, &["verify", "convex-dashboard"]).await;
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
     assert!(ran.stdout.contains("replaced: https://github.com/"), "{}", ran.stdout);

@@ -152,6 +152,7 @@ impl Version {
         &self.text
     }
 
+    #[cfg(test)]
     pub(crate) fn scheme(&self) -> Scheme {
         match self.key {
             Key::Semver(_) => Scheme::Semver,

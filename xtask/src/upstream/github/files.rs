@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
 
-use super::Repo;
 use super::release::{Asset, Release, say_missing};
+use super::{Repo, archive};
 use crate::domain::digest::{FileUrl, OciDigest, Sha256};
 use crate::domain::lock::{FileFor, FilePin, Pinned};
 use crate::domain::stack::{Component, FileSpec};
@@ -64,8 +64,11 @@ async fn from_assets(
             anyhow::bail!("{} has {}", release.tag_name, say_missing(&missing));
         };
         let url = asset.browser_download_url.parse::<FileUrl>()?;
-        let sha256 = asset_digest(up, asset).await?;
-        Ok((arch, FilePin { url, sha256, size: asset.size }))
+        let (sha256, size) = match published_digest(asset) {
+            Some(published) => (published, asset.size),
+            None => inspected(up, asset.browser_download_url.as_str(), &name, &file.contains, asset.size).await?,
+        };
+        Ok((arch, FilePin { url, sha256, size }))
     });
     Ok(try_join_all(pins).await?.into_iter().collect())
 }
@@ -76,10 +79,32 @@ pub(crate) async fn asset_digest(up: Upstream<'_>, asset: &Asset) -> anyhow::Res
         return Ok(published);
     }
     let (sha256, counted) = up.http.hash(&asset.browser_download_url, &asset.name).await?;
-    if let Some(told) = asset.size.filter(|told| *told != counted) {
-        return Err(FileError::Size { name: asset.name.clone(), counted, told }.into());
-    }
+    check_size(&asset.name, counted, asset.size)?;
     Ok(sha256)
+}
+
+fn check_size(name: &str, counted: u64, told: Option<u64>) -> Result<(), FileError> {
+    match told.filter(|told| *told != counted) {
+        None => Ok(()),
+        Some(told) => Err(FileError::Size { name: name.to_owned(), counted, told }),
+    }
+}
+
+/// The digest and size of a file that has to be downloaded for them. Once it is here, it is also looked into:
+/// a digest of an archive without the program would only be found out by the build.
+async fn inspected(
+    up: Upstream<'_>,
+    url: &str,
+    name: &str,
+    contains: &str,
+    told: Option<u64>,
+) -> anyhow::Result<(Sha256, Option<u64>)> {
+    let folder = tempfile::Builder::new().prefix("xtask-file-").tempdir()?;
+    let path = folder.path().join("archive");
+    let (sha256, counted) = up.http.download(url, name, &path).await?;
+    check_size(name, counted, told)?;
+    archive::check(&path, name, contains).await?;
+    Ok((sha256, Some(counted)))
 }
 
 /// GitHub's own digest of an asset, where it is the kind that we pin.
@@ -118,8 +143,8 @@ async fn from_address(
     let pins = spellings(component).map(|(arch, spelling)| async move {
         let name = file.file_name(tag, version, spelling);
         let url: FileUrl = FileSpec::fill(url, tag, version, spelling, &name).parse()?;
-        let (sha256, size) = up.http.hash(url.as_str(), &name).await?;
-        anyhow::Ok((arch, FilePin { url, sha256, size: Some(size) }))
+        let (sha256, size) = inspected(up, url.as_str(), &name, &file.contains, None).await?;
+        anyhow::Ok((arch, FilePin { url, sha256, size }))
     });
     Ok(try_join_all(pins).await?.into_iter().collect())
 }

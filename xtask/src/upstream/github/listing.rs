@@ -22,6 +22,9 @@ const LONGEST_WAIT: TimeDelta = TimeDelta::days(7);
 /// An end for a server that links its pages in a circle; GitHub's own listings end at 1,000 or 10,000.
 const MOST_PAGES: usize = 101;
 
+/// Where a listing is cut off, whatever comes after (docs.github.com does not say; the reply does, with 422).
+const LISTED: usize = 1_000;
+
 /// How many pages an error may cost beyond those that were read anyway.
 const PAGES_FOR_SUGGESTION: usize = 3;
 
@@ -56,15 +59,18 @@ pub(super) async fn newest(
 /// Reads pages until `is_enough`, or to the end of the listing.
 async fn read(up: Upstream<'_>, repo: Repo<'_>, mut is_enough: impl FnMut(&Page) -> bool) -> Result<(), GithubError> {
     let mut page = up.github.first_page(repo.name).await?;
+    let mut read = 0;
     for _ in 0..MOST_PAGES {
+        read += page.releases.len();
         if is_enough(&page) || page.releases.is_empty() {
             break;
         }
         let Some(next) = &page.next else { break };
         page = match up.github.page(repo.name, next).await {
             Ok(page) => page,
-            // The listing is cut off after 1,000 releases (facts: `github_api.json`).
             Err(GithubError::ListingEnds { .. }) => break,
+            // Instead of saying so, GitHub has also failed there.
+            Err(GithubError::Refused { status, .. }) if read >= LISTED && status.is_server_error() => break,
             Err(error) => return Err(error),
         };
     }
@@ -137,19 +143,21 @@ async fn not_in_checksums(up: Upstream<'_>, rules: Rules<'_>, seen: &Seen) -> an
     }
 }
 
-/// Puts the newest complete releases under an error, reading a few pages for them. Where that fails, the
-/// error stays as it is: it is the one to tell.
+/// Puts the newest complete releases under an error, reading a few pages for them; `but` is the tag of one that
+/// only looks complete. Where that fails, the error stays as it is: it is the one to tell.
 pub(super) async fn with_newest_complete(
     up: Upstream<'_>,
     rules: Rules<'_>,
     repo: Repo<'_>,
     error: anyhow::Error,
+    but: Option<&str>,
 ) -> anyhow::Error {
     let mut seen = Vec::new();
     let mut pages = 0;
     let result = read(up, repo, |page| {
         pages += 1;
-        seen.extend(page.releases.iter().filter_map(|release| rules.judge(release)));
+        let others = page.releases.iter().filter(|release| but != Some(release.tag_name.as_str()));
+        seen.extend(others.filter_map(|release| rules.judge(release)));
         pages >= PAGES_FOR_SUGGESTION || rules.can_suggest(&seen)
     })
     .await;

@@ -48,7 +48,7 @@ pub(super) async fn newest(
         if listed {
             let first = passed_over.first().map(|first| format!("{}: {}", first.version, first.reason));
             let error = ChooseError::NothingFits { repo: repo.name.to_owned(), looked, first };
-            return Err(listing::with_newest_complete(up, rules, repo, error.into()).await);
+            return Err(listing::with_newest_complete(up, rules, repo, error.into(), None).await);
         }
         queue = listing::stable(up, rules, repo).await?;
         listed = true;

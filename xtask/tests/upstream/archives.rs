@@ -1,0 +1,106 @@
+//! What is downloaded for its digest is looked into, and a download that breaks off is no digest.
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use wiremock::MockServer;
+
+use crate::support::{
+    CONVEX, CONVEX_STACK, Ran, Scratch, convex_asset, digest_of, release, serve, serve_bytes, serve_tags, tar_of,
+    without_digest, zip_of,
+};
+
+const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
+const X86_64: &str = "convex-local-backend-x86_64-unknown-linux-gnu.zip";
+
+/// Runs `bump convex` where the x86_64 backend of the newest release has no digest and these bytes.
+async fn bump_with(bytes: &[u8]) -> Ran {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    // Read once for the choice; what an error suggests is read from what was kept.
+    serve(&server, CONVEX, &[(without_digest(STABLE, X86_64, bytes.len()), 1)]).await;
+    serve_bytes(&server, &convex_asset(STABLE, X86_64), bytes).await;
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = scratch.command(&server, &["bump", "convex"]);
+    let ran = Ran::from(command.env("TMPDIR", temporary.path()).output().await.unwrap());
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "a download was left behind");
+    if ran.code != Some(0) {
+        assert_eq!(scratch.names(), ["stack.toml"]);
+    }
+    ran
+}
+
+#[tokio::test]
+async fn a_zip_without_the_expected_program() {
+    bump_with(&zip_of(&["convex-local-backend"])).await.succeeded();
+    bump_with(&zip_of(&["convex-1.0/convex-local-backend"])).await.succeeded();
+    for (names, held) in [(&["README.md", "convex"][..], "`README.md`, `convex`"), (&[][..], "nothing")] {
+        bump_with(&zip_of(names)).await.failed_with(&[
+            "error: failed to bump `convex`\n",
+            "caused by: cannot pin `convex`\n",
+            &format!("caused by: `{X86_64}` holds no `convex-local-backend`, but {held}\n"),
+            "precompiled-2026-09-11-157eb19 (2026-09-11): cargo xtask bump convex --to precompiled-2026-09-11-157eb19\n",
+        ]);
+    }
+}
+
+#[tokio::test]
+async fn a_page_instead_of_a_zip_and_half_a_zip() {
+    let whole = zip_of(&["convex-local-backend"]);
+    for bytes in [b"<html>Sign in</html>", &whole[..whole.len() / 2]] {
+        let ran = bump_with(bytes).await;
+        ran.failed_with(&[&format!("`{X86_64}` does not open as an archive"), "hint: newest complete releases are"]);
+        assert!(!ran.stderr.contains(&format!("--to {STABLE}")), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_tar_without_the_expected_program() {
+    let stack = r#"
+[components.tool]
+title = "Tool"
+scheme = "semver"
+source = { type = "github", repo = "a/tool" }
+file = { name = "tool.tar.gz", contains = "bin/tool" }
+"#;
+    for (paths, fits) in [
+        (&["tool-1.0.0/bin/tool", "tool-1.0.0/LICENSE"][..], true),
+        (&["bin/tool"][..], true),
+        (&["tool-1.0.0/tool"][..], false),
+    ] {
+        let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+        let bytes = tar_of(paths);
+        let mut one = release("v1.0.0", "2026-09-01", false, &[("tool.tar.gz", "")]);
+        one["assets"][0]["digest"] = Value::Null;
+        one["assets"][0]["size"] = bytes.len().into();
+        serve(&server, "a/tool", &[(vec![one], 1)]).await;
+        serve_bytes(&server, "/github/files/v1.0.0/tool.tar.gz", &bytes).await;
+        let ran = scratch.run(&server, &["bump"]).await;
+        if fits {
+            ran.succeeded();
+            assert!(scratch.lock().unwrap().contains(&digest_of(&bytes)["sha256:".len()..]));
+        } else {
+            ran.failed_with(&["`tool.tar.gz` holds no `bin/tool`, but `./`, `./tool-1.0.0/`, `./tool-1.0.0/tool`"]);
+            assert_eq!(scratch.lock(), None);
+        }
+    }
+}
+
+/// A server that promises more than it sends, each time.
+#[tokio::test]
+async fn a_download_that_breaks_off_is_tried_again_and_then_told() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = tokio::spawn(async move {
+        for _ in 0..3 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf").await.unwrap();
+        }
+    });
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    serve_tags(&server, CONVEX, &without_digest(STABLE, X86_64, 1000)).await;
+    let mirror = format!("https://github.com/{CONVEX}=http://{address}");
+    let ran = scratch.run(&server, &["--mirror", &mirror, "bump", "convex", "--to", STABLE]).await;
+    ran.failed_with(&["failed to bump `convex`", &format!("cannot GET https://github.com/{CONVEX}"), "caused by:"]);
+    asked.await.unwrap();
+    assert_eq!(scratch.names(), ["stack.toml"]);
+}
