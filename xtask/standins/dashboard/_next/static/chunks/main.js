@@ -1,0 +1,77 @@
+// The dashboard's way in, as upstream's: what the server gives at /api/current_deployment, else what this tab
+// was told before, else a form. Then what one page shows, asked of the backend with the admin key.
+const state = document.querySelector("#state");
+const main = document.querySelector("main");
+const stored = ["deploymentName", "deploymentUrl", "adminKey"];
+
+async function currentDeployment() {
+  try {
+    const response = await fetch("/api/current_deployment");
+    if (!response.ok) return undefined;
+    const { name, url, adminKey } = await response.json();
+    return typeof url === "string" && typeof adminKey === "string" ? { name, url, adminKey } : undefined;
+  } catch {
+    return undefined; // No endpoint, or no JSON.
+  }
+}
+
+function remembered() {
+  const [name, url, adminKey] = stored.map((key) => sessionStorage.getItem(key));
+  return url && adminKey ? { name, url, adminKey } : undefined;
+}
+
+async function ask({ url, adminKey }, path, body) {
+  const response = await fetch(url + path, {
+    method: body ? "POST" : "GET",
+    headers: { authorization: `Convex ${adminKey}`, ...(body && { "content-type": "application/json" }) },
+    body: body && JSON.stringify(body),
+  });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.message);
+  if (answer.status === "error") throw new Error(answer.errorMessage);
+  return answer;
+}
+
+const query = async (deployment, path, args = {}) => (await ask(deployment, "/api/query", { path, args, format: "json" })).value;
+
+// What each page lists.
+const pages = {
+  health: async (deployment) => [`version ${await (await fetch(`${deployment.url}/version`)).text()}`],
+  data: async (deployment) => (await query(deployment, "_system/cli/tables", { paginationOpts: { numItems: 1000, cursor: null } })).page.map(({ name }) => name),
+  functions: async (deployment) => (await query(deployment, "_system/cli/modules:apiSpec")).map(({ identifier, method, path }) => identifier ?? `${method} ${path}`),
+  environment: async (deployment) => (await query(deployment, "_system/cli/queryEnvironmentVariables")).map(({ name }) => name),
+};
+
+async function show(deployment) {
+  await ask(deployment, "/api/check_admin_key");
+  const lines = await pages[document.body.dataset.page](deployment);
+  state.textContent = `Connected to ${deployment.name ?? "the deployment"} at ${deployment.url}`;
+  const list = document.createElement("ul");
+  for (const line of lines) {
+    const item = document.createElement("li");
+    item.textContent = line;
+    list.append(item);
+  }
+  main.replaceChildren(list);
+}
+
+function logIn(message) {
+  state.textContent = message;
+  const form = document.createElement("form");
+  form.innerHTML = `<label>Deployment URL <input name="url" type="url" required /></label>
+    <label>Admin Key <input name="adminKey" type="password" required /></label> <button>Log In</button>`;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const { url, adminKey } = Object.fromEntries(new FormData(form));
+    const deployment = { name: adminKey.split("|")[0], url: url.replace(/\/$/, ""), adminKey };
+    show(deployment).then(
+      () => [deployment.name, deployment.url, adminKey].forEach((value, index) => sessionStorage.setItem(stored[index], value)),
+      (error) => logIn(error.message),
+    );
+  });
+  main.replaceChildren(form);
+}
+
+const deployment = (await currentDeployment()) ?? remembered();
+if (deployment) show(deployment).catch((error) => logIn(error.message));
+else logIn("Log in with the deployment's address and admin key");
