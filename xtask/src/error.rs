@@ -1,6 +1,6 @@
 //! How a failure reads: what failed, why, and what to type next.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// An error with a hint beneath it. The hint is kept apart from the message, so that it is printed once
 /// and last, whatever context is put around the error on its way up.
@@ -29,8 +29,13 @@ pub(crate) trait HintExt<T> {
 
 impl<T, E: Into<anyhow::Error>> HintExt<T> for Result<T, E> {
     fn hint(self, hint: impl FnOnce() -> String) -> anyhow::Result<T> {
-        self.map_err(|error| anyhow::Error::new(Hinted { error: error.into(), hint: hint() }))
+        self.map_err(|error| hinted(error, hint()))
     }
+}
+
+/// An error with a hint under it.
+pub(crate) fn hinted(error: impl Into<anyhow::Error>, hint: String) -> anyhow::Error {
+    anyhow::Error::new(Hinted { error: error.into(), hint })
 }
 
 /// Why a command ended without doing what it was asked, where that is no plain failure.
@@ -74,14 +79,14 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
     let mut hints = Vec::new();
     for (depth, cause) in error.chain().enumerate() {
         if depth > 0 {
-            text.push_str(&format!("  caused by: {cause}\n"));
+            let _ = writeln!(text, "  caused by: {cause}");
         }
         if let Some(hinted) = cause.downcast_ref::<Hinted>() {
             hints.push(hinted.hint.clone());
         }
     }
     for hint in hints {
-        text.push_str(&format!("hint: {hint}\n"));
+        let _ = writeln!(text, "hint: {hint}");
     }
     text
 }

@@ -12,7 +12,7 @@ use crate::cli;
 use crate::domain::lock::{Lock, LockError, Pin};
 use crate::domain::rules;
 use crate::domain::stack::{Source, Stack};
-use crate::error::HintExt as _;
+use crate::error::{HintExt as _, hinted};
 use crate::io::{self, files};
 use crate::upstream::{self, Candidate, PassedOver, Upstream, Want};
 
@@ -201,7 +201,7 @@ fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<L
 
     let verdict = rules::check(stack, &lock);
     let violations = verdict.violations.into_iter().map(|violation| {
-        upstream::hinted(
+        hinted(
             anyhow::anyhow!(violation.message).context(format!("the new pins break the rule `{}`", violation.rule)),
             format!("bump `{}` too, or choose a version with --to; nothing was written", violation.component),
         )

@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 
 use crate::domain::lock::{Lock, LockError};
 use crate::domain::stack::{Stack, StackError};
-use crate::error::{Failures, HintExt as _};
+use crate::error::{Failures, HintExt as _, hinted};
 
 pub(crate) const STACK: &str = "stack.toml";
 pub(crate) const LOCK: &str = "versions.lock";
@@ -40,10 +40,9 @@ pub(crate) fn unknown_component(error: StackError) -> anyhow::Error {
         StackError::Unknown { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
         _ => None,
     };
-    let error = anyhow::Error::new(error);
     match hint {
-        Some(hint) => Err::<(), _>(error).hint(|| hint).unwrap_err(),
-        None => error,
+        Some(hint) => hinted(error, hint),
+        None => error.into(),
     }
 }
 
@@ -51,14 +50,8 @@ pub(crate) fn unknown_component(error: StackError) -> anyhow::Error {
 pub(crate) fn read_lock(root: &Path, stack: &Stack) -> anyhow::Result<Lock> {
     let lock = read_lock_unchecked(root)?;
     lock.check(stack).map_err(|wrong| {
-        let failures = wrong.into_iter().map(|error| {
-            Err::<(), _>(error)
-                .hint(|| {
-                    "restore it with `git checkout versions.lock`, or resolve it anew with `cargo xtask bump`"
-                        .to_owned()
-                })
-                .unwrap_err()
-        });
+        let advice = "restore it with `git checkout versions.lock`, or resolve it anew with `cargo xtask bump`";
+        let failures = wrong.into_iter().map(|error| hinted(error, advice.to_owned()));
         anyhow::Error::new(Failures(failures.collect()))
     })?;
     Ok(lock)

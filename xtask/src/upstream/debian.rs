@@ -130,7 +130,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         let version = candidate.version.to_string();
         let next = date.format(MOMENT);
         let hint = format!("take a moment after it: cargo xtask bump {name} --to {next}");
-        return Err(hinted(DebianError::Newer { version, date }.into(), hint));
+        return Err(hinted(DebianError::Newer { version, date }, hint));
     }
     say_idle(name, asked.omit, &resolved);
     let lists: BTreeMap<Arch, Vec<PackagePin>> = resolved.into_iter().map(|one| (one.arch, one.packages)).collect();

@@ -110,7 +110,7 @@ async fn tagged(
             return Err(match newest.first() {
                 None => error.into(),
                 Some(first) => hinted(
-                    error.into(),
+                    error,
                     format!("newest tags are {}: cargo xtask bump {name} --to {first}", newest.join(", ")),
                 ),
             });

@@ -1,7 +1,6 @@
 //! What the upstreams published. Two steps, so that `outdated` stays cheap: a *candidate* is a version that
 //! could be pinned, a *pin* has its digests.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +16,7 @@ use crate::domain::digest::CommitId;
 use crate::domain::lock::{Lock, Pin, Published};
 use crate::domain::stack::{Component, Source, Stack};
 use crate::domain::version::{Scheme, Version};
-use crate::error::HintExt as _;
+use crate::error::hinted;
 use crate::io::http::Http;
 
 /// What every resolver works with.
@@ -143,10 +142,4 @@ pub(crate) fn is_ahead(stack: &Stack, name: &str, pin: &Pin, candidate: &Candida
     };
     // A prerelease meets no plain requirement, whoever took it.
     newer && (pinned.is_prerelease() || not_allowed(stack, name, component, &pinned).is_none())
-}
-
-/// An error with a hint under it.
-pub(crate) fn hinted(error: anyhow::Error, hint: String) -> anyhow::Error {
-    let Err(error) = Err::<Infallible, _>(error).hint(|| hint);
-    error
 }

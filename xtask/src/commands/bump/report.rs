@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use super::Resolution;
@@ -86,8 +84,8 @@ impl Report {
 
     /// `GITHUB_OUTPUT` and `GITHUB_STEP_SUMMARY`, as GitHub Actions documents its environment files.
     pub(super) fn tell_github_actions(&self) -> anyhow::Result<()> {
-        append("GITHUB_OUTPUT", &format!("changed={}\n", self.changed))?;
-        append("GITHUB_STEP_SUMMARY", &self.step_summary())
+        io::github_output("changed", &self.changed.to_string())?;
+        io::github_summary(&self.step_summary())
     }
 
     fn document(&self) -> Document<'_> {
@@ -129,7 +127,7 @@ impl Report {
 
     fn step_summary(&self) -> String {
         if !self.changed {
-            return "Nothing to bump.\n".to_owned();
+            return "Nothing to bump.".to_owned();
         }
         let mut text = "| component | from | to |\n|---|---|---|\n".to_owned();
         for resolution in self.resolutions.iter().filter(|resolution| resolution.is_change()) {
@@ -144,7 +142,6 @@ impl Report {
                 let _ = write!(text, "\n- `{}`: passed over {}", resolution.name, line.replace('|', "\\|"));
             }
         }
-        text.push('\n');
         text
     }
 }
@@ -202,11 +199,4 @@ fn file_for(arch: FileFor) -> &'static str {
         FileFor::X86_64 => Arch::X86_64.as_str(),
         FileFor::Aarch64 => Arch::Aarch64.as_str(),
     }
-}
-
-/// Appends to the file that a variable names; without the variable nobody wants it.
-fn append(variable: &str, text: &str) -> anyhow::Result<()> {
-    let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) else { return Ok(()) };
-    let file = fs_err::OpenOptions::new().create(true).append(true).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| format!("cannot write to {variable}"))
 }

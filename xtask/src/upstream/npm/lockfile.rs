@@ -105,6 +105,7 @@ struct Lockfile {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "npm's format has these flags")]
 struct Entry {
     #[serde(default)]
     version: Option<String>,
