@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { freePort, Program, run, temporaryFolder } from "./support.mjs";
+
+const SCRIPT = "llama-server";
+
+// The smallest header that is GGUF: magic, version 3, no tensors, no metadata.
+function model(folder, name) {
+  const header = Buffer.alloc(24);
+  header.write("GGUF");
+  header.writeUInt32LE(3, 4);
+  writeFileSync(join(folder, name), header);
+  return join(folder, name);
+}
+
+async function start(t, words, env) {
+  const port = await freePort();
+  const program = new Program(t, SCRIPT, ["--port", String(port), ...words], { env });
+  const url = `http://127.0.0.1:${port}`;
+  await program.ready(`${url}/health`);
+  return { program, url };
+}
+
+const post = (url, body, headers = {}) => fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
+const hello = { messages: [{ role: "user", content: "Hello there" }] };
+
+test("refuses what the real one refuses", async (t) => {
+  const cases = [
+    [["--no-such-flag"], {}, "error: invalid argument: --no-such-flag"],
+    [["--port", "many"], {}, 'error while handling argument "--port": stoi'],
+    [["--port"], {}, "expected value for argument"],
+    [[], { LLAMA_ARG_JINJA: "maybe" }, 'error while handling environment variable "LLAMA_ARG_JINJA": invalid boolean value'],
+  ];
+  for (const [words, env, told] of cases) {
+    const { code, output } = await run(t, SCRIPT, words, { env });
+    assert.equal(code, 1, output);
+    assert.ok(output.includes(told), output);
+  }
+});
+
+test("ends with 1 on a model that is missing or no GGUF", async (t) => {
+  const folder = temporaryFolder(t);
+  writeFileSync(join(folder, "page.gguf"), "<!doctype html>");
+  for (const [name, told] of [["missing.gguf", "failed to open GGUF file"], ["page.gguf", "invalid magic characters"]]) {
+    const { code, output } = await run(t, SCRIPT, ["--port", String(await freePort()), "-m", join(folder, name)]);
+    assert.equal(code, 1);
+    assert.ok(output.includes(told), output);
+  }
+});
+
+test("says 503 while it loads, then answers with a model's name and usage", async (t) => {
+  const port = await freePort();
+  const program = new Program(t, SCRIPT, ["--port", String(port), "-m", model(temporaryFolder(t), "tiny.gguf"), "--alias", "local"]);
+  const url = `http://127.0.0.1:${port}`;
+  await program.ready(`${url}/health`, 503);
+  await program.ready(`${url}/health`);
+  const answer = await (await post(`${url}/v1/chat/completions`, hello)).json();
+  assert.equal(answer.model, "local");
+  assert.match(answer.choices[0].message.content, /stand-in.*Hello there/);
+  assert.equal(answer.choices[0].finish_reason, "stop");
+  assert.equal(answer.usage.total_tokens, answer.usage.prompt_tokens + answer.usage.completion_tokens);
+  assert.equal((await (await fetch(`${url}/v1/models`)).json()).data[0].id, "local");
+});
+
+test("streams the same words as it gives whole", async (t) => {
+  const { url } = await start(t, ["-m", model(temporaryFolder(t), "tiny.gguf")]);
+  const whole = await (await post(`${url}/v1/chat/completions`, hello)).json();
+  const text = await (await post(`${url}/v1/chat/completions`, { ...hello, stream: true, stream_options: { include_usage: true } })).text();
+  const events = text.split("\n\n").filter(Boolean).map((line) => line.replace(/^data: /, ""));
+  assert.equal(events.pop(), "[DONE]");
+  const chunks = events.map((event) => JSON.parse(event));
+  assert.equal(chunks.flatMap(({ choices }) => choices.map(({ delta }) => delta.content ?? "")).join(""), whole.choices[0].message.content);
+  assert.deepEqual(chunks.at(-1).usage, whole.usage);
+});
+
+test("cuts at a limit and refuses a prompt longer than the context", async (t) => {
+  const { url } = await start(t, ["-m", model(temporaryFolder(t), "tiny.gguf")], { LLAMA_ARG_CTX_SIZE: "64" });
+  const cut = await (await post(`${url}/v1/chat/completions`, { ...hello, max_tokens: 2 })).json();
+  assert.deepEqual([cut.choices[0].finish_reason, cut.usage.completion_tokens], ["length", 2]);
+  const refused = await post(`${url}/completion`, { prompt: "x".repeat(400) });
+  assert.equal(refused.status, 400);
+  assert.equal((await refused.json()).error.type, "exceed_context_size_error");
+});
+
+test("wants its key, except for health", async (t) => {
+  const { url } = await start(t, ["-m", model(temporaryFolder(t), "tiny.gguf")], { LLAMA_API_KEY: "sesame" });
+  assert.equal((await post(`${url}/v1/chat/completions`, hello)).status, 401);
+  assert.equal((await post(`${url}/v1/chat/completions`, hello, { authorization: "Bearer sesame" })).status, 200);
+});
+
+test("is a router without a model", async (t) => {
+  const folder = temporaryFolder(t);
+  model(folder, "tiny.gguf");
+  writeFileSync(join(folder, "broken.gguf"), "no model");
+  const { url } = await start(t, ["--models-dir", folder]);
+  const listed = (await (await fetch(`${url}/v1/models`)).json()).data;
+  assert.deepEqual(listed.map(({ id, status }) => [id, status.value]), [["broken", "unloaded"], ["tiny", "unloaded"]]);
+  assert.equal((await post(`${url}/v1/chat/completions`, hello)).status, 400);
+  assert.equal((await post(`${url}/v1/chat/completions`, { ...hello, model: "none" })).status, 400);
+  assert.equal((await post(`${url}/v1/chat/completions`, { ...hello, model: "broken" })).status, 500);
+  assert.equal((await post(`${url}/v1/chat/completions`, { ...hello, model: "tiny" })).status, 200);
+});
+
+test("stops with 0 on SIGTERM and SIGINT", async (t) => {
+  for (const signal of ["SIGTERM", "SIGINT"]) {
+    const { program } = await start(t, []);
+    assert.equal((await program.stop(signal)).code, 0);
+  }
+});

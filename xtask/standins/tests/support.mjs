@@ -1,0 +1,55 @@
+// Starts a stand-in on free ports in a folder of its own, and ends it with the test.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const standins = fileURLToPath(new URL("..", import.meta.url));
+
+export async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+export function temporaryFolder(test) {
+  const folder = mkdtempSync(join(tmpdir(), "standin-"));
+  test.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export class Program {
+  constructor(test, script, words, { cwd, env = {} } = {}) {
+    this.output = "";
+    this.child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", join(standins, script), ...words], { cwd, env: { ...process.env, ...env } });
+    for (const stream of [this.child.stdout, this.child.stderr]) stream.on("data", (data) => (this.output += data));
+    this.exited = once(this.child, "close").then(([code, signal]) => ({ code, signal, output: this.output }));
+    test.after(() => this.child.kill("SIGKILL"));
+  }
+
+  async stop(signal) {
+    this.child.kill(signal);
+    return this.exited;
+  }
+
+  // Asks until the address answers with this status.
+  async ready(url, status = 200) {
+    for (let tries = 0; tries < 100; tries += 1) {
+      const answered = await fetch(url).then((response) => response.status, () => undefined);
+      if (answered === status) return;
+      if (this.child.exitCode !== null) break;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error(`${url} does not answer ${status}:\n${this.output}`);
+  }
+}
+
+export function run(test, script, words, options) {
+  return new Program(test, script, words, options).exited;
+}
