@@ -223,6 +223,42 @@ async fn a_lock_that_is_nonsense_or_too_new_is_left_alone() {
     server.reset().await;
 }
 
+/// What parses and is wrong all the same: who reads a lock tells every fault, and a bump of the component mends it.
+#[tokio::test]
+async fn a_lock_that_was_edited_into_half_a_pin_is_told_and_mended() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    serve(&server, CONVEX, &[(convex_releases(), 4)]).await;
+    scratch.run(&server, &["bump"]).await.succeeded();
+    let whole = scratch.lock().unwrap();
+    let from = whole.find("[components.convex.pinned.files.aarch64]").unwrap();
+    let to = whole.find("[components.convex.pinned.files.x86_64]").unwrap();
+    let half = format!("{}{}", &whole[..from], &whole[to..]).replace("[components.convex-d", "[components.convx-d");
+    for command in ["verify", "render"] {
+        std::fs::write(scratch.lock_path(), &half).unwrap();
+        scratch.run(&server, &[command]).await.failed_with(&[
+            "versions.lock pins no file of `convex` for aarch64",
+            "versions.lock does not pin `convex-dashboard`",
+            "versions.lock pins `convx-dashboard`, which stack.toml does not have",
+            "hint: restore it with `git checkout versions.lock`, or resolve it anew with `cargo xtask bump`",
+        ]);
+        assert_eq!(scratch.lock().unwrap(), half);
+    }
+    let ran = scratch.run(&server, &["bump"]).await;
+    assert!(ran.succeeded().stdout.contains("convx-dashboard: dropped, stack.toml does not have it"), "{}", ran.stdout);
+    assert_eq!(scratch.lock().unwrap(), whole);
+
+    // A version that is none, or not this component's; a tag that would be a word of its own in a shell.
+    for (pinned, edited, said) in [
+        ("version = \"precompiled-2026-09-28-5c7cb5b\"", "version = \"1.2.3\"", "at a version of another form"),
+        ("tag = \"precompiled-2026-09-28-5c7cb5b\"", "tag = \"x; id\"", "which holds other characters than"),
+    ] {
+        std::fs::write(scratch.lock_path(), whole.replacen(pinned, edited, 1)).unwrap();
+        scratch.run(&server, &["verify"]).await.failed_with(&["versions.lock pins `convex`", said]);
+        scratch.run(&server, &["bump"]).await.succeeded();
+        assert_eq!(scratch.lock().unwrap(), whole);
+    }
+}
+
 #[tokio::test]
 async fn rules_between_components_hold_for_the_new_lock() {
     let more = r#"
