@@ -9,7 +9,8 @@ const folder = process.env.CONVEX_DATA_DIR;
 const database = join(folder, "convex_local_backend.sqlite3");
 const record = join(folder, "backend-version");
 const backups = join(folder, "backups");
-const ours = JSON.parse(readFileSync("/opt/stack/stack.json", "utf8")).components.convex.version;
+const { services } = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
+const ours = services.find(({ name }) => name === "convex").version;
 
 function fail(message) {
   console.error(message);
