@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
 
-use super::resolve::{AT_ONCE, Resolver, ended, names, units};
+use super::resolve::{AT_ONCE, Resolver, advised, ended, names, units};
 use super::{Session, render};
 use crate::cli;
 use crate::domain::lock::{Lock, LockError, Pin};
@@ -97,14 +97,17 @@ async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> anyhow::
     }
     let broken = broken(&resolver.lock, &resolver.stack);
     let up = resolver.upstream();
+    let waiting = resolver.waiting(units.keys());
     let results: Vec<anyhow::Result<Vec<Resolution>>> = stream::iter(&units)
         .map(async |(leader, members)| {
             let unit = resolve_unit(up, leader, members, want, &broken).await;
-            unit.with_context(|| format!("failed to bump `{leader}`"))
+            waiting.done(leader);
+            unit.with_context(|| format!("failed to bump `{leader}`")).map_err(advised)
         })
         .buffered(AT_ONCE)
         .collect()
         .await;
+    drop(waiting);
     resolver.say_warnings();
     let mut resolutions = Vec::new();
     let mut failures = Vec::new();

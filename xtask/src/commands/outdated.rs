@@ -1,11 +1,13 @@
 //! `outdated`: stack + lock → candidates → table; writes nothing.
 
+use std::fmt::Write as _;
+
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::Session;
-use super::resolve::{AT_ONCE, Resolver, ended, names, shortened};
+use super::resolve::{AT_ONCE, Resolver, advised, ended, names, short_version, shortened, units};
 use crate::cli::{self, Format};
 use crate::domain::lock::{Pin, Pinned, Published};
 use crate::domain::rules;
@@ -13,8 +15,8 @@ use crate::domain::stack::{Source, Waiver};
 use crate::io::{self, files};
 use crate::upstream::{self, PassedOver, Upstream, Want};
 
-/// How many passed-over releases a note tells.
-const TOLD: usize = 2;
+/// How many reasons for passing releases over are told.
+const TOLD: usize = 3;
 
 #[derive(Debug, Serialize)]
 struct Row {
@@ -54,11 +56,17 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
     let lock = files::read_lock_unchecked(&session.root)?;
     let resolver = Resolver::new(session, stack, lock)?;
     let up = resolver.upstream();
+    let waiting = resolver.waiting(&names);
     let newest: Vec<anyhow::Result<Newest>> = stream::iter(&names)
-        .map(|name| async move { newest(up, name).await.with_context(|| format!("failed to look up `{name}`")) })
+        .map(async |name| {
+            let result = newest(up, name).await;
+            waiting.done(name);
+            result.with_context(|| format!("failed to look up `{name}`")).map_err(advised)
+        })
         .buffered(AT_ONCE)
         .collect()
         .await;
+    drop(waiting);
     resolver.say_warnings();
 
     let verdict = rules::check(&resolver.stack, &resolver.lock);
@@ -84,7 +92,10 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
     }
     match session.format {
         Format::Json => io::print(&serde_json::to_string_pretty(&rows)?),
-        Format::Text => io::print(table(&rows).trim_end()),
+        Format::Text => {
+            io::print(table(&rows).trim_end());
+            say_what_to_do(&resolver, &rows);
+        }
     }
     ended(failures)
 }
@@ -115,38 +126,52 @@ async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<Newest> {
     Ok(Newest { side, ahead, passed_over: candidate.passed_over })
 }
 
-/// Columns as wide as their widest cell.
+fn say_what_to_do(resolver: &Resolver, rows: &[Row]) {
+    let outdated: Vec<String> = rows.iter().filter(|row| row.outdated).map(|row| row.name.clone()).collect();
+    if !outdated.is_empty() {
+        let leaders: Vec<String> = units(&resolver.stack, &outdated).into_keys().collect();
+        io::say(&format!("to pin what is newest: cargo xtask bump {}", leaders.join(" ")));
+    }
+}
+
+/// Columns as wide as their widest cell, and what there is to say of a row below it.
 fn table(rows: &[Row]) -> String {
-    let mut lines = vec![["component", "pinned", "newest", "note"].map(str::to_owned)];
-    lines.extend(rows.iter().map(|row| {
-        let newest = match (&row.newest, &row.error) {
-            (Some(side), _) if row.ahead => format!("{}, which is older", side.shown()),
-            (Some(_), _) if !row.outdated => "up to date".to_owned(),
-            (Some(side), _) => side.shown(),
-            (None, Some(error)) => format!("unknown: {error}"),
-            (None, None) => "unknown".to_owned(),
+    let cells = rows.iter().map(|row| {
+        let newest = match &row.newest {
+            None => "not known".to_owned(),
+            Some(side) if row.ahead => format!("{}, which is older", side.shown()),
+            Some(_) if !row.outdated => "up to date".to_owned(),
+            Some(side) => side.shown(),
         };
-        let mut notes = row.waivers.clone();
-        let passed_over = shortened(&row.passed_over, TOLD);
-        if !passed_over.is_empty() {
-            notes.push(format!("passed over {}", passed_over.join("; ")));
-        }
         let pinned = row.pinned.as_ref().map_or_else(|| "not pinned".to_owned(), Side::shown);
-        [row.name.clone(), pinned, newest, notes.join("; ")]
-    }));
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
-    let widths = [width(0), width(1), width(2)];
-    let shown = lines.iter().map(|[name, pinned, newest, note]| {
-        let line = format!("{name:0$}  {pinned:1$}  {newest:2$}  {note}", widths[0], widths[1], widths[2]);
-        line.trim_end().to_owned()
+        [row.name.clone(), pinned, newest]
     });
-    shown.collect::<Vec<_>>().join("\n")
+    let header = ["component", "pinned", "newest"].map(str::to_owned);
+    let lines: Vec<[String; 3]> = std::iter::once(header).chain(cells).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+    let widths = [width(0), width(1)];
+    let mut text = String::new();
+    let notes = std::iter::once(Vec::new()).chain(rows.iter().map(notes));
+    for ([name, pinned, newest], notes) in lines.iter().zip(notes) {
+        let _ = writeln!(text, "{name:0$}  {pinned:1$}  {newest}", widths[0], widths[1]);
+        for note in notes {
+            let _ = writeln!(text, "    {note}");
+        }
+    }
+    text
+}
+
+fn notes(row: &Row) -> Vec<String> {
+    let passed_over = shortened(&row.passed_over, TOLD);
+    let passed_over = passed_over.into_iter().map(|passed| format!("passed over {passed}"));
+    row.error.iter().cloned().chain(row.waivers.iter().cloned()).chain(passed_over).collect()
 }
 
 impl Side {
     fn shown(&self) -> String {
         let digest = self.digest.as_deref().and_then(|digest| digest.get(..19));
         let details: Vec<&str> = self.published.as_ref().map(Published::date).into_iter().chain(digest).collect();
-        if details.is_empty() { self.version.clone() } else { format!("{} ({})", self.version, details.join(", ")) }
+        let version = short_version(&self.version);
+        if details.is_empty() { version.to_owned() } else { format!("{version} ({})", details.join(", ")) }
     }
 }

@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use super::Session;
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
-use crate::error::Failures;
-use crate::io::http::Http;
+use crate::error::{Failures, hinted};
+use crate::io::http::{Http, HttpError};
+use crate::io::progress::Waiting;
 use crate::io::{self, files};
 use crate::upstream::github::client::Client;
 use crate::upstream::{self, PassedOver, Upstream};
@@ -44,6 +45,11 @@ impl Resolver {
             root: &self.root,
             now: self.now,
         }
+    }
+
+    /// Tells a person at a terminal whose answers are not there yet.
+    pub(super) fn waiting<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Waiting {
+        self.http.waiting(names.into_iter().cloned())
     }
 
     /// Says what the upstreams want people to know, once each.
@@ -87,25 +93,79 @@ pub(super) fn ended(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
     }
 }
 
-/// The releases that were passed over, shortened for a person: prereleases are counted, others told one by
-/// one, at most `most` of them.
+/// Puts what to do about a connection that failed under the error; GitHub's own answers have theirs already.
+pub(super) fn advised(error: anyhow::Error) -> anyhow::Error {
+    let is_network = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(HttpError::Transport { .. })));
+    if !is_network {
+        return error;
+    }
+    hinted(error, "check the network; --mirror FROM=TO leads to another address".to_owned())
+}
+
+/// The releases that were passed over, shortened for a person: those with one reason in common are counted, and
+/// at most `most` reasons told.
 pub(super) fn shortened(passed_over: &[PassedOver], most: usize) -> Vec<String> {
-    let is_prerelease = |passed: &&PassedOver| passed.reason.starts_with("a prerelease");
+    let mut groups: Vec<(&str, Vec<&PassedOver>)> = Vec::new();
+    for passed in passed_over {
+        // A prerelease is one, whatever else there is to say of it.
+        let reason = if passed.reason.starts_with(PRERELEASE) { PRERELEASE } else { &passed.reason };
+        match groups.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, group)) => group.push(passed),
+            None => groups.push((reason, vec![passed])),
+        }
+    }
+    // What every upstream has comes last.
+    groups.sort_by_key(|(reason, _)| *reason == PRERELEASE);
+    let mut lines: Vec<String> = groups.iter().take(most).map(|(reason, group)| told(reason, group)).collect();
+    let left: usize = groups.iter().skip(most).map(|(_, group)| group.len()).sum();
+    if left > 0 {
+        lines.push(format!("{left} more, see --format json"));
+    }
+    lines
+}
+
+/// A version as people are told it: of a commit, the beginning.
+pub(super) fn short_version(version: &str) -> &str {
+    let is_commit = version.len() == 40 && version.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_commit { &version[..12] } else { version }
+}
+
+const PRERELEASE: &str = "a prerelease";
+
+fn told(reason: &str, group: &[&PassedOver]) -> String {
     let dated = |passed: &PassedOver| match &passed.published {
         Some(published) => format!("{} ({})", passed.version, published.date()),
         None => passed.version.clone(),
     };
-    let others: Vec<&PassedOver> = passed_over.iter().filter(|passed| !is_prerelease(passed)).collect();
-    let mut lines: Vec<String> =
-        others.iter().take(most).map(|passed| format!("{}: {}", dated(passed), passed.reason)).collect();
-    if others.len() > most {
-        lines.push(format!("{} more, see --format json", others.len() - most));
+    match group {
+        [] => String::new(),
+        [only] => format!("{}: {}", dated(only), only.reason),
+        [newest, ..] if reason == PRERELEASE => format!("{} prereleases, newest {}", group.len(), dated(newest)),
+        [newest, ..] => format!("{} releases, newest {}: {reason}", group.len(), dated(newest)),
     }
-    let prereleases: Vec<&PassedOver> = passed_over.iter().filter(is_prerelease).collect();
-    match prereleases.as_slice() {
-        [] => {}
-        [only] => lines.push(format!("{}: {}", dated(only), only.reason)),
-        [newest, ..] => lines.push(format!("{} prereleases, newest {}", prereleases.len(), dated(newest))),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(version: &str, reason: &str) -> PassedOver {
+        PassedOver { version: version.to_owned(), published: None, reason: reason.to_owned() }
     }
-    lines
+
+    #[test]
+    fn releases_with_one_reason_are_counted_and_prereleases_come_last() {
+        let passed_over = [
+            passed("9", "a prerelease"),
+            passed("8", "stack.toml requires =1"),
+            passed("7", "has no `a.zip`"),
+            passed("6", "a prerelease, has no `a.zip`"),
+            passed("5", "stack.toml requires =1"),
+        ];
+        let told = ["2 releases, newest 8: stack.toml requires =1", "7: has no `a.zip`", "2 prereleases, newest 9"];
+        assert_eq!(shortened(&passed_over, 5), told);
+        assert_eq!(shortened(&passed_over, 1), [told[0], "3 more, see --format json"]);
+        assert_eq!(shortened(&passed_over[3..4], 5), ["6: a prerelease, has no `a.zip`"]);
+        assert!(shortened(&[], 5).is_empty());
+    }
 }

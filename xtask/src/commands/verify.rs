@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::Session;
-use super::resolve::{AT_ONCE, Resolver, ended, names};
+use super::resolve::{AT_ONCE, Resolver, advised, ended, names};
 use crate::cli::{self, Format};
 use crate::error::Ended;
 use crate::io::{self, files};
@@ -27,11 +27,17 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
     let names = names(&stack, &args.names)?;
     let resolver = Resolver::new(session, stack, lock)?;
     let up = resolver.upstream();
+    let waiting = resolver.waiting(&names);
     let results: Vec<anyhow::Result<Vec<Finding>>> = stream::iter(&names)
-        .map(|name| async move { checks::check(up, name).await.with_context(|| format!("failed to verify `{name}`")) })
+        .map(async |name| {
+            let result = checks::check(up, name).await;
+            waiting.done(name);
+            result.with_context(|| format!("failed to verify `{name}`")).map_err(advised)
+        })
         .buffered(AT_ONCE)
         .collect()
         .await;
+    drop(waiting);
     resolver.say_warnings();
 
     let version = |name: &str| resolver.lock.components.get(name).map_or("", |pin| pin.version.as_str());
@@ -52,9 +58,11 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
     let found: usize = rows.iter().filter_map(|row| row.findings).map(<[Finding]>::len).sum();
     ended(results.into_iter().filter_map(Result::err).collect())?;
     if found > 0 {
-        return Err(
-            Ended::Difference(format!("{found} pinned files are not what they were when they were pinned")).into()
+        let told = format!(
+            "{found} of what is pinned is not as it was; when you know why, `cargo xtask bump NAME --to VERSION` pins \
+             it anew"
         );
+        return Err(Ended::Difference(told).into());
     }
     Ok(())
 }

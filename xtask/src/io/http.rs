@@ -10,7 +10,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use sha2::Digest as _;
 
-use super::progress::Bars;
+use super::progress::{Bars, Waiting};
 use crate::domain::digest::Sha256;
 use crate::domain::mirror::Mirrors;
 
@@ -86,6 +86,11 @@ impl Http {
 
     pub(crate) fn mirrors(&self) -> &Mirrors {
         &self.mirrors
+    }
+
+    /// Tells a person whose answers are not there yet.
+    pub(crate) fn waiting(&self, names: impl IntoIterator<Item = String>) -> Waiting {
+        self.bars.waiting(names)
     }
 
     /// A small text.

@@ -1,5 +1,9 @@
 //! What a person at a terminal sees of a long download, and how sizes read. Nothing is drawn elsewhere.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// The progress bars of one run: several downloads go on at once.
@@ -17,6 +21,42 @@ impl Bars {
         bar.set_message(label.to_owned());
         Bar(bar)
     }
+
+    /// A line that tells whose answer is not there yet.
+    pub(crate) fn waiting(&self, names: impl IntoIterator<Item = String>) -> Waiting {
+        let left: BTreeSet<String> = names.into_iter().collect();
+        let bar = self.0.add(ProgressBar::new(left.len() as u64));
+        bar.set_style(style("{spinner} {pos} of {len}, waiting for {wide_msg}"));
+        bar.set_message(listed(&left));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Waiting { bar, left: Mutex::new(left) }
+    }
+}
+
+/// Who is still waited for, on one line.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    bar: ProgressBar,
+    left: Mutex<BTreeSet<String>>,
+}
+
+impl Waiting {
+    pub(crate) fn done(&self, name: &str) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.remove(name);
+        self.bar.set_message(listed(&left));
+        self.bar.inc(1);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// One bar; it disappears when it is dropped, also when the download failed or was interrupted.

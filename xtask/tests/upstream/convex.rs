@@ -248,10 +248,16 @@ async fn outdated_shows_what_is_pinned_and_what_is_newest() {
     scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-09-11-157eb19"]).await.succeeded();
     let before = scratch.lock();
     let ran = scratch.run(&server, &["outdated"]).await;
-    let line = ran.succeeded().stdout.lines().find(|line| line.starts_with("convex ")).unwrap();
-    for text in ["precompiled-2026-09-11-157eb19 (2026-09-11)", &format!("{STABLE} (2026-09-28)"), "passed over"] {
-        assert!(line.contains(text), "{line}");
+    let rows = [
+        "component         pinned                                       newest\n",
+        &format!("convex            precompiled-2026-09-11-157eb19 (2026-09-11)  {STABLE} (2026-09-28)\n"),
+        &format!("    passed over precompiled-2026-10-07-96d219c (2026-10-07): has no `{AARCH64}`\n"),
+        "    passed over 3 prereleases, newest precompiled-2026-10-08",
+    ];
+    for row in rows {
+        assert!(ran.succeeded().stdout.contains(row), "{}", ran.stdout);
     }
+    assert!(ran.stderr.contains("to pin what is newest: cargo xtask bump convex\n"), "{}", ran.stderr);
     let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
     let rows: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
     assert_eq!((&rows[1]["name"], &rows[1]["outdated"]), (&json!("convex-dashboard"), &json!(true)));

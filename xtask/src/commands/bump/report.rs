@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Resolution;
 use crate::cli::Format;
-use crate::commands::resolve::shortened;
+use crate::commands::resolve::{short_version, shortened};
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, PackagePin, Pin, Pinned};
 use crate::io;
@@ -158,6 +158,7 @@ fn change(resolution: &Resolution) -> String {
     for (arch, size) in new_sizes {
         let _ = match old_sizes.get(&arch) {
             Some(old) => writeln!(text, "  {arch}: {} → {}", mebibytes(*old), mebibytes(size)),
+            None if old.is_some() => writeln!(text, "  {arch}: unknown → {}", mebibytes(size)),
             None => writeln!(text, "  {arch}: {}", mebibytes(size)),
         };
     }
@@ -177,7 +178,8 @@ fn described(pin: &Pin) -> String {
         let count = lists.values().map(Vec::len).max().unwrap_or_default();
         details.push(format!("{count} packages"));
     }
-    if details.is_empty() { pin.version.clone() } else { format!("{} ({})", pin.version, details.join(", ")) }
+    let version = short_version(&pin.version);
+    if details.is_empty() { version.to_owned() } else { format!("{version} ({})", details.join(", ")) }
 }
 
 fn sizes(pin: &Pin) -> BTreeMap<String, u64> {
