@@ -55,7 +55,7 @@ impl Build<'_> {
             .args(["buildx", "build", "--provenance=false", "--sbom=false", "--platform", &arch.platform()])
             .arg("--output")
             .arg(format!(
-                "type=oci,tar=false,rewrite-timestamp=true,name={},dest={}",
+                "type=oci,tar=false,compression=zstd,rewrite-timestamp=true,name={},dest={}",
                 local_name(arch),
                 layout.display()
             ))
