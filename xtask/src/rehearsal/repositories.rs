@@ -62,6 +62,8 @@ impl Repositories {
             .arg(format!("--port={port}"))
             .arg(format!("--base-path={}", served.display()))
             .arg(&served)
+            // It tells of every client that has seen enough; what matters is told by the client.
+            .stderr(std::process::Stdio::null())
             // The daemon's own child would outlive it; a group of its own lets Ctrl-C reach us first.
             .process_group(0)
             .spawn()
