@@ -70,22 +70,21 @@ impl fmt::Display for Failures {
 
 impl std::error::Error for Failures {}
 
+/// What to type next, as the hints in an error say.
+pub(crate) fn hints(error: &anyhow::Error) -> Vec<&str> {
+    error.chain().filter_map(|cause| cause.downcast_ref::<Hinted>()).map(|hinted| hinted.hint.as_str()).collect()
+}
+
 /// `error:`, `caused by:` and `hint:` lines, for stderr.
 pub(crate) fn render(error: &anyhow::Error) -> String {
     if let Some(Failures(failures)) = error.downcast_ref::<Failures>() {
         return failures.iter().map(render).collect::<Vec<_>>().join("\n");
     }
     let mut text = format!("error: {error}\n");
-    let mut hints = Vec::new();
-    for (depth, cause) in error.chain().enumerate() {
-        if depth > 0 {
-            let _ = writeln!(text, "  caused by: {cause}");
-        }
-        if let Some(hinted) = cause.downcast_ref::<Hinted>() {
-            hints.push(hinted.hint.clone());
-        }
+    for cause in error.chain().skip(1) {
+        let _ = writeln!(text, "  caused by: {cause}");
     }
-    for hint in hints {
+    for hint in hints(error) {
         let _ = writeln!(text, "hint: {hint}");
     }
     text

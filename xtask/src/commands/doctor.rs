@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Session;
 use crate::cli::Format;
 use crate::engine::docker::Docker;
-use crate::error::Ended;
+use crate::error::{self, Ended};
 use crate::io::{self, process};
 use crate::upstream::npm;
 
@@ -37,7 +37,7 @@ const PROGRAMS: &[Program] = &[
         mend: "run `cargo xtask bump debian` on Debian or Ubuntu",
     },
     Program { name: "skopeo", version: &["--version"], needed_by: "release", mend: "apt-get install skopeo" },
-    Program { name: "tar", version: &["--version"], needed_by: "smoke, rehearse", mend: "apt-get install tar" },
+    Program { name: "tar", version: &["--version"], needed_by: "bump, smoke, rehearse", mend: "apt-get install tar" },
 ];
 
 pub(crate) async fn run(session: &Session) -> anyhow::Result<()> {
@@ -65,7 +65,10 @@ async fn engine() -> Finding {
     let checked = Docker::default().check().await;
     let mend = match &checked {
         Ok(_) => String::new(),
-        Err(error) => crate::error::render(error).trim_end().replace('\n', "; "),
+        Err(error) => match error::hints(error).as_slice() {
+            [] => error.to_string(),
+            hints => hints.join("; "),
+        },
     };
     let found = checked.ok().map(|versions| format!("engine {}, buildx {}", versions.engine, versions.buildx));
     Finding { what: "docker", needed_by: "build, smoke, release, rehearse", found, mend }
@@ -96,7 +99,7 @@ fn print(format: Format, findings: &[Finding]) -> anyhow::Result<()> {
         let Finding { what, needed_by, found, mend } = finding;
         match found {
             Some(found) => io::print(&format!("ok       {what:22} {found}")),
-            None => io::print(&format!("missing  {what:22} needed by {needed_by}; {mend}")),
+            None => io::print(&format!("missing  {what:22} needed by {needed_by}\n         {mend}")),
         }
     }
     Ok(())
