@@ -40,7 +40,7 @@ const ours = {
       },
     },
   },
-  // Mission Control names the session of a task when it starts a run.
+  // The page's requests name the session of their task, and may: hooks.allowedSessionKeyPrefixes, below.
   hooks: { enabled: true, token: "${OPENCLAW_HOOKS_TOKEN}", path: "/hooks", allowRequestSessionKey: true },
   plugins: {
     entries: {
@@ -52,6 +52,21 @@ const ours = {
     },
   },
 };
+// What the page on port 3000 sends to /hooks/agent comes here (nginx/mission-control.conf). A run keeps the session of
+// its task, by which Mission Control finds the task again; the plain /hooks/agent would give it a session of its own,
+// and wake the main agent when it is done. The text is the owner's, not that of a stranger's mail.
+const mapping = {
+  id: "mission-control",
+  match: { path: "mission-control" },
+  action: "agent",
+  name: "{{name}}",
+  messageTemplate: "{{message}}",
+  sessionKey: "{{sessionKey}}",
+  sessionMode: "persistent",
+  wakeMode: "now",
+  deliver: false,
+  allowUnsafeExternalContent: true,
+};
 // Lists: ours are put in when they are missing.
 const members = [
   [["gateway", "controlUi", "allowedOrigins"], settings.ALLOWED_ORIGINS.split("\n")],
@@ -59,9 +74,20 @@ const members = [
   [["plugins", "load", "paths"], ["/opt/stack/openclaw-plugin"]],
 ];
 const firstChoice = {
-  agents: { defaults: { model: { primary: "llamacpp/local" }, workspace: "/data/openclaw/workspace", skipBootstrap: true } },
+  agents: {
+    defaults: {
+      model: { primary: "llamacpp/local" },
+      workspace: "/data/openclaw/workspace",
+      skipBootstrap: true,
+      // Every half hour otherwise, with a prompt that takes a processor minutes to read.
+      heartbeat: { every: "0m" },
+    },
+  },
   models: { mode: "merge" },
+  // The check tells its version and platform to OpenClaw; the image is what gets updated here.
   update: { checkOnStart: false },
+  // On the tmpfs, which is memory. The container's log has the same lines.
+  logging: { maxFileBytes: 4 * 2 ** 20 },
 };
 
 function isTable(value) {
@@ -99,6 +125,8 @@ if (existsSync(file)) {
 }
 const merged = merge(merge(firstChoice, theirs), ours);
 for (const [path, values] of members) addMembers(merged, path, values);
+const others = Array.isArray(merged.hooks.mappings) ? merged.hooks.mappings : [];
+merged.hooks.mappings = [mapping, ...others.filter(({ id }) => id !== mapping.id)];
 // A file that is right already is left alone, with its comments.
 if (!isDeepStrictEqual(merged, theirs)) {
   writeFileSync(`${file}.new`, `${JSON.stringify(merged, null, 2)}\n`, { mode: 0o600 });

@@ -16,6 +16,8 @@ const configuration = {
   share: "disabled",
   model: "llamacpp/local",
   small_model: "llamacpp/local",
+  // OpenCode's own cloud, which needs no account: whoever wants it sets this to [] in opencode.json.
+  disabled_providers: ["opencode"],
   provider: {
     llamacpp: {
       npm: "@ai-sdk/openai-compatible",

@@ -3,33 +3,30 @@ import { definePluginEntry } from "openclaw/plugin-sdk/plugin-entry";
 import { Outbox } from "./outbox.mjs";
 import { Runs } from "./runs.mjs";
 
-// The gateway registers a plugin twice when it starts, and again when its configuration changes: only the last
-// registration may listen.
-const CURRENT = Symbol.for("mission-control.current");
+// The gateway registers a plugin more than once. Events come to what the "full" registration listens with, but the
+// hooks that a run calls may be those of a "discovery" one: so all share one queue and one memory of runs.
+const SHARED = Symbol.for("mission-control.shared");
+
+function makeShared(logger) {
+  const outbox = new Outbox({ warn: (message) => logger.warn(message), info: (message) => logger.info(message) });
+  return { outbox, runs: new Runs({ send: (event) => outbox.put(event) }), stopListening: undefined };
+}
 
 export default definePluginEntry({
   id: "mission-control",
   name: "Mission Control",
   description: "Reports the gateway's runs to Mission Control",
   register(api) {
+    if (api.registrationMode !== "full" && api.registrationMode !== "discovery") return;
+    globalThis[SHARED] ??= makeShared(api.logger);
+    const shared = globalThis[SHARED];
+    api.on("llm_input", (event, context) => shared.runs.onInput(event, context));
+    api.on("llm_output", (event, context) => shared.runs.onOutput(event, context));
     if (api.registrationMode !== "full") return;
-    globalThis[CURRENT]?.stop();
 
-    const outbox = new Outbox({
-      url: api.pluginConfig.url,
-      warn: (message) => api.logger.warn(message),
-      info: (message) => api.logger.info(message),
-    });
-    const runs = new Runs({ send: (event) => outbox.put(event) });
-    const stopListening = api.runtime.events.onAgentEvent((event) => runs.onAgentEvent(event));
-    api.on("llm_input", (event, context) => runs.onInput(event, context));
-    api.on("llm_output", (event, context) => runs.onOutput(event, context));
-    globalThis[CURRENT] = {
-      stop() {
-        stopListening();
-        runs.close();
-        outbox.close();
-      },
-    };
+    shared.outbox.url = api.pluginConfig.url;
+    // Listened to once, or everything would be told twice.
+    shared.stopListening?.();
+    shared.stopListening = api.runtime.events.onAgentEvent((event) => shared.runs.onAgentEvent(event));
   },
 });

@@ -5,7 +5,7 @@ const POST_LIMIT = 3_000; // milliseconds
 const PAUSES = [1_000, 3_000, 10_000]; // between tries of one event
 
 export class Outbox {
-  #url;
+  url;
   #fetch;
   #warn;
   #info;
@@ -14,12 +14,11 @@ export class Outbox {
   #largest;
   #queue = [];
   #sending = false;
-  #closed = false;
   #failing = false;
   #lost = 0;
 
   constructor({ url, warn, info, fetch = globalThis.fetch, pauses = PAUSES, limit = POST_LIMIT, largest = LARGEST_QUEUE }) {
-    this.#url = url;
+    this.url = url;
     this.#warn = warn;
     this.#info = info;
     this.#fetch = fetch;
@@ -30,7 +29,6 @@ export class Outbox {
 
   // Takes an event and returns at once. A full queue gives up progress before beginnings and ends.
   put(event) {
-    if (this.#closed) return;
     if (this.#queue.length >= this.#largest) {
       const progress = this.#queue.findIndex((queued) => queued.action === "progress");
       this.#queue.splice(progress === -1 ? 0 : progress, 1);
@@ -38,11 +36,6 @@ export class Outbox {
     }
     this.#queue.push(event);
     if (!this.#sending) void this.#send();
-  }
-
-  close() {
-    this.#closed = true;
-    this.#queue.length = 0;
   }
 
   get length() {
@@ -66,7 +59,7 @@ export class Outbox {
       const { problem, final } = await this.#post(event);
       // While the endpoint stays away, each event gets one try: the queue has to move.
       const pause = this.#failing ? undefined : this.#pauses[attempt];
-      if (!problem || final || pause === undefined || this.#closed) return problem;
+      if (!problem || final || pause === undefined) return problem;
       await new Promise((resolve) => {
         setTimeout(resolve, pause).unref();
       });
@@ -75,7 +68,7 @@ export class Outbox {
 
   async #post(event) {
     try {
-      const response = await this.#fetch(this.#url, {
+      const response = await this.#fetch(this.url, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: JSON.stringify(event),

@@ -6,6 +6,7 @@
 const LONGEST_TEXT = 4000;
 const RESPONSE_LIMIT = 3_000; // milliseconds that an end waits for its response
 const MOST_RUNS = 1000;
+const MOST_TOOLS = 200; // of one run: a model that goes in circles must not fill the task with messages
 // What starts a run by itself, every half hour: no task for anybody.
 const UNREPORTED = new Set(["heartbeat"]);
 
@@ -26,7 +27,7 @@ export class Runs {
     run.trigger ??= context.trigger;
     run.sessionKey ??= context.sessionKey;
     run.agentId ??= context.agentId;
-    run.prompt ??= withoutDate(event.prompt);
+    run.prompt ??= asWritten(event.prompt);
     this.#start(run);
   }
 
@@ -61,11 +62,6 @@ export class Runs {
     }
   }
 
-  close() {
-    for (const run of this.#runs.values()) clearTimeout(run.ending);
-    this.#runs.clear();
-  }
-
   #find(runId) {
     if (typeof runId !== "string" || runId === "") return undefined;
     let run = this.#runs.get(runId);
@@ -85,12 +81,16 @@ export class Runs {
   #start(run) {
     if (run.started) return;
     run.started = true;
-    const source = run.trigger === "user" ? undefined : run.trigger;
+    // Runs of the page come as "cron" too; they have a task.
+    const automatic = run.trigger !== undefined && run.trigger !== "user" && !run.sessionKey?.includes("mission:");
+    const source = automatic ? run.trigger : undefined;
     this.#emit(run, { action: "start", eventType: "lifecycle:start", prompt: shorten(run.prompt), source });
   }
 
   #tool(run, name) {
     this.#start(run);
+    run.tools = (run.tools ?? 0) + 1;
+    if (run.tools > MOST_TOOLS) return;
     this.#emit(run, { action: "progress", eventType: "tool:start", message: `Using tool: ${name}` });
   }
 
@@ -114,9 +114,12 @@ export class Runs {
   }
 }
 
-// The gateway puts the time before what people wrote: "[Tue 2026-11-24 06:44 UTC] hello".
-function withoutDate(prompt) {
-  return textOf(prompt)?.replace(/^\[\w{3} \d{4}-\d{2}-\d{2} \d{2}:\d{2}[^\]]*\] /, "");
+// What somebody wrote, without what the gateway puts around it: "[Tue 2026-11-24 06:44 UTC] hello", and for runs that
+// nobody waits for "[cron:ID NAME] hello", the time, and a word to the model about being alone.
+function asWritten(prompt) {
+  return textOf(prompt)
+    ?.replace(/^\[\w{3} \d{4}-\d{2}-\d{2} \d{2}:\d{2}[^\]]*\] /, "")
+    .replace(/^\[cron:[^\]]*\] ([\s\S]*?)(\nCurrent time: [\s\S]*)?$/, "$1");
 }
 
 function textOf(value) {
