@@ -1,7 +1,7 @@
 // Brings a Convex deployment to what Mission Control needs: its environment, then its functions, each only when it
 // differs from what the deployment has.
 import { spawn } from "node:child_process";
-import { createHash, createPrivateKey, createPublicKey } from "node:crypto";
+import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -12,7 +12,7 @@ const REQUEST_LIMIT = 10_000;
 // Set in the deployment itself, next to what it speaks of: a restored older database brings its own along.
 const MARK = "MISSION_CONTROL_PUSHED";
 
-const { CONVEX_SELF_HOSTED_URL, CONVEX_SELF_HOSTED_ADMIN_KEY, CONVEX_SITE_ORIGIN, JWT_PRIVATE_KEY, MISSION_CONTROL_ORIGIN, RUNTIME } = process.env;
+const { CONVEX_SELF_HOSTED_URL, CONVEX_SELF_HOSTED_ADMIN_KEY, CONVEX_SITE_ORIGIN, JWKS, JWT_PRIVATE_KEY, MISSION_CONTROL_ORIGIN, RUNTIME } = process.env;
 const source = "/opt/mission-control/push";
 const cli = join(source, "node_modules/convex");
 const logs = "/data/logs";
@@ -50,15 +50,8 @@ async function changeEnvironment(have, want) {
   console.log(`set in Convex: ${changes.map((change) => change.name).join(", ")}`);
 }
 
-// As Convex Auth reads them: the key on one line, and the public half of it as a key set.
-function authVariables() {
-  const { kty, n, e } = createPublicKey(createPrivateKey(JWT_PRIVATE_KEY)).export({ format: "jwk" });
-  return {
-    JWT_PRIVATE_KEY: JWT_PRIVATE_KEY.trim().replace(/\s*\n\s*/g, " "),
-    JWKS: JSON.stringify({ keys: [{ use: "sig", kty, n, e }] }),
-    SITE_URL: MISSION_CONTROL_ORIGIN,
-  };
-}
+// As Convex Auth reads them; it wants the key on one line.
+const variables = { JWT_PRIVATE_KEY: JWT_PRIVATE_KEY.trim().replace(/\s*\n\s*/g, " "), JWKS, SITE_URL: MISSION_CONTROL_ORIGIN };
 
 function filesBelow(folder) {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
@@ -68,7 +61,7 @@ function filesBelow(folder) {
 }
 
 // Everything that the pushed functions depend on.
-function fingerprint(variables) {
+function fingerprint() {
   const hash = createHash("sha256");
   const add = (name, content) => hash.update(`${name}\0${content.length}\0`).update(content);
   for (const path of filesBelow(join(source, "convex"))) add(path, readFileSync(path));
@@ -128,10 +121,9 @@ function deploy(work) {
 }
 
 async function setUp() {
-  const variables = authVariables();
   const have = await readEnvironment();
   await changeEnvironment(have, variables);
-  const wanted = fingerprint(variables);
+  const wanted = fingerprint();
   if (have[MARK] === `${wanted}.${await deployed()}`) {
     console.log("Convex has these functions already");
     return;
