@@ -1,0 +1,199 @@
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+use sha2::Digest as _;
+
+use super::*;
+use crate::domain::rules;
+
+const SHA: &str = "c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4";
+
+fn text(version: &str, url: &str) -> String {
+    format!(
+        "{HEADER}schema = 1\n\n[components.convex]\nversion = \"{version}\"\n\n\
+         [components.convex.pinned.files.aarch64]\nurl = \"{url}\"\nsha256 = \"{SHA}\"\n\n\
+         [components.convex.pinned.files.x86_64]\nurl = \"{url}\"\nsha256 = \"{SHA}\"\nsize = 7\n"
+    )
+}
+
+fn sample() -> String {
+    text("precompiled-2026-09-11-157eb19", "https://github.com/a/b/releases/download/c/d.zip")
+}
+
+fn stack() -> Stack {
+    Stack::parse(include_str!("../../../../stack.toml")).unwrap()
+}
+
+#[test]
+fn reading_and_writing_gives_the_same_bytes() {
+    assert_eq!(Lock::parse(&sample()).unwrap().to_text().unwrap(), sample());
+}
+
+#[test]
+fn a_newer_schema_says_so_whatever_else_the_file_holds() {
+    let newer = sample().replace("schema = 1", "schema = 9\nfuture = {}");
+    let error = Lock::parse(&newer).unwrap_err();
+    assert_eq!(error.to_string(), "versions.lock has schema 9, this program reads 1 at most");
+}
+
+#[test]
+fn what_was_edited_into_nonsense_is_refused_when_read() {
+    for (from, to) in [
+        (SHA, "abc"),
+        ("size = 7", "size = -7"),
+        ("size = 7", "colour = \"red\""),
+        ("d.zip", "d.zip; rm -rf /"),
+        ("d.zip", "{{ d }}"),
+        ("files", "fils"),
+        ("schema = 1", "schema = \"one\""),
+        ("aarch64", "riscv64"),
+    ] {
+        assert!(Lock::parse(&sample().replacen(from, to, 1)).is_err(), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn a_lock_is_checked_against_the_stack_with_all_that_is_wrong() {
+    let stack = stack();
+    let mut lock = Lock::parse(&text("v1.2.3", "https://github.com/a")).unwrap();
+    lock.components.insert("nonsense".into(), lock.components["convex"].clone());
+    let wrong: Vec<String> = lock.check(&stack).unwrap_err().iter().map(ToString::to_string).collect();
+    assert!(wrong.iter().any(|error| error.contains("does not pin `node`")), "{wrong:?}");
+    assert!(wrong.iter().any(|error| error.contains("pins `nonsense`, which stack.toml does not have")), "{wrong:?}");
+    assert!(wrong.iter().any(|error| error.contains("pins `convex` at a version of another form")), "{wrong:?}");
+}
+
+#[test]
+fn a_pin_serves_every_architecture() {
+    let stack = stack();
+    let mut lock = Lock::parse(&sample()).unwrap();
+    if let Pinned::Files(files) = &mut lock.components.get_mut("convex").unwrap().pinned {
+        files.remove(&FileFor::Aarch64);
+    }
+    let error = lock.components["convex"].check("convex", &stack).unwrap_err();
+    assert_eq!(error.to_string(), "versions.lock pins no file of `convex` for aarch64");
+}
+
+#[test]
+fn a_publication_is_a_date_or_a_moment() {
+    for good in ["2026-09-11", "2026-09-11T01:02:03Z"] {
+        assert!(Published::try_from(good.to_owned()).is_ok(), "{good}");
+    }
+    for bad in ["", "2026-13-01", "yesterday", "2026-09-11T01:02:03", "2026-9-1"] {
+        assert!(Published::try_from(bad.to_owned()).is_err(), "{bad}");
+    }
+}
+
+/// The committed lock is what the tool writes, and what it accepts.
+#[test]
+fn the_committed_lock_is_sound() {
+    let text = include_str!("../../../../versions.lock");
+    let (stack, lock) = (stack(), Lock::parse(text).unwrap());
+    let wrong: Vec<String> = lock.check(&stack).err().unwrap_or_default().iter().map(ToString::to_string).collect();
+    assert_eq!(wrong, [""; 0]);
+    assert_eq!(rules::check(&stack, &lock).violations, []);
+    assert_eq!(lock.to_text().unwrap(), text, "somebody edited versions.lock by hand");
+}
+
+/// npm's lockfiles in the checkout are the ones that the lock was made with.
+#[test]
+fn the_committed_lockfiles_of_npm_are_the_pinned_ones() {
+    let stack = stack();
+    let lock = Lock::parse(include_str!("../../../../versions.lock")).unwrap();
+    let mut seen = 0;
+    for (name, pin) in &lock.components {
+        if let (Pinned::Npm(npm), Source::Npm { directory, .. }) = (&pin.pinned, &stack.components[name].source) {
+            let path = format!("{}/../image/{directory}/package-lock.json", env!("CARGO_MANIFEST_DIR"));
+            let found = Sha256::from_bytes(&sha2::Sha256::digest(fs_err::read(path).unwrap()));
+            assert_eq!(found, npm.lockfile, "{name}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2);
+}
+
+fn sha256() -> impl Strategy<Value = Sha256> {
+    "[0-9a-f]{64}".prop_map(|text| text.parse().unwrap())
+}
+
+fn commit() -> impl Strategy<Value = CommitId> {
+    "[0-9a-f]{40}".prop_map(|text| text.parse().unwrap())
+}
+
+fn oci_digest() -> impl Strategy<Value = OciDigest> {
+    "sha256:[0-9a-f]{64}".prop_map(|text| text.parse().unwrap())
+}
+
+fn url() -> impl Strategy<Value = FileUrl> {
+    "https?://[a-z]{1,8}(\\.[a-z]{2,5}){1,2}(/[a-zA-Z0-9._%+~-]{1,12}){0,4}"
+        .prop_filter_map("no plain address", |text| text.parse().ok())
+}
+
+fn published() -> impl Strategy<Value = Published> {
+    "20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])(T([01][0-9]|2[0-3])(:[0-5][0-9]){2}Z)?"
+        .prop_map(|text| Published::try_from(text).unwrap())
+}
+
+/// TOML's integers have 64 bits and a sign.
+fn size() -> impl Strategy<Value = u64> {
+    0..=i64::MAX.unsigned_abs()
+}
+
+fn arch() -> impl Strategy<Value = Arch> {
+    prop::sample::select(&Arch::ALL[..])
+}
+
+fn file() -> impl Strategy<Value = FilePin> {
+    (url(), sha256(), option::of(size())).prop_map(|(url, sha256, size)| FilePin { url, sha256, size })
+}
+
+fn package() -> impl Strategy<Value = PackagePin> {
+    ("[a-z][a-z0-9.+-]{1,8}", "[0-9][a-z0-9.+:~-]{0,8}", url(), sha256(), size())
+        .prop_map(|(name, version, url, sha256, size)| PackagePin { name, version, url, sha256, size })
+}
+
+fn pinned() -> impl Strategy<Value = Pinned> {
+    let which = prop::sample::select(vec![FileFor::Any, FileFor::Aarch64, FileFor::X86_64]);
+    let integrity = "sha512-[A-Za-z0-9+/]{86}==".prop_map(|text| text.parse().unwrap());
+    prop_oneof![
+        btree_map(which, file(), 0..3).prop_map(Pinned::Files),
+        ("(@[a-z]{1,5}/)?[a-z]{1,8}", integrity, sha256())
+            .prop_map(|(package, integrity, lockfile)| Pinned::Npm(NpmPin { package, integrity, lockfile })),
+        (url(), commit()).prop_map(|(repository, commit)| Pinned::Git(GitPin { repository, commit })),
+        ("[a-z.]{1,9}/[a-z/]{1,9}", oci_digest(), btree_map(arch(), oci_digest(), 0..3))
+            .prop_map(|(name, digest, platforms)| Pinned::Image(ImagePin { name, digest, platforms })),
+        btree_map(arch(), vec(package(), 0..4), 0..3).prop_map(Pinned::Packages),
+    ]
+}
+
+/// Versions and tags of any text: what they may hold is checked against the stack, after reading.
+fn pin() -> impl Strategy<Value = Pin> {
+    (any::<String>(), option::of(any::<String>()), option::of(commit()), option::of(published()), pinned())
+        .prop_map(|(version, tag, commit, published, pinned)| Pin { version, tag, commit, published, pinned })
+}
+
+fn lock() -> impl Strategy<Value = Lock> {
+    btree_map("[a-z-]{1,12}", pin(), 0..4).prop_map(|components| Lock { schema: SCHEMA, components })
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_pinned_reads_back_and_is_written_the_same(lock in lock()) {
+        let text = lock.to_text().unwrap();
+        let again = Lock::parse(&text).unwrap();
+        prop_assert_eq!(&again, &lock);
+        prop_assert_eq!(again.to_text().unwrap(), text);
+    }
+
+    /// Whatever a lock was made into: reading it is an answer and never a panic, and what was read is sound to write.
+    #[test]
+    fn a_lock_that_was_cut_and_pasted_is_read_or_refused(lock in lock(), at in any::<prop::sample::Index>(), pasted in "[ -~\n]{0,9}") {
+        let mut text = lock.to_text().unwrap();
+        let at = (0..=at.index(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.insert_str(at, &pasted);
+        if let Ok(read) = Lock::parse(&text) {
+            prop_assert_eq!(Lock::parse(&read.to_text().unwrap()).unwrap(), read);
+        }
+    }
+}
