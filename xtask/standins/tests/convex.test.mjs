@@ -7,7 +7,7 @@ import { freePort, Program, run, temporaryFolder } from "./support.mjs";
 const [major, minor] = process.versions.node.split(".").map(Number);
 const old = major < 22 || (major === 22 && minor < 13);
 const skip = old ? `Node.js ${process.version} has no node:sqlite; the image's own runs this stand-in in the rehearsal` : false;
-const test = (name, body) => declare(name, { skip }, body);
+const test = (name, body) => declare(name, { skip, timeout: 60_000 }, body);
 
 const SCRIPT = "convex/main.mjs";
 const SECRET = "5e".repeat(32);
