@@ -107,20 +107,21 @@ struct Newest {
     passed_over: Vec<PassedOver>,
 }
 
-/// What upstream has. An image's tag says nothing by itself, so its digest is asked for.
+/// What upstream has. An image's tag says nothing by itself, and neither does a moment of Debian's archive: what
+/// they stand for is asked for.
 async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<Newest> {
     let mut candidate = upstream::candidate(up, name, &Want::Newest).await?;
     if upstream::leader(up.stack, name) != name {
         // What its leader passed over stands in the leader's row.
         candidate.passed_over.clear();
     }
-    if matches!(up.stack.component(name)?.source, Source::Oci { .. }) {
-        let resolved = upstream::pin(up, name, &candidate).await?;
-        let side = (&resolved.pin).into();
-        return Ok(Newest { side, ahead: false, passed_over: candidate.passed_over });
-    }
     let pinned = up.lock.components.get(name);
     let ahead = pinned.is_some_and(|pin| upstream::is_ahead(up.stack, name, pin, &candidate));
+    if matches!(up.stack.component(name)?.source, Source::Oci { .. } | Source::Debian { .. }) {
+        let resolved = upstream::pin(up, name, &candidate).await?;
+        let side = (&resolved.pin).into();
+        return Ok(Newest { side, ahead, passed_over: candidate.passed_over });
+    }
     let version = candidate.version.as_str().to_owned();
     let side = Side { version, published: candidate.published, digest: None };
     Ok(Newest { side, ahead, passed_over: candidate.passed_over })

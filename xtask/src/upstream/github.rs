@@ -10,6 +10,7 @@ use crate::domain::digest::CommitId;
 use crate::domain::lock::Pin;
 use crate::domain::stack::{Component, Source};
 use crate::domain::version::Version;
+use crate::io::http::HttpError;
 
 mod archive;
 pub(crate) mod choose;
@@ -76,8 +77,8 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     let repo = Repo::of(component)?;
     let pinned = match files::pin(up, name, component, repo, candidate).await {
         Ok(pinned) => pinned,
-        // Whole by its list of files, and not by what is in one of them: another release may be.
-        Err(error) if error.downcast_ref::<ArchiveError>().is_some() => {
+        // Whole by its list of files, and not when one of them is fetched: another release may be.
+        Err(error) if is_broken_file(&error) => {
             let leader = leader(up.stack, name);
             let component = up.stack.component(leader)?;
             let repo = Repo::of(component)?;
@@ -94,6 +95,10 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         pinned,
     };
     Ok(Resolved { pin, files: Vec::new() })
+}
+
+fn is_broken_file(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<ArchiveError>().is_some() || error.downcast_ref().is_some_and(HttpError::is_gone)
 }
 
 /// A release, and the version that its tag names.

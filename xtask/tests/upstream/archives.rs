@@ -84,6 +84,19 @@ file = { name = "tool.tar.gz", contains = "bin/tool" }
     }
 }
 
+/// Listed with its size and its state, and not there: the "404 on download" of a hand-kept image.
+#[tokio::test]
+async fn a_file_that_is_listed_and_not_there() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    serve(&server, CONVEX, &[(without_digest(STABLE, X86_64, 1000), 1)]).await;
+    scratch.run(&server, &["bump", "convex"]).await.failed_with(&[
+        "caused by: cannot pin `convex`\n",
+        "404 Not Found",
+        "precompiled-2026-09-11-157eb19 (2026-09-11): cargo xtask bump convex --to precompiled-2026-09-11-157eb19\n",
+    ]);
+    assert_eq!(scratch.names(), ["stack.toml"]);
+}
+
 /// A server that promises more than it sends, each time.
 #[tokio::test]
 async fn a_download_that_breaks_off_is_tried_again_and_then_told() {
