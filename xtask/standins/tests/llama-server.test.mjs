@@ -94,13 +94,23 @@ test("is a router without a model", async (t) => {
   const folder = temporaryFolder(t);
   model(folder, "tiny.gguf");
   writeFileSync(join(folder, "broken.gguf"), "no model");
-  const { url } = await start(t, ["--models-dir", folder]);
+  writeFileSync(join(folder, "presets.ini"), `version = 1\n[local]\nmodel = ${join(folder, "tiny.gguf")}\n`);
+  const { url } = await start(t, ["--models-dir", folder, "--models-preset", join(folder, "presets.ini")]);
   const listed = (await (await fetch(`${url}/v1/models`)).json()).data;
-  assert.deepEqual(listed.map(({ id, status }) => [id, status.value]), [["broken", "unloaded"], ["tiny", "unloaded"]]);
+  assert.deepEqual(listed.map(({ id, status }) => [id, status.value]), [["broken", "unloaded"], ["local", "unloaded"], ["tiny", "unloaded"]]);
+  assert.equal((await post(`${url}/v1/chat/completions`, { ...hello, model: "local" })).status, 200);
   assert.equal((await post(`${url}/v1/chat/completions`, hello)).status, 400);
   assert.equal((await post(`${url}/v1/chat/completions`, { ...hello, model: "none" })).status, 400);
   assert.equal((await post(`${url}/v1/chat/completions`, { ...hello, model: "broken" })).status, 500);
   assert.equal((await post(`${url}/v1/chat/completions`, { ...hello, model: "tiny" })).status, 200);
+});
+
+test("lets pages of other origins read it as it is told", async (t) => {
+  for (const [origins, allowed] of [["*", "http://elsewhere"], ["localhost", null], ["http://listed", "http://listed"]]) {
+    const { url } = await start(t, [], { LLAMA_ARG_CORS_ORIGINS: origins });
+    const answer = await fetch(`${url}/health`, { headers: { origin: "http://elsewhere" } });
+    assert.equal(answer.headers.get("access-control-allow-origin"), allowed);
+  }
 });
 
 test("stops with 0 on SIGTERM and SIGINT", async (t) => {
