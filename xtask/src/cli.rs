@@ -151,9 +151,6 @@ pub(crate) struct Release {
     /// Take the OCI layouts of an earlier build from here, instead of building
     #[arg(long, value_name = "DIR")]
     pub(crate) layouts: Option<PathBuf>,
-    /// Speak plain HTTP to the registry; without it that happens for loopback only
-    #[arg(long)]
-    pub(crate) insecure: bool,
 }
 
 #[derive(Debug, Args)]

@@ -67,7 +67,7 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
 
     let lock = files::read_lock(&rehearsed.root, &stack)?;
     checkout::commit(&rehearsed.root, "Pins of the rehearsal").await?;
-    let repository = Repository::new(&format!("{}/mission-control", registry.address), false)?;
+    let repository = Repository::new(&format!("{}/mission-control", registry.address))?;
     let plan = Plan::new(&rehearsed, &stack, &lock, repository, None);
     let plan = steps.run("plan the release", plan, |plan| plan.tag.to_string()).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, steps).await?;

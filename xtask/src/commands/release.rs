@@ -23,7 +23,7 @@ use crate::io::steps::Steps;
 use crate::io::{self, files, process};
 
 pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Result<()> {
-    let repository = Repository::new(&args.registry, args.insecure)?;
+    let repository = Repository::new(&args.registry)?;
     let stack = files::read_stack(&session.root)?;
     let lock = files::read_lock(&session.root, &stack)?;
     let plan = Plan::new(session, &stack, &lock, repository, args.layouts.clone()).await?;
@@ -88,8 +88,11 @@ impl Plan {
         };
         let dirty = process::text(git().args(["status", "--porcelain"])).await?;
         if !dirty.is_empty() {
-            return Err(anyhow::anyhow!("the checkout has uncommitted changes:\n    {}", dirty.replace('\n', "\n    ")))
-                .hint(|| "commit them: a release is made from a commit that its tag names".to_owned());
+            return Err(anyhow::anyhow!(
+                "the checkout has uncommitted changes:\n    {}",
+                dirty.replace('\n', "\n    ")
+            ))
+            .hint(|| "commit them: a release is made from a commit that its tag names".to_owned());
         }
         let commit = process::text(git().args(["rev-parse", "HEAD"])).await?;
         let tag = super::tag::next(&session.root, stack, lock, Utc::now().date_naive()).await?;
@@ -169,12 +172,14 @@ impl Plan {
 
     async fn tag_commit(&self, session: &Session) -> anyhow::Result<()> {
         let message = format!("Release {}", self.tag);
-        process::output(
-            process::command("git")
-                .arg("-C")
-                .arg(&session.root)
-                .args(["tag", "--annotate", "--message", &message, self.tag.as_str(), &self.commit]),
-        )
+        process::output(process::command("git").arg("-C").arg(&session.root).args([
+            "tag",
+            "--annotate",
+            "--message",
+            &message,
+            self.tag.as_str(),
+            &self.commit,
+        ]))
         .await
         .with_context(|| format!("the image is released, but its commit could not be tagged {}", self.tag))
         .hint(|| format!("git tag --annotate --message {message:?} {} {}", self.tag, self.commit))?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod arch;
 pub(crate) mod digest;
+pub(crate) mod host;
 pub(crate) mod image_tag;
 pub(crate) mod lock;
 pub(crate) mod mirror;

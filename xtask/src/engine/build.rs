@@ -11,6 +11,7 @@ use super::docker::Docker;
 use super::layout::{self, Image};
 use super::policy;
 use crate::domain::arch::Arch;
+use crate::domain::host::{host_of, is_loopback};
 use crate::domain::lock::Lock;
 use crate::domain::mirror::Mirrors;
 
@@ -69,7 +70,7 @@ impl Build<'_> {
         if self.no_cache {
             command.arg("--no-cache");
         }
-        if is_loopback(&self.npm_registry) {
+        if is_loopback(host_of(&self.npm_registry)) {
             // A registry on this machine's loopback is not to be seen from a container's own network.
             command.args(["--network=host"]);
         }
@@ -117,9 +118,4 @@ fn certificate_bundle() -> Option<PathBuf> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let usual = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
     named.into_iter().chain(usual.map(PathBuf::from)).find(|path| path.is_file())
-}
-
-fn is_loopback(address: &str) -> bool {
-    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
-    ["127.", "localhost", "[::1]"].iter().any(|loopback| host.starts_with(loopback))
 }

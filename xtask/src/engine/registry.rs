@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 
 use super::docker::Docker;
 use crate::domain::digest::OciDigest;
+use crate::domain::host::{host_of, is_loopback};
 use crate::error::HintExt as _;
 use crate::io::process;
 
@@ -14,23 +15,21 @@ use crate::io::process;
 pub(crate) struct Repository {
     /// `registry/path`, without tag.
     pub(crate) name: String,
-    /// Plain HTTP.
-    pub(crate) insecure: bool,
+    /// Plain HTTP, which only a registry on the loopback is spoken to in.
+    plain: bool,
 }
 
 impl Repository {
-    pub(crate) fn new(name: &str, insecure: bool) -> anyhow::Result<Self> {
+    pub(crate) fn new(name: &str) -> anyhow::Result<Self> {
         super::docker::check_reference(name)?;
-        let host = name.split('/').next().unwrap_or_default();
-        let loopback = ["127.", "localhost"].iter().any(|prefix| host.starts_with(prefix));
-        Ok(Self { name: name.to_owned(), insecure: insecure || loopback })
+        Ok(Self { name: name.to_owned(), plain: is_loopback(host_of(name)) })
     }
 
     /// The digest that `tag` stands for, or none when there is no such tag.
     pub(crate) async fn tag(&self, tag: &str) -> anyhow::Result<Option<OciDigest>> {
         let mut command = process::command("skopeo");
         command.args(["inspect", "--format", "{{.Digest}}", "--no-tags"]);
-        if self.insecure {
+        if self.plain {
             command.arg("--tls-verify=false");
         }
         command.arg(format!("docker://{}:{tag}", self.name));
@@ -47,7 +46,7 @@ impl Repository {
     pub(crate) async fn push(&self, layout: &Path, digest: &OciDigest) -> anyhow::Result<()> {
         let mut command = process::command("skopeo");
         command.args(["copy", "--quiet", "--preserve-digests"]);
-        if self.insecure {
+        if self.plain {
             command.arg("--dest-tls-verify=false");
         }
         command.arg(format!("oci:{}", layout.display())).arg(format!("docker://{}@{digest}", self.name));

@@ -12,6 +12,7 @@ use sha2::Digest as _;
 use super::{Candidate, Resolved, Upstream, Want};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
+use crate::domain::host::is_loopback;
 use crate::domain::lock::{ImagePin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source};
 use crate::io::http::HttpError;
@@ -246,13 +247,6 @@ fn digest_of(body: &[u8]) -> anyhow::Result<OciDigest> {
     format!("sha256:{sha256}").parse().map_err(Into::into)
 }
 
-/// Docker and its kin speak plain HTTP to a registry on this machine only.
-fn is_loopback(host: &str) -> bool {
-    let name = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
-    let name = name.unwrap_or(host).trim_matches(['[', ']']);
-    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,16 +259,6 @@ mod tests {
         assert_eq!(parameters["realm"], "https://auth.docker.io/token");
         assert_eq!(parameters["scope"], "repository:library/debian:pull,push");
         assert!(parse_challenge("Basic realm=\"x\"").is_none());
-    }
-
-    #[test]
-    fn only_this_machine_is_spoken_to_in_the_clear() {
-        for host in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.1.2.3", "[::1]:5000"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["registry-1.docker.io", "10.0.0.1:5000", "localhost.example", "127.0.0.1.example"] {
-            assert!(!is_loopback(host), "{host}");
-        }
     }
 
     #[test]

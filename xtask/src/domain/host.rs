@@ -1,0 +1,42 @@
+//! Hosts: which of them are this machine.
+
+/// Whether `host`, with or without a port, is the loopback. Docker and its kin speak plain HTTP to a registry there
+/// and nowhere else.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let name = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
+    let name = name.unwrap_or(host).trim_matches(['[', ']']);
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The host, with its port, of an address or of an image's name: what stands between `://`, if that is there, and `/`.
+pub(crate) fn host_of(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_the_loopback() {
+        for host in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.1.2.3", "[::1]:5000"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["registry-1.docker.io", "10.0.0.1:5000", "localhost.example", "127.0.0.1.example", ""] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_addresses_and_of_image_names() {
+        for (address, host) in [
+            ("http://127.0.0.1:4873/npm/", "127.0.0.1:4873"),
+            ("https://[::1]:5000", "[::1]:5000"),
+            ("ghcr.io/owner/name", "ghcr.io"),
+            ("localhost:5000/x", "localhost:5000"),
+        ] {
+            assert_eq!(host_of(address), host);
+        }
+    }
+}
