@@ -84,9 +84,9 @@ const server = Bun.serve({
 console.log(`OpenCode WebUI API running on http://${env.host}:${server.port}`);
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
-  process.on(signal, () => {
+  process.on(signal, async () => {
     console.log(`${signal} received, shutting down gracefully...`);
-    openCode.stop();
+    await openCode.stop();
     process.exit(0);
   });
 }

@@ -31,10 +31,10 @@ export class OpenCode {
     }
   }
 
-  // Who listens on the port, as `lsof` tells; nobody when it is not installed.
-  private listeners(): number[] {
-    const told = spawnSync("lsof", ["-ti", `:${env.openCode.port}`, "-sTCP:LISTEN"], { encoding: "utf8" });
-    return (told.stdout ?? "").split("\n").filter(Boolean).map(Number);
+  // Who has to do with the port, as upstream asks `lsof`: nobody when it is not installed.
+  private found(): number[] {
+    const told = spawnSync("lsof", [`-ti:${env.openCode.port}`], { encoding: "utf8" });
+    return (told.stdout ?? "").split("\n").filter(Boolean).map(Number).filter((pid) => pid !== process.pid);
   }
 
   async start(): Promise<void> {
@@ -44,7 +44,7 @@ export class OpenCode {
       console.error(this.error);
       return;
     }
-    const found = this.listeners();
+    const found = this.found();
     if (found.length > 0) {
       if (production && (await this.healthy())) {
         console.log(`OpenCode server already running on port ${env.openCode.port}`);
@@ -99,19 +99,31 @@ export class OpenCode {
       this.failures = (await this.healthy()) ? 0 : this.failures + 1;
       if (this.failures < env.openCode.threshold) return;
       this.failures = 0;
+      await this.end();
       await this.start();
     }, env.openCode.poll);
   }
 
-  // The adopted one is stopped too.
-  stop(): void {
+  async stop(): Promise<void> {
     clearInterval(this.timer);
-    if (this.pid === null) return;
-    try {
-      process.kill(this.pid, "SIGTERM");
-    } catch {
-      // It is gone already.
-    }
+    await this.end();
+  }
+
+  // Ends the server, one that was adopted too: SIGTERM, and SIGKILL after two seconds.
+  private async end(): Promise<void> {
+    const { pid } = this;
+    this.pid = null;
+    if (pid === null) return;
+    const signal = (name: "SIGTERM" | "SIGKILL" | 0) => {
+      try {
+        return process.kill(pid, name);
+      } catch {
+        return false; // It is gone.
+      }
+    };
+    signal("SIGTERM");
+    for (let waited = 0; waited < 2000 && signal(0); waited += 50) await sleep(50);
+    signal("SIGKILL");
   }
 
   // Passes a request on with OpenCode's own password in the place of whatever the browser sent.
