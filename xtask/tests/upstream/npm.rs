@@ -1,0 +1,152 @@
+//! Packages of an npm registry: which version is taken, and what npm itself makes of it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use wiremock::MockServer;
+
+use crate::support::{Ran, Scratch, digest_of, serve_text};
+
+const STACK: &str = r#"
+[components.tool]
+title = "Tool"
+scheme = "calver"
+source = { type = "npm", package = "tool", directory = "npm/tool" }
+"#;
+
+/// SHA-512 of nothing: no tarball is downloaded.
+const INTEGRITY: &str =
+    "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==";
+
+fn manifest(server: &MockServer, package: &str, version: &str, more: &Value) -> Value {
+    let mut manifest = json!({
+        "name": package, "version": version,
+        "dist": {"integrity": INTEGRITY, "tarball": format!("{}/{package}/-/{package}-{version}.tgz", server.uri())},
+    });
+    for (name, value) in more.as_object().unwrap() {
+        manifest[name] = value.clone();
+    }
+    manifest
+}
+
+/// Serves a package with its versions, each with what is special of it.
+async fn serve_package(server: &MockServer, package: &str, latest: &str, versions: &[(&str, Value)]) {
+    let mut manifests = BTreeMap::new();
+    let mut time = BTreeMap::new();
+    for (index, (version, more)) in versions.iter().enumerate() {
+        let manifest = manifest(server, package, version, more);
+        serve_text(server, &format!("/{package}/{version}"), &manifest.to_string()).await;
+        manifests.insert(*version, manifest);
+        time.insert(*version, format!("2026-09-{:02}T12:00:00.123Z", index + 1));
+    }
+    let packument = json!({"name": package, "dist-tags": {"latest": latest}, "versions": manifests, "time": time});
+    serve_text(server, &format!("/{package}"), &packument.to_string()).await;
+}
+
+/// The program for one platform, in some versions.
+async fn serve_platform(server: &MockServer, cpu: &str, versions: &[&str]) {
+    let only = json!({"os": ["linux"], "cpu": [cpu]});
+    let versions: Vec<(&str, Value)> = versions.iter().map(|version| (*version, only.clone())).collect();
+    serve_package(server, &format!("tool-linux-{cpu}"), versions[0].0, &versions).await;
+}
+
+fn with_platforms(version: &str) -> Value {
+    json!({"optionalDependencies": {"tool-linux-x64": version, "tool-linux-arm64": version}})
+}
+
+async fn run(scratch: &Scratch, server: &MockServer, arguments: &[&str]) -> Ran {
+    let cache = tempfile::tempdir().unwrap();
+    let mut command = scratch.command(server, arguments);
+    command.env("npm_config_registry", server.uri()).env("npm_config_cache", cache.path());
+    Ran::from(command.output().await.unwrap())
+}
+
+#[tokio::test]
+async fn the_newest_whole_version_is_taken_and_locked_by_npm() {
+    let (scratch, server) = (Scratch::new(STACK), MockServer::start().await);
+    let versions = [
+        ("2026.9.5", with_platforms("2026.9.5")),
+        ("2026.9.6", with_platforms("2026.9.6")),
+        ("2026.9.7", with_platforms("2026.9.7")),
+        ("2026.9.8", json!({"deprecated": "broken"})),
+        ("2026.9.33", json!({})),
+        ("2026.10.0-beta.1", json!({})),
+        ("2026.10.1", json!({})),
+    ];
+    serve_package(&server, "tool", "2026.9.33", &versions).await;
+    serve_platform(&server, "x64", &["2026.9.5", "2026.9.6", "2026.9.7"]).await;
+    // The packages for the platforms come one after another; this one never came.
+    serve_platform(&server, "arm64", &["2026.9.5", "2026.9.6"]).await;
+    let ran = run(&scratch, &server, &["bump"]).await;
+    ran.succeeded();
+    for text in [
+        "tool: not pinned → 2026.9.6 (2026-09-02)\n",
+        "passed over 2026.10.1 (2026-09-07): newer than the dist-tag `latest`, 2026.9.33\n",
+        "passed over 2026.9.33 (2026-09-05): of the extended-stable line\n",
+        "passed over 2026.9.8 (2026-09-04): deprecated by its publisher\n",
+        "passed over 2026.9.7 (2026-09-03): npm's registry has no `tool-linux-arm64` 2026.9.7\n",
+        "passed over 2026.10.0-beta.1 (2026-09-06): a prerelease\n",
+    ] {
+        assert!(ran.stdout.contains(text), "{text}\n{}", ran.stdout);
+    }
+    let read = |name: &str| std::fs::read_to_string(scratch.root().join("image/npm/tool").join(name)).unwrap();
+    let lockfile = read("package-lock.json");
+    let lock = scratch.lock().unwrap();
+    let pinned = &digest_of(lockfile.as_bytes())["sha256:".len()..];
+    for text in [INTEGRITY, &format!("lockfile = \"{pinned}\""), "version = \"2026.9.6\""] {
+        assert!(lock.contains(text), "{text}\n{lock}");
+    }
+    // Both architectures, whatever this machine is, and no address of the registry.
+    let packages: Value = serde_json::from_str(&lockfile).unwrap();
+    for package in ["tool", "tool-linux-x64", "tool-linux-arm64"] {
+        assert_eq!(packages["packages"][format!("node_modules/{package}")]["integrity"], INTEGRITY, "{package}");
+    }
+    assert!(!lockfile.contains(&server.uri()), "{lockfile}");
+    assert!(read("package.json").contains("\"tool\": \"2026.9.6\""));
+
+    run(&scratch, &server, &["verify"]).await.succeeded();
+    assert!(run(&scratch, &server, &["bump"]).await.succeeded().stdout.contains("nothing to bump"));
+    // Somebody edits what is installed.
+    std::fs::write(scratch.root().join("image/npm/tool/package-lock.json"), lockfile.replace("x64", "x32")).unwrap();
+    let ran = run(&scratch, &server, &["verify"]).await;
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    assert!(ran.stdout.contains("replaced: image/npm/tool/package-lock.json"), "{}", ran.stdout);
+}
+
+#[tokio::test]
+async fn a_version_that_is_named_and_cannot_be_installed_everywhere() {
+    let (scratch, server) = (Scratch::new(STACK), MockServer::start().await);
+    let versions = [("2026.9.5", json!({})), ("2026.9.7", with_platforms("2026.9.7"))];
+    serve_package(&server, "tool", "2026.9.7", &versions).await;
+    serve_platform(&server, "x64", &["2026.9.7"]).await;
+    let take = "hint: newest complete version is 2026.9.5: cargo xtask bump tool --to 2026.9.5";
+    for (to, said) in [
+        ("2026.9.7", "cannot be installed on every architecture: npm's registry has no `tool-linux-arm64` 2026.9.7"),
+        ("2026.9.6", "npm's registry has no `tool` 2026.9.6"),
+    ] {
+        run(&scratch, &server, &["bump", "tool", "--to", to]).await.failed_with(&[said, take]);
+    }
+    run(&scratch, &server, &["bump", "tool", "--to", "../tool"]).await.failed_with(&["is not a calver version"]);
+    assert_eq!(scratch.names(), ["stack.toml"]);
+}
+
+#[tokio::test]
+async fn a_registry_that_is_not_there_or_answers_nonsense() {
+    let (scratch, server) = (Scratch::new(STACK), MockServer::start().await);
+    let ran = run(&scratch, &server, &["bump"]).await;
+    ran.failed_with(&["npm's registry has no package `tool`", "hint: the registry is http://127.0.0.1:"]);
+    for (answer, said) in [
+        ("<html>", "is not the JSON that was expected"),
+        (r#"{"dist-tags": {"latest": "newest"}}"#, "the dist-tag `latest` of `tool` is no such version"),
+        (r#"{"versions": {}}"#, "no version of `tool` can be taken, of the 0 that npm's registry has"),
+    ] {
+        server.reset().await;
+        serve_text(&server, "/tool", answer).await;
+        run(&scratch, &server, &["bump"]).await.failed_with(&["failed to bump `tool`", said]);
+    }
+    // An integrity that is none reaches no lock.
+    server.reset().await;
+    serve_package(&server, "tool", "2026.9.6", &[("2026.9.6", json!({"dist": {"integrity": "sha1-x"}}))]).await;
+    run(&scratch, &server, &["bump"]).await.failed_with(&["is no npm integrity"]);
+    assert_eq!(scratch.names(), ["stack.toml"]);
+}
