@@ -158,9 +158,9 @@ pub(crate) fn stop_order(services: &[Service]) -> Result<Vec<Vec<&Service>>, Ser
     let mut left: Vec<&Service> = services.iter().collect();
     let mut order = Vec::new();
     while !left.is_empty() {
-        let (later, now): (Vec<&Service>, Vec<&Service>) = left.iter().partition(|service| {
-            left.iter().any(|other| other.neighbours().any(|name| name == service.name))
-        });
+        let (later, now): (Vec<&Service>, Vec<&Service>) = left
+            .iter()
+            .partition(|service| left.iter().any(|other| other.neighbours().any(|name| name == service.name)));
         if now.is_empty() {
             return Err(ServiceError::Circle(later.iter().map(|service| service.name.clone()).collect()));
         }
@@ -185,7 +185,10 @@ impl Service {
     fn check_fields(&self) -> Result<(), String> {
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\' | b'`' | b'$' | b'|');
         if self.title.chars().any(|char| char.is_control() || matches!(char, '"' | '\\' | '`' | '$' | '|')) {
-            return Err(format!("title {:?} has characters that a script or a table would take for its own", self.title));
+            return Err(format!(
+                "title {:?} has characters that a script or a table would take for its own",
+                self.title
+            ));
         }
         let ways = [self.oneshot, !self.endpoints.is_empty(), self.socket.is_some()];
         if ways.iter().filter(|way| **way).count() != 1 {
