@@ -210,7 +210,9 @@ export class Backend {
     const request = new Request(url, { method: call.method, headers: call.headers, body });
     const result = await this.runtime.http(request, path, { identity: caller.identity });
     const status = result?.status ?? 404;
-    this.store.run("INSERT INTO http_calls (at, method, path, status, body) VALUES (?, ?, ?, ?, ?)", Date.now(), call.method, path, status, body?.subarray(0, LONGEST_BODY_KEPT).toString() ?? "");
+    const kept = body?.subarray(0, LONGEST_BODY_KEPT).toString() ?? "";
+    // In a turn of its own: a mutation that is under way may yet be undone.
+    await this.runtime.exclusive(async () => this.store.run("INSERT INTO http_calls (at, method, path, status, body) VALUES (?, ?, ?, ?, ?)", Date.now(), call.method, path, status, kept));
     if (!result) return sendText(response, "This Convex deployment does not have HTTP actions enabled.", 404);
     for (const [name, value] of result.headers) response.appendHeader(name, value);
     return response.writeHead(status).end(Buffer.from(await result.arrayBuffer()));

@@ -164,13 +164,13 @@ export class Runtime {
       case "1.0/actions/action":
         return this.run(nameOf(args), "Action", args.args, trusted);
       case "1.0/schedule":
-      case "1.0/actions/schedule":
         return this.schedule(args, context);
+      case "1.0/actions/schedule":
+        return this.exclusive(async () => this.schedule(args, context));
       case "1.0/cancel_job":
+        return this.cancel(args);
       case "1.0/actions/cancel_job":
-        this.store.remove(args.id);
-        clearTimeout(this.timers.get(args.id));
-        return null;
+        return this.exclusive(async () => this.cancel(args));
       default:
         return this.write(name, args, context);
     }
@@ -252,9 +252,16 @@ export class Runtime {
   // A scheduled call is a document until it ran, so that a restart does not lose it.
   schedule(args, context) {
     const job = this.store.insert("_scheduled_functions", { name: nameOf(args), args: [args.args], scheduledTime: args.ts * 1000, state: { kind: "pending" } });
+    // A mutation that fails has scheduled nothing.
     if (context.scheduled) context.scheduled.push(job);
     else this.arm(job);
     return job._id;
+  }
+
+  cancel({ id }) {
+    this.store.remove(id);
+    clearTimeout(this.timers.get(id));
+    return null;
   }
 
   arm(job) {

@@ -77,7 +77,7 @@ const make = (kind, isPublic, handler, args = any) => Object.assign(() => undefi
   ["is" + kind]: true, isPublic, exportArgs: args, exportReturns: () => "null",
   ["invoke" + kind]: async (text) => JSON.stringify((await handler(JSON.parse(text)[0])) ?? null),
 });
-const later = async (name, args) => JSON.parse(await Convex.asyncSyscall("1.0/" + name, JSON.stringify(args)));
+export const later = async (name, args) => JSON.parse(await Convex.asyncSyscall("1.0/" + name, JSON.stringify(args)));
 export const query = (handler) => make("Query", true, handler);
 export const mutation = (handler, args) => make("Mutation", true, handler, args);
 export const internal = (handler) => make("Mutation", false, handler);
@@ -94,12 +94,13 @@ export async function all(table, source = {}) {
 }
 `;
 const NOTES = `
-import { all, insert, internal, mutation, query } from "./_deps/library.js";
+import { all, insert, internal, later, mutation, query } from "./_deps/library.js";
 const args = () => JSON.stringify({ type: "object", value: { text: { fieldType: { type: "string" }, optional: false } } });
 export const list = query(async () => (await all("notes")).map(({ text }) => text));
 export const add = mutation(({ text }) => insert("notes", { text }), args);
 export const addAndFail = mutation(async ({ text }) => { await insert("notes", { text }); throw new Error("no"); });
 export const secret = internal(() => "seen");
+export const plan = mutation(async ({ text }) => later("schedule", { name: "notes:add", ts: Date.now() / 1000 + 0.3, args: { text } }));
 export const setting = query(() => process.env.COLOUR ?? "none");
 `;
 const HTTP = `
@@ -228,6 +229,21 @@ test("runs functions: arguments, transactions, what is internal, and the environ
   assert.equal((await instance.run("query", "notes:setting", {})).value, "none");
   await instance.setEnvironment({ COLOUR: "green" });
   assert.equal((await instance.run("query", "notes:setting", {})).value, "green");
+});
+
+test("runs what was scheduled, after a restart too", async (t) => {
+  const first = await Instance.start(t);
+  await first.push(MODULES);
+  await first.run("mutation", "notes:plan", { text: "later" });
+  await first.program.stop("SIGKILL");
+  const second = await Instance.start(t, first.folder);
+  const deadline = Date.now() + 5000;
+  let notes = [];
+  while (notes.length === 0 && Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    notes = (await second.run("query", "notes:list", {})).value;
+  }
+  assert.deepEqual(notes, ["later"]);
 });
 
 test("holds documents to the schema, those that come and those that are there", async (t) => {
