@@ -1,0 +1,159 @@
+//! What `render` writes, from the committed stack and templates and a lock that no bump moves
+//! (`testdata/frozen`): a change of a template or of the stack shows here what it does to every file.
+//!
+//! After a change that is meant: `INSTA_UPDATE=always cargo test --test rendered`, and read the difference.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const SERVICES: &str = "rootfs/opt/stack/services";
+
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// A checkout with the frozen lock, and a README of nothing but the generated parts.
+fn scratch() -> TempDir {
+    let scratch = tempfile::tempdir().unwrap();
+    let to = |name: &str| scratch.path().join(name);
+    std::fs::copy(checkout().join("stack.toml"), to("stack.toml")).unwrap();
+    std::fs::copy(checkout().join("xtask/testdata/frozen/versions.lock"), to("versions.lock")).unwrap();
+    copy(&checkout().join("templates"), &to("templates"));
+    let parts = files(&checkout().join("templates/readme")).into_keys();
+    let marked = parts.map(|part| {
+        let name = part.strip_suffix(".md.j2").unwrap();
+        format!("<!-- @generated {name} -->\n<!-- @end {name} -->\n")
+    });
+    std::fs::write(to("README.md"), marked.collect::<String>()).unwrap();
+    scratch
+}
+
+/// The files below a folder, by path.
+fn files(folder: &Path) -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned(), path);
+            }
+        }
+    }
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    for (path, file) in files(from) {
+        let target = to.join(path);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(file, target).unwrap();
+    }
+}
+
+fn render(root: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.arg("--root").arg(root).arg("render").args(arguments).output().unwrap()
+}
+
+#[test]
+fn every_file() {
+    let scratch = scratch();
+    let output = render(scratch.path(), &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+
+    let mut texts = BTreeMap::from([("README.md".to_owned(), read(&scratch.path().join("README.md")))]);
+    for (path, file) in files(&scratch.path().join("image")) {
+        let text = read(&file);
+        match path.strip_prefix(SERVICES).and_then(|path| path.strip_prefix('/')?.split_once('/')) {
+            // What there is once a service is read side by side.
+            Some((service, below)) => {
+                let together = texts.entry(format!("each-service-{below}")).or_default();
+                together.push_str(&format!("=== {service}\n{text}"));
+            }
+            None => {
+                texts.insert(path, text);
+            }
+        }
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for (path, text) in &texts {
+            insta::assert_snapshot!(path.replace('/', "-"), text);
+        }
+    });
+    // None is left of a file that is not rendered any more.
+    let kept: Vec<String> = files(&checkout().join("xtask/tests/snapshots")).into_keys().collect();
+    let expected: Vec<String> = texts.keys().map(|path| format!("{}.snap", path.replace('/', "-"))).collect();
+    let missing = |from: &[String], of: &[String]| -> Vec<String> {
+        of.iter().filter(|name| !from.contains(name) && !name.ends_with(".snap.new")).cloned().collect()
+    };
+    assert_eq!(missing(&expected, &kept), [""; 0], "snapshots of files that are not rendered any more");
+}
+
+#[test]
+fn what_is_rendered_is_rendered_again_the_same_and_a_difference_is_told() {
+    let scratch = scratch();
+    assert!(render(scratch.path(), &[]).status.success());
+    let again = render(scratch.path(), &["--check"]);
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stdout));
+
+    let dockerfile = scratch.path().join("image/Dockerfile");
+    let rendered = std::fs::read_to_string(&dockerfile).unwrap();
+    let edited = rendered.replacen("FROM scratch", "FROM busybox", 1);
+    assert_ne!(edited, rendered);
+    std::fs::write(&dockerfile, &edited).unwrap();
+    let check = render(scratch.path(), &["--check"]);
+    let (stdout, stderr) = (String::from_utf8_lossy(&check.stdout), String::from_utf8_lossy(&check.stderr));
+    assert_eq!(check.status.code(), Some(3), "{stderr}");
+    assert!(stdout.contains("-FROM busybox") && stdout.contains("+FROM scratch"), "{stdout}");
+    assert!(stderr.contains("cargo xtask render"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(&dockerfile).unwrap(), edited, "--check wrote something");
+
+    assert!(render(scratch.path(), &[]).status.success());
+    assert_eq!(std::fs::read_to_string(&dockerfile).unwrap(), rendered);
+}
+
+/// A template that asks for what there is not fails, with its name, and nothing is written.
+#[test]
+fn an_undefined_name_in_a_template_is_an_error() {
+    let scratch = scratch();
+    std::fs::write(scratch.path().join("templates/extra.j2"), "{{ components.node.colour }}\n").unwrap();
+    let output = render(scratch.path(), &[]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot render templates/extra.j2") && stderr.contains("undefined"), "{stderr}");
+    assert!(!scratch.path().join("image").exists());
+}
+
+/// Each program that `stack.toml` says an archive holds is taken out of it, and looked for, in the Dockerfile.
+#[test]
+fn the_dockerfile_looks_for_what_each_archive_must_hold() {
+    let scratch = scratch();
+    assert!(render(scratch.path(), &[]).status.success());
+    let dockerfile = std::fs::read_to_string(scratch.path().join("image/Dockerfile")).unwrap();
+    let stack: toml::Table = std::fs::read_to_string(scratch.path().join("stack.toml")).unwrap().parse().unwrap();
+    let mut looked_for = 0;
+    for (name, component) in stack["components"].as_table().unwrap() {
+        let Some(contains) = component.get("file").and_then(|file| file["contains"].as_str()) else { continue };
+        let stage =
+            dockerfile.split("\nFROM ").find(|stage| stage.lines().next().unwrap().ends_with(&format!(" AS {name}")));
+        let stage = stage.unwrap_or_else(|| panic!("no stage is named {name}"));
+        let checks = ["node /build/check-tree.mjs /out", "test -f /out"];
+        let line = stage.lines().find(|line| checks.iter().any(|check| line.contains(check)));
+        let line = line.unwrap_or_else(|| panic!("the stage {name} checks nothing:\n{stage}"));
+        assert!(line.contains(&format!("/{contains}")), "the stage {name} does not look for {contains}: {line}");
+        looked_for += 1;
+    }
+    assert_eq!(looked_for, 6);
+}
