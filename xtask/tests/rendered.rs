@@ -77,7 +77,7 @@ fn every_file() {
             // What there is once a service is read side by side.
             Some((service, below)) => {
                 let together = texts.entry(format!("each-service-{below}")).or_default();
-                together.push_str(&format!("=== {service}\n{text}"));
+                together.extend(["=== ", service, "\n", &text]);
             }
             None => {
                 texts.insert(path, text);

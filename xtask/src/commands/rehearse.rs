@@ -45,9 +45,8 @@ pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Resu
 
 async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps: &mut Steps) -> anyhow::Result<()> {
     let stack = files::read_stack(&session.root)?;
-    let engine = match engine(args, scratch, steps).await? {
-        Some(engine) => engine,
-        None => return without_engine(session, &stack, args, scratch, steps).await,
+    let Some(engine) = engine(args, scratch, steps).await? else {
+        return without_engine(session, &stack, args, scratch, steps).await;
     };
     let registry = steps.run("start the registry", Registry::start(scratch), |it| it.address.clone()).await?;
     let mirror = provision::debian_mirror().await?;
@@ -171,7 +170,7 @@ fn real(stack: &Stack, args: &cli::Rehearse) -> anyhow::Result<BTreeMap<String, 
             Err(error) => failures.push(files::unknown_component(error)),
             Ok(component) if matches!(component.source, Source::Git { .. }) || name == "llamacpp" => {}
             Ok(_) => {
-                failures.push(anyhow::anyhow!("--with takes a component from git, or `llamacpp`; `{name}` is neither"))
+                failures.push(anyhow::anyhow!("--with takes a component from git, or `llamacpp`; `{name}` is neither"));
             }
         }
         if !path.exists() {
@@ -216,6 +215,6 @@ fn debian_mirrors(stack: &Stack, mirror: &str) -> anyhow::Result<Vec<Mirror>> {
 async fn bump_all(session: &Session, steps: &mut Steps, names: &[String]) -> anyhow::Result<()> {
     let args = cli::Bump { names: names.to_vec(), to: None, dry_run: false };
     let bumped = bump::bump(session, &args);
-    steps.run("bump and render", bumped, |report| report.summary()).await?;
+    steps.run("bump and render", bumped, bump::Report::summary).await?;
     Ok(())
 }
