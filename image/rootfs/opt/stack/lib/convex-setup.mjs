@@ -17,7 +17,10 @@ const source = "/opt/mission-control/push";
 const cli = join(source, "node_modules/convex");
 const logs = "/data/logs";
 
-class SetupError extends Error {}
+class SetupError extends Error {
+  // A wrong key stays wrong; everything else may be better in a moment.
+  final = false;
+}
 
 async function ask(method, path, body) {
   let response;
@@ -32,7 +35,11 @@ async function ask(method, path, body) {
     throw new SetupError(`${path}: ${error.cause?.message ?? error.message}`);
   }
   const text = await response.text();
-  if (!response.ok) throw new SetupError(`${path} answered ${response.status}: ${text.slice(0, 500)}`);
+  if (!response.ok) {
+    const error = new SetupError(`${path} answered ${response.status}: ${text.slice(0, 500)}`);
+    error.final = response.status === 401 || response.status === 403;
+    throw error;
+  }
   return text === "" ? undefined : JSON.parse(text);
 }
 
@@ -146,10 +153,10 @@ for (let attempt = 0; ; attempt += 1) {
     if (!(error instanceof SetupError)) throw error;
     console.error(error.message);
     output += `${new Date().toISOString()} ${error.message}\n${error.output ?? ""}\n`;
-    if (attempt === PAUSES.length) {
+    if (error.final || attempt === PAUSES.length) {
       mkdirSync(logs, { recursive: true });
       writeFileSync(join(logs, "convex-setup.log"), output.replaceAll(CONVEX_SELF_HOSTED_ADMIN_KEY, "ADMIN_KEY"), { mode: 0o600 });
-      console.error(`gave up after ${attempt + 1} tries; their output is kept in ${logs}/convex-setup.log`);
+      console.error(`gives up, and starts again with the container; what was said is kept in ${logs}/convex-setup.log`);
       process.exit(1);
     }
     await sleep(PAUSES[attempt] * 1000);
