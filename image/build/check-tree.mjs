@@ -2,9 +2,12 @@
 //
 // - an ELF file for another machine than ARCH (amd64, arm64): an x64 binary in an arm64 image;
 // - a top-level path that `COPY --link` would put in the place of a symlink or a special folder of the base;
-// - a FILE that is missing.
-import { closeSync, lstatSync, openSync, readSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+// - a FILE that is missing;
+// - a FILE, or a program or library beside it, that needs a library which neither stands beside it nor is in the base
+//   or in /debian: it would end at its start, on machines that this one cannot try it on.
+import { closeSync, lstatSync, openSync, readFileSync, readSync, readdirSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { readElf } from "./elf.mjs";
 
 const [root, arch, ...wanted] = process.argv.slice(2);
 const machines = { amd64: 0x3e, arm64: 0xb7 }; // e_machine of the ELF specification
@@ -19,18 +22,37 @@ for (const path of wanted) {
 }
 
 const header = Buffer.alloc(20);
-const folders = [root];
-while (folders.length > 0) {
-  const folder = folders.pop();
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) folders.push(path);
-    else if (entry.isFile()) checkMachine(path);
+for (const path of filesBelow(root)) checkMachine(path);
+
+// The base of the machine that builds has the same libraries as that of the image, in the folder of its own triplet.
+const system = new Set(["/usr/lib", "/debian/usr/lib"].filter(exists).flatMap((folder) => filesBelow(folder).map((file) => basename(file))));
+for (const folder of new Set(wanted.map((path) => dirname(join(root, path))).filter(exists))) {
+  const names = readdirSync(folder);
+  for (const name of names) {
+    const path = join(folder, name);
+    const needed = lstatSync(path).isFile() ? readElf(readFileSync(path))?.needed : undefined;
+    const missing = (needed ?? []).filter((library) => !system.has(library) && !names.includes(library));
+    if (missing.length > 0) wrong.push(`${path.slice(root.length)} needs ${missing.join(", ")}, which the image does not have`);
   }
 }
 
 function exists(path) {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+// Links count: a library is mostly asked for by the name of one.
+function filesBelow(top) {
+  const files = [];
+  const folders = [top];
+  while (folders.length > 0) {
+    const folder = folders.pop();
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) folders.push(path);
+      else if (entry.isFile() || (top !== root && entry.isSymbolicLink())) files.push(path);
+    }
+  }
+  return files;
 }
 
 function checkMachine(path) {

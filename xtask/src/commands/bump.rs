@@ -170,9 +170,11 @@ fn is_at(pin: &Pin, candidate: &Candidate) -> bool {
     pin.version == candidate.version.as_str() && pin.tag == candidate.tag && same_commit
 }
 
-/// Whether the version alone says what is pinned. An image tag does not: it is moved on purpose.
+/// Whether the version alone says what is pinned. An image tag does not: it is moved on purpose. Nor does a snapshot:
+/// which packages of it are wanted stands in `stack.toml`.
 fn says_all(stack: &Stack, name: &str) -> bool {
-    !matches!(stack.components.get(name).map(|component| &component.source), Some(Source::Oci { .. }))
+    let source = stack.components.get(name).map(|component| &component.source);
+    !matches!(source, Some(Source::Oci { .. } | Source::Debian { .. }))
 }
 
 /// The components whose pins do not fit the stack (an architecture is missing, another kind of source).
