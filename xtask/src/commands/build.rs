@@ -26,8 +26,6 @@ pub(crate) struct Built {
 }
 
 pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<()> {
-    let docker = Docker::default();
-    docker.check().await?;
     let stack = files::read_stack(&session.root)?;
     let lock = files::read_lock(&session.root, &stack)?;
     if !super::render::changed(&session.root, &stack, &lock)?.is_empty() {
@@ -38,6 +36,8 @@ pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<
         )
         .into());
     }
+    let docker = Docker::default();
+    docker.check().await?;
     let output = session.root.join(&args.output);
     let request = Request { docker: &docker, lock: &lock, output: &output, no_cache: args.no_cache, logs: None };
     let mut built = Vec::new();
@@ -78,19 +78,28 @@ pub(crate) struct Request<'a> {
     pub(crate) logs: Option<&'a Path>,
 }
 
-/// Builds the image of one architecture from the rendered context of the checkout.
-pub(crate) async fn build(session: &Session, request: &Request<'_>, arch: Arch) -> anyhow::Result<Built> {
-    let started = std::time::Instant::now();
-    let log = request.logs.map(|folder| folder.join(format!("build-{arch}.log")));
-    let build = Build {
+/// What [`build`] and the rehearsal build from: the rendered context of the checkout.
+pub(crate) async fn inputs<'a>(
+    session: &'a Session,
+    request: &Request<'a>,
+    log: Option<&'a Path>,
+) -> anyhow::Result<Build<'a>> {
+    Ok(Build {
         docker: request.docker,
         context: session.root.join("image"),
         lock: request.lock,
         mirrors: &session.mirrors,
         npm_registry: npm::registry(&session.mirrors).await?,
         no_cache: request.no_cache,
-        log: log.as_deref(),
-    };
+        log,
+    })
+}
+
+/// Builds the image of one architecture.
+pub(crate) async fn build(session: &Session, request: &Request<'_>, arch: Arch) -> anyhow::Result<Built> {
+    let started = std::time::Instant::now();
+    let log = request.logs.map(|folder| folder.join(format!("build-{arch}.log")));
+    let build = inputs(session, request, log.as_deref()).await?;
     let layout = request.output.join(arch.as_str());
     let image = build.run(arch, &layout).await?;
     Ok(Built {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::release::Plan;
 use super::resolve::ended;
-use super::{Session, bump};
+use super::{Session, build, bump};
 use crate::cli::{self, Format};
 use crate::domain::mirror::{Mirror, Mirrors};
 use crate::domain::stack::{Source, Stack};
@@ -19,7 +19,7 @@ use crate::io::{self, files};
 use crate::rehearsal::artifacts::Workshop;
 use crate::rehearsal::provision::{self, Registry};
 use crate::rehearsal::repositories::{Contents, Repositories, Source as Repo};
-use crate::rehearsal::{base, checkout, upstream};
+use crate::rehearsal::{base, checkout, refusals, upstream};
 
 /// The tag of the stand-in sources whose versions are tags.
 const STAND_IN_TAG: &str = "v0.16.2";
@@ -69,6 +69,11 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let repository = Repository::new(&format!("{}/mission-control", registry.address))?;
     let plan = Plan::new(&rehearsed, &stack, &lock, repository, None);
     let plan = steps.run("plan the release", plan, |plan| plan.tag.to_string()).await?;
+    let output = rehearsed.root.join("target/image");
+    let request = build::Request { docker: &engine.docker, lock: &lock, output: &output, no_cache: false, logs: None };
+    let build = build::inputs(&rehearsed, &request, None).await?;
+    let refused = refusals::check(&build, &lock);
+    steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, steps).await?;
     Ok(())
 }

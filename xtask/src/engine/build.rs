@@ -51,25 +51,16 @@ impl Build<'_> {
         let staging = TempDir::with_prefix_in(".building-", parent)?;
         let layout = staging.path().join("layout");
         let inputs = self.inputs()?;
-        let mut command = self.docker.command();
-        command
-            .args(["buildx", "build", "--provenance=false", "--sbom=false", "--platform", &arch.platform()])
-            .arg("--output")
-            .arg(format!(
-                "type=oci,tar=false,compression=zstd,rewrite-timestamp=true,name={},dest={}",
-                local_name(arch),
-                layout.display()
-            ))
-            .arg("--secret")
-            .arg(format!("id=npmrc,src={}", inputs.npmrc.path().display()))
-            .env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", inputs.policy.path())
-            .env("SOURCE_DATE_EPOCH", self.lock.epoch().to_string());
+        let mut command = self.command(&inputs);
+        command.args(["--platform", &arch.platform()]).arg("--output").arg(format!(
+            "type=oci,tar=false,compression=zstd,rewrite-timestamp=true,name={},dest={}",
+            local_name(arch),
+            layout.display()
+        ));
         if let Some(bundle) = certificate_bundle() {
             command.arg("--secret").arg(format!("id=ca,src={}", bundle.display()));
         }
-        if self.no_cache {
-            command.arg("--no-cache");
-        }
+        command.arg("--secret").arg(format!("id=npmrc,src={}", inputs.npmrc.path().display()));
         if is_loopback(host_of(&self.npm_registry)) {
             // A registry on this machine's loopback is not to be seen from a container's own network.
             command.args(["--network=host"]);
@@ -91,10 +82,38 @@ impl Build<'_> {
         }
         let image = layout::read(&layout, arch)?;
         if output.exists() {
-            fs_err::remove_dir_all(output)?;
+            fs_err::rename(output, staging.path().join("before"))?;
         }
         fs_err::rename(&layout, output)?;
         Ok(image)
+    }
+
+    /// What BuildKit answers to a Dockerfile that it must refuse under this build's policy; an error when it did
+    /// not refuse it.
+    pub(crate) async fn refusal(&self, dockerfile: &str) -> anyhow::Result<String> {
+        let context = TempDir::with_prefix("xtask-refusal-")?;
+        fs_err::write(context.path().join("Dockerfile"), dockerfile)?;
+        let inputs = self.inputs()?;
+        let mut command = self.command(&inputs);
+        let output = command.args(["--no-cache", "--progress=plain"]).arg(context.path()).stdin(Stdio::null()).output();
+        let output = output.await.context("cannot run docker")?;
+        if output.status.success() {
+            bail!("this was built and should have been refused:\n    {}", dockerfile.trim().replace('\n', "\n    "));
+        }
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// What every build has: the policy made from the lock, and the moment that its files are dated.
+    fn command(&self, inputs: &Inputs) -> tokio::process::Command {
+        let mut command = self.docker.command();
+        command
+            .args(["buildx", "build", "--provenance=false", "--sbom=false"])
+            .env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", inputs.policy.path())
+            .env("SOURCE_DATE_EPOCH", self.lock.epoch().to_string());
+        if self.no_cache {
+            command.arg("--no-cache");
+        }
+        command
     }
 
     fn inputs(&self) -> anyhow::Result<Inputs> {

@@ -1,0 +1,145 @@
+//! `build` against a `docker` on PATH that answers as the real one does and then does as each test wants: which
+//! engines are refused and how, and what an interruption leaves behind. The real engine is the rehearsal's.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// What a fit engine says; each test changes an answer.
+struct Engine {
+    version: &'static str,
+    buildx: &'static str,
+    store: &'static str,
+    build: &'static str,
+}
+
+const FIT: Engine = Engine {
+    version: "echo 26.1.5+dfsg1",
+    buildx: "echo 'github.com/docker/buildx 0.13.1+ds1'",
+    store: r#"echo '[["driver-type","io.containerd.snapshotter.v1"]]'"#,
+    build: "exit 1",
+};
+
+/// A copy of this checkout, and a folder with the `docker` in it.
+struct Scratch {
+    folder: TempDir,
+}
+
+impl Scratch {
+    fn new(engine: &Engine) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for part in ["stack.toml", "versions.lock", "README.md", "templates", "image"] {
+            let copied =
+                std::process::Command::new("cp").arg("-a").arg(repository.join(part)).arg(folder.path()).status();
+            assert!(copied.unwrap().success());
+        }
+        let Engine { version, buildx, store, build } = engine;
+        let docker = format!(
+            "#!/bin/sh\ncase \"$*\" in\n'version '*) {version} ;;\n'buildx version') {buildx} ;;\n'buildx inspect') echo 'Driver: docker' ;;\n\
+             'info '*) {store} ;;\n'buildx build '*) {build} ;;\n*) echo \"unexpected: $*\" >&2; exit 9 ;;\nesac\n"
+        );
+        let program = folder.path().join("bin/docker");
+        std::fs::create_dir(folder.path().join("bin")).unwrap();
+        std::fs::write(&program, docker).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    fn build(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
+        command
+            .arg("--root")
+            .arg(self.folder.path())
+            .args(["build", "--arch", "aarch64"])
+            .env("PATH", path)
+            .env("SCRATCH", self.folder.path())
+            .env("npm_config_registry", "http://127.0.0.1:1/")
+            .env_remove("DOCKER_HOST")
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs it to its end; gives its exit code and what it said.
+    async fn run(&self) -> (Option<i32>, String) {
+        let output = self.build().output().await.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_cannot_build_the_image_is_named_with_what_to_do() {
+    for (engine, error, hint) in [
+        (Engine { version: "exit 1", ..FIT }, "no Docker engine answers", "install Docker and start it"),
+        (Engine { version: "echo 20.10.24", ..FIT }, "engine is 20.10.24, which is older than 24.0", "install 24.0"),
+        (Engine { buildx: "exit 1", ..FIT }, "docker has no buildx", "docker-buildx"),
+        (Engine { buildx: "echo 'x v0.9.1'", ..FIT }, "buildx is v0.9.1, which is older than 0.11", "install 0.11"),
+        (Engine { store: "echo '[]'", ..FIT }, "cannot export an OCI layout", "containerd-snapshotter"),
+    ] {
+        let (code, said) = Scratch::new(&engine).run().await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(error), "{said}");
+        let told = said.lines().find_map(|line| line.strip_prefix("hint: "));
+        assert!(told.is_some_and(|told| told.contains(hint)), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_rendered_must_be_what_the_lock_says() {
+    let scratch = Scratch::new(&FIT);
+    let dockerfile = scratch.path("image/Dockerfile");
+    let text = std::fs::read_to_string(&dockerfile).unwrap();
+    std::fs::write(&dockerfile, text + "RUN id\n").unwrap();
+    let (code, said) = scratch.run().await;
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("run `cargo xtask render`"), "{said}");
+}
+
+#[tokio::test]
+async fn a_build_that_fails_leaves_the_image_before_it_alone() {
+    let scratch = Scratch::new(&FIT);
+    let before = scratch.path("target/image/aarch64/index.json");
+    std::fs::create_dir_all(before.parent().unwrap()).unwrap();
+    std::fs::write(&before, "before").unwrap();
+    let (code, said) = scratch.run().await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("docker buildx failed"), "{said}");
+    assert_eq!(std::fs::read_to_string(before).unwrap(), "before");
+}
+
+#[tokio::test]
+async fn ctrl_c_in_the_middle_ends_the_build_and_leaves_nothing_behind() {
+    let scratch = Scratch::new(&Engine { build: "echo $$ >$SCRATCH/pid; exec sleep 600", ..FIT });
+    let temporary = tempfile::tempdir().unwrap();
+    let child = scratch.build().env("TMPDIR", temporary.path()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = child.id().unwrap().to_string();
+    let started = async {
+        while !std::fs::read_to_string(scratch.path("pid")).is_ok_and(|pid| pid.ends_with('\n')) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), started).await.expect("the build never started");
+    let build = std::fs::read_to_string(scratch.path("pid")).unwrap();
+    assert!(Path::new("/proc").join(build.trim()).exists());
+
+    assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+    let output = tokio::time::timeout(Duration::from_secs(10), child.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("interrupted"), "{said}");
+    // A killed child of a dead parent may be waited for by nobody here: a zombie has no command line.
+    let command_line = std::fs::read(format!("/proc/{}/cmdline", build.trim())).unwrap_or_default();
+    assert!(command_line.is_empty(), "docker still runs");
+    let left: Vec<_> = std::fs::read_dir(scratch.path("target/image")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "a temporary file was left behind");
+}
