@@ -125,13 +125,13 @@ fi
 tell_problems
 
 # The volume.
-check_volume
+folders=(secrets home logs models manager opencode openclaw convex)
+check_volume "${folders[@]}"
 lock_volume
-if ! mkdir -p "$CONVEX_DATA_DIR"; then
-	echo "[stack] not started: CONVEX_DATA_DIR=$CONVEX_DATA_DIR cannot be made; choose a folder below /data" >&2
+if ! mkdir -p "${folders[@]/#//data/}" "$CONVEX_DATA_DIR"; then
+	echo "[stack] not started: a folder of the volume cannot be made (see the line above)" >&2
 	exit 73
 fi
-mkdir -p "$SECRETS" "$HOME" /data/logs /data/models /data/manager /data/opencode /data/openclaw /data/convex
 
 # What ends with the container.
 if ! rm -rf "$RUNTIME" || ! mkdir -p "$RUNTIME/scan/.s6-svscan" "$RUNTIME/state"; then

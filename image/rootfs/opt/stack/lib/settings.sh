@@ -5,7 +5,6 @@
 # What is wrong, a line each.
 PROBLEMS=()
 # Names of all settings, and the values of secrets that were given: those leave the environment here.
-# shellcheck disable=SC2034 # secrets.sh and start.sh read them
 declare -A KNOWN=() GIVEN=()
 # Where a form function puts the value in its own spelling, and what it asks for.
 VALUE='' ASKS=''
@@ -54,6 +53,7 @@ secret_setting() {
 		return
 	fi
 	if well_formed "$form"; then
+		# shellcheck disable=SC2034 # secrets.sh and start.sh read it
 		GIVEN[$name]=$VALUE
 	else
 		problem "$name: $ASKS (what was given is not shown)"

@@ -63,6 +63,13 @@ function ask(endpoint, settings) {
   });
 }
 
+/** Asks all ports of a service; `silence` says which do not answer as they should. */
+async function askAll(service, settings) {
+  const endpoints = await Promise.all(service.endpoints.map((endpoint) => ask(endpoint, settings)));
+  const silent = endpoints.filter((endpoint) => !endpoint.ok).map((endpoint) => endpoint.reason);
+  return { endpoints, silence: silent.join("; ") };
+}
+
 /** What is missing before a service that runs is of use, with the line to set. */
 const unconfigured = {
   llamacpp(settings) {
@@ -97,14 +104,14 @@ async function examine(service, settings) {
   if (!process.ready) {
     const note = read(`${state}/note`);
     if (failure) return told("failed", note ? `${failure}; ${note}` : failure);
+    const { endpoints, silence } = note ? { endpoints: [], silence: note } : await askAll(service, settings);
     if (process.seconds > service.readyWithin) {
-      return told("failed", `not ready after ${process.seconds} s${note ? `: ${note}` : ""}`);
+      return told("failed", `not ready after ${process.seconds} s${silence ? `: ${silence}` : ""}`, endpoints);
     }
-    return told("starting", note || read(`${state}/last`) || null);
+    return told("starting", silence || read(`${state}/last`) || null, endpoints);
   }
-  const endpoints = await Promise.all(service.endpoints.map((endpoint) => ask(endpoint, settings)));
-  const silent = endpoints.filter((endpoint) => !endpoint.ok);
-  if (silent.length > 0) return told("failed", silent.map((endpoint) => endpoint.reason).join("; "), endpoints);
+  const { endpoints, silence } = await askAll(service, settings);
+  if (silence) return told("failed", silence, endpoints);
   const missing = unconfigured[service.name]?.(settings);
   return missing ? told("not configured", missing, endpoints) : told("up", null, endpoints);
 }

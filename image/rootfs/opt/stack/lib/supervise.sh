@@ -14,8 +14,13 @@ SLOW_PAUSE=60
 
 # begin NAME: everything before the program itself. The first restart is immediate, later ones wait longer each.
 begin() {
-	export STACK_SERVICE=$1
 	STATE=$RUNTIME/state/$1
+	if [ "${STACK_SERVICE:-}" != "$1" ]; then
+		# There are none, unless the supervisor itself was killed.
+		end_leftovers "$1" 0
+		# Others see the environment that a process was started with, so that this shell starts again to bear its mark.
+		STACK_SERVICE=$1 exec "$0"
+	fi
 	# stderr goes to the service's log too.
 	exec 2>&1
 	# Until `exec`, this shell is what s6 signals; it must not leave its children behind.
@@ -99,14 +104,14 @@ ended() {
 	printf '%s\n' "$reason" >"$STATE/last"
 	if [ "$oneshot" = true ] && ((code < 256)); then
 		# Its program tried as often as makes sense.
-		fail "$reason"
+		printf '%s\n' "$reason" >"$STATE/failed"
 		exit 125
 	fi
 	if (($(weigh) < LIMIT)); then
 		exit 0
 	fi
 	if [ "$critical" = true ]; then
-		fail "cannot stay up: it $reason; the container ends, because nothing works without it"
+		fail "cannot stay up: it $reason; it is critical, so the container ends"
 		printf '1\n' >"$RUNTIME/exit-code"
 		kill -TERM "$(cat "$RUNTIME/pid")"
 		exit 125
@@ -125,15 +130,20 @@ fail() {
 # Nothing of a dead service may keep its port or its log: first its process group, then whoever left the group but
 # still carries its name in the environment.
 end_leftovers() {
-	local name=$1 group=$2 file pid
+	local name=$1 group=$2
 	if ((group > 1)); then
 		kill -KILL -- "-$group" 2>/dev/null || true
 	fi
+	end_marked --line-regexp "STACK_SERVICE=$name"
+}
+
+# end_marked OPTION TEXT: kills whose environment, as it was at their start, has a variable that fits.
+end_marked() {
+	local file pid
 	while read -r file; do
 		pid=${file#/proc/}
 		kill -KILL "${pid%/environ}" 2>/dev/null || true
-	done < <(grep --files-with-matches --null-data --line-regexp --fixed-strings --no-messages \
-		"STACK_SERVICE=$name" /proc/[0-9]*/environ)
+	done < <(grep --files-with-matches --null-data --no-messages "$1" -- "$2" /proc/[0-9]*/environ)
 }
 
 # probe NAME PORT PATH CODES SECONDS: whether somebody answers with one of the codes.

@@ -1,43 +1,54 @@
 # shellcheck shell=bash
 # The volume: whether it can be written, and what to type when it cannot. Sourced after service.sh.
 
-# Ends with one error when /data cannot be used.
+# check_volume FOLDER...: ends with one error when /data or one of its folders cannot be written. Others in it, such
+# as lost+found, are none of ours.
 check_volume() {
-	local wrong=() path options
-	for path in /data /data/*/ "$SECRETS" "$SECRETS"/*; do
+	local wrong=() path
+	for path in /data "${@/#/\/data\/}" "$SECRETS"/*; do
 		if [ -e "$path" ] && [ ! -w "$path" ]; then
-			wrong+=("${path%/}")
+			wrong+=("$path")
 		fi
 	done
 	if ((${#wrong[@]} == 0)); then
 		return
 	fi
-	options=$(mount_field 6)
-	if [[ ,$options, == *,ro,* ]]; then
+	if [[ ,$(mount_field /data 6), == *,ro,* ]]; then
 		echo "[stack] not started: /data is mounted read-only; state is kept there" >&2
 		exit 73
 	fi
 	{
 		echo "[stack] not started: uid $(id -u) cannot write ${wrong[*]} (owner: uid $(stat --format %u "${wrong[0]}"))"
 		echo "[stack] Type this on the host, and start again:"
-		echo "[stack]     sudo chown -R $(outside uid_map "$(id -u)"):$(outside gid_map "$(id -g)") $(host_path)"
+		echo "[stack]     $(remedy)"
 	} >&2
 	# sysexits.h calls this EX_CANTCREAT.
 	exit 73
 }
 
-# A field of /data's line in mountinfo: 4 is its path in the file system that it comes from, 6 its options.
-mount_field() {
-	awk -v field="$1" '$5 == "/data" { found = $field } END { print found }' /proc/self/mountinfo
+# The command that gives the volume to this user.
+remedy() {
+	local path file container
+	path=$(mount_field /data 4)
+	file=$(mount_field /etc/hostname 4)
+	container=$(basename "${file%/hostname}")
+	container=${container:0:12}
+	# mountinfo tells paths from the top of their file system. Where that is the engine's own too, and the engine does
+	# not lie at its very top, it is the host's root; anywhere else the same path might be another folder.
+	if [ "$path" != / ] && [[ $file != /containers/* ]] &&
+		[ "$(mount_field /data 3)" = "$(mount_field /etc/hostname 3)" ]; then
+		# mountinfo writes a space as \040.
+		path=$(printf '%b' "${path//\\/\\0}")
+		printf 'sudo chown -R %s:%s %q\n' "$(outside uid_map "$(id -u)")" "$(outside gid_map "$(id -g)")" "$path"
+	else
+		printf 'docker run --rm --user 0 --volumes-from %s --entrypoint chown "$(docker inspect -f {{.Image}} %s)" -R %s:%s /data\n' \
+			"${container:-CONTAINER}" "${container:-CONTAINER}" "$(id -u)" "$(id -g)"
+	fi
 }
 
-# Where /data lies on the host, as far as it can be told from in here.
-host_path() {
-	local path
-	path=$(mount_field 4)
-	# mountinfo writes a space as \040.
-	path=$(printf '%b' "${path//\\/\\0}")
-	printf '%q\n' "${path:-/path/of/the/volume}"
+# mount_field MOUNT N: of its line in mountinfo; 3 is the device, 4 the path in its file system, 6 the options.
+mount_field() {
+	awk -v mount="$1" -v field="$2" '$5 == mount { found = $field } END { print found }' /proc/self/mountinfo
 }
 
 # Which id this one has on the host, where an engine maps them.
