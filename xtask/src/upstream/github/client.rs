@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use chrono::{DateTime, Utc};
 use http_body_util::BodyExt as _;
 use octocrab::Octocrab;
 use reqwest::StatusCode;
@@ -283,11 +282,6 @@ fn repository_path(location: &str) -> Option<RepositoryPath> {
     let mut parts = rest.split(['/', '?']);
     let name = format!("{}/{}", parts.next()?, parts.next()?);
     super::is_repository(&name).then_some(RepositoryPath::Name(name))
-}
-
-/// A moment in UTC, as messages tell it.
-pub(super) fn shown(moment: DateTime<Utc>) -> String {
-    moment.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 #[cfg(test)]

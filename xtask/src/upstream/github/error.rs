@@ -5,8 +5,6 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
-use super::client::shown;
-
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GithubError {
     #[error("cannot reach GitHub at {url}")]
@@ -32,7 +30,7 @@ pub(crate) enum GithubError {
 }
 
 fn say_reset(moment: Option<DateTime<Utc>>) -> String {
-    moment.map(|moment| format!("; it resets at {}", shown(moment))).unwrap_or_default()
+    moment.map(|moment| format!("; it resets at {}", moment.format("%Y-%m-%d %H:%M:%S UTC"))).unwrap_or_default()
 }
 
 impl GithubError {
