@@ -1,0 +1,115 @@
+// The queue between the gateway's runs and Mission Control: node --test tests/plugin/
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Outbox } from "../../image/rootfs/opt/stack/openclaw-plugin/outbox.mjs";
+
+// An endpoint that answers as `answer` says: a status, or "hang".
+async function endpoint(context, answer) {
+  const received = [];
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    received.push(JSON.parse(body));
+    const status = answer(received.length);
+    if (status !== "hang") response.writeHead(status).end("{}");
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  context.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { url: `http://127.0.0.1:${server.address().port}/openclaw/event`, received };
+}
+
+function makeOutbox(url, options = {}) {
+  const told = [];
+  const tell = (message) => told.push(message);
+  const outbox = new Outbox({ warn: tell, info: tell, pauses: [10, 10], limit: 100, ...options });
+  outbox.url = url;
+  return { outbox, told };
+}
+
+async function until(condition) {
+  for (let tries = 0; tries < 200 && !condition(); tries += 1) await sleep(10);
+  assert.ok(condition(), "waited in vain");
+}
+
+test("events arrive one by one, in the order in which they were put", async (context) => {
+  const { url, received } = await endpoint(context, () => 200);
+  const { outbox } = makeOutbox(url);
+  for (let number = 0; number < 20; number += 1) outbox.put({ number });
+  await until(() => received.length === 20);
+  assert.deepEqual(received.map((event) => event.number), [...Array(20).keys()]);
+});
+
+test("put returns at once, whatever the endpoint does", async (context) => {
+  const { url } = await endpoint(context, () => "hang");
+  const { outbox } = makeOutbox(url);
+  const before = performance.now();
+  for (let number = 0; number < 1000; number += 1) outbox.put({ number });
+  assert.ok(performance.now() - before < 50);
+});
+
+test("an endpoint that hangs costs one event its time limit, not the queue its life", async (context) => {
+  const { url, received } = await endpoint(context, (count) => (count === 1 ? "hang" : 200));
+  const { outbox } = makeOutbox(url, { pauses: [] });
+  outbox.put({ number: 1 });
+  outbox.put({ number: 2 });
+  await until(() => received.some((event) => event.number === 2));
+});
+
+test("what fails for a moment is tried again, and not overtaken", async (context) => {
+  const { url, received } = await endpoint(context, (count) => (count < 3 ? 503 : 200));
+  const { outbox, told } = makeOutbox(url);
+  outbox.put({ number: 1 });
+  outbox.put({ number: 2 });
+  await until(() => received.length === 4);
+  assert.deepEqual(received.map((event) => event.number), [1, 1, 1, 2]);
+  assert.deepEqual(told, []);
+});
+
+test("functions that are not pushed yet answer 404, which may change", async (context) => {
+  const { url, received } = await endpoint(context, (count) => (count === 1 ? 404 : 200));
+  makeOutbox(url).outbox.put({ number: 1 });
+  await until(() => received.length === 2);
+});
+
+test("what is refused is not said again", async (context) => {
+  const { url, received } = await endpoint(context, () => 400);
+  const { outbox, told } = makeOutbox(url);
+  outbox.put({ number: 1 });
+  await until(() => told.length === 1);
+  await sleep(50);
+  assert.equal(received.length, 1);
+  assert.match(told[0], /400/);
+});
+
+test("an outage is told once, and its end with the number of lost events", async (context) => {
+  let status = 500;
+  const { url, received } = await endpoint(context, () => status);
+  const { outbox, told } = makeOutbox(url, { pauses: [] });
+  for (let number = 0; number < 3; number += 1) outbox.put({ number });
+  await until(() => received.length === 3);
+  status = 200;
+  outbox.put({ number: 3 });
+  await until(() => told.length === 2);
+  assert.match(told[0], /does not take/);
+  assert.match(told[1], /again; 3 were lost/);
+});
+
+test("a full queue gives up progress before beginnings and ends", async (context) => {
+  const { url, received } = await endpoint(context, (count) => (count === 1 ? "hang" : 200));
+  const { outbox } = makeOutbox(url, { pauses: [], largest: 3 });
+  outbox.put({ action: "start", number: 0 }); // on its way, and hanging
+  outbox.put({ action: "start", number: 1 });
+  outbox.put({ action: "progress", number: 2 });
+  outbox.put({ action: "progress", number: 3 });
+  outbox.put({ action: "end", number: 4 });
+  outbox.put({ action: "end", number: 5 });
+  outbox.put({ action: "end", number: 6 });
+  assert.equal(outbox.length, 3);
+  await until(() => received.length === 4);
+  assert.deepEqual(received.map((event) => event.number), [0, 4, 5, 6]);
+});
