@@ -10,8 +10,11 @@ use super::release::Plan;
 use super::resolve::ended;
 use super::{Session, build, bump};
 use crate::cli::{self, Format};
+use crate::domain::arch::Arch;
 use crate::domain::mirror::{Mirror, Mirrors};
 use crate::domain::stack::{Source, Stack};
+use crate::engine::build::local_name;
+use crate::engine::compose;
 use crate::engine::docker::Docker;
 use crate::engine::registry::Repository;
 use crate::io::steps::Steps;
@@ -75,6 +78,14 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let refused = refusals::check(&build, &lock);
     steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, steps).await?;
+    if let Some(native) = Arch::native() {
+        // The probe loaded it under this name.
+        let image = local_name(native);
+        let context = rehearsed.root.join("image");
+        let started = compose::check(&engine.docker, &context, &stack, &image);
+        let told = |ports: &usize| format!("healthy with {ports} ports moved, each answering where it was moved to");
+        steps.run("docker compose up", started, told).await?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Docker as a tool: building, running and pushing through its command line.
 
 pub(crate) mod build;
+pub(crate) mod compose;
 pub(crate) mod container;
 pub(crate) mod docker;
 pub(crate) mod layout;

@@ -1,0 +1,89 @@
+//! The rendered compose file, started as its users start it: on ports of their own choice.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tempfile::TempDir;
+
+use super::docker::Docker;
+use crate::domain::stack::Stack;
+use crate::io::{http, process};
+
+/// How long `up --wait` may take, in seconds.
+const PATIENCE: &str = "300";
+const ONE_REQUEST: Duration = Duration::from_secs(3);
+
+/// A project that is up; dropping it takes it down with its volume.
+#[derive(Debug)]
+struct Project {
+    docker: Docker,
+    file: PathBuf,
+    /// Holds the settings, and gives the project its name.
+    folder: TempDir,
+}
+
+impl Project {
+    fn command(&self, words: &[&str]) -> tokio::process::Command {
+        let name = self.folder.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let mut command = self.docker.command();
+        command
+            .args(["compose", "--project-name", &name, "--file"])
+            .arg(&self.file)
+            .arg("--env-file")
+            .arg(self.folder.path().join("env"))
+            .args(words);
+        command
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let mut command = self.command(&["down", "--volumes"]);
+        // There is nobody left to tell; `docker compose ls` shows what could not be taken down.
+        let _ = command.as_std_mut().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status();
+    }
+}
+
+/// Starts `image` by the compose file of a rendered context with every port moved to a free one, waits until it
+/// is healthy, and asks every port where it was moved to. Gives how many answered.
+pub(crate) async fn check(docker: &Docker, context: &Path, stack: &Stack, image: &str) -> anyhow::Result<usize> {
+    let endpoints = || stack.services.iter().flat_map(|service| &service.endpoints);
+    // All are held until all are known, so that none is given twice.
+    let listeners =
+        endpoints().map(|endpoint| Ok((endpoint.setting.as_str(), std::net::TcpListener::bind(("127.0.0.1", 0))?)));
+    let listeners: Vec<(&str, std::net::TcpListener)> = listeners.collect::<std::io::Result<_>>()?;
+    let ports: BTreeMap<&str, u16> = listeners
+        .iter()
+        .map(|(setting, listener)| Ok((*setting, listener.local_addr()?.port())))
+        .collect::<std::io::Result<_>>()?;
+    drop(listeners);
+
+    let mut environment = format!("MISSION_CONTROL_IMAGE={image}\n");
+    for (setting, port) in &ports {
+        let _ = writeln!(environment, "{setting}={port}");
+    }
+    let folder = TempDir::with_prefix("mission-control-compose-")?;
+    fs_err::write(folder.path().join("env"), environment)?;
+    let project = Project { docker: docker.clone(), file: context.join("docker-compose.yml"), folder };
+    let up = project.command(&["up", "--detach", "--no-build", "--wait", "--wait-timeout", PATIENCE]);
+    if let Err(error) = process::output(&mut { up }).await {
+        let logs = process::text(&mut project.command(&["logs", "--no-color"])).await.unwrap_or_default();
+        return Err(error.context(format!("the container said last:\n    {}", process::tail(&logs, 25))));
+    }
+
+    http::install_tls();
+    let client = reqwest::Client::builder().timeout(ONE_REQUEST).no_proxy().build()?;
+    for endpoint in endpoints() {
+        let url = format!("http://127.0.0.1:{}{}", ports[endpoint.setting.as_str()], endpoint.path);
+        let status =
+            client.get(&url).send().await.with_context(|| format!("{} does not answer", endpoint.setting))?.status();
+        if !endpoint.accept.contains(&status.as_u16()) {
+            bail!("{url} ({}) answers {status}", endpoint.setting);
+        }
+    }
+    process::output(&mut project.command(&["stop"])).await.context("the stack does not stop")?;
+    Ok(ports.len())
+}
