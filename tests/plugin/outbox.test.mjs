@@ -1,4 +1,4 @@
-// The queue between the gateway's runs and Mission Control: node --test tests/plugin/
+// The queue between the gateway's runs and Mission Control: node --test tests/*/*.test.mjs
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-// What Mission Control is told about a run, for what the gateway tells: node --test tests/plugin/
+// What Mission Control is told about a run, for what the gateway tells: node --test tests/*/*.test.mjs
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -1,0 +1,84 @@
+// How our configuration and the user's become one: node --test tests/*/*.test.mjs
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+
+const script = join(import.meta.dirname, "../../image/rootfs/opt/stack/lib/openclaw-config.mjs");
+const settings = {
+  OPENCLAW_PORT: "18789",
+  LLAMACPP_PORT: "8080",
+  LLAMACPP_CTX_SIZE: "16384",
+  CONVEX_SITE_PORT: "3211",
+  ALLOWED_ORIGINS: "http://localhost:18789\nhttp://127.0.0.1:18789",
+};
+
+function makeFile(context, content) {
+  const folder = mkdtempSync(join(tmpdir(), "openclaw-config-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "openclaw.json");
+  if (content !== undefined) writeFileSync(file, content);
+  return file;
+}
+
+function run(file, changed = {}) {
+  execFileSync(process.execPath, [script, file], { env: { ...settings, ...changed }, stdio: "pipe" });
+  return JSON.parse(readFileSync(file, "utf8"));
+}
+
+test("a new file joins the services, holds no secret and is nobody else's to read", (context) => {
+  const file = makeFile(context);
+  const made = run(file);
+  assert.equal(made.gateway.auth.token, "${OPENCLAW_GATEWAY_TOKEN}");
+  assert.equal(made.hooks.token, "${OPENCLAW_HOOKS_TOKEN}");
+  assert.equal(made.models.providers.llamacpp.baseUrl, "http://127.0.0.1:8080/v1");
+  assert.equal(made.models.providers.llamacpp.models[0].contextWindow, 16384);
+  assert.equal(made.agents.defaults.model.primary, "llamacpp/local");
+  assert.equal(made.plugins.entries["mission-control"].config.url, "http://127.0.0.1:3211/openclaw/event");
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+});
+
+test("a second start leaves the file alone", (context) => {
+  const file = makeFile(context);
+  run(file);
+  const before = statSync(file);
+  run(file);
+  assert.equal(statSync(file).ino, before.ino);
+});
+
+test("what joins the services is put right, what the user chose stays", (context) => {
+  const file = makeFile(context);
+  const edited = run(file);
+  edited.gateway.port = 1;
+  edited.agents.defaults.model.primary = "openai/gpt";
+  edited.agents.defaults.heartbeat.every = "1h";
+  edited.channels = { telegram: { enabled: true } };
+  edited.models.providers.openai = { baseUrl: "https://api.example/v1", models: [] };
+  edited.hooks.mappings.push({ id: "mine", match: { path: "mine" }, action: "wake" });
+  writeFileSync(file, JSON.stringify(edited));
+  const made = run(file, { OPENCLAW_PORT: "19000", CONVEX_SITE_PORT: "4000" });
+  assert.equal(made.gateway.port, 19000);
+  assert.equal(made.plugins.entries["mission-control"].config.url, "http://127.0.0.1:4000/openclaw/event");
+  assert.equal(made.agents.defaults.model.primary, "openai/gpt");
+  assert.equal(made.agents.defaults.heartbeat.every, "1h");
+  assert.deepEqual(made.channels, edited.channels);
+  assert.deepEqual(Object.keys(made.models.providers).sort(), ["llamacpp", "openai"]);
+  assert.deepEqual(made.hooks.mappings.map(({ id }) => id), ["mission-control", "mine"]);
+});
+
+test("an origin that is no longer ours goes, one that the user added stays", (context) => {
+  const file = makeFile(context);
+  const edited = run(file, { ALLOWED_ORIGINS: "https://old.example" });
+  edited.gateway.controlUi.allowedOrigins.push("https://mine.example");
+  writeFileSync(file, JSON.stringify(edited));
+  const made = run(file, { ALLOWED_ORIGINS: "https://new.example" });
+  assert.deepEqual(made.gateway.controlUi.allowedOrigins, ["https://mine.example", "https://new.example"]);
+});
+
+test("a file that cannot be read is told and left as it is", (context) => {
+  const file = makeFile(context, "{ broken");
+  assert.throws(() => run(file), /cannot be read/);
+  assert.equal(readFileSync(file, "utf8"), "{ broken");
+});
