@@ -56,11 +56,13 @@ gateway_address() {
 # Puts the variable NAME where a file says @NAME@: fill_in TEMPLATE OUT NAME...
 fill_in() {
 	local template=$1 out=$2 text name
+	# A bracket stands first in a bracket expression; escaped, it would end it.
+	local other='[^]A-Za-z0-9._~:/@%+=[-]'
 	shift 2
 	text=$(<"$template")
 	for name in "$@"; do
 		# A quote or a semicolon in a value would end the directive that it stands in.
-		if [[ ${!name} =~ [^A-Za-z0-9._~:/@%+=\[\]-] ]]; then die "$name: its value cannot stand in nginx's configuration"; fi
+		if [[ ${!name} =~ $other ]]; then die "$name: its value cannot stand in nginx's configuration"; fi
 		text=${text//"@$name@"/"${!name}"}
 	done
 	if [[ $text =~ @([A-Z_]+)@ ]]; then die "$template wants ${BASH_REMATCH[1]}, which it was not given"; fi

@@ -67,12 +67,14 @@ const mapping = {
   deliver: false,
   allowUnsafeExternalContent: true,
 };
-// Lists: ours are put in when they are missing.
-const members = [
-  [["gateway", "controlUi", "allowedOrigins"], settings.ALLOWED_ORIGINS.split("\n")],
-  [["hooks", "allowedSessionKeyPrefixes"], ["mission:", "hook:"]],
-  [["plugins", "load", "paths"], ["/opt/stack/openclaw-plugin"]],
-];
+// Lists: ours are put in when they are missing, and taken out when they are no longer ours. What the last start put in
+// is in a file beside.
+const members = {
+  "gateway.controlUi.allowedOrigins": settings.ALLOWED_ORIGINS.split("\n"),
+  "hooks.allowedSessionKeyPrefixes": ["mission:", "hook:"],
+  "plugins.load.paths": ["/opt/stack/openclaw-plugin"],
+};
+const note = `${file}.members`;
 const firstChoice = {
   agents: {
     defaults: {
@@ -102,33 +104,46 @@ function merge(weaker, stronger) {
   return result;
 }
 
-function addMembers(table, [key, ...rest], values) {
+function setMembers(table, [key, ...rest], values, before) {
   if (rest.length > 0) {
     if (!isTable(table[key])) table[key] = {};
-    addMembers(table[key], rest, values);
+    setMembers(table[key], rest, values, before);
   } else {
     const present = Array.isArray(table[key]) ? table[key] : [];
-    table[key] = [...present, ...values.filter((value) => !present.includes(value))];
+    const kept = present.filter((value) => values.includes(value) || !before.includes(value));
+    table[key] = [...kept, ...values.filter((value) => !kept.includes(value))];
+  }
+}
+
+// Whole or not at all.
+function write(path, value) {
+  writeFileSync(`${path}.new`, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+// OpenClaw reads JSON5, with a parser that it brings.
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return createRequire("/opt/openclaw/node_modules/openclaw/package.json")("json5").parse(text);
   }
 }
 
 let theirs = {};
 if (existsSync(file)) {
-  // OpenClaw reads JSON5, with the parser that it brings.
-  const JSON5 = createRequire("/opt/openclaw/node_modules/openclaw/package.json")("json5");
   try {
-    theirs = JSON5.parse(readFileSync(file, "utf8"));
+    theirs = parse(readFileSync(file, "utf8"));
   } catch (error) {
     console.error(`${file} cannot be read: ${error.message}\nMend it, or move it away to begin with a new one.`);
     process.exit(1);
   }
 }
-const merged = merge(merge(firstChoice, theirs), ours);
-for (const [path, values] of members) addMembers(merged, path, values);
+const merged = merge(merge(firstChoice, structuredClone(theirs)), ours);
+const before = existsSync(note) ? JSON.parse(readFileSync(note, "utf8")) : {};
+for (const [path, values] of Object.entries(members)) setMembers(merged, path.split("."), values, before[path] ?? []);
 const others = Array.isArray(merged.hooks.mappings) ? merged.hooks.mappings : [];
 merged.hooks.mappings = [mapping, ...others.filter(({ id }) => id !== mapping.id)];
 // A file that is right already is left alone, with its comments.
-if (!isDeepStrictEqual(merged, theirs)) {
-  writeFileSync(`${file}.new`, `${JSON.stringify(merged, null, 2)}\n`, { mode: 0o600 });
-  renameSync(`${file}.new`, file);
-}
+if (!isDeepStrictEqual(merged, theirs)) write(file, merged);
+if (!isDeepStrictEqual(members, before)) write(note, members);
