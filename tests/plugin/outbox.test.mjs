@@ -26,13 +26,13 @@ async function endpoint(context, answer) {
 function makeOutbox(url, options = {}) {
   const told = [];
   const tell = (message) => told.push(message);
-  const outbox = new Outbox({ warn: tell, info: tell, pauses: [10, 10], limit: 100, ...options });
+  const outbox = new Outbox({ warn: tell, info: tell, pauses: [10, 10], limit: 5000, ...options });
   outbox.url = url;
   return { outbox, told };
 }
 
 async function until(condition) {
-  for (let tries = 0; tries < 200 && !condition(); tries += 1) await sleep(10);
+  for (let tries = 0; tries < 1000 && !condition(); tries += 1) await sleep(10);
   assert.ok(condition(), "waited in vain");
 }
 
@@ -54,7 +54,7 @@ test("put returns at once, whatever the endpoint does", async (context) => {
 
 test("an endpoint that hangs costs one event its time limit, not the queue its life", async (context) => {
   const { url, received } = await endpoint(context, (count) => (count === 1 ? "hang" : 200));
-  const { outbox } = makeOutbox(url, { pauses: [] });
+  const { outbox } = makeOutbox(url, { pauses: [], limit: 200 });
   outbox.put({ number: 1 });
   outbox.put({ number: 2 });
   await until(() => received.some((event) => event.number === 2));
@@ -101,7 +101,7 @@ test("an outage is told once, and its end with the number of lost events", async
 
 test("a full queue gives up progress before beginnings and ends", async (context) => {
   const { url, received } = await endpoint(context, (count) => (count === 1 ? "hang" : 200));
-  const { outbox } = makeOutbox(url, { pauses: [], largest: 3 });
+  const { outbox } = makeOutbox(url, { pauses: [], largest: 3, limit: 200 });
   outbox.put({ action: "start", number: 0 }); // on its way, and hanging
   outbox.put({ action: "start", number: 1 });
   outbox.put({ action: "progress", number: 2 });
