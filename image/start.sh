@@ -39,7 +39,7 @@ setting path CONVEX_DATA_DIR /data/convex
 setting name CONVEX_INSTANCE_NAME mission-control
 secret_setting hex64 CONVEX_INSTANCE_SECRET
 setting url CONVEX_SELF_HOSTED_URL 'http://127.0.0.1:{CONVEX_BACKEND_PORT}'
-secret_setting text CONVEX_SELF_HOSTED_ADMIN_KEY
+secret_setting admin-key CONVEX_SELF_HOSTED_ADMIN_KEY
 setting text CONVEX_ALLOW_DOWNGRADE_TO ''
 secret_setting pem JWT_PRIVATE_KEY
 setting bool LLAMACPP_ENABLED true
@@ -49,7 +49,7 @@ setting url LLAMACPP_MODEL_URL ''
 setting sha256 LLAMACPP_MODEL_SHA256 ''
 setting integer LLAMACPP_CTX_SIZE 32768
 setting layers LLAMACPP_GPU_LAYERS auto
-secret_setting text LLAMACPP_API_KEY
+secret_setting token LLAMACPP_API_KEY
 setting bool OPENCODE_ENABLED true
 setting port OPENCODE_PORT 5551
 secret_setting text OPENCODE_SERVER_PASSWORD
@@ -62,8 +62,8 @@ secret_setting text MANAGER_AUTH_SECRET
 setting bool OPENCLAW_ENABLED true
 setting port OPENCLAW_PORT 18789
 setting origin OPENCLAW_ORIGIN 'http://{PUBLIC_HOST}:{OPENCLAW_PORT}'
-secret_setting text OPENCLAW_GATEWAY_TOKEN
-secret_setting text OPENCLAW_HOOKS_TOKEN
+secret_setting token OPENCLAW_GATEWAY_TOKEN
+secret_setting token OPENCLAW_HOOKS_TOKEN
 check_unknown
 check_given_key
 
@@ -147,8 +147,8 @@ generated pem JWT_PRIVATE_KEY jwt
 generated text OPENCODE_SERVER_PASSWORD token
 generated password MANAGER_ADMIN_PASSWORD token
 generated text MANAGER_AUTH_SECRET hex64
-generated text OPENCLAW_GATEWAY_TOKEN token
-generated text OPENCLAW_HOOKS_TOKEN token
+generated token OPENCLAW_GATEWAY_TOKEN token
+generated token OPENCLAW_HOOKS_TOKEN token
 tell_problems
 derived jwks "$(secret JWT_PRIVATE_KEY)" make_jwks
 if enabled convex && [ -z "${GIVEN[CONVEX_SELF_HOSTED_ADMIN_KEY]:-}" ]; then

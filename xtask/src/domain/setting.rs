@@ -43,6 +43,8 @@ pub(crate) struct Setting {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Form {
     Text,
+    Token,
+    AdminKey,
     Name,
     Bool,
     Integer,

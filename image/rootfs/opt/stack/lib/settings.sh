@@ -23,6 +23,8 @@ setting() {
 		expand "$3"
 	elif ! well_formed "$form"; then
 		problem "$name=${VALUE@Q}: $ASKS"
+		# Told once; what depends on it is not told as well.
+		VALUE=
 	fi
 	export "$name=$VALUE"
 }
@@ -77,12 +79,24 @@ well_formed() {
 		ASKS='has a line break or another control character in it'
 		return 1
 	fi
-	"form_$1"
+	"form_${1//-/_}"
 }
 
 form_text() {
 	ASKS='is longer than 4096 characters'
 	((${#VALUE} <= 4096))
+}
+
+# What stands in headers and configuration files as it is.
+form_token() {
+	ASKS='is not made of letters, digits and - . _ ~ + / = only'
+	[[ $VALUE =~ ^[A-Za-z0-9._~+/=-]{1,4096}$ ]]
+}
+
+# An admin key of Convex: the name of the instance, a bar, and the key.
+form_admin_key() {
+	ASKS='is no admin key of Convex: a name, a bar, and letters and digits'
+	[[ $VALUE =~ ^[A-Za-z0-9._:/-]+\|[A-Za-z0-9+/=_-]+$ ]]
 }
 
 form_name() {
@@ -141,7 +155,9 @@ form_origin() {
 
 form_url() {
 	ASKS='is no address that begins with http:// or https://'
-	[[ $VALUE =~ ^https?://[^/?#]+([/?#].*)?$ && ! $VALUE =~ [^A-Za-z0-9._~:/?#@!$\&()*+,\;=%\[\]-] ]]
+	# A bracket stands first in a bracket expression, and a pattern in a variable is taken as it is.
+	local other='[^]A-Za-z0-9._~:/?#@!$&()*+,;=%[-]'
+	[[ $VALUE =~ ^https?://[^/?#]+([/?#].*)?$ && ! $VALUE =~ $other ]]
 }
 
 form_address() {
@@ -205,7 +221,7 @@ check_unknown() {
 declare -A PORT_OWNERS=()
 port_of() {
 	local port=${!2}
-	if ! enabled "$1"; then
+	if [ -z "$port" ] || ! enabled "$1"; then
 		return
 	fi
 	if [ -n "${PORT_OWNERS[$port]:-}" ]; then

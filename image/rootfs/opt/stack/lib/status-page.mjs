@@ -77,7 +77,7 @@ ${status.services.map(row).join("\n")}
 `;
 }
 
-/** Serves on a socket until the process ends. */
+/** Serves on a socket until the process ends; gives the server. */
 export function listen(socket, examineAll) {
   let asked = null;
   const fresh = () => {
@@ -114,6 +114,6 @@ export function listen(socket, examineAll) {
     }
   });
   rmSync(socket, { force: true });
-  server.listen(socket);
   process.on("SIGTERM", () => process.exit(0));
+  return server.listen(socket);
 }

@@ -1,0 +1,62 @@
+// The status page on a socket of its own: what it answers, and that no text of a service becomes markup.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import http from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { listen, page } from "../../image/rootfs/opt/stack/lib/status-page.mjs";
+
+const hostile = `<img src=x onerror=alert(1)>"'&`;
+const service = (more) => ({ name: "a", title: "A", version: "1", link: "http://127.0.0.1:1/", state: "up", detail: null, ...more });
+const status = (...services) => ({ title: "T", healthy: true, services });
+
+test("every text is escaped", () => {
+  const texts = { name: hostile, title: hostile, version: hostile, detail: hostile, state: hostile, link: `http://h/${hostile}` };
+  for (const [field, text] of Object.entries(texts)) {
+    const html = page({ ...status(service({ [field]: text })), title: hostile });
+    assert.ok(!html.includes("<img"), `${field} became markup`);
+    assert.ok(!/href="[^"]*'/.test(html) && !html.includes(`${hostile}`), field);
+  }
+});
+
+test("a link is an address, and of a service that is up", () => {
+  assert.match(page(status(service())), /href="http:\/\/127\.0\.0\.1:1\/"/);
+  assert.doesNotMatch(page(status(service({ link: "javascript:alert(1)" }))), /javascript/);
+  assert.doesNotMatch(page(status(service({ state: "failed" }))), /href="http:/);
+});
+
+test("the summary names the worst", () => {
+  assert.match(page(status(service())), /switched on is up/);
+  assert.match(page(status(service({ state: "starting" }))), /1 starting/);
+  assert.match(page(status(service({ state: "starting" }), service({ state: "failed" }))), /1 failed/);
+});
+
+test("the socket answers page and JSON, and nothing else", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "status-"));
+  after(() => rmSync(folder, { recursive: true }));
+  const socketPath = join(folder, "http.sock");
+  let asked = 0;
+  const server = listen(socketPath, async () => (asked++, status(service())));
+  after(() => server.close());
+  const ask = (path, method = "GET") =>
+    new Promise((resolve, reject) => {
+      const request = http.request({ socketPath, path, method, agent: false }, async (response) => {
+        const body = (await response.toArray()).join("");
+        resolve({ code: response.statusCode, headers: response.headers, body });
+      });
+      request.on("error", reject).end();
+    });
+  if (!server.listening) await new Promise((resolve) => server.once("listening", resolve));
+
+  const [html, json] = [await ask("/_stack"), await ask("/_stack.json")];
+  assert.equal(html.code, 200);
+  assert.match(html.headers["content-security-policy"], /^default-src 'none'; style-src 'sha256-/);
+  assert.deepEqual(JSON.parse(json.body), status(service()));
+  assert.equal(asked, 1, "two questions at once are one round");
+  assert.equal((await ask("/_stack/alive")).code, 200);
+  assert.equal((await ask("/elsewhere")).code, 404);
+  assert.equal((await ask("/_stack", "POST")).code, 405);
+  assert.equal((await ask("/_stack", "HEAD")).body, "");
+  assert.doesNotMatch(html.body, /(src|href)="(https?:)?\/\/(?!127\.0\.0\.1)/, "it takes something from elsewhere");
+});
