@@ -17,7 +17,7 @@ pub(crate) async fn check(build: &Build<'_>, lock: &Lock) -> anyhow::Result<usiz
     // A digest of nothing that anybody ever published.
     let other = "0".repeat(64);
     let cases = [
-        (format!("FROM scratch\nADD {unpinned} /file\n"), "not allowed by policy"),
+        (format!("FROM scratch\nADD {unpinned} /file\n"), "denied by policy"),
         (format!("FROM scratch\nADD --checksum=sha256:{other} {url} /file\n"), "digest mismatch"),
     ];
     for (dockerfile, reason) in &cases {
