@@ -159,6 +159,9 @@ pub(crate) struct Smoke {
     /// native architecture's in target/image]
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
+    /// Give llama.cpp this model (GGUF) instead of a small one that is made on the spot and always says one word
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod error;
 mod io;
 mod rehearsal;
 mod render;
+mod smoke;
 mod upstream;
 
 #[tokio::main]

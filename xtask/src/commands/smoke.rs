@@ -1,4 +1,4 @@
-//! `smoke`: starts an image in a fresh volume, asks every port, waits for its health, stops it.
+//! `smoke`: starts an image in a fresh volume and proves each of its services.
 
 use std::path::Path;
 
@@ -8,29 +8,32 @@ use crate::domain::arch::Arch;
 use crate::engine::build::local_name;
 use crate::engine::container;
 use crate::engine::docker::Docker;
-use crate::engine::probe;
-use crate::error::HintExt as _;
+use crate::error::{Failures, HintExt as _};
 use crate::io::{self, files};
+use crate::smoke::{self, Request};
 
 pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<()> {
     let docker = Docker::default();
     docker.check().await?;
     let stack = files::read_stack(&session.root)?;
-    let image = image(&docker, session, args).await?;
-    let report = probe::image(&docker, &stack, &image).await?;
+    let image = image(&docker, session, args.image.as_deref()).await?;
+    let request = Request { docker: &docker, stack: &stack, image: &image, model: args.model.clone() };
+    let report = smoke::run(&request).await?;
     match session.format {
         Format::Json => io::print(&serde_json::to_string_pretty(&report)?),
         Format::Text => io::print(&report.table()),
     }
-    Ok(())
+    let failed: Vec<anyhow::Error> =
+        report.failed().map(|check| anyhow::anyhow!("{}", check.detail).context(check.title())).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failures(failed).into()) }
 }
 
 /// The name that the engine knows the image by; a folder is loaded as an OCI layout first.
-async fn image(docker: &Docker, session: &Session, args: &cli::Smoke) -> anyhow::Result<String> {
-    let native = Arch::native()
-        .ok_or_else(|| anyhow::anyhow!("this machine runs neither of the image's architectures"))?;
-    let named = match &args.image {
-        Some(named) => named.clone(),
+pub(super) async fn image(docker: &Docker, session: &Session, asked: Option<&str>) -> anyhow::Result<String> {
+    let native =
+        Arch::native().ok_or_else(|| anyhow::anyhow!("this machine runs neither of the image's architectures"))?;
+    let named = match asked {
+        Some(named) => named.to_owned(),
         None => format!("target/image/{native}"),
     };
     let folder = session.root.join(&named);
@@ -38,7 +41,7 @@ async fn image(docker: &Docker, session: &Session, args: &cli::Smoke) -> anyhow:
         container::load(docker, &folder).await?;
         return Ok(local_name(native));
     }
-    if Path::new(&named).is_absolute() || args.image.is_none() {
+    if Path::new(&named).is_absolute() || asked.is_none() {
         return Err(anyhow::anyhow!("{} is no OCI layout", folder.display()))
             .hint(|| format!("cargo xtask build --arch {native}"));
     }

@@ -1,6 +1,7 @@
-//! A running container of an image, as its users run it: no root, no capabilities, a read-only root.
+//! A container of an image, as its users run it: no root, no capabilities, a read-only root.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -26,17 +27,16 @@ pub(crate) async fn load(docker: &Docker, layout: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A container and its volume; both are removed when this is dropped.
+/// A container; it is removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Container {
     docker: Docker,
-    id: String,
-    volume: Volume,
+    name: String,
 }
 
-/// A named volume that ends with us.
+/// A volume that is removed when this is dropped: after the containers that use it.
 #[derive(Debug)]
-struct Volume {
+pub(crate) struct Volume {
     docker: Docker,
     name: String,
 }
@@ -45,75 +45,132 @@ struct Volume {
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) environment: BTreeMap<String, String>,
-    /// Container ports that are published on free ports of the loopback.
-    pub(crate) ports: Vec<u16>,
+    /// Container ports that are published on the loopback, each on that port of the host; 0 is any free one.
+    pub(crate) ports: Vec<(u16, u16)>,
+    /// `--mount` of more than the volume.
+    pub(crate) mounts: Vec<String>,
+    pub(crate) user: Option<&'static str>,
+    /// A command in the place of the services.
+    pub(crate) command: Vec<String>,
+}
+
+/// How a command in a container ended, and what it said.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) said: String,
+}
+
+impl Volume {
+    /// `options` are those of the local driver: `type=tmpfs`, `o=size=64m` and the like.
+    pub(crate) async fn create(docker: &Docker, options: &[&str]) -> anyhow::Result<Self> {
+        let volume = Self { docker: docker.clone(), name: new_name() };
+        let mut command = docker.command();
+        command.args(["volume", "create"]);
+        for option in options {
+            command.args(["--opt", option]);
+        }
+        process::text(command.arg(&volume.name)).await.context("cannot make a volume")?;
+        Ok(volume)
+    }
 }
 
 impl Container {
-    pub(crate) async fn start(docker: &Docker, image: &str, options: &Options) -> anyhow::Result<Self> {
-        let volume = process::text(docker.command().args(["volume", "create"])).await?;
-        let volume = Volume { docker: docker.clone(), name: volume };
+    /// The name is ours and known before the engine is asked, so that a start that fails or is interrupted half
+    /// way leaves nothing behind.
+    pub(crate) async fn start(
+        docker: &Docker,
+        image: &str,
+        volume: &Volume,
+        options: &Options,
+    ) -> anyhow::Result<Self> {
+        let container = Self { docker: docker.clone(), name: new_name() };
         let mut command = docker.command();
-        command.args(["run", "--detach", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]).args([
-            "--security-opt",
-            "no-new-privileges",
-            "--volume",
-            &format!("{}:/data", volume.name),
-        ]);
-        for port in &options.ports {
-            command.args(["--publish", &format!("127.0.0.1::{port}")]);
+        command.args(["run", "--detach", "--name", &container.name, "--read-only", "--tmpfs", "/tmp"]);
+        command.args(["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
+        command.args(["--volume", &format!("{}:/data", volume.name)]);
+        for (inside, outside) in &options.ports {
+            let outside = if *outside == 0 { String::new() } else { outside.to_string() };
+            command.args(["--publish", &format!("127.0.0.1:{outside}:{inside}")]);
         }
         for (name, value) in &options.environment {
             command.args(["--env", &format!("{name}={value}")]);
         }
-        let id = process::text(command.arg(image)).await.with_context(|| format!("cannot start {image}"))?;
-        Ok(Self { docker: docker.clone(), id, volume })
+        for mount in &options.mounts {
+            command.args(["--mount", mount]);
+        }
+        if let Some(user) = options.user {
+            command.args(["--user", user]);
+        }
+        command.arg(image).args(&options.command);
+        process::text(&mut command).await.with_context(|| format!("cannot start {image}"))?;
+        Ok(container)
     }
 
     /// Where a published port of the container is to be reached.
     pub(crate) async fn address(&self, port: u16) -> anyhow::Result<SocketAddr> {
-        let told = process::text(self.docker.command().args(["port", &self.id, &port.to_string()])).await?;
+        let told = process::text(self.docker.command().args(["port", &self.name, &port.to_string()])).await?;
         let first = told.lines().next().unwrap_or_default();
         first.parse().with_context(|| format!("docker tells no address of port {port}: {told}"))
     }
 
     /// `starting`, `healthy` or `unhealthy`; `exited` and the like when it no longer runs.
     pub(crate) async fn health(&self) -> anyhow::Result<String> {
-        let format = "{{if .State.Running}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}";
-        process::text(self.docker.command().args(["inspect", "--format", format, &self.id])).await
+        self.inspect("{{if .State.Running}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}").await
+    }
+
+    /// What `docker inspect` says, in a template.
+    pub(crate) async fn inspect(&self, format: &str) -> anyhow::Result<String> {
+        process::text(self.docker.command().args(["inspect", "--format", format, &self.name])).await
     }
 
     /// Runs a command inside and gives what it printed.
     pub(crate) async fn exec(&self, words: &[&str]) -> anyhow::Result<String> {
-        process::text(self.docker.command().args(["exec", &self.id]).args(words)).await
+        process::text(self.docker.command().args(["exec", &self.name]).args(words)).await
+    }
+
+    /// Runs a command inside that may fail, which is an answer too.
+    pub(crate) async fn try_exec(&self, words: &[&str]) -> anyhow::Result<Ended> {
+        let output = self.docker.command().args(["exec", &self.name]).args(words).output().await?;
+        Ok(Ended { code: output.status.code().unwrap_or(-1), said: both(&output) })
     }
 
     /// All that the container has said.
     pub(crate) async fn logs(&self) -> anyhow::Result<String> {
-        let output = process::output(self.docker.command().args(["logs", &self.id])).await?;
-        Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        Ok(both(&process::output(self.docker.command().args(["logs", &self.name])).await?))
+    }
+
+    /// Waits until it has ended; gives its exit code.
+    pub(crate) async fn wait(&self) -> anyhow::Result<i32> {
+        let code = process::text(self.docker.command().args(["wait", &self.name])).await?;
+        code.parse().context("docker tells no exit code")
     }
 
     /// Stops it as `docker stop` does and gives its exit code.
     pub(crate) async fn stop(&self) -> anyhow::Result<i32> {
-        process::text(self.docker.command().args(["stop", "--time", "30", &self.id])).await?;
-        let format = "{{.State.ExitCode}}";
-        let code = process::text(self.docker.command().args(["inspect", "--format", format, &self.id])).await?;
+        process::text(self.docker.command().args(["stop", "--time", "30", &self.name])).await?;
+        let code = self.inspect("{{.State.ExitCode}}").await?;
         code.parse().context("docker tells no exit code")
     }
 
+    /// Ends it as a power cut would.
+    pub(crate) async fn kill(&self) -> anyhow::Result<()> {
+        process::text(self.docker.command().args(["kill", &self.name])).await.map(drop)
+    }
+
     pub(crate) async fn start_again(&self) -> anyhow::Result<()> {
-        process::text(self.docker.command().args(["start", &self.id])).await?;
-        Ok(())
+        process::text(self.docker.command().args(["start", &self.name])).await.map(drop)
     }
+}
 
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
+fn both(output: &std::process::Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
 
-    pub(crate) fn volume(&self) -> &str {
-        &self.volume.name
-    }
+/// A name that nothing else has.
+fn new_name() -> String {
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    format!("mission-control-probe-{random:016x}")
 }
 
 /// Cleaning up must also happen when a future is dropped, where nothing can be awaited: so it blocks.
@@ -127,7 +184,7 @@ fn remove(docker: &Docker, words: &[&str]) {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        remove(&self.docker, &["rm", "--force", &self.id]);
+        remove(&self.docker, &["rm", "--force", &self.name]);
     }
 }
 

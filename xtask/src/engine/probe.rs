@@ -1,5 +1,6 @@
 //! Starting an image as its users do and asking every port of the service table.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -7,13 +8,13 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 use super::build::local_name;
-use super::container::{self, Container, Options};
+use super::container::{self, Container, Options, Volume};
 use super::docker::Docker;
 use crate::domain::arch::Arch;
 use crate::domain::service::Endpoint;
 use crate::domain::stack::Stack;
 use crate::error::Failures;
-use crate::io::process;
+use crate::io::{http, process};
 
 /// How long an image may take until all of it is up: OpenClaw alone takes half a minute on two cores.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -72,37 +73,64 @@ pub(crate) async fn layout(docker: &Docker, stack: &Stack, layout: &Path, arch: 
 
 /// Starts an image that the engine has, asks every port, waits for its own health check, stops it.
 pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow::Result<Report> {
-    let ports = stack.services.iter().flat_map(|service| &service.endpoints).map(|endpoint| endpoint.port).collect();
+    let ports = stack.services.iter().flat_map(|service| &service.endpoints).map(|it| (it.port, 0)).collect();
+    let volume = Volume::create(docker, &[]).await?;
     let started = Instant::now();
-    let container = Container::start(docker, image, &Options { ports, ..Options::default() }).await?;
-    let result = ask_all(&container, stack, started).await;
-    let answered = match result {
-        Ok(answered) => answered,
-        Err(error) => {
-            let logs = container.logs().await.unwrap_or_default();
-            return Err(error.context(format!("the container said last:\n    {}", process::tail(&logs, 25))));
+    let container = Container::start(docker, image, &volume, &Options { ports, ..Options::default() }).await?;
+    match answers(&container, stack, started).await {
+        Ok((answered, healthy_after)) => {
+            let stopping = Instant::now();
+            let exit_code = container.stop().await?;
+            Ok(Report { answered, healthy_after, stopped_after: stopping.elapsed().as_secs_f64(), exit_code })
         }
-    };
-    let healthy_after = wait_healthy(&container, started).await?;
-    let stopping = Instant::now();
-    let exit_code = container.stop().await?;
-    Ok(Report { answered, healthy_after, stopped_after: stopping.elapsed().as_secs_f64(), exit_code })
+        Err(error) => Err(error.context(last_words(&container).await)),
+    }
 }
 
-/// Asks every port of the table until all have answered; the error names each one that has not.
-pub(crate) async fn ask_all(container: &Container, stack: &Stack, started: Instant) -> anyhow::Result<Vec<Answered>> {
-    let client = reqwest::Client::builder().timeout(ONE_REQUEST).redirect(reqwest::redirect::Policy::none()).build()?;
-    let endpoints = stack.services.iter().flat_map(|service| service.endpoints.iter().map(move |it| (service, it)));
-    let asked = endpoints.map(|(service, endpoint)| {
+async fn answers(container: &Container, stack: &Stack, started: Instant) -> anyhow::Result<(Vec<Answered>, f64)> {
+    let mut targets = Vec::new();
+    for service in &stack.services {
+        for endpoint in &service.endpoints {
+            targets.push(Target { service: &service.name, endpoint, address: container.address(endpoint.port).await? });
+        }
+    }
+    let answered = ask_all(container, &targets, started).await?;
+    let healthy_after = wait_healthy(container, started).await?;
+    Ok((answered, healthy_after))
+}
+
+/// What a container said last, for an error.
+pub(crate) async fn last_words(container: &Container) -> String {
+    let logs = container.logs().await.unwrap_or_default();
+    format!("the container said last:\n    {}", process::tail(&logs, 25))
+}
+
+/// A port of the table, and where it is published.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) service: &'a str,
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) address: SocketAddr,
+}
+
+/// Asks every port until all have answered; the error names each one that has not.
+pub(crate) async fn ask_all(
+    container: &Container,
+    targets: &[Target<'_>],
+    started: Instant,
+) -> anyhow::Result<Vec<Answered>> {
+    http::install_tls();
+    let client = reqwest::Client::builder().timeout(ONE_REQUEST).redirect(reqwest::redirect::Policy::none());
+    let client = client.no_proxy().build()?;
+    let asked = targets.iter().map(|&Target { service, endpoint, address }| {
         let client = client.clone();
         async move {
-            let address = container.address(endpoint.port).await?;
             let url = format!("http://{address}{}", endpoint.path);
             let status = ask(&client, container, &url, endpoint, started)
                 .await
-                .with_context(|| format!("`{}` does not answer on port {}", service.name, endpoint.port))?;
+                .with_context(|| format!("`{service}` does not answer on port {}", endpoint.port))?;
             let seconds = started.elapsed().as_secs_f64();
-            Ok(Answered { service: service.name.clone(), port: endpoint.port, status, seconds })
+            Ok(Answered { service: service.to_owned(), port: endpoint.port, status, seconds })
         }
     });
     let results: Vec<anyhow::Result<Answered>> = futures_util::future::join_all(asked).await;
@@ -147,6 +175,10 @@ pub(crate) async fn wait_healthy(container: &Container, started: Instant) -> any
             "healthy" => return Ok(started.elapsed().as_secs_f64()),
             "starting" | "unhealthy" if started.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            "starting" | "unhealthy" => {
+                let status = container.try_exec(&["status", "--check"]).await?;
+                bail!("the container is {health} after {} s: {}", started.elapsed().as_secs(), status.said.trim());
             }
             other => bail!("the container is {other} after {} s", started.elapsed().as_secs()),
         }

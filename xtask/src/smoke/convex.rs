@@ -1,0 +1,146 @@
+//! Convex: the backend, its admin key, and what was pushed to it.
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+
+use super::report::Report;
+use super::running::{Running, ask};
+
+const ADMIN_KEY: &str = "CONVEX_SELF_HOSTED_ADMIN_KEY";
+/// What Mission Control's functions read.
+const VARIABLES: [&str; 3] = ["JWT_PRIVATE_KEY", "JWKS", "SITE_URL"];
+
+pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &str) {
+    report.group("convex");
+    report.see("tells its version", 10, version(running)).await;
+    report.see("the admin key opens it, a wrong one does not", 20, admin(running)).await;
+    report.see("Mission Control's functions are there", 20, functions(running)).await;
+    report.see("keys and site are set for sign-in", 20, variables(running)).await;
+    report.see("an account is made and its session accepted", 30, account(running, nonce)).await;
+}
+
+async fn version(running: &Running<'_>) -> anyhow::Result<String> {
+    Ok(ask(running.get("CONVEX_BACKEND_PORT", "/version")?).await?.expect(200)?.body)
+}
+
+/// Calls a function, as whoever the header says; its value, or its own error.
+async fn call(
+    running: &Running<'_>,
+    kind: &str,
+    path: &str,
+    args: Value,
+    header: Option<&str>,
+) -> anyhow::Result<Value> {
+    let body = json!({ "path": path, "args": args, "format": "json" });
+    let mut request = running.post("CONVEX_BACKEND_PORT", &format!("/api/{kind}"), &body)?;
+    if let Some(header) = header {
+        request = request.header("authorization", header);
+    }
+    let answer = ask(request).await?.expect(200)?.json()?;
+    if answer["status"] != "success" {
+        bail!("{path} says: {}", answer["errorMessage"].as_str().unwrap_or("nothing that is understood"));
+    }
+    Ok(answer["value"].clone())
+}
+
+/// A public query of what was pushed.
+pub(super) async fn query(running: &Running<'_>, path: &str, args: Value) -> anyhow::Result<Value> {
+    call(running, "query", path, args, None).await
+}
+
+async fn admin(running: &Running<'_>) -> anyhow::Result<String> {
+    let key = running.secret(ADMIN_KEY)?;
+    let names = environment(running).await?.len();
+    // The last digit changed: the right form, and sealed by nobody.
+    let (rest, last) = key.split_at(key.len() - 1);
+    let wrong = format!("{rest}{}", if last == "0" { "1" } else { "0" });
+    let path = "/api/v1/list_environment_variables";
+    for (what, header) in [("a wrong key", Some(format!("Convex {wrong}"))), ("no key", None)] {
+        let mut request = running.get("CONVEX_BACKEND_PORT", path)?;
+        if let Some(header) = header {
+            request = request.header("authorization", header);
+        }
+        let status = ask(request).await?.status;
+        ensure!(matches!(status, 401 | 403), "{what} is answered {status}");
+    }
+    Ok(format!("{names} variables are listed for the key; refused without it"))
+}
+
+/// The deployment's variables, which only the admin key lists.
+pub(super) async fn environment(running: &Running<'_>) -> anyhow::Result<serde_json::Map<String, Value>> {
+    let request = running.get("CONVEX_BACKEND_PORT", "/api/v1/list_environment_variables")?;
+    let request = request.header("authorization", format!("Convex {}", running.secret(ADMIN_KEY)?));
+    let listed = ask(request).await?.expect(200)?.json()?;
+    listed["environmentVariables"].as_object().cloned().context("no variables are listed")
+}
+
+/// Puts a variable into the deployment, to find it again later.
+pub(super) async fn set_variable(running: &Running<'_>, name: &str, value: &str) -> anyhow::Result<()> {
+    let body = json!({ "changes": [{ "name": name, "value": value }] });
+    let request = running.post("CONVEX_BACKEND_PORT", "/api/v1/update_environment_variables", &body)?;
+    let request = request.header("authorization", format!("Convex {}", running.secret(ADMIN_KEY)?));
+    ask(request).await?.expect(200).map(drop)
+}
+
+async fn functions(running: &Running<'_>) -> anyhow::Result<String> {
+    let key = format!("Convex {}", running.secret(ADMIN_KEY)?);
+    let listed = call(running, "query", "_system/cli/modules:apiSpec", json!({}), Some(&key)).await?;
+    let (functions, routes) = spec(&listed);
+    ensure!(functions.iter().any(|name| name.contains("listTasks")), "listTasks is not among {functions:?}");
+    ensure!(routes.iter().any(|route| route == "POST /openclaw/event"), "the event endpoint is not among {routes:?}");
+    Ok(format!("{} functions, {} routes", functions.len(), routes.len()))
+}
+
+/// Names of functions, and methods with paths of HTTP actions, in the backend's list.
+fn spec(listed: &Value) -> (Vec<String>, Vec<String>) {
+    let all = listed.as_array().map(Vec::as_slice).unwrap_or_default();
+    let functions = all.iter().filter_map(|one| one["identifier"].as_str()).map(str::to_owned).collect();
+    let route = |one: &Value| Some(format!("{} {}", one["method"].as_str()?, one["path"].as_str()?));
+    (functions, all.iter().filter_map(route).collect())
+}
+
+async fn variables(running: &Running<'_>) -> anyhow::Result<String> {
+    let set = environment(running).await?;
+    let missing: Vec<&str> = VARIABLES.into_iter().filter(|name| !set.contains_key(*name)).collect();
+    ensure!(missing.is_empty(), "not set: {}", missing.join(", "));
+    let origin = running.origin("MISSION_CONTROL_PORT")?;
+    ensure!(set["SITE_URL"] == origin.as_str(), "SITE_URL is {}, the page is at {origin}", set["SITE_URL"]);
+    // What everybody is shown must be the public half of our own key, and nothing of the private one.
+    let shown = ask(running.get("CONVEX_SITE_PORT", "/.well-known/jwks.json")?).await?.expect(200)?.json()?;
+    let ours: Value = serde_json::from_str(running.secret("JWKS")?).context("the secret JWKS is no JSON")?;
+    ensure!(shown["keys"][0]["n"] == ours["keys"][0]["n"], "the keys shown on the site port are not ours");
+    ensure!(shown["keys"][0]["d"].is_null(), "the private key is shown on the site port");
+    Ok(format!("{}; SITE_URL is {origin}", VARIABLES.join(", ")))
+}
+
+/// Mission Control's own sign-up: its session is signed with the key that was set, and checked against the key set.
+async fn account(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
+    let params = json!({ "flow": "signUp", "email": format!("{nonce}@example.com"), "password": nonce });
+    let args = json!({ "provider": "password", "params": params });
+    let made = call(running, "action", "auth:signIn", args, None).await?;
+    let token = made["tokens"]["token"].as_str().context("no token was given")?;
+    let tasks = json!({ "tenantId": "default" });
+    call(running, "query", "queries:listTasks", tasks.clone(), Some(&format!("Bearer {token}"))).await?;
+    // The signature's first character: the last one has bits that mean nothing.
+    let (signed, signature) = token.rsplit_once('.').context("the token is no JSON web token")?;
+    let first = if signature.starts_with('A') { 'B' } else { 'A' };
+    let forged = format!("Bearer {signed}.{first}{}", signature.get(1..).unwrap_or_default());
+    let refused = call(running, "query", "queries:listTasks", tasks, Some(&forged)).await;
+    ensure!(refused.is_err(), "a session with a forged signature is accepted too");
+    Ok("and one with a forged signature refused".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_and_routes_are_told_apart() {
+        let listed = json!([
+            { "identifier": "queries.js:listTasks", "functionType": "Query" },
+            { "functionType": "HttpAction", "method": "POST", "path": "/openclaw/event" },
+        ]);
+        assert_eq!(spec(&listed), (vec!["queries.js:listTasks".to_owned()], vec!["POST /openclaw/event".to_owned()]));
+        assert_eq!(spec(&Value::Null), (vec![], vec![]));
+    }
+}

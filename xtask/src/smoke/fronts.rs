@@ -1,0 +1,147 @@
+//! What browsers are shown: the dashboard, Mission Control's page without a browser, and the status page.
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+
+use super::report::Report;
+use super::running::{Answer, Running, ask};
+
+const DASHBOARD: &str = "CONVEX_DASHBOARD_PORT";
+const PAGE: &str = "MISSION_CONTROL_PORT";
+
+pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
+    report.group("dashboard");
+    report.see("its pages have clean addresses", 20, dashboard(running)).await;
+    report.see("the admin key is given to this machine's page only", 20, deployment(running)).await;
+    report.group("mission control");
+    report.see("page, assets and any route of it", 20, page(running)).await;
+    report.see("/hooks takes a local request, and no foreign one", 60, hooks(running)).await;
+    report.group("status");
+    report.see("/_stack.json and the status command agree", 20, stack(running)).await;
+    report.see("/_stack shows every service", 20, stack_page(running)).await;
+}
+
+fn is_page(answer: &Answer) -> bool {
+    let kind = answer.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.starts_with("text/html")
+}
+
+async fn dashboard(running: &Running<'_>) -> anyhow::Result<String> {
+    let home = ask(running.get(DASHBOARD, "/")?).await?.expect(200)?;
+    for path in ["/data", "/functions", "/settings/environment-variables"] {
+        let answer = ask(running.get(DASHBOARD, path)?).await?.expect(200).with_context(|| path.to_owned())?;
+        ensure!(is_page(&answer), "{path} is no page");
+    }
+    ask(running.get(DASHBOARD, "/no/such/page")?).await?.expect(404).context("a page that is not there")?;
+    let asset = first_asset(&home.body, "/_next/static/").context("the page names no file of its own")?;
+    ask(running.get(DASHBOARD, asset)?).await?.expect(200).with_context(|| asset.to_owned())?;
+    Ok("/data, /functions, /settings/environment-variables, and 404 for what is not there".to_owned())
+}
+
+/// The address of a page's first file below `folder`.
+fn first_asset<'a>(page: &'a str, folder: &str) -> Option<&'a str> {
+    let start = page.find(folder)?;
+    let rest = &page[start..];
+    Some(&rest[..rest.find(['"', '\'', ' ', '>'])?])
+}
+
+async fn deployment(running: &Running<'_>) -> anyhow::Result<String> {
+    let path = "/api/current_deployment";
+    let given = ask(running.get(DASHBOARD, path)?).await?.expect(200)?.json()?;
+    ensure!(given["adminKey"] == running.secret("CONVEX_SELF_HOSTED_ADMIN_KEY")?, "another key is given");
+    let backend = running.origin("CONVEX_BACKEND_PORT")?;
+    ensure!(given["url"] == backend.as_str(), "{} is given as the backend, which is at {backend}", given["url"]);
+    let port = running.port(DASHBOARD)?;
+    for (name, value) in [
+        ("host", format!("evil.example:{port}")),
+        ("host", "evil.example".to_owned()),
+        ("sec-fetch-site", "cross-site".to_owned()),
+        ("sec-fetch-site", "same-site".to_owned()),
+        ("origin", "http://evil.example".to_owned()),
+        ("origin", "null".to_owned()),
+        ("x-forwarded-for", "192.0.2.7".to_owned()),
+        ("forwarded", "for=192.0.2.7".to_owned()),
+    ] {
+        let answer = ask(running.get(DASHBOARD, path)?.header(name, &value)).await?;
+        if answer.status < 400 || answer.body.contains("adminKey") {
+            bail!("with `{name}: {value}` it answers {}", answer.status);
+        }
+    }
+    Ok("refused for a foreign Host, Origin or site, and behind a proxy".to_owned())
+}
+
+async fn page(running: &Running<'_>) -> anyhow::Result<String> {
+    let home = ask(running.get(PAGE, "/")?).await?.expect(200)?;
+    let asset = first_asset(&home.body, "/assets/").context("the page names no file of its own")?;
+    let script = ask(running.get(PAGE, asset)?).await?.expect(200)?.body;
+    let backend = running.origin("CONVEX_BACKEND_PORT")?;
+    ensure!(script.contains(&backend), "{asset} does not name Convex at {backend}");
+    ensure!(!script.contains("placeholder.invalid"), "{asset} still holds the placeholder");
+    let route = ask(running.get(PAGE, "/any/route?of=it")?).await?.expect(200)?;
+    ensure!(route.body == home.body, "a route of the page is answered with something else");
+    ask(running.get(PAGE, "/assets/gone.js")?).await?.expect(404).context("a file that is not there")?;
+    let policy = home.headers.get("content-security-policy").context("the page has no security policy")?;
+    ensure!(policy.to_str()?.contains(&backend), "its security policy does not let it speak to {backend}");
+    Ok(format!("{asset} names {backend}"))
+}
+
+/// The page sends `Bearer ` with nothing behind it; the web server puts the token there for this machine's page.
+async fn hooks(running: &Running<'_>) -> anyhow::Result<String> {
+    // Asks for a run of no session: what the gateway says to that tells whether it knows the caller.
+    let body = json!({ "name": "Smoke test" });
+    let send = |host: Option<&str>| {
+        let request = running.post(PAGE, "/hooks/agent", &body)?.header("authorization", "Bearer ");
+        anyhow::Ok(match host {
+            Some(host) => request.header("host", host),
+            None => request,
+        })
+    };
+    let known = ask(send(None)?).await?;
+    ensure!(known.status == 400, "a local request without a message is answered {}: {}", known.status, known.body);
+    let foreign = ask(send(Some("evil.example"))?).await?;
+    ensure!(foreign.status == 401, "a foreign one is answered {}: {}", foreign.status, foreign.body);
+    let direct = ask(running.post("OPENCLAW_PORT", "/hooks/agent", &body)?).await?;
+    ensure!(direct.status == 401, "one without a token is answered {} by the gateway itself", direct.status);
+    Ok("the gateway knows the first and answers 401 to the other".to_owned())
+}
+
+async fn stack(running: &Running<'_>) -> anyhow::Result<String> {
+    let shown = ask(running.get(PAGE, "/_stack.json")?).await?.expect(200)?.json()?;
+    let told = running.status().await?;
+    let states = |status: &Value| {
+        let all = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
+        all.iter().map(|it| format!("{} {}", it["name"], it["state"])).collect::<Vec<_>>()
+    };
+    let (shown, told) = (states(&shown), states(&told));
+    ensure!(shown == told, "the page says {shown:?}, the command {told:?}");
+    ensure!(told.len() == running.bench.stack.services.len(), "only {} services are listed", told.len());
+    Ok(format!("{} services", told.len()))
+}
+
+async fn stack_page(running: &Running<'_>) -> anyhow::Result<String> {
+    let page = ask(running.get(PAGE, "/_stack")?).await?.expect(200)?;
+    ensure!(is_page(&page), "it is no page");
+    let missing: Vec<&str> = running
+        .bench
+        .stack
+        .services
+        .iter()
+        .map(|service| service.name.as_str())
+        .filter(|name| !page.body.contains(&format!("<small>{name}</small>")))
+        .collect();
+    ensure!(missing.is_empty(), "not shown: {}", missing.join(", "));
+    Ok("each with state, version and link".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_names_its_files() {
+        let page = r#"<script type="module" src="/assets/index-1a.js"></script><link href='/assets/x.css'>"#;
+        assert_eq!(first_asset(page, "/assets/"), Some("/assets/index-1a.js"));
+        assert_eq!(first_asset(page, "/_next/static/"), None);
+        assert_eq!(first_asset("<script src=/assets/a.js>", "/assets/"), Some("/assets/a.js"));
+    }
+}

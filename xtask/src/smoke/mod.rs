@@ -1,0 +1,94 @@
+//! Proves an image: that its services do what they are for, that it shows nothing it should not, and that what
+//! goes wrong around it leaves no harm.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use self::report::Report;
+use self::running::{Bench, Running};
+use crate::domain::stack::Stack;
+use crate::engine::container::Volume;
+use crate::engine::docker::Docker;
+use crate::engine::probe;
+
+mod convex;
+mod fronts;
+mod model;
+pub(crate) mod report;
+mod running;
+mod security;
+mod turns;
+
+/// Seconds until all of it is up on a slow machine: the waits of the probes end before.
+const UP: u64 = 400;
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) docker: &'a Docker,
+    pub(crate) stack: &'a Stack,
+    /// A name that the engine knows.
+    pub(crate) image: &'a str,
+    /// A model for llama.cpp; without one, one is made.
+    pub(crate) model: Option<PathBuf>,
+}
+
+/// Runs all checks. An error says that they could not be run; what they found is in the report.
+pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
+    let scratch = TempDir::with_prefix("mission-control-smoke-").context("cannot make a scratch directory")?;
+    // The container's user goes through it to the model.
+    fs_err::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let model = match &request.model {
+        Some(model) => fs_err::canonicalize(model)?,
+        None => {
+            let made = scratch.path().join("smoke.gguf");
+            model::write(&made)?;
+            made
+        }
+    };
+    let bench = Bench::new(request.docker, request.stack, request.image, model)?;
+    let mut report = Report::new(request.image);
+    let volume = Volume::create(bench.docker, &[]).await?;
+    let ports = bench.moved_ports()?;
+    let mut more = Vec::new();
+    if request.model.is_none() {
+        more.push(("LLAMACPP_CTX_SIZE", model::CONTEXT.to_string()));
+    }
+    let mut running = bench.start(&volume, ports, &more).await?;
+    if !up(&mut report, &mut running).await {
+        return Ok(report);
+    }
+    let nonce = Bench::nonce();
+    convex::prove(&mut report, &running, &nonce).await;
+    fronts::prove(&mut report, &running).await;
+    let _left = turns::prove(&mut report, &running, &nonce).await;
+    security::prove(&mut report, &running).await;
+    Ok(report)
+}
+
+/// The start itself; without it there is nothing to ask.
+async fn up(report: &mut Report, running: &mut Running<'_>) -> bool {
+    report.group("start");
+    let slowest = |answered: &[probe::Answered]| {
+        answered
+            .iter()
+            .max_by(|a, b| a.seconds.total_cmp(&b.seconds))
+            .map(|it| format!("{} last, after {:.1} s", it.service, it.seconds))
+    };
+    let ready = report
+        .check("every port answers, and all is healthy", UP, running.up(), |(answered, healthy)| {
+            let slowest = slowest(answered).unwrap_or_default();
+            format!("{} ports, {slowest}; healthy after {healthy:.1} s", answered.len())
+        })
+        .await;
+    if ready.is_none() {
+        crate::io::say(&probe::last_words(&running.container).await);
+        return false;
+    }
+    let secrets =
+        report.check("its secrets are made", 30, running.read_secrets(), |all| format!("{} of them", all.len())).await;
+    running.secrets = secrets.unwrap_or_default();
+    report.see("what stands in for something real", 30, running.stand_ins()).await
+}

@@ -1,0 +1,235 @@
+//! A model for llama.cpp that is made on the spot: real GGUF, a megabyte, and no learning in it.
+//!
+//! Its vocabulary is the 256 bytes and a few marks. The residual stream is the last token, one-hot, because
+//! attention and feed-forward are zero; the output matrix is a table of what follows what. So it answers every
+//! prompt of whatever length with [`WORD`], at the cost of reading it.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// No letter twice: what follows a letter is told by the letter alone.
+const WORD: &[u8] = b"ready";
+/// Ends a prompt; its successor is the first letter.
+const BEGIN: &str = "<|answer|>";
+const MARKS: [&str; 4] = ["<unk>", "<s>", "</s>", BEGIN];
+/// Room for the long prompts of OpenClaw and OpenCode, a token a byte.
+pub(super) const CONTEXT: u32 = 262_144;
+/// At least the vocabulary, and a multiple of 32.
+const WIDTH: usize = 288;
+const HEAD: usize = 32;
+
+/// Names tools in the form of models that call them, so that llama.cpp does not invent a form that forces JSON.
+const TEMPLATE: &str = "{% if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>\
+    For each call: <tool_call>{\"name\": NAME, \"arguments\": ARGUMENTS}</tool_call>{% endif %}\
+    {% for message in messages %}{{ message.role }}: {{ message.content }}\
+    {% if message.tool_calls %}{% for call in message.tool_calls %}<tool_call>\
+    {\"name\": {{ call.function.name | tojson }}, \"arguments\": {{ call.function.arguments | tojson }}}\
+    </tool_call>{% endfor %}{% endif %}\n{% endfor %}\
+    {% if add_generation_prompt %}<|answer|>{% endif %}";
+
+/// Writes the model; others may read it, as the container's user has to.
+pub(super) fn write(path: &Path) -> anyhow::Result<()> {
+    fs_err::write(path, gguf()).context("cannot write the model")?;
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs_err::set_permissions(path, readable).map_err(Into::into)
+}
+
+fn token_of(byte: u8) -> usize {
+    MARKS.len() + usize::from(byte)
+}
+
+/// What follows a token; after the word, and everywhere else, the end.
+fn successor(token: usize) -> usize {
+    const END: usize = 2;
+    if MARKS.get(token) == Some(&BEGIN) {
+        return token_of(WORD[0]);
+    }
+    let next = WORD.windows(2).find(|pair| token_of(pair[0]) == token).map(|pair| token_of(pair[1]));
+    next.unwrap_or(END)
+}
+
+fn vocabulary() -> Vec<(String, u32)> {
+    // Types of upstream's: 2 unknown, 3 control, 6 byte.
+    let marks = MARKS.iter().enumerate().map(|(index, mark)| ((*mark).to_owned(), if index == 0 { 2 } else { 3 }));
+    marks.chain((0..=255).map(|byte: u8| (format!("<0x{byte:02X}>"), 6))).collect()
+}
+
+fn gguf() -> Vec<u8> {
+    let tokens = vocabulary();
+    let mut meta = Meta::default();
+    meta.text("general.architecture", "llama");
+    meta.text("general.name", "smoke test");
+    meta.number("llama.block_count", 1);
+    meta.number("llama.context_length", CONTEXT);
+    meta.number("llama.embedding_length", small(WIDTH));
+    meta.number("llama.feed_forward_length", small(HEAD));
+    meta.number("llama.attention.head_count", 1);
+    meta.number("llama.attention.head_count_kv", 1);
+    meta.number("llama.attention.key_length", small(HEAD));
+    meta.number("llama.attention.value_length", small(HEAD));
+    meta.number("llama.rope.dimension_count", small(HEAD));
+    meta.float("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    meta.text("tokenizer.ggml.model", "llama");
+    meta.texts("tokenizer.ggml.tokens", tokens.iter().map(|(text, _)| text.as_str()));
+    meta.list("tokenizer.ggml.scores", FLOAT, tokens.iter().map(|_| 0f32.to_le_bytes()));
+    meta.list("tokenizer.ggml.token_type", INTEGER, tokens.iter().map(|(_, kind)| kind.to_le_bytes()));
+    meta.number("tokenizer.ggml.unknown_token_id", 0);
+    meta.number("tokenizer.ggml.bos_token_id", 1);
+    meta.number("tokenizer.ggml.eos_token_id", 2);
+    meta.flag("tokenizer.ggml.add_bos_token", false);
+    meta.flag("tokenizer.ggml.add_space_prefix", false);
+    meta.text("tokenizer.chat_template", TEMPLATE);
+
+    let mut weights = Weights::default();
+    let ones = vec![1.0; WIDTH];
+    let nothing = vec![0.0; WIDTH * HEAD];
+    let mut embedding = vec![0.0; WIDTH * tokens.len()];
+    let mut output = embedding.clone();
+    for token in 0..tokens.len() {
+        embedding[token * WIDTH + token] = 1.0;
+        // The norm makes the one a 17; four times that leaves chance nothing at any temperature.
+        output[successor(token) * WIDTH + token] = 4.0;
+    }
+    weights.add("token_embd.weight", &[WIDTH, tokens.len()], &embedding);
+    weights.add("output_norm.weight", &[WIDTH], &ones);
+    weights.add("output.weight", &[WIDTH, tokens.len()], &output);
+    weights.add("blk.0.attn_norm.weight", &[WIDTH], &ones);
+    weights.add("blk.0.ffn_norm.weight", &[WIDTH], &ones);
+    for name in ["attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"] {
+        weights.add(&format!("blk.0.{name}.weight"), &[WIDTH, HEAD], &nothing);
+    }
+    for name in ["attn_output", "ffn_down"] {
+        weights.add(&format!("blk.0.{name}.weight"), &[HEAD, WIDTH], &nothing);
+    }
+
+    let mut file = b"GGUF".to_vec();
+    file.extend(3u32.to_le_bytes());
+    file.extend(weights.count.to_le_bytes());
+    file.extend(meta.count.to_le_bytes());
+    file.extend(meta.bytes);
+    file.extend(weights.infos);
+    file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
+    file.extend(weights.data);
+    file
+}
+
+/// Offsets of tensors are multiples of this, unless the file says otherwise.
+const ALIGNMENT: usize = 32;
+// Upstream's numbers of types.
+const NUMBER: u32 = 4;
+const INTEGER: u32 = 5;
+const FLOAT: u32 = 6;
+const FLAG: u32 = 7;
+const TEXT: u32 = 8;
+const LIST: u32 = 9;
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend((text.len() as u64).to_le_bytes());
+    bytes.extend(text.as_bytes());
+}
+
+/// Keys and values.
+#[derive(Debug, Default)]
+struct Meta {
+    count: u64,
+    bytes: Vec<u8>,
+}
+
+impl Meta {
+    fn key(&mut self, key: &str, kind: u32) {
+        self.count += 1;
+        put_text(&mut self.bytes, key);
+        self.bytes.extend(kind.to_le_bytes());
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.key(key, TEXT);
+        put_text(&mut self.bytes, value);
+    }
+
+    fn number(&mut self, key: &str, value: u32) {
+        self.key(key, NUMBER);
+        self.bytes.extend(value.to_le_bytes());
+    }
+
+    fn float(&mut self, key: &str, value: f32) {
+        self.key(key, FLOAT);
+        self.bytes.extend(value.to_le_bytes());
+    }
+
+    fn flag(&mut self, key: &str, value: bool) {
+        self.key(key, FLAG);
+        self.bytes.push(u8::from(value));
+    }
+
+    fn list(&mut self, key: &str, kind: u32, values: impl ExactSizeIterator<Item = [u8; 4]>) {
+        self.key(key, LIST);
+        self.bytes.extend(kind.to_le_bytes());
+        self.bytes.extend((values.len() as u64).to_le_bytes());
+        self.bytes.extend(values.flatten());
+    }
+
+    fn texts<'a>(&mut self, key: &str, values: impl ExactSizeIterator<Item = &'a str>) {
+        self.key(key, LIST);
+        self.bytes.extend(TEXT.to_le_bytes());
+        self.bytes.extend((values.len() as u64).to_le_bytes());
+        values.for_each(|value| put_text(&mut self.bytes, value));
+    }
+}
+
+/// Tensors: where they are, and their data.
+#[derive(Debug, Default)]
+struct Weights {
+    count: u64,
+    infos: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl Weights {
+    fn add(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+        self.count += 1;
+        put_text(&mut self.infos, name);
+        self.infos.extend(small(shape.len()).to_le_bytes());
+        for size in shape {
+            self.infos.extend((*size as u64).to_le_bytes());
+        }
+        // 0: 32-bit floats.
+        self.infos.extend(0u32.to_le_bytes());
+        self.infos.extend((self.data.len() as u64).to_le_bytes());
+        self.data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        self.data.resize(self.data.len().next_multiple_of(ALIGNMENT), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_follows_the_mark_and_then_the_end() {
+        let mut token = MARKS.iter().position(|mark| *mark == BEGIN).unwrap();
+        let mut said = Vec::new();
+        loop {
+            token = successor(token);
+            if token == 2 {
+                break;
+            }
+            said.push(u8::try_from(token - MARKS.len()).unwrap());
+        }
+        assert_eq!(said, WORD);
+    }
+
+    #[test]
+    fn the_file_begins_as_gguf_does_and_its_parts_fit() {
+        let file = gguf();
+        assert_eq!(&file[..8], b"GGUF\x03\0\0\0");
+        assert!(vocabulary().len() <= WIDTH);
+        let floats = WIDTH * vocabulary().len() * 2 + WIDTH * 3 + WIDTH * HEAD * 7;
+        assert!(file.len() > floats * 4 && file.len() < floats * 4 + 32 * 1024);
+    }
+}

@@ -1,0 +1,150 @@
+//! What was proved, check by check: told as it goes on stderr, as a table and as JSON at the end.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::error::Failures;
+use crate::io::say;
+use crate::io::steps::Outcome;
+
+/// One check and how it ended.
+#[derive(Debug, Serialize)]
+pub(crate) struct Check {
+    pub(crate) group: &'static str,
+    pub(crate) name: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) seconds: f64,
+    /// What was seen, or why it failed, or what it would have needed.
+    pub(crate) detail: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) image: String,
+    pub(crate) checks: Vec<Check>,
+    #[serde(skip)]
+    group: &'static str,
+}
+
+impl Report {
+    pub(super) fn new(image: &str) -> Self {
+        Self { image: image.to_owned(), checks: Vec::new(), group: "" }
+    }
+
+    /// What the following checks are about.
+    pub(super) fn group(&mut self, group: &'static str) {
+        self.group = group;
+    }
+
+    /// Runs one check, for no longer than `limit` seconds; what it gives is there for later ones. `detail` tells in
+    /// a line what was seen.
+    pub(super) async fn check<T>(
+        &mut self,
+        name: &str,
+        limit: u64,
+        work: impl Future<Output = anyhow::Result<T>>,
+        detail: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
+        let started = Instant::now();
+        let result = tokio::time::timeout(Duration::from_secs(limit), work)
+            .await
+            .with_context(|| format!("it took longer than {limit} s"))
+            .flatten();
+        let (outcome, detail) = match &result {
+            Ok(value) => (Outcome::Done, detail(value)),
+            Err(error) => (Outcome::Failed, reasons(error)),
+        };
+        self.push(name, outcome, started.elapsed().as_secs_f64(), detail);
+        result.ok()
+    }
+
+    /// The same for a check whose only result is what it saw.
+    pub(super) async fn see(
+        &mut self,
+        name: &str,
+        limit: u64,
+        work: impl Future<Output = anyhow::Result<String>>,
+    ) -> bool {
+        self.check(name, limit, work, String::clone).await.is_some()
+    }
+
+    /// Records what was left out, and what it needs.
+    pub(super) fn skip(&mut self, name: &str, why: &str) {
+        self.push(name, Outcome::Skipped, 0.0, why.to_owned());
+    }
+
+    /// Records what was left out as a failure: somebody asked for it.
+    pub(super) fn miss(&mut self, name: &str, why: &str) {
+        self.push(name, Outcome::Failed, 0.0, why.to_owned());
+    }
+
+    fn push(&mut self, name: &str, outcome: Outcome, seconds: f64, detail: String) {
+        let check = Check { group: self.group, name: name.to_owned(), outcome, seconds, detail };
+        say(&check.line(0));
+        self.checks.push(check);
+    }
+
+    pub(crate) fn failed(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.outcome == Outcome::Failed)
+    }
+
+    /// A line a check, and one that counts.
+    pub(crate) fn table(&self) -> String {
+        let width = self.checks.iter().map(|check| check.title().chars().count()).max().unwrap_or_default();
+        let count = |outcome| self.checks.iter().filter(|check| check.outcome == outcome).count();
+        let mut lines: Vec<String> = self.checks.iter().map(|check| check.line(width)).collect();
+        let (done, failed, skipped) = (count(Outcome::Done), count(Outcome::Failed), count(Outcome::Skipped));
+        lines.push(format!("{done} passed, {failed} failed, {skipped} skipped"));
+        lines.join("\n")
+    }
+}
+
+impl Check {
+    pub(crate) fn title(&self) -> String {
+        format!("{}: {}", self.group, self.name)
+    }
+
+    fn line(&self, width: usize) -> String {
+        let outcome = match self.outcome {
+            Outcome::Done => "ok     ",
+            Outcome::Failed => "FAILED ",
+            Outcome::Skipped => "skipped",
+        };
+        format!("{outcome}  {:width$}  {:>6.1} s  {}", self.title(), self.seconds, self.detail)
+    }
+}
+
+/// An error and its causes on one line: a table has no other place for them.
+fn reasons(error: &anyhow::Error) -> String {
+    let all = match error.downcast_ref::<Failures>() {
+        Some(Failures(failures)) => failures.iter().map(reasons).collect::<Vec<_>>().join("; "),
+        None => format!("{error:#}"),
+    };
+    all.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_failed_or_took_too_long_is_told_and_the_rest_goes_on() {
+        let mut report = Report::new("i");
+        report.group("g");
+        assert!(report.see("good", 5, async { Ok("seen".to_owned()) }).await);
+        let bad = async { Err(anyhow::anyhow!("a\n b").context("outer")) };
+        assert!(!report.see("bad", 5, bad).await);
+        assert!(!report.see("slow", 0, std::future::pending()).await);
+        let both = Failures(vec![anyhow::anyhow!("one"), anyhow::anyhow!("two")]);
+        assert!(!report.see("both", 5, async { Err(both.into()) }).await);
+        report.skip("other", "needs x");
+        let failed: Vec<String> = report.failed().map(|check| format!("{} {}", check.title(), check.detail)).collect();
+        let slow = "g: slow it took longer than 0 s: deadline has elapsed";
+        assert_eq!(failed, ["g: bad outer: a b", slow, "g: both one; two"]);
+        let table = report.table();
+        assert!(table.starts_with("ok       g: good "), "{table}");
+        assert!(table.ends_with("\n1 passed, 3 failed, 1 skipped"), "{table}");
+    }
+}

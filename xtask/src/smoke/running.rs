@@ -1,0 +1,272 @@
+//! An image under test, started as compose starts it, and how its services are spoken to.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::Value;
+
+use crate::domain::setting::Generator;
+use crate::domain::stack::Stack;
+use crate::engine::container::{Container, Options, Volume};
+use crate::engine::docker::Docker;
+use crate::engine::probe::{self, Target};
+use crate::io::http;
+
+/// Files that say so in the rehearsal's parts, and in no real one.
+const STAND_INS: [&str; 11] = [
+    "grep",
+    "--binary-files=without-match",
+    "--files-with-matches",
+    "--extended-regexp",
+    "--ignore-case",
+    "stand-in|stands in for",
+    "/opt/convex/bin/convex-local-backend",
+    "/opt/llamacpp/llama-server",
+    "/opt/manager/backend/src/index.ts",
+    "/opt/mission-control/dist/index.html",
+    "/opt/convex-dashboard/404.html",
+];
+
+/// What every start of one smoke test shares.
+#[derive(Debug)]
+pub(super) struct Bench<'a> {
+    pub(super) docker: &'a Docker,
+    pub(super) stack: &'a Stack,
+    pub(super) image: &'a str,
+    /// The model that llama.cpp is given.
+    pub(super) model: PathBuf,
+    pub(super) web: Client,
+}
+
+/// A container whose ports are the same inside and outside, as compose has it.
+#[derive(Debug)]
+pub(super) struct Running<'a> {
+    pub(super) bench: &'a Bench<'a>,
+    pub(super) container: Container,
+    /// By the name of their setting.
+    ports: BTreeMap<String, u16>,
+    /// Those that the image made, by name.
+    pub(super) secrets: BTreeMap<String, String>,
+    pub(super) started: Instant,
+}
+
+/// For what is answered at once; turns of a model take their own time.
+const ONE_REQUEST: Duration = Duration::from_secs(20);
+/// Where the model is in the container.
+const MODEL: &str = "/models/smoke.gguf";
+/// Below the range that connections take their ports from, so that none has one of ours.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(docker: &'a Docker, stack: &'a Stack, image: &'a str, model: PathBuf) -> anyhow::Result<Self> {
+        http::install_tls();
+        // Everything is on this machine, whatever proxy its user has set.
+        let web = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(ONE_REQUEST);
+        Ok(Self { docker, stack, image, model, web: web.build()? })
+    }
+
+    /// The table's ports as compose publishes them, and every one moved: each reference must follow.
+    pub(super) fn moved_ports(&self) -> anyhow::Result<BTreeMap<String, u16>> {
+        let settings: Vec<&str> =
+            self.stack.services.iter().flat_map(|it| &it.endpoints).map(|it| it.setting.as_str()).collect();
+        // Two tests at once begin at different places.
+        let offset = u16::try_from(std::process::id() % 11_000).unwrap_or_default();
+        let candidates = (PORTS.start + offset..PORTS.end).chain(PORTS.start..PORTS.start + offset);
+        let free = candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        let ports: BTreeMap<String, u16> = settings.iter().map(|&setting| setting.to_owned()).zip(free).collect();
+        if ports.len() < settings.len() {
+            bail!("{} free ports are needed between {} and {}", settings.len(), PORTS.start, PORTS.end);
+        }
+        Ok(ports)
+    }
+
+    /// Starts the image on a volume; it is not up yet.
+    pub(super) async fn start(
+        &'a self,
+        volume: &Volume,
+        ports: BTreeMap<String, u16>,
+        more: &[(&str, String)],
+    ) -> anyhow::Result<Running<'a>> {
+        let mut environment: BTreeMap<String, String> =
+            ports.iter().map(|(setting, port)| (setting.clone(), port.to_string())).collect();
+        let given = [
+            ("PUBLISH_ADDRESS", "127.0.0.1"),
+            ("LLAMACPP_MODEL", MODEL),
+            // llama.cpp's own: it counts its tokens, so that a turn can be seen to arrive.
+            ("LLAMA_ARG_ENDPOINT_METRICS", "1"),
+        ];
+        environment.extend(given.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let options = Options {
+            environment,
+            ports: ports.values().map(|port| (*port, *port)).collect(),
+            mounts: vec![format!("type=bind,source={},target={MODEL},readonly", self.model.display())],
+            ..Options::default()
+        };
+        let started = Instant::now();
+        let container = Container::start(self.docker, self.image, volume, &options).await?;
+        Ok(Running { bench: self, container, ports, secrets: BTreeMap::new(), started })
+    }
+
+    /// A name that nothing else in the container's data has.
+    pub(super) fn nonce() -> String {
+        use std::hash::{BuildHasher as _, Hasher as _};
+        format!("smoke{:x}", std::collections::hash_map::RandomState::new().build_hasher().finish())
+    }
+}
+
+impl Running<'_> {
+    pub(super) fn port(&self, setting: &str) -> anyhow::Result<u16> {
+        self.ports.get(setting).copied().with_context(|| format!("no service has the port {setting}"))
+    }
+
+    /// `http://127.0.0.1:PORT`, as browsers reach it.
+    pub(super) fn origin(&self, setting: &str) -> anyhow::Result<String> {
+        Ok(format!("http://127.0.0.1:{}", self.port(setting)?))
+    }
+
+    pub(super) fn get(&self, setting: &str, path: &str) -> anyhow::Result<RequestBuilder> {
+        Ok(self.bench.web.request(Method::GET, format!("{}{path}", self.origin(setting)?)))
+    }
+
+    pub(super) fn post(&self, setting: &str, path: &str, body: &Value) -> anyhow::Result<RequestBuilder> {
+        Ok(self.bench.web.request(Method::POST, format!("{}{path}", self.origin(setting)?)).json(body))
+    }
+
+    /// A secret that the image's own `secrets` command gave.
+    pub(super) fn secret(&self, name: &str) -> anyhow::Result<&str> {
+        self.secrets.get(name).map(String::as_str).with_context(|| format!("the image told no secret {name}"))
+    }
+
+    /// Waits until every port of the table answers and the image calls itself healthy.
+    pub(super) async fn up(&self) -> anyhow::Result<(Vec<probe::Answered>, f64)> {
+        let mut targets = Vec::new();
+        for service in &self.bench.stack.services {
+            for endpoint in &service.endpoints {
+                let address = SocketAddr::from(([127, 0, 0, 1], self.port(&endpoint.setting)?));
+                targets.push(Target { service: &service.name, endpoint, address });
+            }
+        }
+        let up = async {
+            let answered = probe::ask_all(&self.container, &targets, self.started).await?;
+            let healthy_after = probe::wait_healthy(&self.container, self.started).await?;
+            Ok((answered, healthy_after))
+        };
+        tokio::select! {
+            result = up => result,
+            failed = self.given_up() => Err(failed),
+        }
+    }
+
+    /// Ends when a service has failed, by the container's own word: waiting longer would not help.
+    async fn given_up(&self) -> anyhow::Error {
+        loop {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            // While it starts there may be nothing yet to ask.
+            let Ok(status) = self.status().await else { continue };
+            let failed: Vec<String> = failed(&status).collect();
+            if !failed.is_empty() {
+                return anyhow::anyhow!("{}", failed.join("; "));
+            }
+        }
+    }
+
+    /// Asks the image for all that it generated.
+    pub(super) async fn read_secrets(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let listed = self.container.exec(&["secrets"]).await?;
+        let mut secrets = BTreeMap::new();
+        for name in listed.lines().filter_map(|line| line.split_whitespace().next()) {
+            secrets.insert(name.to_owned(), self.container.exec(&["secrets", name]).await?);
+        }
+        for setting in self.bench.stack.settings.iter().filter(|setting| setting.generated.is_some()) {
+            let value = secrets.get(&setting.name).with_context(|| format!("{} was not made", setting.name))?;
+            let length = match setting.generated {
+                Some(Generator::Hex64) => 64,
+                Some(Generator::Token) => 40,
+                Some(Generator::Jwt) => 1000,
+                Some(Generator::ConvexAdminKey) | None => 20,
+            };
+            if value.len() < length {
+                bail!("{} is {} characters long, which is no secret of its kind", setting.name, value.len());
+            }
+        }
+        Ok(secrets)
+    }
+
+    /// Names what is no real program, by what the rehearsal's stand-ins say of themselves.
+    pub(super) async fn stand_ins(&self) -> anyhow::Result<String> {
+        let found = self.container.try_exec(&STAND_INS).await?;
+        let parts: Vec<&str> =
+            found.said.lines().filter_map(|path| path.strip_prefix("/opt/")?.split('/').next()).collect();
+        Ok(if parts.is_empty() { "nothing: all is real".to_owned() } else { parts.join(", ") })
+    }
+
+    /// What `status --json` says.
+    pub(super) async fn status(&self) -> anyhow::Result<Value> {
+        // It fails when something is down, and tells of that on stdout all the same.
+        let told = self.container.try_exec(&["status", "--json"]).await?;
+        serde_json::from_str(&told.said).with_context(|| format!("`status --json` says {:?}", told.said))
+    }
+}
+
+/// The services that have failed, with why, in what `status --json` says.
+fn failed(status: &Value) -> impl Iterator<Item = String> {
+    let services = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let failed = services.iter().filter(|service| service["state"] == "failed");
+    failed.map(|it| format!("{} failed: {}", it["name"].as_str().unwrap_or("?"), it["detail"].as_str().unwrap_or("?")))
+}
+
+/// An answer of whatever status, read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
+}
+
+impl Answer {
+    /// The answer itself when it has that status.
+    pub(super) fn expect(self, status: u16) -> anyhow::Result<Self> {
+        if self.status != status {
+            bail!("it answers {} instead of {status}: {}", self.status, start_of(&self.body));
+        }
+        Ok(self)
+    }
+
+    pub(super) fn json(&self) -> anyhow::Result<Value> {
+        serde_json::from_str(&self.body).with_context(|| format!("it is no JSON: {}", start_of(&self.body)))
+    }
+}
+
+/// Sends a request; a reply of any status is an answer.
+pub(super) async fn ask(request: RequestBuilder) -> anyhow::Result<Answer> {
+    let response = request.send().await?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Ok(Answer { status, headers, body: response.text().await? })
+}
+
+/// Enough of a text to know it by.
+pub(super) fn start_of(text: &str) -> String {
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match flat.char_indices().nth(200) {
+        Some((end, _)) => format!("{} ...", &flat[..end]),
+        None => flat,
+    }
+}
+
+/// Asks until the answer is there; `limit` of the check around it ends a wait that is in vain.
+pub(super) async fn until<T, F: Future<Output = anyhow::Result<Option<T>>>>(
+    mut question: impl FnMut() -> F,
+) -> anyhow::Result<T> {
+    loop {
+        if let Some(answer) = question().await? {
+            return Ok(answer);
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}

@@ -1,0 +1,240 @@
+//! An unfriendly look at a running container: who it runs as, what it shows, where it listens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::report::Report;
+use super::running::{Running, start_of};
+use crate::io::process;
+
+/// Which services' processes may have a secret in their environment: those that take it in no other way.
+const HOLDERS: [(&str, &[&str]); 7] = [
+    ("CONVEX_SELF_HOSTED_ADMIN_KEY", &["convex-setup"]),
+    ("JWT_PRIVATE_KEY", &["convex-setup"]),
+    ("OPENCODE_SERVER_PASSWORD", &["opencode", "manager"]),
+    ("MANAGER_ADMIN_PASSWORD", &["manager"]),
+    ("MANAGER_AUTH_SECRET", &["manager"]),
+    ("OPENCLAW_GATEWAY_TOKEN", &["openclaw"]),
+    ("OPENCLAW_HOOKS_TOKEN", &["openclaw"]),
+];
+/// The backend takes this one on its command line and in no other way; the README says so.
+const ON_A_COMMAND_LINE: (&str, &str) = ("CONVEX_INSTANCE_SECRET", "convex");
+/// Public by nature: the key set that everybody may ask for.
+const PUBLIC: &str = "JWKS";
+
+pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
+    report.group("security");
+    report.see("no process is root's, none has a capability", 30, no_root(running)).await;
+    report.see("only the table's ports are open", 20, open_ports(running)).await;
+    report.see("no secret in a command line or another's environment", 30, environments(running)).await;
+    report.see("no secret in history, inspection or log", 60, records(running)).await;
+    report.see("secrets are files of their owner alone", 20, modes(running)).await;
+    report.see("every line of the log names its service", 20, log_lines(running)).await;
+}
+
+/// What a secret is known by wherever it turns up, by its name.
+fn needles(secrets: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
+    let known = secrets.iter().filter(|(name, _)| *name != PUBLIC);
+    known.map(|(name, value)| (name.as_str(), needle(value))).collect()
+}
+
+/// The line of a key that has the most in it; of an admin key, what stands after the instance's name.
+fn needle(value: &str) -> &str {
+    let line = value.lines().max_by_key(|line| line.len()).unwrap_or_default();
+    line.rsplit_once('|').map_or(line, |(_, sealed)| sealed)
+}
+
+/// One process of the container.
+#[derive(Debug, PartialEq, Eq)]
+struct Process {
+    pid: u32,
+    uid: u32,
+    words: String,
+    environment: String,
+}
+
+impl Process {
+    /// Whose it is: services carry their name, the supervisor none.
+    fn service(&self) -> &str {
+        let mut lines = self.environment.lines();
+        lines.find_map(|line| line.strip_prefix("STACK_SERVICE=")).unwrap_or("supervisor")
+    }
+}
+
+/// A process that ends meanwhile is left out.
+const LIST: &str = r#"for folder in /proc/[0-9]*; do
+    uid=$(stat --format %u "$folder" 2>/dev/null) || continue
+    words=$(tr '\0' ' ' <"$folder/cmdline" 2>/dev/null) || continue
+    printf '\1%s\2%s\2%s\2' "${folder#/proc/}" "$uid" "$words"
+    tr '\0' '\n' <"$folder/environ" 2>/dev/null || true
+done"#;
+
+async fn processes(running: &Running<'_>) -> anyhow::Result<Vec<Process>> {
+    let listed = running.container.exec(&["bash", "-c", LIST]).await?;
+    let found = parse_processes(&listed).context("the list of processes is not understood")?;
+    ensure!(found.iter().any(|process| process.pid == 1), "the list of processes is not whole");
+    Ok(found)
+}
+
+fn parse_processes(listed: &str) -> Option<Vec<Process>> {
+    let parse = |text: &str| {
+        let mut fields = text.splitn(4, '\u{2}');
+        let (pid, uid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let (words, environment) = (fields.next()?.trim().to_owned(), fields.next()?.to_owned());
+        Some(Process { pid, uid, words, environment })
+    };
+    listed.split('\u{1}').skip(1).map(parse).collect()
+}
+
+async fn no_root(running: &Running<'_>) -> anyhow::Result<String> {
+    let uid = running.bench.stack.image.uid;
+    let all = processes(running).await?;
+    let others: Vec<String> =
+        all.iter().filter(|process| process.uid != uid).map(|it| format!("uid {}: {}", it.uid, it.words)).collect();
+    ensure!(others.is_empty(), "not uid {uid}: {}", others.join("; "));
+    let status = running.container.exec(&["bash", "-c", "cat /proc/[0-9]*/status 2>/dev/null || true"]).await?;
+    for line in status.lines().filter(|line| line.starts_with("CapEff:") || line.starts_with("CapPrm:")) {
+        ensure!(line.split_whitespace().nth(1).is_some_and(|mask| mask.bytes().all(|it| it == b'0')), "{line}");
+    }
+    Ok(format!("{} processes of uid {uid}", all.len()))
+}
+
+async fn open_ports(running: &Running<'_>) -> anyhow::Result<String> {
+    let sockets = running.container.exec(&["cat", "/proc/net/tcp", "/proc/net/tcp6"]).await?;
+    let open = listening(&sockets);
+    let mut table = BTreeSet::new();
+    for endpoint in running.bench.stack.services.iter().flat_map(|service| &service.endpoints) {
+        table.insert(running.port(&endpoint.setting)?);
+    }
+    let more: Vec<String> = open.difference(&table).map(u16::to_string).collect();
+    ensure!(more.is_empty(), "open to the network as well: {}", more.join(", "));
+    let closed: Vec<String> = table.difference(&open).map(u16::to_string).collect();
+    ensure!(closed.is_empty(), "not open to the network: {}", closed.join(", "));
+    Ok(format!("{} ports; everything else listens on the container's loopback", open.len()))
+}
+
+/// Ports that somebody listens on beyond the loopback, from the kernel's tables.
+fn listening(sockets: &str) -> BTreeSet<u16> {
+    let parse = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (address, port) = fields.next()?.split_once(':')?;
+        let listens = fields.nth(1)? == "0A";
+        // 127.x.y.z and ::1, in the kernel's order of bytes; also 127.x.y.z as IPv6 writes it.
+        let loopback = if address.len() == 8 {
+            address.ends_with("7F")
+        } else {
+            address == "00000000000000000000000001000000"
+                || address.starts_with("0000000000000000FFFF0000") && address.ends_with("7F")
+        };
+        (listens && !loopback).then(|| u16::from_str_radix(port, 16).ok()).flatten()
+    };
+    sockets.lines().filter_map(parse).collect()
+}
+
+async fn environments(running: &Running<'_>) -> anyhow::Result<String> {
+    let all = processes(running).await?;
+    let mut wrong = BTreeSet::new();
+    for (name, value) in needles(&running.secrets) {
+        let holders = HOLDERS.iter().find(|(held, _)| *held == name).map_or(&[][..], |(_, holders)| holders);
+        for process in &all {
+            let service = process.service();
+            if process.words.contains(value) && (name, service) != ON_A_COMMAND_LINE {
+                wrong.insert(format!("{name} on a command line of {service}"));
+            }
+            if process.environment.contains(value) && !holders.contains(&service) {
+                wrong.insert(format!("{name} in the environment of {service}"));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.into_iter().collect::<Vec<_>>().join("; "));
+    Ok(format!(
+        "{} secrets, {} processes; {} is on its own program's",
+        needles(&running.secrets).len(),
+        all.len(),
+        ON_A_COMMAND_LINE.0
+    ))
+}
+
+/// What is kept outside of the volume.
+async fn records(running: &Running<'_>) -> anyhow::Result<String> {
+    let bench = running.bench;
+    let history = process::text(bench.docker.command().args(["history", "--no-trunc", bench.image])).await?;
+    let image = process::text(bench.docker.command().args(["image", "inspect", bench.image])).await?;
+    let container = running.container.inspect("{{json .}}").await?;
+    let logs = running.container.logs().await?;
+    let places = [("history", &history), ("the image", &image), ("the container", &container), ("the log", &logs)];
+    let mut wrong = Vec::new();
+    for (name, value) in needles(&running.secrets) {
+        wrong.extend(
+            places.iter().filter(|(_, text)| text.contains(value)).map(|(place, _)| format!("{name} in {place}")),
+        );
+    }
+    for setting in bench.stack.settings.iter().filter(|setting| setting.secret) {
+        if image.contains(&format!("\"{}=", setting.name)) {
+            wrong.push(format!("{} has a value in the image", setting.name));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("; "));
+    Ok(format!("{} lines of log looked through", logs.lines().count()))
+}
+
+async fn modes(running: &Running<'_>) -> anyhow::Result<String> {
+    let list = "stat --format '%a %u %F %n' /data/secrets /data/secrets/*";
+    let listed = running.container.exec(&["bash", "-c", list]).await?;
+    let uid = running.bench.stack.image.uid.to_string();
+    for line in listed.lines() {
+        let mut fields = line.split_whitespace();
+        let (mode, owner) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let wanted = if line.contains(" directory ") { "700" } else { "600" };
+        ensure!(mode == wanted && owner == uid, "not {wanted} of uid {uid}: {line}");
+    }
+    Ok(format!("{} files, 0600 in a folder of 0700", listed.lines().count() - 1))
+}
+
+async fn log_lines(running: &Running<'_>) -> anyhow::Result<String> {
+    let logs = running.container.logs().await?;
+    let mut services: BTreeSet<&str> = running.bench.stack.services.iter().map(|it| it.name.as_str()).collect();
+    services.insert("stack");
+    let owner = |line: &'_ str| Some(line.strip_prefix('[')?.split_once(']')?.0.to_owned());
+    for line in logs.lines() {
+        if !owner(line).is_some_and(|name| services.contains(name.as_str())) {
+            bail!("nobody's line: {}", start_of(line));
+        }
+    }
+    Ok(format!("{} lines", logs.lines().count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_known_by_what_only_it_has() {
+        assert_eq!(needle("mission-control|01ab"), "01ab");
+        assert_eq!(needle("-----BEGIN-----\nabcdefghijklmnopqrst\n-----END-----"), "abcdefghijklmnopqrst");
+        assert_eq!(needle("token"), "token");
+    }
+
+    #[test]
+    fn processes_are_taken_apart() {
+        let listed = "\u{1}1\u{2}10001\u{2}s6-svscan /x\u{2}PATH=/bin\n\u{1}12\u{2}0\u{2}node a b \u{2}A=1\nSTACK_SERVICE=convex\n";
+        let found = parse_processes(listed).unwrap();
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[0].pid, found[0].uid, found[0].service()), (1, 10001, "supervisor"));
+        assert_eq!((found[1].uid, found[1].words.as_str(), found[1].service()), (0, "node a b", "convex"));
+        assert!(parse_processes("\u{1}x\u{2}").is_none());
+    }
+
+    #[test]
+    fn only_what_listens_beyond_the_loopback_is_open() {
+        let sockets = "  sl  local_address rem_address   st\n\
+            0: 00000000:0BB8 00000000:0000 0A 0\n\
+            1: 0100007F:3A9B 00000000:0000 0A 0\n\
+            2: 0B00007F:9999 00000000:0000 0A 0\n\
+            3: 00000000:1F90 0100007F:C001 01 0\n\
+            4: 00000000000000000000000000000000:14EB 00000000000000000000000000000000:0000 0A 0\n\
+            5: 00000000000000000000000001000000:14EC 00000000000000000000000000000000:0000 0A 0\n";
+        assert_eq!(listening(sockets), BTreeSet::from([3000, 5355]));
+    }
+}
