@@ -41,6 +41,7 @@ remedy() {
 		path=$(printf '%b' "${path//\\/\\0}")
 		printf 'sudo chown -R %s:%s %q\n' "$(outside uid_map "$(id -u)")" "$(outside gid_map "$(id -g)")" "$path"
 	else
+		# shellcheck disable=SC2016 # it is the host's shell that expands it
 		printf 'docker run --rm --user 0 --volumes-from %s --entrypoint chown "$(docker inspect -f {{.Image}} %s)" -R %s:%s /data\n' \
 			"${container:-CONTAINER}" "${container:-CONTAINER}" "$(id -u)" "$(id -g)"
 	fi
