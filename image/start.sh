@@ -67,6 +67,13 @@ secret_setting token OPENCLAW_HOOKS_TOKEN
 check_unknown
 check_given_key
 
+# A proxy for the way out gets nothing of what the services say to each other.
+if [ -n "${HTTP_PROXY:-}${HTTPS_PROXY:-}${ALL_PROXY:-}${http_proxy:-}${https_proxy:-}${all_proxy:-}" ]; then
+	NO_PROXY=${NO_PROXY:-${no_proxy:-}}
+	NO_PROXY=${NO_PROXY:+$NO_PROXY,}localhost,127.0.0.1,::1
+	export NO_PROXY no_proxy=$NO_PROXY
+fi
+
 # Services.
 SWITCHES=(
 	[llamacpp]=LLAMACPP_ENABLED

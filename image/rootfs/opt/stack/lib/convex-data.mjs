@@ -3,6 +3,7 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { fail } from "./fail.mjs";
 
 const KEPT_BACKUPS = 3;
 const folder = process.env.CONVEX_DATA_DIR;
@@ -11,11 +12,6 @@ const record = join(folder, "backend-version");
 const backups = join(folder, "backups");
 const { services } = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
 const ours = services.find(({ name }) => name === "convex").version;
-
-function fail(message) {
-  console.error(message);
-  process.exit(1);
-}
 
 // Releases sort by the day in their name: precompiled-2026-09-11-157eb19. Two of one day do not sort.
 function day(version) {

@@ -3,8 +3,9 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fail } from "./fail.mjs";
 
 const PAUSES = [2, 5, 15]; // seconds between tries
 const PUSH_LIMIT = 90_000; // milliseconds of one push
@@ -15,7 +16,6 @@ const MARK = "MISSION_CONTROL_PUSHED";
 const { CONVEX_SELF_HOSTED_URL, CONVEX_SELF_HOSTED_ADMIN_KEY, CONVEX_SITE_ORIGIN, JWKS, JWT_PRIVATE_KEY, MISSION_CONTROL_ORIGIN, RUNTIME } = process.env;
 const source = "/opt/mission-control/push";
 const cli = join(source, "node_modules/convex");
-const logs = "/data/logs";
 
 class SetupError extends Error {
   // A wrong key stays wrong; everything else may be better in a moment.
@@ -144,6 +144,17 @@ async function setUp() {
   await changeEnvironment({}, { [MARK]: `${wanted}.${await deployed()}` });
 }
 
+function keep(output) {
+  const file = "/data/logs/convex-setup.log";
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, output.replaceAll(CONVEX_SELF_HOSTED_ADMIN_KEY, "ADMIN_KEY"), { mode: 0o600 });
+    return `what was said is kept in ${file}`;
+  } catch (error) {
+    return `what was said could not be kept: ${error.message}`;
+  }
+}
+
 let output = "";
 for (let attempt = 0; ; attempt += 1) {
   try {
@@ -151,14 +162,11 @@ for (let attempt = 0; ; attempt += 1) {
     break;
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
-    console.error(error.message);
     output += `${new Date().toISOString()} ${error.message}\n${error.output ?? ""}\n`;
     if (error.final || attempt === PAUSES.length) {
-      mkdirSync(logs, { recursive: true });
-      writeFileSync(join(logs, "convex-setup.log"), output.replaceAll(CONVEX_SELF_HOSTED_ADMIN_KEY, "ADMIN_KEY"), { mode: 0o600 });
-      console.error(`gives up, and starts again with the container; what was said is kept in ${logs}/convex-setup.log`);
-      process.exit(1);
+      fail(`${error.message}; ${keep(output)}; it starts again with the container`);
     }
+    console.error(error.message);
     await sleep(PAUSES[attempt] * 1000);
   }
 }

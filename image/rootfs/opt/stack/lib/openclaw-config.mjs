@@ -7,6 +7,7 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { isDeepStrictEqual } from "node:util";
+import { fail } from "./fail.mjs";
 
 const [file] = process.argv.slice(2);
 const settings = process.env;
@@ -135,8 +136,7 @@ if (existsSync(file)) {
   try {
     theirs = parse(readFileSync(file, "utf8"));
   } catch (error) {
-    console.error(`${file} cannot be read: ${error.message}\nMend it, or move it away to begin with a new one.`);
-    process.exit(1);
+    fail(`${file} cannot be read: ${error.message}\nMend it, or move it away to begin with a new one.`);
   }
 }
 const merged = merge(merge(firstChoice, structuredClone(theirs)), ours);

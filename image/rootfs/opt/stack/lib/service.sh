@@ -8,9 +8,12 @@ RUNTIME=/tmp/stack
 SECRETS=/data/secrets
 readonly RUNTIME SECRETS
 
-# Ends the program with the reason.
+# Ends the program with the reason; that of a service is shown by `status` too.
 die() {
 	printf '%s\n' "$*" >&2
+	if [ -n "${STACK_SERVICE:-}" ]; then
+		printf '%s\n' "$*" >"$RUNTIME/state/$STACK_SERVICE/why" || true
+	fi
 	exit 1
 }
 

@@ -25,7 +25,7 @@ begin() {
 	exec 2>&1
 	# Until `exec`, this shell is what s6 signals; it must not leave its children behind.
 	trap 'kill "$(jobs -p)" 2>/dev/null || true; exit 0' TERM INT QUIT HUP
-	rm -f "$STATE/ready" "$STATE/note" "$RUNTIME/$1/done"
+	rm -f "$STATE/ready" "$STATE/note" "$STATE/why" "$RUNTIME/$1/done"
 	local weight pause=0
 	weight=$(weigh)
 	if [ -e "$STATE/failed" ]; then
@@ -85,7 +85,10 @@ ended() {
 		rm -f "$STATE/deaths" "$STATE/failed"
 		exit 0
 	fi
-	if ((code < 256)); then
+	if [ -s "$STATE/why" ]; then
+		# What its program said itself; the log has the whole of it.
+		reason="ended: $(head --lines=1 "$STATE/why")"
+	elif ((code < 256)); then
 		reason="ended with exit code $code"
 	else
 		reason="was killed by signal $signal ($(kill -l "$signal"))"
