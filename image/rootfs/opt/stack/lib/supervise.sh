@@ -35,8 +35,8 @@ begin() {
 		((pause <= LONGEST_PAUSE)) || pause=$LONGEST_PAUSE
 	fi
 	if ((pause > 0)); then
-		note "starts again in $pause s"
 		echo "starts again in $pause s"
+		note "starts again in $pause s$(sed 's/^/; it /' "$STATE/last" 2>/dev/null || true)"
 		sleep "$pause" &
 		wait $!
 		rm -f "$STATE/note"
