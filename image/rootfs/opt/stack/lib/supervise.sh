@@ -36,7 +36,12 @@ begin() {
 	fi
 	if ((pause > 0)); then
 		echo "starts again in $pause s"
-		note "starts again in $pause s$(sed 's/^/; it /' "$STATE/last" 2>/dev/null || true)"
+		# What failed for good says why already.
+		if [ -e "$STATE/failed" ] || [ ! -e "$STATE/last" ]; then
+			note "starts again in $pause s"
+		else
+			note "starts again in $pause s; it $(<"$STATE/last")"
+		fi
 		sleep "$pause" &
 		wait $!
 		rm -f "$STATE/note"
