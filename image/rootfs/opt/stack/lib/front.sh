@@ -1,14 +1,6 @@
 # shellcheck shell=bash
 # What the web fronts share. Sourced after service.sh.
 
-# Whether a host name or address is this machine alone.
-is_loopback() {
-	case $1 in
-	localhost | 127.* | ::1 | '[::1]') return 0 ;;
-	*) return 1 ;;
-	esac
-}
-
 # The host of an origin: http://[::1]:3000 gives [::1].
 host_of() {
 	local rest=${1#*://}

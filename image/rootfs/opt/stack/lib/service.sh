@@ -48,3 +48,8 @@ secret_file() {
 note() {
 	printf '%s\n' "$*" >"$RUNTIME/state/$STACK_SERVICE/note"
 }
+
+# Whether a host name or an address is this machine alone.
+is_loopback() {
+	[[ $1 =~ ^(localhost|127(\.[0-9]{1,3}){3}|::1|\[::1\])$ ]]
+}

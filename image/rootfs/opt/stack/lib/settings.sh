@@ -244,13 +244,6 @@ requires() {
 	fi
 }
 
-is_loopback() {
-	case $1 in
-	localhost | 127.* | ::1 | '[::1]') return 0 ;;
-	*) return 1 ;;
-	esac
-}
-
 # Ends with the list of all that is wrong, if anything is.
 tell_problems() {
 	if ((${#PROBLEMS[@]} == 0)); then
