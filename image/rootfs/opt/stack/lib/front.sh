@@ -72,9 +72,11 @@ prepare_front() {
 
 # Adds what nginx tells local requests by: prepare_local_request SERVICE PORT.
 prepare_local_request() {
-	# shellcheck disable=SC2034 # fill_in reads them by name
+	# fill_in reads them by name.
 	local PORT=$2 GATEWAY ONLY_LOCAL
+	# shellcheck disable=SC2034
 	GATEWAY=$(gateway_address)
+	# shellcheck disable=SC2034
 	ONLY_LOCAL=$(only_local)
 	fill_in /opt/stack/nginx/local-request.conf "$RUNTIME/$1/local-request.conf" PORT GATEWAY ONLY_LOCAL
 }
