@@ -73,6 +73,7 @@ prepare_front() {
 # Adds what nginx tells local requests by: prepare_local_request SERVICE PORT.
 prepare_local_request() {
 	# fill_in reads them by name.
+	# shellcheck disable=SC2034
 	local PORT=$2 GATEWAY ONLY_LOCAL
 	# shellcheck disable=SC2034
 	GATEWAY=$(gateway_address)
