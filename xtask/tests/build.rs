@@ -1,6 +1,8 @@
 //! `build` against a `docker` on PATH that answers as the real one does and then does as each test wants: which
 //! engines are refused and how, and what an interruption leaves behind. The real engine is the rehearsal's.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
