@@ -162,6 +162,12 @@ pub(crate) struct Smoke {
     /// Give llama.cpp this model (GGUF) instead of a small one that is made on the spot and always says one word
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
+    /// Fail where there is no Chromium, instead of leaving out what is to be seen in a browser
+    #[arg(long)]
+    pub(crate) require_browser: bool,
+    /// Where the report and the pictures go
+    #[arg(long, value_name = "DIR", default_value = "target/smoke")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, Args)]

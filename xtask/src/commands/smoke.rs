@@ -17,8 +17,18 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
     docker.check().await?;
     let stack = files::read_stack(&session.root)?;
     let image = image(&docker, session, args.image.as_deref()).await?;
-    let request = Request { docker: &docker, stack: &stack, image: &image, model: args.model.clone() };
+    let output = session.root.join(&args.output);
+    fs_err::create_dir_all(&output)?;
+    let request = Request {
+        docker: &docker,
+        stack: &stack,
+        image: &image,
+        model: args.model.clone(),
+        output: &output,
+        require_browser: args.require_browser,
+    };
     let report = smoke::run(&request).await?;
+    fs_err::write(output.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     match session.format {
         Format::Json => io::print(&serde_json::to_string_pretty(&report)?),
         Format::Text => io::print(&report.table()),

@@ -1,7 +1,7 @@
 //! Proves an image: that its services do what they are for, that it shows nothing it should not, and that what
 //! goes wrong around it leaves no harm.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
@@ -13,6 +13,7 @@ use crate::engine::container::Volume;
 use crate::engine::docker::Docker;
 use crate::engine::probe;
 
+mod browser;
 mod convex;
 mod fronts;
 mod model;
@@ -33,6 +34,10 @@ pub(crate) struct Request<'a> {
     pub(crate) image: &'a str,
     /// A model for llama.cpp; without one, one is made.
     pub(crate) model: Option<PathBuf>,
+    /// Where pictures of the pages are kept.
+    pub(crate) output: &'a Path,
+    /// Whether a missing browser is a failure.
+    pub(crate) require_browser: bool,
 }
 
 /// Runs all checks. An error says that they could not be run; what they found is in the report.
@@ -64,6 +69,11 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     convex::prove(&mut report, &running, &nonce).await;
     fronts::prove(&mut report, &running).await;
     let _left = turns::prove(&mut report, &running, &nonce).await;
+    match browser::find() {
+        Some(program) => browser::prove(&mut report, &running, &nonce, request.output, &program).await,
+        None if request.require_browser => report.miss("pages in a browser", browser::MISSING),
+        None => report.skip("pages in a browser", browser::MISSING),
+    }
     security::prove(&mut report, &running).await;
     Ok(report)
 }
