@@ -84,6 +84,13 @@ pub(crate) async fn check(docker: &Docker, context: &Path, stack: &Stack, image:
             bail!("{url} ({}) answers {status}", endpoint.setting);
         }
     }
+    // What the README tells people to type next.
+    process::text(&mut project.command(&["exec", "-T", "stack", "status"])).await?;
+    let password =
+        process::text(&mut project.command(&["exec", "-T", "stack", "secrets", "MANAGER_ADMIN_PASSWORD"])).await?;
+    if password.is_empty() {
+        bail!("`secrets` shows no password of the Manager");
+    }
     process::output(&mut project.command(&["stop"])).await.context("the stack does not stop")?;
     Ok(ports.len())
 }
