@@ -1,7 +1,7 @@
 // Starts a stand-in on free ports in a folder of its own, and ends it with the test.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,10 +24,19 @@ export function temporaryFolder(test) {
   return folder;
 }
 
+// Older versions of Node.js see a module only where the name says that it is one.
+function module(test, script) {
+  const path = join(standins, script);
+  if (script.endsWith(".mjs")) return path;
+  const copy = join(temporaryFolder(test), `${script}.mjs`);
+  copyFileSync(path, copy);
+  return copy;
+}
+
 export class Program {
   constructor(test, script, words, { cwd, env = {} } = {}) {
     this.output = "";
-    this.child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", join(standins, script), ...words], { cwd, env: { ...process.env, ...env } });
+    this.child = spawn(process.execPath, [module(test, script), ...words], { cwd, env: { ...process.env, NODE_NO_WARNINGS: "1", ...env } });
     for (const stream of [this.child.stdout, this.child.stderr]) stream.on("data", (data) => (this.output += data));
     this.exited = once(this.child, "close").then(([code, signal]) => ({ code, signal, output: this.output }));
     test.after(() => this.child.kill("SIGKILL"));

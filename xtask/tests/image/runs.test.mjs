@@ -1,8 +1,8 @@
-// What Mission Control is told about a run, for what the gateway tells: node --test tests/*/*.test.mjs
+// What Mission Control is told about a run, for what the gateway tells.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Runs } from "../../image/rootfs/opt/stack/openclaw-plugin/runs.mjs";
+import { Runs } from "../../../image/rootfs/opt/stack/openclaw-plugin/runs.mjs";
 
 const SESSION = "agent:main:openai:1";
 const TIME = Date.UTC(2026, 10, 24, 6, 44);

@@ -1,12 +1,13 @@
-// How our configuration and the user's become one: node --test tests/*/*.test.mjs
+// How our configuration and the user's become one.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 
-const script = join(import.meta.dirname, "../../image/rootfs/opt/stack/lib/openclaw-config.mjs");
+const script = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/openclaw-config.mjs", import.meta.url));
 const settings = {
   OPENCLAW_PORT: "18789",
   LLAMACPP_PORT: "8080",

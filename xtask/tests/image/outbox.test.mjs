@@ -1,9 +1,9 @@
-// The queue between the gateway's runs and Mission Control: node --test tests/*/*.test.mjs
+// The queue between the gateway's runs and Mission Control.
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Outbox } from "../../image/rootfs/opt/stack/openclaw-plugin/outbox.mjs";
+import { Outbox } from "../../../image/rootfs/opt/stack/openclaw-plugin/outbox.mjs";
 
 // An endpoint that answers as `answer` says: a status, or "hang".
 async function endpoint(context, answer) {
