@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Release(Release),
     /// Start an image and prove each of its services
     Smoke(Smoke),
+    /// Measure how long an image takes to start and to stop, how much memory it takes, how large it is
+    Benchmark(Benchmark),
     /// Run the whole release offline, on embedded upstreams, in a scratch directory
     Rehearse(Rehearse),
     /// Say what this machine lacks, and the command that mends it
@@ -168,6 +170,46 @@ pub(crate) struct Smoke {
     /// Where the report and the pictures go
     #[arg(long, value_name = "DIR", default_value = "target/smoke")]
     pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Benchmark {
+    /// The image to start: a reference that the engine has, or the folder of an OCI layout [default: the
+    /// native architecture's in target/image]
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// The OCI layout whose layers are weighed, of an image built from this checkout [default: that of --image
+    /// where it is one, or the native architecture's in target/image]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) layout: Option<PathBuf>,
+    /// Give llama.cpp this model (GGUF); without one it starts as a router, with nothing to load
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) runs: u32,
+    /// Seconds that a container is left alone before it counts as idle
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) settle: u64,
+    /// Wait before each start until others use no more of this machine, and repeat it when they did meanwhile
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]
+    pub(crate) others: Option<u8>,
+    /// Measure these only (repeatable)
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) only: Vec<Part>,
+}
+
+/// What `benchmark` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// From `docker run` to ready: all together, one after the other, each alone
+    Start,
+    /// Of each service, when idle
+    Memory,
+    /// `docker stop`, when idle
+    Stop,
+    /// Of each component's layer, against what was downloaded for it
+    Size,
 }
 
 #[derive(Debug, Args)]

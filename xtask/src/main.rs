@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+mod benchmark;
 mod cli;
 mod commands;
 mod domain;

@@ -8,6 +8,7 @@ use crate::cli::{Cli, Command, Format, Global};
 use crate::domain::mirror::Mirrors;
 use crate::io::files;
 
+pub(crate) mod benchmark;
 pub(crate) mod build;
 pub(crate) mod bump;
 pub(crate) mod doctor;
@@ -46,6 +47,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tag(args) => tag::run(&session, &args).await,
         Command::Release(args) => release::run(&session, &args).await,
         Command::Smoke(args) => smoke::run(&session, &args).await,
+        Command::Benchmark(args) => benchmark::run(&session, &args).await,
         Command::Rehearse(args) => rehearse::run(&session, &args).await,
         Command::Doctor => doctor::run(&session).await,
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::domain::arch::Arch;
 use crate::domain::digest::OciDigest;
@@ -15,7 +16,7 @@ struct Index {
 
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Descriptor {
-    pub(crate) digest: OciDigest,
+    digest: OciDigest,
     #[serde(default)]
     size: u64,
     #[serde(default)]
@@ -43,22 +44,77 @@ pub(crate) struct Image {
     pub(crate) layers: usize,
 }
 
+/// The part of an image's configuration that tells how it was made.
+#[derive(Debug, Deserialize)]
+struct Configuration {
+    architecture: String,
+    #[serde(default)]
+    history: Vec<Past>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Past {
+    #[serde(default)]
+    created_by: String,
+    #[serde(default)]
+    empty_layer: bool,
+}
+
+/// A layer, and the step that made it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Layer {
+    /// Compressed, in bytes.
+    pub(crate) size: u64,
+    /// In BuildKit's words: `COPY /out/ / # buildkit`. What a base image says of its own layers is its affair.
+    pub(crate) created_by: String,
+}
+
+/// An image by its layers, lowest first.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    pub(crate) arch: Arch,
+    /// Of the manifest.
+    pub(crate) digest: OciDigest,
+    pub(crate) all: Vec<Layer>,
+}
+
 /// Reads the one image of a layout and checks that it is for `arch`.
 pub(crate) fn read(folder: &Path, arch: Arch) -> anyhow::Result<Image> {
-    let read = |name: &Path| fs_err::read_to_string(folder.join(name));
-    let index: Index = serde_json::from_str(&read(Path::new("index.json"))?)
-        .with_context(|| format!("{} is no OCI layout", folder.display()))?;
-    let [descriptor] = index.manifests.as_slice() else {
-        bail!("{} holds {} images instead of one", folder.display(), index.manifests.len());
-    };
+    let (descriptor, manifest) = open(folder)?;
     if let Some(platform) = &descriptor.platform
         && platform.architecture != arch.oci()
     {
         bail!("{} holds an image for {} instead of {}", folder.display(), platform.architecture, arch.oci());
     }
-    let blob = Path::new("blobs/sha256").join(descriptor.digest.hex());
-    let manifest: Manifest = serde_json::from_str(&read(&blob)?)
-        .with_context(|| format!("{} is no image manifest", folder.join(&blob).display()))?;
     let size = manifest.config.size + manifest.layers.iter().map(|layer| layer.size).sum::<u64>();
-    Ok(Image { digest: descriptor.digest.clone(), size, layers: manifest.layers.len() })
+    Ok(Image { digest: descriptor.digest, size, layers: manifest.layers.len() })
+}
+
+/// Reads which layers the one image of a layout has, and what made each.
+pub(crate) fn layers(folder: &Path) -> anyhow::Result<Layers> {
+    let (descriptor, manifest) = open(folder)?;
+    let configuration: Configuration = blob(folder, &manifest.config)?;
+    let made: Vec<Past> = configuration.history.into_iter().filter(|past| !past.empty_layer).collect();
+    if made.len() != manifest.layers.len() {
+        bail!("{} has {} layers and a history of {}", folder.display(), manifest.layers.len(), made.len());
+    }
+    let layers = manifest.layers.iter().zip(made);
+    let all = layers.map(|(layer, past)| Layer { size: layer.size, created_by: past.created_by }).collect();
+    Ok(Layers { arch: configuration.architecture.parse()?, digest: descriptor.digest, all })
+}
+
+fn open(folder: &Path) -> anyhow::Result<(Descriptor, Manifest)> {
+    let text = fs_err::read_to_string(folder.join("index.json"))?;
+    let index: Index = serde_json::from_str(&text).with_context(|| format!("{} is no OCI layout", folder.display()))?;
+    let [descriptor] = index.manifests.as_slice() else {
+        bail!("{} holds {} images instead of one", folder.display(), index.manifests.len());
+    };
+    Ok((descriptor.clone(), blob(folder, descriptor)?))
+}
+
+/// The document that a descriptor names.
+fn blob<T: DeserializeOwned>(folder: &Path, descriptor: &Descriptor) -> anyhow::Result<T> {
+    let path = folder.join("blobs/sha256").join(descriptor.digest.hex());
+    let text = fs_err::read_to_string(&path)?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not what an image is made of", path.display()))
 }

@@ -17,8 +17,10 @@ use crate::io;
 mod lockfile;
 mod platform;
 mod registry;
+mod tarballs;
 
 pub(crate) use registry::registry;
+pub(crate) use tarballs::{Tarballs, tarballs};
 use registry::{Packument, Registry};
 
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,150 @@
+//! What the figures were measured on, and how busy it was with something else.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use serde::Serialize;
+
+/// How often it is looked whether the machine is idle, and how often in a row it must be.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOKS: u32 = 3;
+/// A machine that is never idle for so long is not one to measure on.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// Processor seconds of the engine itself that a start may cost: it counts among the others, and a short start has a
+/// large share of it.
+const ENGINE: f64 = 0.5;
+
+/// The machine, as it calls itself.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) processor: String,
+    pub(crate) cores: usize,
+    pub(crate) memory_bytes: u64,
+    pub(crate) kernel: String,
+    /// Docker's.
+    pub(crate) engine: String,
+}
+
+impl Machine {
+    pub(crate) fn this(engine: String) -> Self {
+        let read = |path: &str| fs_err::read_to_string(path).unwrap_or_default();
+        let memory = field(&read("/proc/meminfo"), "MemTotal")
+            .and_then(|text| text.split_whitespace().next().and_then(|kibi| kibi.parse::<u64>().ok()));
+        Self {
+            // Not every architecture's kernel has a name for it.
+            processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or(std::env::consts::ARCH.to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            memory_bytes: memory.unwrap_or_default() * 1024,
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            engine,
+        }
+    }
+
+    pub(crate) fn line(&self) -> String {
+        let memory = crate::io::progress::mebibytes(self.memory_bytes);
+        format!("{} cores of {}, {memory}, Linux {}, Docker {}", self.cores, self.processor, self.kernel, self.engine)
+    }
+}
+
+/// The value of the first line `name : value`.
+fn field(text: &str, name: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == name).then(|| value.trim().to_owned())
+    })
+}
+
+/// Processor time that this machine has spent since it started, of all its cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticks {
+    busy: u64,
+    all: u64,
+}
+
+impl Ticks {
+    pub(crate) fn now() -> Option<Self> {
+        Self::parse(&fs_err::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// The first line of `/proc/stat`: user, nice, system, idle, iowait and so on; guests are part of user's.
+    fn parse(stat: &str) -> Option<Self> {
+        let mut fields = stat.lines().next()?.split_whitespace();
+        if fields.next() != Some("cpu") {
+            return None;
+        }
+        let fields: Vec<u64> = fields.take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+        let all: u64 = fields.iter().sum();
+        let idle: u64 = fields.iter().skip(3).take(2).sum();
+        Some(Self { busy: all - idle, all })
+    }
+
+    fn busy_share(self, before: Self) -> Option<f64> {
+        let all = self.all.checked_sub(before.all).filter(|all| *all > 0)?;
+        let busy = self.busy.checked_sub(before.busy)?;
+        #[expect(clippy::cast_precision_loss, reason = "ticks of minutes fit")]
+        Some(busy as f64 / all as f64)
+    }
+
+    /// The share of the machine's time since `before` that others had than a container that used so many seconds.
+    /// The engine is one of the others.
+    pub(crate) fn others(self, before: Self, container: f64, cores: usize, elapsed: f64) -> Option<f64> {
+        Some((self.busy_share(before)? - container / (elapsed * as_number(cores))).max(0.0))
+    }
+}
+
+/// Waits until others have no more than this share of the machine.
+pub(crate) async fn wait_until_quiet(share: f64) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let mut quiet = 0;
+    while quiet < LOOKS {
+        if started.elapsed() > LONGEST_WAIT {
+            bail!("in {} minutes this machine was never idle enough to measure on it", LONGEST_WAIT.as_secs() / 60);
+        }
+        let before = Ticks::now();
+        tokio::time::sleep(LOOK).await;
+        let busy = Ticks::now().zip(before).and_then(|(now, before)| now.busy_share(before));
+        quiet = if busy.is_some_and(|busy| busy <= share) { quiet + 1 } else { 0 };
+    }
+    Ok(())
+}
+
+/// Whether others had so much of the machine during a start that it says little about the image.
+pub(crate) fn is_disturbed(others: Option<f64>, limit: f64, seconds: f64, cores: usize) -> bool {
+    others.is_none_or(|others| others > limit + ENGINE / (seconds * as_number(cores)))
+}
+
+fn as_number(cores: usize) -> f64 {
+    u32::try_from(cores).map_or(f64::INFINITY, f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_used_is_what_was_busy_without_us() {
+        let before = Ticks::parse("cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 1 2\n").unwrap();
+        let after = Ticks::parse("cpu  900 0 200 1800 100 0 0 0 900 0\n").unwrap();
+        assert_eq!(after, Ticks { busy: 1100, all: 3000 });
+        // 20 s of two cores, 45 % busy, of which a container's 10 s are a quarter of the whole.
+        let others = after.others(before, 10.0, 2, 20.0).unwrap();
+        assert!((others - 0.2).abs() < 1e-9, "{others}");
+        assert_eq!(Ticks::parse("intr 5"), None);
+    }
+
+    #[test]
+    fn the_engine_may_have_its_part_of_a_short_start() {
+        assert!(!is_disturbed(Some(0.3), 0.1, 1.0, 2));
+        assert!(is_disturbed(Some(0.3), 0.1, 10.0, 2));
+        assert!(is_disturbed(None, 0.1, 10.0, 2));
+    }
+
+    #[test]
+    fn a_field_is_found_whatever_stands_before_its_colon() {
+        assert_eq!(
+            field("vendor_id\t: x\nmodel name\t: Some CPU @ 2 GHz\n", "model name").unwrap(),
+            "Some CPU @ 2 GHz"
+        );
+        assert_eq!(field("MemTotal:  100 kB\n", "MemTotal").unwrap(), "100 kB");
+    }
+}

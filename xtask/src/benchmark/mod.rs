@@ -1,0 +1,107 @@
+//! What an image costs: how long it takes to start and to stop, how much memory it takes when idle, how large it is.
+//! Every figure is taken several times, in turns with those that it is compared with.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use self::machine::Machine;
+use self::report::{Idle, Measured, Report};
+use self::size::Sizes;
+use self::start::{Bench, Timed, Up, Way};
+use crate::domain::stack::Stack;
+use crate::engine::docker::Docker;
+use crate::io::say;
+
+mod figures;
+mod machine;
+mod memory;
+mod report;
+pub(crate) mod size;
+mod start;
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) stack: &'a Stack,
+    /// How often each is measured.
+    pub(crate) runs: u32,
+    /// How long a container is left alone before it counts as idle.
+    pub(crate) settle: Duration,
+    /// What is run, where something is.
+    pub(crate) running: Option<Running<'a>>,
+    pub(crate) sizes: Option<Sizes>,
+}
+
+/// An image that is started again and again.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    pub(crate) docker: &'a Docker,
+    pub(crate) engine: String,
+    /// A name that the engine knows.
+    pub(crate) image: &'a str,
+    pub(crate) model: Option<&'a Path>,
+    /// Whether all the ways of starting are measured, or the idle container only.
+    pub(crate) starts: bool,
+    pub(crate) idle: bool,
+    /// The share of this machine that others may have; starts during which they had more are repeated.
+    pub(crate) others: Option<f64>,
+}
+
+pub(crate) async fn run(request: Request<'_>) -> anyhow::Result<Report> {
+    let Some(running) = request.running else {
+        return Ok(Report::new(request.stack, None, request.sizes, Measured::default()));
+    };
+    let machine = Machine::this(running.engine.clone());
+    let bench = Bench {
+        docker: running.docker,
+        stack: request.stack,
+        image: running.image,
+        model: running.model,
+        cores: machine.cores,
+    };
+    // After it the image's files are in the memory of this machine, for every run alike.
+    say("a start that is not counted ...");
+    drop(bench.start(&Way::Together).await?);
+    let ways = if running.starts { bench.ways() } else { vec![Way::Together] };
+    let mut measured = Measured::default();
+    for round in 0..request.runs {
+        // Another one comes first in each round, so that what changes on this machine meanwhile hits all alike.
+        let first = round as usize % ways.len();
+        for way in ways[first..].iter().chain(&ways[..first]) {
+            let (timed, up) = undisturbed(&bench, way, running.others, &mut measured.repeated).await?;
+            say(&format!("round {} of {}  {}", round + 1, request.runs, report::line(&timed)));
+            measured.starts.push(timed);
+            if running.idle && *way == Way::Together {
+                tokio::time::sleep(request.settle).await;
+                let memory = memory::read(&up.container).await?;
+                let stopping = Instant::now();
+                let code = up.container.stop().await?;
+                let seconds = stopping.elapsed().as_secs_f64();
+                ensure!(code == 0, "stopped after {seconds:.1} s, the container ended with {code}");
+                measured.idle.push(Idle { stop_seconds: seconds, memory });
+            }
+        }
+    }
+    Ok(Report::new(request.stack, Some((machine, running.image.to_owned())), request.sizes, measured))
+}
+
+/// One start, again and again until others left the machine to it. What is measured has no say in that.
+async fn undisturbed(
+    bench: &Bench<'_>,
+    way: &Way,
+    others: Option<f64>,
+    repeated: &mut u32,
+) -> anyhow::Result<(Timed, Up)> {
+    let Some(limit) = others else { return bench.start(way).await };
+    loop {
+        machine::wait_until_quiet(limit).await?;
+        let (timed, up) = bench.start(way).await?;
+        if !machine::is_disturbed(timed.others, limit, timed.seconds, bench.cores) {
+            return Ok((timed, up));
+        }
+        say(&format!("disturbed, and repeated  {}", report::line(&timed)));
+        *repeated += 1;
+    }
+}

@@ -1,0 +1,338 @@
+//! How long a start takes: of all services together, of each by itself, and of all one after the other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::machine::Ticks;
+use crate::domain::service::Service;
+use crate::domain::stack::Stack;
+use crate::engine::container::{Container, Options, Volume};
+use crate::engine::docker::Docker;
+use crate::engine::probe;
+
+/// No start takes longer, or it is none.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Where the model is in the container.
+const MODEL: &str = "/models/benchmark.gguf";
+/// It is started with the container in every order: what others need of it (its admin key) is made at the
+/// container's start, and only when it is on.
+const FIRST: &str = "convex";
+
+/// Waits for the services that are its arguments, then tells when each was ready. It waits for s6's notifications
+/// and asks nothing meanwhile, because asking would cost the time that is measured. Each service's `data/check` has
+/// left a mark at its success.
+const WAIT: &str = r#"
+until s6-svwait -U "${@/#//tmp/stack/scan/}" 2>/dev/null; do sleep 0.1; done
+for name; do printf 'ready %s %s\n' "$name" "$(stat --format %.Y "/tmp/stack/state/$name/ready")"; done
+"#;
+
+/// Starts services one after the other as start scripts do that are kept by hand: each when the one before answers,
+/// which is asked every two seconds. Five arguments a service: name, port, path, accepted codes, seconds of one
+/// request; without a port it is waited for, as a script waits for a command.
+const ONE_AFTER_THE_OTHER: &str = r#"
+while (($# > 0)); do
+	until s6-svc -u "/tmp/stack/scan/$1" 2>/dev/null; do sleep 0.1; done
+	if [ -z "$2" ]; then
+		s6-svwait -U "/tmp/stack/scan/$1"
+	else
+		until code=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time "$5" --noproxy '*' \
+			"http://127.0.0.1:$2$3") && [[ " $4 " == *" $code "* ]]; do
+			sleep 2
+		done
+	fi
+	printf 'ready %s %s\n' "$1" "$EPOCHREALTIME"
+	shift 5
+done
+"#;
+
+/// The end of both: what the clock says now, and the processor time that the container has had, by either version of
+/// control groups.
+const NOW: &str = r#"
+printf 'now %s\n' "$EPOCHREALTIME"
+if [ -e /sys/fs/cgroup/cpu.stat ]; then
+	grep usage_usec /sys/fs/cgroup/cpu.stat || true
+elif [ -e /sys/fs/cgroup/cpuacct/cpuacct.usage ]; then
+	printf 'usage_nsec %s\n' "$(</sys/fs/cgroup/cpuacct/cpuacct.usage)"
+fi
+"#;
+
+/// What is started, and in which way.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "way", content = "service", rename_all = "kebab-case")]
+pub(crate) enum Way {
+    Together,
+    OneAfterTheOther,
+    /// One service, with the others switched off.
+    Alone(String),
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Together => f.pad("all together"),
+            Self::OneAfterTheOther => f.pad("one after the other"),
+            Self::Alone(service) => f.pad(&format!("{service} alone")),
+        }
+    }
+}
+
+/// One start, from `docker run` in a fresh volume.
+#[derive(Debug, Serialize)]
+pub(crate) struct Timed {
+    #[serde(flatten)]
+    pub(crate) way: Way,
+    /// Until the last service was ready.
+    pub(crate) seconds: f64,
+    /// Until each was ready.
+    pub(crate) ready: BTreeMap<String, f64>,
+    /// Processor time that the container used until then.
+    pub(crate) cpu_seconds: Option<f64>,
+    /// The share of this machine's time that others had meanwhile.
+    pub(crate) others: Option<f64>,
+}
+
+/// What every start shares.
+#[derive(Debug)]
+pub(crate) struct Bench<'a> {
+    pub(crate) docker: &'a Docker,
+    pub(crate) stack: &'a Stack,
+    pub(crate) image: &'a str,
+    /// The model that llama.cpp is given; without one it is started as a router.
+    pub(crate) model: Option<&'a Path>,
+    pub(crate) cores: usize,
+}
+
+/// A container that is up. The container goes before its volume.
+#[derive(Debug)]
+pub(crate) struct Up {
+    pub(crate) container: Container,
+    _volume: Volume,
+}
+
+impl Bench<'_> {
+    /// All ways, in the order of the table.
+    pub(crate) fn ways(&self) -> Vec<Way> {
+        let with_switch = self.stack.services.iter().filter(|service| service.switch.is_some());
+        let alone = with_switch.map(|service| Way::Alone(service.name.clone()));
+        [Way::Together, Way::OneAfterTheOther].into_iter().chain(alone).collect()
+    }
+
+    /// Those that are on while `name` is measured: itself, whom it needs, and whom they need.
+    pub(crate) fn company(&self, name: &str) -> Vec<&str> {
+        let mut found: Vec<&str> = Vec::new();
+        let mut left = vec![name];
+        while let Some(name) = left.pop() {
+            let Some(service) = self.stack.services.iter().find(|service| service.name == name) else { continue };
+            if !found.contains(&service.name.as_str()) {
+                found.push(&service.name);
+                left.extend(service.requires());
+            }
+        }
+        found
+    }
+
+    /// Starts the image in one of the ways and waits until it is up.
+    pub(crate) async fn start(&self, way: &Way) -> anyhow::Result<(Timed, Up)> {
+        let volume = Volume::create(self.docker, &[]).await?;
+        let options = self.options(way);
+        let before = Ticks::now();
+        let started = Instant::now();
+        let container = Container::start(self.docker, self.image, &volume, &options).await?;
+        let said = match tokio::time::timeout(PATIENCE, container.exec(&self.words(way)?.each())).await {
+            Ok(Ok(said)) => said,
+            Ok(Err(error)) => return Err(error.context(probe::last_words(&container).await)),
+            Err(_) => {
+                let status = container.try_exec(&["status", "--check"]).await?.said;
+                let words = probe::last_words(&container).await;
+                bail!("not up after {} s: {}\n{words}", PATIENCE.as_secs(), status.trim());
+            }
+        };
+        // Both clocks are read at the same moment, but for what `docker exec` takes to end; so the engine may run on
+        // a machine with another one.
+        let elapsed = started.elapsed().as_secs_f64();
+        let told = Told::parse(&said).with_context(|| format!("cannot read when services were ready: {said}"))?;
+        let ready: BTreeMap<String, f64> =
+            told.ready.into_iter().map(|(name, moment)| (name, elapsed - (told.now - moment))).collect();
+        let seconds = ready.values().copied().fold(0.0, f64::max);
+        let others = Ticks::now().zip(before).zip(told.cpu_seconds);
+        let others = others.and_then(|((after, before), cpu)| after.others(before, cpu, self.cores, elapsed));
+        if *way != Way::OneAfterTheOther {
+            self.confirm(&container, ready.keys()).await?;
+        }
+        let timed = Timed { way: way.clone(), seconds, ready, cpu_seconds: told.cpu_seconds, others };
+        Ok((timed, Up { container, _volume: volume }))
+    }
+
+    fn options(&self, way: &Way) -> Options {
+        let on: Vec<&str> = match way {
+            Way::Together => self.stack.services.iter().map(|service| service.name.as_str()).collect(),
+            Way::OneAfterTheOther => vec![FIRST],
+            Way::Alone(name) => self.company(name),
+        };
+        let switch =
+            |service: &Service| Some((service.switch.clone()?, on.contains(&service.name.as_str()).to_string()));
+        let mut options =
+            Options { environment: self.stack.services.iter().filter_map(switch).collect(), ..Options::default() };
+        if let Some(model) = self.model {
+            options.environment.insert("LLAMACPP_MODEL".to_owned(), MODEL.to_owned());
+            options.mounts.push(format!("type=bind,source={},target={MODEL},readonly", model.display()));
+        }
+        options
+    }
+
+    /// What is run inside to bring up or wait for the services.
+    fn words(&self, way: &Way) -> anyhow::Result<Words> {
+        let mut words = Words(vec!["bash".to_owned(), "-c".to_owned()]);
+        match way {
+            Way::Together => {
+                words.script(WAIT);
+                words.0.extend(self.stack.services.iter().map(|service| service.name.clone()));
+            }
+            Way::Alone(name) => {
+                words.script(WAIT);
+                words.0.extend(self.company(name).into_iter().map(str::to_owned));
+            }
+            Way::OneAfterTheOther => {
+                words.script(ONE_AFTER_THE_OTHER);
+                for service in self.in_order()? {
+                    words.0.extend(questions(service));
+                }
+            }
+        }
+        Ok(words)
+    }
+
+    /// The services that have a switch, whoever is needed before who needs it.
+    fn in_order(&self) -> anyhow::Result<Vec<&Service>> {
+        let mut left: Vec<&Service> = self.stack.services.iter().filter(|service| service.switch.is_some()).collect();
+        let mut order: Vec<&Service> = Vec::new();
+        let first =
+            left.iter().position(|service| service.name == FIRST).context("there is no Convex to begin with")?;
+        order.push(left.remove(first));
+        while !left.is_empty() {
+            let there = |name: &str| order.iter().any(|service| service.name == name);
+            let next = left.iter().position(|service| service.requires().all(there));
+            order.push(left.remove(next.context("services need each other")?));
+        }
+        Ok(order)
+    }
+
+    /// Whether the image's own status says the same.
+    async fn confirm(&self, container: &Container, names: impl Iterator<Item = &String>) -> anyhow::Result<()> {
+        // It exits 1 when something is not well; that something is then told below.
+        let told = container.try_exec(&["status", "--json"]).await?.said;
+        let told: Value = serde_json::from_str(&told).context("`status --json` prints no JSON")?;
+        for name in names {
+            let all = told["services"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let state = all.iter().find(|service| service["name"] == name.as_str()).map(|service| &service["state"]);
+            // Without a model llama.cpp runs and says what is missing.
+            if !state.is_some_and(|state| state == "up" || state == "not configured") {
+                bail!("`{name}` was ready, and `status --json` says {}", state.unwrap_or(&Value::Null));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An argument list that is built up.
+struct Words(Vec<String>);
+
+impl Words {
+    fn script(&mut self, script: &str) {
+        self.0.extend([format!("{script}{NOW}"), "benchmark".to_owned()]);
+    }
+
+    fn each(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
+}
+
+/// The five arguments of a service. Of two ports a script asks one.
+fn questions(service: &Service) -> [String; 5] {
+    let name = service.name.clone();
+    let Some(endpoint) = service.endpoints.first() else {
+        return [name, String::new(), String::new(), String::new(), String::new()];
+    };
+    let codes: Vec<String> = endpoint.accept.iter().map(u16::to_string).collect();
+    [name, endpoint.port.to_string(), endpoint.path.clone(), codes.join(" "), endpoint.time_limit.to_string()]
+}
+
+/// What the scripts say, by the container's clock.
+#[derive(Debug, PartialEq)]
+struct Told {
+    ready: Vec<(String, f64)>,
+    now: f64,
+    cpu_seconds: Option<f64>,
+}
+
+impl Told {
+    fn parse(said: &str) -> Option<Self> {
+        let (mut ready, mut now, mut cpu_seconds) = (Vec::new(), None, None);
+        for line in said.lines() {
+            match line.split_whitespace().collect::<Vec<_>>()[..] {
+                ["ready", name, moment] => ready.push((name.to_owned(), moment.parse().ok()?)),
+                ["now", moment] => now = Some(moment.parse().ok()?),
+                ["usage_usec", time] => cpu_seconds = Some(time.parse::<f64>().ok()? / 1e6),
+                ["usage_nsec", time] => cpu_seconds = Some(time.parse::<f64>().ok()? / 1e9),
+                _ => return None,
+            }
+        }
+        Some(Self { ready, now: now?, cpu_seconds })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack() -> Stack {
+        Stack::parse(include_str!("../../../stack.toml")).unwrap()
+    }
+
+    fn bench<'a>(docker: &'a Docker, stack: &'a Stack) -> Bench<'a> {
+        Bench { docker, stack, image: "i", model: None, cores: 2 }
+    }
+
+    #[test]
+    fn alone_means_with_whom_it_needs_and_nobody_else() {
+        let (docker, stack) = (Docker::default(), stack());
+        let bench = bench(&docker, &stack);
+        assert_eq!(bench.company("openclaw"), ["openclaw"]);
+        assert_eq!(bench.company("manager"), ["manager", "opencode"]);
+        assert_eq!(bench.company("dashboard"), ["dashboard", "convex"]);
+        let options = bench.options(&Way::Alone("manager".to_owned()));
+        let on: Vec<&String> =
+            options.environment.iter().filter(|(_, value)| *value == "true").map(|(name, _)| name).collect();
+        assert_eq!(on, ["MANAGER_ENABLED", "OPENCODE_ENABLED"]);
+        assert_eq!(options.environment["CONVEX_SETUP_ENABLED"], "false");
+    }
+
+    #[test]
+    fn the_order_begins_with_convex_and_puts_what_is_needed_first() {
+        let (docker, stack) = (Docker::default(), stack());
+        let bench = bench(&docker, &stack);
+        let order = bench.in_order().unwrap();
+        let place = |name: &str| order.iter().position(|service| service.name == name).unwrap();
+        assert_eq!(place("convex"), 0);
+        assert!(place("opencode") < place("manager"));
+        assert_eq!(order.len(), stack.services.iter().filter(|service| service.switch.is_some()).count());
+        assert_eq!(questions(order[0]), ["convex", "3210", "/version", "200", "3"]);
+        assert_eq!(questions(order[place("convex-setup")]), ["convex-setup", "", "", "", ""]);
+    }
+
+    #[test]
+    fn what_the_container_says_is_understood_or_refused() {
+        let told = Told::parse("ready a 100.25\nready b-c 101.5\nnow 102.000001\nusage_usec 2500000\n").unwrap();
+        assert_eq!(told.ready, [("a".to_owned(), 100.25), ("b-c".to_owned(), 101.5)]);
+        assert_eq!((told.now, told.cpu_seconds), (102.000_001, Some(2.5)));
+        assert_eq!(Told::parse("ready a 1\nnow 2\n").unwrap().cpu_seconds, None);
+        assert_eq!(Told::parse("ready a\nnow 2\n"), None);
+        assert_eq!(Told::parse("ready a 1\n"), None);
+    }
+}

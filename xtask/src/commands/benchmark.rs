@@ -1,0 +1,121 @@
+//! `benchmark`: how long an image takes to start and to stop, how much memory it takes, how large it is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::Session;
+use crate::benchmark::size::{self, Artifacts, Sizes};
+use crate::benchmark::{self, Request, Running};
+use crate::cli::{self, Format, Part};
+use crate::domain::arch::Arch;
+use crate::domain::lock::{FileFor, FilePin, Pin, Pinned};
+use crate::domain::stack::{Component, Source, Stack};
+use crate::engine::docker::Docker;
+use crate::engine::layout;
+use crate::io::http::Http;
+use crate::io::{self, files, say};
+use crate::upstream::npm;
+
+pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Result<()> {
+    let stack = files::read_stack(&session.root)?;
+    let wanted = |part| args.only.is_empty() || args.only.contains(&part);
+    let (starts, idle) = (wanted(Part::Start), wanted(Part::Memory) || wanted(Part::Stop));
+    let sizes = if wanted(Part::Size) { Some(sizes(session, &stack, &layout(session, args)?).await?) } else { None };
+    let docker = Docker::default();
+    let model = args.model.as_deref().map(fs_err::canonicalize).transpose()?;
+    let image;
+    let running = if starts || idle {
+        let engine = docker.check().await?.engine;
+        image = super::smoke::image(&docker, session, args.image.as_deref()).await?;
+        let others = args.others.map(|percent| f64::from(percent) / 100.0);
+        Some(Running { docker: &docker, engine, image: &image, model: model.as_deref(), starts, idle, others })
+    } else {
+        None
+    };
+    let settle = Duration::from_secs(args.settle);
+    let request = Request { stack: &stack, runs: args.runs, settle, running, sizes };
+    let report = benchmark::run(request).await?;
+    match session.format {
+        Format::Json => io::print(&serde_json::to_string_pretty(&report)?),
+        Format::Text => io::print(&report.table()),
+    }
+    Ok(())
+}
+
+/// The layout whose layers are weighed: the one that was named, or what `build` left for this machine.
+fn layout(session: &Session, args: &cli::Benchmark) -> anyhow::Result<PathBuf> {
+    if let Some(layout) = &args.layout {
+        return Ok(layout.clone());
+    }
+    let named = args.image.as_ref().map(|image| session.root.join(image));
+    if let Some(folder) = named.filter(|folder| folder.join("index.json").is_file()) {
+        return Ok(folder);
+    }
+    let native = Arch::native().context("this machine runs neither of the image's architectures")?;
+    Ok(session.root.join("target/image").join(native.as_str()))
+}
+
+async fn sizes(session: &Session, stack: &Stack, folder: &Path) -> anyhow::Result<Sizes> {
+    let image = layout::layers(folder).context("no OCI layout to weigh; name one with --layout, or build it first")?;
+    let lock = files::read_lock(&session.root, stack)?;
+    let dockerfile = fs_err::read_to_string(session.root.join("image/Dockerfile"))?;
+    let base = stack.components.iter().find(|(_, component)| matches!(component.source, Source::Oci { .. }));
+    let (base, _) = base.context("stack.toml has no base image")?;
+    let components: Vec<&str> = stack.components.keys().map(String::as_str).collect();
+    let weights = size::weigh(&image, &dockerfile, base, &components)?;
+    let mut known = BTreeMap::new();
+    for name in weights.iter().filter_map(|(owner, _)| owner.as_ref()) {
+        let pin = lock.components.get(name).with_context(|| format!("versions.lock does not pin `{name}`"))?;
+        let component = stack.component(name)?;
+        known.insert(name.clone(), artifacts(session, name, component, pin, image.arch).await?);
+    }
+    Ok(Sizes::new(&image, weights, &known))
+}
+
+/// What was downloaded for a component, and how large that is.
+async fn artifacts(
+    session: &Session,
+    name: &str,
+    component: &Component,
+    pin: &Pin,
+    arch: Arch,
+) -> anyhow::Result<Artifacts> {
+    let of_the_lock = |size| Artifacts::Known { size, how: "versions.lock".to_owned() };
+    Ok(match (&pin.pinned, &component.source) {
+        (Pinned::Image(_), _) => Artifacts::TheLayer,
+        (Pinned::Packages(lists), _) => {
+            let packages = lists.get(&arch).map(Vec::as_slice).unwrap_or_default();
+            of_the_lock(packages.iter().map(|package| package.size).sum())
+        }
+        (Pinned::Files(files), _) => match files.get(&FileFor::Any).or_else(|| files.get(&arch.into())) {
+            Some(FilePin { size: Some(size), .. }) => of_the_lock(*size),
+            Some(file) => downloaded(session, name, file).await?,
+            None => Artifacts::Unknown(format!("no file is pinned for {arch}")),
+        },
+        (Pinned::Npm(_), Source::Npm { directory, .. }) => {
+            say(&format!("npm installs what `{name}` locks, to count what it downloads ..."));
+            let registry = npm::registry(&session.mirrors).await?;
+            let folder = session.root.join("image").join(directory);
+            let npm::Tarballs { packages, size } = npm::tarballs(&registry, &folder, arch).await?;
+            Artifacts::Known { size, how: format!("{packages} tarballs, as `npm ci` downloads them") }
+        }
+        (Pinned::Git(_) | Pinned::Npm(_), _) => Artifacts::None("built here, from its source".to_owned()),
+    })
+}
+
+/// The size of a file that nobody told: it is downloaded, and must be the one that is pinned.
+async fn downloaded(session: &Session, name: &str, file: &FilePin) -> anyhow::Result<Artifacts> {
+    let url = file.url.as_str();
+    let hashed = Http::new(session.mirrors.clone())?.hash(url, name).await;
+    Ok(match hashed {
+        Ok((sha256, size)) if sha256 == file.sha256 => Artifacts::Known { size, how: "downloaded".to_owned() },
+        Ok(_) => bail!("{url} is not the file that is pinned for `{name}`; `cargo xtask verify` tells more"),
+        Err(error) => {
+            say(&format!("note: the size of {url} is neither in the lock nor to be had: {error}"));
+            Artifacts::Unknown("not in the lock, and not to be had".to_owned())
+        }
+    })
+}

@@ -1,0 +1,102 @@
+//! How many bytes npm downloads for what a lockfile names.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+
+use crate::domain::arch::Arch;
+use crate::io::process;
+
+/// The packages that npm fetched for one installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tarballs {
+    pub(crate) packages: usize,
+    /// Compressed, in bytes.
+    pub(crate) size: u64,
+}
+
+/// Installs what `folder` locks as the image's build does, into a scratch folder with a cache of its own, and counts
+/// what came: a lockfile holds no sizes, and npm's registry tells those of unpacked files only.
+pub(crate) async fn tarballs(registry: &str, folder: &Path, arch: Arch) -> anyhow::Result<Tarballs> {
+    let scratch = tempfile::Builder::new().prefix("xtask-npm-").tempdir()?;
+    for file in ["package.json", "package-lock.json"] {
+        fs_err::copy(folder.join(file), scratch.path().join(file))?;
+    }
+    let cache = scratch.path().join("cache");
+    let mut npm = process::command("npm");
+    npm.current_dir(scratch.path()).env("npm_config_registry", registry).arg("--cache").arg(&cache).args([
+        "ci",
+        "--ignore-scripts",
+        "--omit=dev",
+        "--os=linux",
+        "--libc=glibc",
+        &format!("--cpu={}", arch.npm()),
+        "--no-audit",
+        "--no-fund",
+        "--no-update-notifier",
+        "--loglevel=error",
+    ]);
+    process::output(&mut npm).await.with_context(|| format!("cannot install what {} locks", folder.display()))?;
+    let counted = count(&cache.join("_cacache/index-v5"))?;
+    ensure!(counted.packages > 0, "npm left nothing in its cache");
+    Ok(counted)
+}
+
+/// An entry of the index of npm's cache (cacache): a request, and the size of what came.
+#[derive(Debug, Deserialize)]
+struct Entry {
+    key: String,
+    #[serde(default)]
+    size: Option<u64>,
+}
+
+/// Adds up the tarballs in an index: files of lines, each a checksum, a tab and an entry.
+fn count(index: &Path) -> anyhow::Result<Tarballs> {
+    let mut counted = Tarballs { packages: 0, size: 0 };
+    let mut folders = vec![index.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs_err::read_to_string(&path)?;
+            // An entry that is written again is appended.
+            let Some(line) = text.lines().rfind(|line| !line.is_empty()) else { continue };
+            let entry = line.split_once('\t').and_then(|(_, json)| serde_json::from_str::<Entry>(json).ok());
+            let Some(entry) = entry else { bail!("{} is no index of npm's cache", path.display()) };
+            // What npm asks of a package beside its tarball is metadata, and no artifact.
+            if Path::new(&entry.key).extension().is_some_and(|extension| extension == "tgz") {
+                counted.packages += 1;
+                counted.size += entry.size.with_context(|| format!("npm's cache tells no size of {}", entry.key))?;
+            }
+        }
+    }
+    Ok(counted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tarballs_are_counted_once_and_metadata_is_not() {
+        let index = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = index.path().join(name);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        };
+        write(
+            "aa/bb/1",
+            "\nsum\t{\"key\":\"cache:http://r/a/-/a-1.0.0.tgz\",\"size\":7}\nsum\t{\"key\":\"cache:http://r/a/-/a-1.0.0.tgz\",\"size\":10}",
+        );
+        write("aa/cc/2", "\nsum\t{\"key\":\"cache:http://r/b/-/b-1.0.0.tgz\",\"size\":100}");
+        write("dd/ee/3", "\nsum\t{\"key\":\"cache:http://r/b\",\"size\":5000}");
+        assert_eq!(count(index.path()).unwrap(), Tarballs { packages: 2, size: 110 });
+        write("dd/ff/4", "\nnonsense");
+        assert!(count(index.path()).is_err());
+    }
+}
