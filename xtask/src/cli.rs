@@ -164,6 +164,9 @@ pub(crate) struct Smoke {
     /// Give llama.cpp this model (GGUF) instead of a small one that is made on the spot and always says one word
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
+    /// Leave out the faults: killed services, stops and starts, refusals, a full disk
+    #[arg(long)]
+    pub(crate) quick: bool,
     /// Fail where there is no Chromium, instead of leaving out what is to be seen in a browser
     #[arg(long)]
     pub(crate) require_browser: bool,

@@ -25,6 +25,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
         image: &image,
         model: args.model.clone(),
         output: &output,
+        quick: args.quick,
         require_browser: args.require_browser,
     };
     let report = smoke::run(&request).await?;

@@ -73,6 +73,10 @@ impl Volume {
         process::text(command.arg(&volume.name)).await.context("cannot make a volume")?;
         Ok(volume)
     }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl Container {
@@ -156,6 +160,11 @@ impl Container {
     /// Ends it as a power cut would.
     pub(crate) async fn kill(&self) -> anyhow::Result<()> {
         process::text(self.docker.command().args(["kill", &self.name])).await.map(drop)
+    }
+
+    /// Removes it now, and waits until it is gone.
+    pub(crate) async fn remove(&self) -> anyhow::Result<()> {
+        process::text(self.docker.command().args(["rm", "--force", &self.name])).await.map(drop)
     }
 
     pub(crate) async fn start_again(&self) -> anyhow::Result<()> {

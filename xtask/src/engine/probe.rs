@@ -54,17 +54,6 @@ impl Report {
     }
 }
 
-impl Report {
-    /// A line a port.
-    pub(crate) fn table(&self) -> String {
-        let line = |it: &Answered| format!("{:16} {:5}  {}  {:6.1} s", it.service, it.port, it.status, it.seconds);
-        let mut lines: Vec<String> = self.answered.iter().map(line).collect();
-        lines.push(format!("healthy after {:.1} s", self.healthy_after));
-        lines.push(format!("stopped in {:.1} s with exit code {}", self.stopped_after, self.exit_code));
-        lines.join("\n")
-    }
-}
-
 /// Loads the image of a layout and proves it as [`image`] does.
 pub(crate) async fn layout(docker: &Docker, stack: &Stack, layout: &Path, arch: Arch) -> anyhow::Result<Report> {
     container::load(docker, layout).await?;

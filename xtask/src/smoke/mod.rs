@@ -15,11 +15,15 @@ use crate::engine::probe;
 
 mod browser;
 mod convex;
+mod disk;
 mod fronts;
+mod kills;
 mod model;
+mod refusals;
 pub(crate) mod report;
 mod running;
 mod security;
+mod stops;
 mod turns;
 
 /// Seconds until all of it is up on a slow machine: the waits of the probes end before.
@@ -36,6 +40,8 @@ pub(crate) struct Request<'a> {
     pub(crate) model: Option<PathBuf>,
     /// Where pictures of the pages are kept.
     pub(crate) output: &'a Path,
+    /// Leave out the faults.
+    pub(crate) quick: bool,
     /// Whether a missing browser is a failure.
     pub(crate) require_browser: bool,
 }
@@ -45,36 +51,46 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     let scratch = TempDir::with_prefix("mission-control-smoke-").context("cannot make a scratch directory")?;
     // The container's user goes through it to the model.
     fs_err::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let model = match &request.model {
-        Some(model) => fs_err::canonicalize(model)?,
-        None => {
-            let made = scratch.path().join("smoke.gguf");
-            model::write(&made)?;
-            made
-        }
+    let mut more = Vec::new();
+    let model = if let Some(model) = &request.model {
+        fs_err::canonicalize(model)?
+    } else {
+        let made = scratch.path().join("smoke.gguf");
+        model::write(&made)?;
+        more.push(("LLAMACPP_CTX_SIZE", model::CONTEXT.to_string()));
+        made
     };
     let bench = Bench::new(request.docker, request.stack, request.image, model)?;
     let mut report = Report::new(request.image);
     let volume = Volume::create(bench.docker, &[]).await?;
     let ports = bench.moved_ports()?;
-    let mut more = Vec::new();
-    if request.model.is_none() {
-        more.push(("LLAMACPP_CTX_SIZE", model::CONTEXT.to_string()));
-    }
     let mut running = bench.start(&volume, ports, &more).await?;
     if !up(&mut report, &mut running).await {
+        report.keep_log(&running.container, &request.output.join("container.log")).await;
         return Ok(report);
     }
     let nonce = Bench::nonce();
     convex::prove(&mut report, &running, &nonce).await;
     fronts::prove(&mut report, &running).await;
-    let _left = turns::prove(&mut report, &running, &nonce).await;
+    let left = turns::prove(&mut report, &running, &nonce).await;
     match browser::find() {
         Some(program) => browser::prove(&mut report, &running, &nonce, request.output, &program).await,
         None if request.require_browser => report.miss("pages in a browser", browser::MISSING),
         None => report.skip("pages in a browser", browser::MISSING),
     }
     security::prove(&mut report, &running).await;
+    if !request.quick {
+        refusals::prove(&mut report, &bench, &volume).await;
+        kills::prove(&mut report, &running, &Bench::nonce()).await;
+        stops::prove(&mut report, &mut running, &volume, &nonce, &left).await;
+    }
+    report.keep_log(&running.container, &request.output.join("container.log")).await;
+    let secrets = std::mem::take(&mut running.secrets);
+    // Two at once would be slow for a reason that is none of the image's.
+    drop(running);
+    if !request.quick {
+        disk::prove(&mut report, &bench, &more, &secrets, request.output).await;
+    }
     Ok(report)
 }
 
@@ -94,7 +110,6 @@ async fn up(report: &mut Report, running: &mut Running<'_>) -> bool {
         })
         .await;
     if ready.is_none() {
-        crate::io::say(&probe::last_words(&running.container).await);
         return false;
     }
     let secrets =

@@ -1,10 +1,12 @@
 //! What was proved, check by check: told as it goes on stderr, as a table and as JSON at the end.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::engine::container::Container;
 use crate::error::Failures;
 use crate::io::say;
 use crate::io::steps::Outcome;
@@ -84,6 +86,18 @@ impl Report {
         let check = Check { group: self.group, name: name.to_owned(), outcome, seconds, detail };
         say(&check.line(0));
         self.checks.push(check);
+    }
+
+    /// Keeps what a container said beside the report, when something failed.
+    pub(super) async fn keep_log(&self, container: &Container, file: &Path) {
+        if self.failed().next().is_none() {
+            return;
+        }
+        let kept = container.logs().await.and_then(|logs| Ok(fs_err::write(file, logs)?));
+        match kept {
+            Ok(()) => say(&format!("what the container said is in {}", file.display())),
+            Err(error) => say(&format!("what the container said could not be kept: {}", reasons(&error))),
+        }
     }
 
     pub(crate) fn failed(&self) -> impl Iterator<Item = &Check> {

@@ -48,6 +48,7 @@ pub(super) struct Bench<'a> {
 pub(super) struct Running<'a> {
     pub(super) bench: &'a Bench<'a>,
     pub(super) container: Container,
+    options: Options,
     /// By the name of their setting.
     ports: BTreeMap<String, u16>,
     /// Those that the image made, by name.
@@ -110,7 +111,7 @@ impl<'a> Bench<'a> {
         };
         let started = Instant::now();
         let container = Container::start(self.docker, self.image, volume, &options).await?;
-        Ok(Running { bench: self, container, ports, secrets: BTreeMap::new(), started })
+        Ok(Running { bench: self, container, options, ports, secrets: BTreeMap::new(), started })
     }
 
     /// A name that nothing else in the container's data has.
@@ -145,15 +146,8 @@ impl Running<'_> {
 
     /// Waits until every port of the table answers and the image calls itself healthy.
     pub(super) async fn up(&self) -> anyhow::Result<(Vec<probe::Answered>, f64)> {
-        let mut targets = Vec::new();
-        for service in &self.bench.stack.services {
-            for endpoint in &service.endpoints {
-                let address = SocketAddr::from(([127, 0, 0, 1], self.port(&endpoint.setting)?));
-                targets.push(Target { service: &service.name, endpoint, address });
-            }
-        }
         let up = async {
-            let answered = probe::ask_all(&self.container, &targets, self.started).await?;
+            let answered = self.ask_ports(self.started).await?;
             let healthy_after = probe::wait_healthy(&self.container, self.started).await?;
             Ok((answered, healthy_after))
         };
@@ -161,6 +155,27 @@ impl Running<'_> {
             result = up => result,
             failed = self.given_up() => Err(failed),
         }
+    }
+
+    /// Asks every port of the table until it answers; waits from `since` on.
+    pub(super) async fn ask_ports(&self, since: Instant) -> anyhow::Result<Vec<probe::Answered>> {
+        let mut targets = Vec::new();
+        for service in &self.bench.stack.services {
+            for endpoint in &service.endpoints {
+                let address = SocketAddr::from(([127, 0, 0, 1], self.port(&endpoint.setting)?));
+                targets.push(Target { service: &service.name, endpoint, address });
+            }
+        }
+        probe::ask_all(&self.container, &targets, since).await
+    }
+
+    /// A new container in the place of this one, with the same settings, on the volume.
+    pub(super) async fn replace(&mut self, volume: &Volume) -> anyhow::Result<()> {
+        // The ports are to be had again when the old one is gone.
+        self.container.remove().await?;
+        self.started = Instant::now();
+        self.container = Container::start(self.bench.docker, self.bench.image, volume, &self.options).await?;
+        Ok(())
     }
 
     /// Ends when a service has failed, by the container's own word: waiting longer would not help.

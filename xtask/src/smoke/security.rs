@@ -47,16 +47,18 @@ fn needle(value: &str) -> &str {
 
 /// One process of the container.
 #[derive(Debug, PartialEq, Eq)]
-struct Process {
-    pid: u32,
+pub(super) struct Process {
+    pub(super) pid: u32,
+    /// Its leader is the process that the supervisor started.
+    pub(super) session: u32,
     uid: u32,
-    words: String,
+    pub(super) words: String,
     environment: String,
 }
 
 impl Process {
     /// Whose it is: services carry their name, the supervisor none.
-    fn service(&self) -> &str {
+    pub(super) fn service(&self) -> &str {
         let mut lines = self.environment.lines();
         lines.find_map(|line| line.strip_prefix("STACK_SERVICE=")).unwrap_or("supervisor")
     }
@@ -66,11 +68,13 @@ impl Process {
 const LIST: &str = r#"for folder in /proc/[0-9]*; do
     uid=$(stat --format %u "$folder" 2>/dev/null) || continue
     words=$(tr '\0' ' ' <"$folder/cmdline" 2>/dev/null) || continue
-    printf '\1%s\2%s\2%s\2' "${folder#/proc/}" "$uid" "$words"
+    state=$(cat "$folder/stat" 2>/dev/null) || continue
+    read -r _ _ _ session _ <<<"${state##*) }"
+    printf '\1%s\2%s\2%s\2%s\2' "${folder#/proc/}" "$session" "$uid" "$words"
     tr '\0' '\n' <"$folder/environ" 2>/dev/null || true
 done"#;
 
-async fn processes(running: &Running<'_>) -> anyhow::Result<Vec<Process>> {
+pub(super) async fn processes(running: &Running<'_>) -> anyhow::Result<Vec<Process>> {
     let listed = running.container.exec(&["bash", "-c", LIST]).await?;
     let found = parse_processes(&listed).context("the list of processes is not understood")?;
     ensure!(found.iter().any(|process| process.pid == 1), "the list of processes is not whole");
@@ -79,10 +83,11 @@ async fn processes(running: &Running<'_>) -> anyhow::Result<Vec<Process>> {
 
 fn parse_processes(listed: &str) -> Option<Vec<Process>> {
     let parse = |text: &str| {
-        let mut fields = text.splitn(4, '\u{2}');
-        let (pid, uid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let mut fields = text.splitn(5, '\u{2}');
+        let mut number = || fields.next()?.parse().ok();
+        let (pid, session, uid) = (number()?, number()?, number()?);
         let (words, environment) = (fields.next()?.trim().to_owned(), fields.next()?.to_owned());
-        Some(Process { pid, uid, words, environment })
+        Some(Process { pid, session, uid, words, environment })
     };
     listed.split('\u{1}').skip(1).map(parse).collect()
 }
@@ -218,10 +223,11 @@ mod tests {
 
     #[test]
     fn processes_are_taken_apart() {
-        let listed = "\u{1}1\u{2}10001\u{2}s6-svscan /x\u{2}PATH=/bin\n\u{1}12\u{2}0\u{2}node a b \u{2}A=1\nSTACK_SERVICE=convex\n";
+        let listed = "\u{1}1\u{2}1\u{2}10001\u{2}s6-svscan /x\u{2}PATH=/bin\n\u{1}12\u{2}7\u{2}0\u{2}node a b \u{2}A=1\nSTACK_SERVICE=convex\n";
         let found = parse_processes(listed).unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].pid, found[0].uid, found[0].service()), (1, 10001, "supervisor"));
+        assert_eq!((found[1].pid, found[1].session), (12, 7));
         assert_eq!((found[1].uid, found[1].words.as_str(), found[1].service()), (0, "node a b", "convex"));
         assert!(parse_processes("\u{1}x\u{2}").is_none());
     }

@@ -77,7 +77,7 @@ async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
     Ok("401 without it, and with a wrong one".to_owned())
 }
 
-/// One turn over the gateway's OpenAI endpoint; what the model says is passed on.
+/// One turn over the gateway's own endpoint; what the model says is passed on.
 pub(super) async fn turn(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     let before = tokens_read(running).await?;
     let token = running.secret("OPENCLAW_GATEWAY_TOKEN")?;

@@ -1,0 +1,169 @@
+//! A full disk: before the first start, while all runs, and at a start. It says so, breaks nothing, and is well
+//! again when there is room.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use super::report::Report;
+use super::running::{Bench, Running, start_of, until};
+use super::{UP, convex};
+use crate::engine::container::{Container, Options, Volume};
+
+/// Enough for all that a fresh start writes.
+const SIZE: &str = "size=768m";
+/// What a full disk is called, by the C library.
+const FULL: &str = "No space left on device";
+/// How long it is left full while all runs.
+const WHILE_FULL: Duration = Duration::from_secs(20);
+
+/// `others` are the secrets of another volume.
+pub(super) async fn prove(
+    report: &mut Report,
+    bench: &Bench<'_>,
+    more: &[(&str, String)],
+    others: &BTreeMap<String, String>,
+    output: &Path,
+) {
+    report.group("full disk");
+    let prepared = report.check("a small disk", 60, Disk::create(bench), |_| SIZE.to_owned()).await;
+    let Some(disk) = prepared else { return };
+    report.see("before the first start", 90, before_first_start(bench, &disk)).await;
+    let first = report.check("with room it starts", UP, start(bench, &disk, more), |it| format!("{it}")).await;
+    let Some(mut running) = first.map(|it| it.running) else { return };
+    report.see("while all runs", 200, while_running(&running, &disk)).await;
+    report.see("its keys are its own", 30, async { own_keys(&running, others) }).await;
+    report.see("at a start", 300, at_start(&mut running, &disk)).await;
+    report.keep_log(&running.container, &output.join("full-disk.log")).await;
+}
+
+/// A volume of limited size, in memory, and a container that keeps it mounted and writes beside the stack.
+struct Disk {
+    holder: Container,
+    volume: Volume,
+}
+
+/// A container that is up.
+struct Started<'a> {
+    running: Running<'a>,
+    healthy: f64,
+}
+
+impl std::fmt::Display for Started<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "healthy after {:.1} s", self.healthy)
+    }
+}
+
+impl Disk {
+    async fn create(bench: &Bench<'_>) -> anyhow::Result<Self> {
+        let image = &bench.stack.image;
+        let options = format!("o={SIZE},uid={},gid={},mode=0700", image.uid, image.gid);
+        let volume = Volume::create(bench.docker, &["type=tmpfs", "device=tmpfs", &options]).await?;
+        let command = vec!["sleep".to_owned(), "infinity".to_owned()];
+        let options = Options { command, ..Options::default() };
+        let holder = Container::start(bench.docker, bench.image, &volume, &options).await?;
+        Ok(Self { holder, volume })
+    }
+
+    /// Takes all the room that there is.
+    async fn fill(&self) -> anyhow::Result<()> {
+        let filled = self.holder.try_exec(&["bash", "-c", "cat /dev/zero >/data/filler"]).await?;
+        ensure!(filled.said.contains(FULL), "it could not be filled: {}", start_of(&filled.said));
+        Ok(())
+    }
+
+    async fn make_room(&self) -> anyhow::Result<()> {
+        self.holder.exec(&["rm", "/data/filler"]).await.map(drop)
+    }
+
+    /// Sizes and names of the secrets that are there.
+    async fn secrets(&self) -> anyhow::Result<String> {
+        let list = "shopt -s nullglob dotglob; for file in /data/secrets/*; do stat --format '%s %n' \"$file\"; done";
+        self.holder.exec(&["bash", "-c", list]).await
+    }
+}
+
+async fn before_first_start(bench: &Bench<'_>, disk: &Disk) -> anyhow::Result<String> {
+    disk.fill().await?;
+    let container = Container::start(bench.docker, bench.image, &disk.volume, &Options::default()).await?;
+    let code = tokio::time::timeout(Duration::from_secs(60), container.wait()).await.context("it does not end")??;
+    let said = container.logs().await?;
+    let secrets = disk.secrets().await;
+    disk.make_room().await?;
+    ensure!(code != 0, "it ends with exit code 0");
+    ensure!(said.contains(FULL), "it does not say that the disk is full: {}", start_of(&said));
+    let secrets = secrets?;
+    let half = secrets.lines().find(|line| line.starts_with("0 ") || line.contains("/.new."));
+    ensure!(half.is_none(), "a half secret is left: {}", half.unwrap_or_default());
+    Ok(format!("exit code {code}: {}", start_of(said.lines().last().unwrap_or_default())))
+}
+
+async fn start<'a>(bench: &'a Bench<'a>, disk: &Disk, more: &[(&str, String)]) -> anyhow::Result<Started<'a>> {
+    let mut running = bench.start(&disk.volume, bench.moved_ports()?, more).await?;
+    let (_, healthy) = running.up().await?;
+    running.secrets = running.read_secrets().await?;
+    Ok(Started { running, healthy })
+}
+
+/// No key comes with the image: each volume has its own.
+fn own_keys(running: &Running<'_>, others: &BTreeMap<String, String>) -> anyhow::Result<String> {
+    ensure!(!others.is_empty(), "there is no other volume to compare with");
+    let same: Vec<&str> = others
+        .iter()
+        .filter(|(name, value)| running.secrets.get(*name) == Some(value))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    ensure!(same.is_empty(), "the same on two volumes: {}", same.join(", "));
+    Ok(format!("{} differ from those of the other volume", others.len()))
+}
+
+/// That all is well again: health, ports, keys, and a write that is kept.
+async fn well(running: &Running<'_>, nonce: &str) -> anyhow::Result<()> {
+    until(|| async {
+        let check = running.container.try_exec(&["status", "--check"]).await?;
+        Ok((check.code == 0).then_some(()))
+    })
+    .await?;
+    running.ask_ports(Instant::now()).await?;
+    ensure!(running.read_secrets().await? == running.secrets, "a key has changed");
+    convex::set_variable(running, "SMOKE_DISK", nonce).await?;
+    let set = convex::environment(running).await?;
+    ensure!(set.get("SMOKE_DISK").and_then(|it| it.as_str()) == Some(nonce), "what was written is not there");
+    Ok(())
+}
+
+async fn while_running(running: &Running<'_>, disk: &Disk) -> anyhow::Result<String> {
+    disk.fill().await?;
+    let written = convex::set_variable(running, "SMOKE_DISK", &"x".repeat(4000)).await;
+    tokio::time::sleep(WHILE_FULL).await;
+    let health = running.container.health().await?;
+    let told = running.container.try_exec(&["status", "--check"]).await?.said;
+    disk.make_room().await?;
+    ensure!(health != "exited", "the container has ended: {}", start_of(&running.container.logs().await?));
+    let room = Instant::now();
+    well(running, "room again").await?;
+    let wrote = if written.is_ok() { "Convex still wrote" } else { "Convex refused a write" };
+    let seconds = room.elapsed().as_secs_f64();
+    Ok(format!("{wrote}; status said {:?}; well {seconds:.1} s after there was room", start_of(&told)))
+}
+
+async fn at_start(running: &mut Running<'_>, disk: &Disk) -> anyhow::Result<String> {
+    running.container.stop().await?;
+    disk.fill().await?;
+    running.started = Instant::now();
+    running.container.start_again().await?;
+    tokio::time::sleep(WHILE_FULL).await;
+    let health = running.container.health().await?;
+    let logs = running.container.logs().await?;
+    disk.make_room().await?;
+    if health == "exited" {
+        ensure!(logs.contains(FULL), "it ended without saying that the disk is full: {}", start_of(&logs));
+        running.container.start_again().await?;
+    }
+    let room = Instant::now();
+    well(running, "room at last").await?;
+    Ok(format!("it was {health}; well {:.1} s after there was room", room.elapsed().as_secs_f64()))
+}

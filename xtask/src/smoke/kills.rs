@@ -1,0 +1,91 @@
+//! `kill -9` of every service in turn: each is back by itself, and leaves nothing of the old one behind.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+
+use super::report::Report;
+use super::running::{Running, until};
+use super::security::processes;
+use super::turns;
+use crate::domain::service::Service;
+
+/// The half of the Manager that is not its web server.
+const MANAGER_ITSELF: &str = "backend/src/index.ts";
+
+pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &str) {
+    report.group("kill -9");
+    for service in &running.bench.stack.services {
+        let limit = u64::from(service.ready_within).min(240);
+        report.see(&service.name, limit, main_process(running, service)).await;
+    }
+    if let Some(manager) = running.bench.stack.services.iter().find(|service| service.name == "manager") {
+        report.see("manager, behind its web server", 120, inner_process(running, manager)).await;
+    }
+    report.see("all is healthy afterwards", 120, healthy(running)).await;
+    report.see("a turn goes through again", 400, turns::turn(running, nonce)).await;
+}
+
+/// What its supervisor calls the service's process, once it is ready.
+async fn ready_process(running: &Running<'_>, service: &Service) -> anyhow::Result<Option<u32>> {
+    let folder = format!("/tmp/stack/scan/{}", service.name);
+    let told = running.container.exec(&["s6-svstat", "-o", "pid,ready", &folder]).await?;
+    parse_state(&told).with_context(|| format!("s6-svstat says {told:?}"))
+}
+
+/// `-1 false` when it is down.
+fn parse_state(told: &str) -> anyhow::Result<Option<u32>> {
+    let (pid, ready) = told.trim().split_once(' ').context("no two fields")?;
+    Ok(if ready == "true" { Some(pid.parse()?) } else { None })
+}
+
+async fn main_process(running: &Running<'_>, service: &Service) -> anyhow::Result<String> {
+    let pid = ready_process(running, service).await?.context("it is not ready")?;
+    kill(running, service, pid, pid).await
+}
+
+async fn inner_process(running: &Running<'_>, service: &Service) -> anyhow::Result<String> {
+    let main = ready_process(running, service).await?.context("it is not ready")?;
+    let all = processes(running).await?;
+    let inner = all.iter().find(|it| it.service() == service.name && it.words.contains(MANAGER_ITSELF));
+    kill(running, service, inner.context("it has no such process")?.pid, main).await
+}
+
+/// Kills one process of a service, whose supervisor watches `main`, and waits for the service's return.
+async fn kill(running: &Running<'_>, service: &Service, pid: u32, main: u32) -> anyhow::Result<String> {
+    // Some carry the service's name no longer: nginx writes its title over its environment.
+    let mut before = processes(running).await?;
+    before.retain(|process| process.session == main || process.service() == service.name);
+    running.container.exec(&["bash", "-c", r#"kill -KILL "$0""#, &pid.to_string()]).await?;
+    let killed = Instant::now();
+    until(|| async { Ok(ready_process(running, service).await?.filter(|now| *now != main)) }).await?;
+    let ready = killed.elapsed().as_secs_f64();
+    let after = processes(running).await?;
+    let left: Vec<&str> =
+        after.iter().filter(|process| before.contains(process)).map(|process| process.words.as_str()).collect();
+    ensure!(left.is_empty(), "of the killed one there is still: {}", left.join("; "));
+    Ok(format!("ready again after {ready:.1} s; of {} old processes none is left", before.len()))
+}
+
+async fn healthy(running: &Running<'_>) -> anyhow::Result<String> {
+    until(|| async {
+        let check = running.container.try_exec(&["status", "--check"]).await?;
+        Ok((check.code == 0).then_some(()))
+    })
+    .await?;
+    let answered = running.ask_ports(Instant::now()).await?;
+    Ok(format!("{} ports answer", answered.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_ready_process_counts() {
+        assert_eq!(parse_state("123 true\n").unwrap(), Some(123));
+        assert_eq!(parse_state("123 false").unwrap(), None);
+        assert_eq!(parse_state("-1 false").unwrap(), None);
+        assert!(parse_state("what").is_err());
+    }
+}

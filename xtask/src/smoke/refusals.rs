@@ -1,0 +1,103 @@
+//! What the image must not start with, and how it says so: one message, and what to type.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::report::Report;
+use super::running::{Bench, start_of, until};
+use crate::engine::container::{Container, Options, Volume};
+use crate::io::process;
+
+// Exit codes of sysexits.h that the image uses.
+const CONFIG: i32 = 78;
+const CANNOT_CREATE: i32 = 73;
+const TEMPORARY: i32 = 75;
+const NO_PERMISSION: i32 = 77;
+
+/// What is set wrongly, all at once.
+const WRONG: [(&str, &str); 8] = [
+    ("CONVEX_BACKEND_PORT", "70000"),
+    ("MANAGER_PORT", "8080"),
+    ("OPENCLAW_ENABLED", "perhaps"),
+    ("MISSION_CONTROL_ORIGIN", "127.0.0.1:3000/path"),
+    ("MANAGER_ADMIN_EMAIL", "nobody"),
+    ("LLAMACPP_MODEL_URL", "http://127.0.0.1/model.gguf"),
+    ("CONVEX_INSTANCE_SECRET", "not-to-be-shown"),
+    ("OPENCLAW_GATEWAY_TOKEN_FILE", "/no/such/file"),
+];
+/// An empty volume would be given the image's own owner again.
+const GIVE: &str = r#"mkdir -p /data/convex && chown --recursive "$0" /data"#;
+/// Somebody else's.
+const FOREIGN: &str = "12345:12345";
+
+pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, used: &Volume) {
+    report.group("refusals");
+    report.see("wrong settings are all told at once", 60, wrong_settings(bench)).await;
+    report.see("a second container on the volume", 60, second_container(bench, used)).await;
+    report.see("a volume of another uid, and its remedy", 120, foreign_volume(bench)).await;
+    report.see("root", 60, root(bench)).await;
+}
+
+/// What a container that must not start says, and its exit code; never a whole start.
+async fn refused(bench: &Bench<'_>, volume: &Volume, options: &Options) -> anyhow::Result<(i32, String)> {
+    let container = Container::start(bench.docker, bench.image, volume, options).await?;
+    let ended = tokio::time::timeout(Duration::from_secs(30), container.wait()).await;
+    let logs = container.logs().await?;
+    let code = ended.ok().with_context(|| format!("it does not end; it says {}", start_of(&logs)))??;
+    Ok((code, logs))
+}
+
+async fn wrong_settings(bench: &Bench<'_>) -> anyhow::Result<String> {
+    let volume = Volume::create(bench.docker, &[]).await?;
+    let environment = WRONG.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let (code, said) = refused(bench, &volume, &Options { environment, ..Options::default() }).await?;
+    ensure!(code == CONFIG, "exit code {code} instead of {CONFIG}: {}", start_of(&said));
+    let missing: Vec<&str> = WRONG.iter().map(|(name, _)| *name).filter(|name| !said.contains(name)).collect();
+    ensure!(missing.is_empty(), "not told: {}; it says {}", missing.join(", "), start_of(&said));
+    ensure!(!said.contains("not-to-be-shown"), "the value of a secret is told");
+    Ok(format!("exit code {code}, {} settings named, no secret's value", WRONG.len()))
+}
+
+async fn second_container(bench: &Bench<'_>, used: &Volume) -> anyhow::Result<String> {
+    let (code, said) = refused(bench, used, &Options::default()).await?;
+    ensure!(code == TEMPORARY, "exit code {code} instead of {TEMPORARY}: {}", start_of(&said));
+    Ok(format!("exit code {code}: {}", start_of(&said)))
+}
+
+async fn foreign_volume(bench: &Bench<'_>) -> anyhow::Result<String> {
+    let volume = Volume::create(bench.docker, &[]).await?;
+    give_to(bench, &volume, FOREIGN).await?;
+    let (code, said) = refused(bench, &volume, &Options::default()).await?;
+    ensure!(code == CANNOT_CREATE, "exit code {code} instead of {CANNOT_CREATE}: {}", start_of(&said));
+    let image = &bench.stack.image;
+    let owner = format!("{}:{}", image.uid, image.gid);
+    let remedy = said.lines().find(|line| line.contains("chown") && line.contains(&owner));
+    ensure!(remedy.is_some(), "no chown to {owner} is told: {}", start_of(&said));
+    ensure!(said.lines().count() <= 4, "it says more than one error: {}", start_of(&said));
+    // What it asks for must be all that was missing.
+    give_to(bench, &volume, &owner).await?;
+    let container = Container::start(bench.docker, bench.image, &volume, &Options::default()).await?;
+    let started = until(|| async {
+        let logs = container.logs().await?;
+        ensure!(container.health().await? == "starting", "after the chown it still ends: {}", start_of(&logs));
+        Ok(logs.contains("services are starting").then_some(()))
+    });
+    tokio::time::timeout(Duration::from_secs(60), started).await.context("after the chown it does not start")??;
+    Ok(format!("exit code {code}; after the chown it starts"))
+}
+
+/// Changes a volume's owner, as the person who is told to would.
+async fn give_to(bench: &Bench<'_>, volume: &Volume, owner: &str) -> anyhow::Result<()> {
+    let mut command = bench.docker.command();
+    command.args(["run", "--rm", "--user", "0", "--entrypoint", "bash"]);
+    command.args(["--volume", &format!("{}:/data", volume.name()), bench.image, "-c", GIVE, owner]);
+    process::text(&mut command).await.map(drop).context("cannot change the volume's owner")
+}
+
+async fn root(bench: &Bench<'_>) -> anyhow::Result<String> {
+    let volume = Volume::create(bench.docker, &[]).await?;
+    let (code, said) = refused(bench, &volume, &Options { user: Some("0"), ..Options::default() }).await?;
+    ensure!(code == NO_PERMISSION, "exit code {code} instead of {NO_PERMISSION}: {}", start_of(&said));
+    Ok(format!("exit code {code}: {}", start_of(&said)))
+}

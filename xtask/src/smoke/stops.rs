@@ -1,0 +1,137 @@
+//! Stopping under load, starting again, a power cut: what was there is there again.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use super::report::Report;
+use super::running::{Running, ask};
+use super::turns::{self, Left};
+use super::{UP, convex};
+use crate::domain::service::stop_order;
+use crate::engine::container::Volume;
+
+/// A variable of the deployment that we put there.
+const KEPT: &str = "SMOKE_KEPT";
+/// The image's own mark of what was pushed: a push changes it.
+const PUSHED: &str = "MISSION_CONTROL_PUSHED";
+/// What the set-up says when there is nothing to push.
+const NOTHING_TO_PUSH: &str = "Convex has these functions already";
+/// What the image says when it had to kill.
+const KILLED: &str = "not all stopped in time";
+
+/// What has to be there after a start.
+struct Kept<'a> {
+    nonce: &'a str,
+    left: &'a Left,
+    pushed: Value,
+}
+
+pub(super) async fn prove(report: &mut Report, running: &mut Running<'_>, volume: &Volume, nonce: &str, left: &Left) {
+    report.group("stop and start");
+    let pushed = report.check("something is there to be kept", 30, put(running, nonce), |_| String::new()).await;
+    let kept = Kept { nonce, left, pushed: pushed.unwrap_or_default() };
+    report.see("docker stop under load", 60, stop_under_load(running, nonce)).await;
+
+    let again = start_again(running);
+    if report.see("the same container starts again", UP, again).await {
+        report.see("keys and data are the same", 60, same(running, &kept)).await;
+    }
+    let moved = after_power_cut(running, volume);
+    if report.see("a power cut, then a new container on the volume", UP, moved).await {
+        report.see("keys and data are still the same", 60, same(running, &kept)).await;
+    }
+    report.see("docker stop when idle", 60, stop(running)).await;
+}
+
+async fn put(running: &Running<'_>, nonce: &str) -> anyhow::Result<Value> {
+    convex::set_variable(running, KEPT, nonce).await?;
+    let set = convex::environment(running).await?;
+    set.get(PUSHED).cloned().with_context(|| format!("{PUSHED} is not set"))
+}
+
+/// Stops while pages are fetched and a turn is on its way.
+async fn stop_under_load(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
+    let answered = Cell::new(0);
+    let endpoints = running.bench.stack.services.iter().flat_map(|service| &service.endpoints);
+    let fetches = endpoints.map(|endpoint| fetch_on(running, &endpoint.setting, &answered));
+    let load = async {
+        // The turn is cut off; that it may fail is what this is about.
+        let _ = tokio::join!(futures_util::future::join_all(fetches), turns::turn(running, nonce));
+        bail!("the load ended by itself")
+    };
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        stop(running).await
+    };
+    let stopped: String = tokio::select! {
+        stopped = stopping => stopped?,
+        ended = load => ended?,
+    };
+    ensure!(answered.get() > 0, "there was no load: no request was answered");
+    Ok(format!("{stopped}, after {} answers", answered.get()))
+}
+
+/// Fetches a port's first page again and again.
+async fn fetch_on(running: &Running<'_>, setting: &str, answered: &Cell<u32>) {
+    loop {
+        if let Ok(request) = running.get(setting, "/") {
+            let fetched = ask(request.timeout(Duration::from_secs(2))).await;
+            answered.set(answered.get() + u32::from(fetched.is_ok()));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn stop(running: &Running<'_>) -> anyhow::Result<String> {
+    let longest: u32 = stop_order(&running.bench.stack.services)?
+        .iter()
+        .map(|at_once| at_once.iter().map(|service| service.stop_within).max().unwrap_or_default())
+        .sum();
+    let begun = Instant::now();
+    let code = running.container.stop().await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    ensure!(code == 0, "it ended with exit code {code} after {seconds:.1} s");
+    ensure!(running.container.inspect("{{.State.OOMKilled}}").await? == "false", "it ran out of memory");
+    let logs = running.container.logs().await?;
+    let killed = logs.lines().find(|line| line.contains(KILLED));
+    ensure!(killed.is_none(), "{}", killed.unwrap_or_default());
+    ensure!(seconds <= f64::from(longest), "it took {seconds:.1} s, and the table promises {longest} s");
+    Ok(format!("exit code 0 after {seconds:.1} s, of {longest} s"))
+}
+
+async fn start_again(running: &mut Running<'_>) -> anyhow::Result<String> {
+    running.started = Instant::now();
+    running.container.start_again().await?;
+    let (_, healthy) = running.up().await?;
+    Ok(format!("healthy after {healthy:.1} s"))
+}
+
+async fn after_power_cut(running: &mut Running<'_>, volume: &Volume) -> anyhow::Result<String> {
+    running.container.kill().await?;
+    running.replace(volume).await?;
+    let (_, healthy) = running.up().await?;
+    Ok(format!("healthy after {healthy:.1} s"))
+}
+
+/// Every key, a variable, a task, an account and a session of before, and no second push.
+async fn same(running: &Running<'_>, kept: &Kept<'_>) -> anyhow::Result<String> {
+    let now = running.read_secrets().await?;
+    for (name, value) in &running.secrets {
+        ensure!(now.get(name) == Some(value), "{name} has changed");
+    }
+    ensure!(now.len() == running.secrets.len(), "there are {} secrets instead of {}", now.len(), running.secrets.len());
+    let set = convex::environment(running).await?;
+    ensure!(set.get(KEPT).and_then(Value::as_str) == Some(kept.nonce), "the variable {KEPT} is {:?}", set.get(KEPT));
+    ensure!(set.get(PUSHED) == Some(&kept.pushed), "the functions were pushed again");
+    let logs = running.container.logs().await?;
+    ensure!(logs.contains(NOTHING_TO_PUSH), "the set-up does not say that there was nothing to push");
+    turns::find_task(running, kept.nonce).await?.context("the task of the first run is gone")?;
+    if let Some(id) = &kept.left.session {
+        let title = turns::session_title(running, id).await?;
+        ensure!(title == kept.nonce, "the session of OpenCode is called {title:?}");
+    }
+    Ok(format!("{} keys, a variable, a task, the account, a session", now.len()))
+}
