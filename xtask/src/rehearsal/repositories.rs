@@ -54,17 +54,24 @@ impl Repositories {
             made.with_context(|| format!("cannot serve the repository {}", source.path))?;
         }
         let port = free_port()?;
-        let daemon = process::command("git")
-            // Shallow fetches of a commit are what both the resolver and BuildKit do.
-            .args(["-c", "uploadpack.allowAnySHA1InWant=true", "-c", "uploadpack.allowFilter=true"])
-            .args(["-c", "safe.directory=*"])
-            .args(["daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1"])
+        // `git daemon` would be a child of git's, which outlives it.
+        let programs = process::text(process::command("git").arg("--exec-path")).await?;
+        let mut daemon = process::command(Path::new(&programs).join("git-daemon"));
+        // Shallow fetches of a commit are what both the resolver and BuildKit do.
+        let settings =
+            [("uploadpack.allowAnySHA1InWant", "true"), ("uploadpack.allowFilter", "true"), ("safe.directory", "*")];
+        for (number, (key, value)) in settings.iter().enumerate() {
+            daemon.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
+        }
+        let daemon = daemon
+            .env("GIT_CONFIG_COUNT", settings.len().to_string())
+            .args(["--export-all", "--reuseaddr", "--listen=127.0.0.1"])
             .arg(format!("--port={port}"))
             .arg(format!("--base-path={}", served.display()))
             .arg(&served)
             // It tells of every client that has seen enough; what matters is told by the client.
             .stderr(std::process::Stdio::null())
-            // The daemon's own child would outlive it; a group of its own lets Ctrl-C reach us first.
+            // A Ctrl-C at the terminal is for us; dropping the daemon ends it.
             .process_group(0)
             .spawn()
             .context("cannot run `git daemon`")?;
