@@ -23,6 +23,7 @@ use crate::rehearsal::artifacts::Workshop;
 use crate::rehearsal::provision::{self, Registry};
 use crate::rehearsal::repositories::{Contents, Repositories, Source as Repo};
 use crate::rehearsal::{base, checkout, refusals, upstream};
+use crate::upstream::debian;
 
 /// The tag of the stand-in sources whose versions are tags.
 const STAND_IN_TAG: &str = "v0.16.2";
@@ -111,7 +112,8 @@ async fn engine(args: &cli::Rehearse, scratch: &Path, steps: &mut Steps) -> anyh
     }
 }
 
-/// As far as it goes: what GitHub holds is resolved and pinned, nothing is built.
+/// As far as it goes: everything is resolved and pinned but the base image, which no registry gives; nothing is built.
+/// Debian's packages want a machine whose apt knows Debian.
 async fn without_engine(
     session: &Session,
     stack: &Stack,
@@ -119,16 +121,33 @@ async fn without_engine(
     scratch: &Path,
     steps: &mut Steps,
 ) -> anyhow::Result<()> {
-    let rehearsal = prepare(session, stack, args, scratch, steps).await?;
+    let mut rehearsal = prepare(session, stack, args, scratch, steps).await?;
+    let archive = provision::debian_mirror().await.ok().filter(|_| debian::keyring().is_some());
+    if let Some(archive) = &archive {
+        rehearsal.mirrors.extend(debian_mirrors(stack, archive)?);
+    }
     let rehearsed = rehearsal.session(session);
-    let names: Vec<String> = stack
-        .components
-        .iter()
-        .filter(|(_, component)| matches!(component.source, Source::Github { .. } | Source::Git { .. }))
-        .map(|(name, _)| name.clone())
-        .collect();
+    let can_be_pinned = |source: &Source| match source {
+        Source::Oci { .. } => false,
+        Source::Debian { .. } => archive.is_some(),
+        Source::Github { .. } | Source::Git { .. } | Source::Npm { .. } => true,
+    };
+    let (can, cannot): (Vec<_>, Vec<_>) =
+        stack.components.iter().partition(|(_, component)| can_be_pinned(&component.source));
+    let names: Vec<String> = can.into_iter().map(|(name, _)| name.clone()).collect();
     bump_all(&rehearsed, steps, &names).await?;
-    for step in ["make the base images", "build x86_64", "build aarch64", "probe", "push", "join under one tag"] {
+    for (name, _) in cannot {
+        steps.skip(&format!("pin {name}"), WITHOUT_ENGINE);
+    }
+    for step in [
+        "make the base images",
+        "build x86_64",
+        "build aarch64",
+        "probe",
+        "push",
+        "join under one tag",
+        "docker compose up",
+    ] {
         steps.skip(step, WITHOUT_ENGINE);
     }
     Ok(())
