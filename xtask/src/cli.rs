@@ -224,6 +224,9 @@ pub(crate) struct Rehearse {
     /// `mission-control`, a program of this machine's architecture for `llamacpp`
     #[arg(long = "with", value_name = "NAME=PATH")]
     pub(crate) with: Vec<Real>,
+    /// Leave the faults out of the smoke test: killed services, stops and starts, refusals, a full disk
+    #[arg(long)]
+    pub(crate) quick: bool,
     /// Keep the scratch directory
     #[arg(long)]
     pub(crate) keep: bool,

@@ -23,6 +23,7 @@ use crate::rehearsal::artifacts::Workshop;
 use crate::rehearsal::provision::{self, Registry};
 use crate::rehearsal::repositories::{Contents, Repositories, Source as Repo};
 use crate::rehearsal::{base, checkout, refusals, upstream};
+use crate::smoke;
 use crate::upstream::debian;
 
 /// The tag of the stand-in sources whose versions are tags.
@@ -86,6 +87,23 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
         let started = compose::check(&engine.docker, &context, &stack, &image);
         let told = |ports: &usize| format!("healthy with {ports} ports moved, each answering where it was moved to");
         steps.run("docker compose up", started, told).await?;
+        let pictures = scratch.join("smoke");
+        fs_err::create_dir_all(&pictures)?;
+        let request = smoke::Request {
+            docker: &engine.docker,
+            stack: &stack,
+            image: &image,
+            model: None,
+            output: &pictures,
+            quick: args.quick,
+            require_browser: false,
+        };
+        let proved = async {
+            let report = smoke::run(&request).await?;
+            report.verdict()?;
+            Ok(report)
+        };
+        steps.run("smoke", proved, smoke::report::Report::summary).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::domain::arch::Arch;
 use crate::engine::build::local_name;
 use crate::engine::container;
 use crate::engine::docker::Docker;
-use crate::error::{Failures, HintExt as _};
+use crate::error::HintExt as _;
 use crate::io::{self, files};
 use crate::smoke::{self, Request};
 
@@ -34,9 +34,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
         Format::Json => io::print(&serde_json::to_string_pretty(&report)?),
         Format::Text => io::print(&report.table()),
     }
-    let failed: Vec<anyhow::Error> =
-        report.failed().map(|check| anyhow::anyhow!("{}", check.detail).context(check.title())).collect();
-    if failed.is_empty() { Ok(()) } else { Err(Failures(failed).into()) }
+    report.verdict()
 }
 
 /// The name that the engine knows the image by; a folder is loaded as an OCI layout first.

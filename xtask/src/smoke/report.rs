@@ -107,11 +107,22 @@ impl Report {
     /// A line a check, and one that counts.
     pub(crate) fn table(&self) -> String {
         let width = self.checks.iter().map(|check| check.title().chars().count()).max().unwrap_or_default();
-        let count = |outcome| self.checks.iter().filter(|check| check.outcome == outcome).count();
         let mut lines: Vec<String> = self.checks.iter().map(|check| check.line(width)).collect();
-        let (done, failed, skipped) = (count(Outcome::Done), count(Outcome::Failed), count(Outcome::Skipped));
-        lines.push(format!("{done} passed, {failed} failed, {skipped} skipped"));
+        lines.push(self.summary());
         lines.join("\n")
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        let count = |outcome| self.checks.iter().filter(|check| check.outcome == outcome).count();
+        let (done, failed, skipped) = (count(Outcome::Done), count(Outcome::Failed), count(Outcome::Skipped));
+        format!("{done} passed, {failed} failed, {skipped} skipped")
+    }
+
+    /// An error that tells every check that failed.
+    pub(crate) fn verdict(&self) -> anyhow::Result<()> {
+        let failed: Vec<anyhow::Error> =
+            self.failed().map(|check| anyhow::anyhow!("{}", check.detail).context(check.title())).collect();
+        if failed.is_empty() { Ok(()) } else { Err(Failures(failed).into()) }
     }
 }
 
