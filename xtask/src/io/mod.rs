@@ -45,6 +45,10 @@ pub(crate) fn github_summary(markdown: &str) -> anyhow::Result<()> {
 fn append_to(path: Option<std::ffi::OsString>, text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     let Some(path) = path.filter(|path| !path.is_empty()) else { return Ok(()) };
-    fs_err::OpenOptions::new().create(true).append(true).open(std::path::PathBuf::from(path))?.write_all(text.as_bytes())?;
+    fs_err::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(std::path::PathBuf::from(path))?
+        .write_all(text.as_bytes())?;
     Ok(())
 }
