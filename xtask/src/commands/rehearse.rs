@@ -80,31 +80,36 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let refused = refusals::check(&build, &lock);
     steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, steps).await?;
-    if let Some(native) = Arch::native() {
-        // The probe loaded it under this name.
-        let image = local_name(native);
-        let context = rehearsed.root.join("image");
-        let started = compose::check(&engine.docker, &context, &stack, &image);
-        let told = |ports: &usize| format!("healthy with {ports} ports moved, each answering where it was moved to");
-        steps.run("docker compose up", started, told).await?;
-        let pictures = scratch.join("smoke");
-        fs_err::create_dir_all(&pictures)?;
-        let request = smoke::Request {
-            docker: &engine.docker,
-            stack: &stack,
-            image: &image,
-            model: None,
-            output: &pictures,
-            quick: args.quick,
-            require_browser: false,
-        };
-        let proved = async {
-            let report = smoke::run(&request).await?;
-            report.verdict()?;
-            Ok(report)
-        };
-        steps.run("smoke", proved, smoke::report::Report::summary).await?;
-    }
+    Box::pin(prove(&engine.docker, &rehearsed.root, &stack, args.quick, scratch, steps)).await
+}
+
+/// What is proved of the released image beyond its ports: that compose starts it, and that it does what it is for.
+async fn prove(
+    docker: &Docker,
+    root: &Path,
+    stack: &Stack,
+    quick: bool,
+    scratch: &Path,
+    steps: &mut Steps,
+) -> anyhow::Result<()> {
+    let native = Arch::native().context("this machine runs neither of the image's architectures")?;
+    // The probe loaded it under this name.
+    let image = local_name(native);
+    let context = root.join("image");
+    let started = compose::check(docker, &context, stack, &image);
+    let told = |ports: &usize| format!("healthy with {ports} ports moved, each answering where it was moved to");
+    steps.run("docker compose up", started, told).await?;
+
+    let output = scratch.join("smoke");
+    fs_err::create_dir_all(&output)?;
+    let request =
+        smoke::Request { docker, stack, image: &image, model: None, output: &output, quick, require_browser: false };
+    let proved = async {
+        let report = smoke::run(&request).await?;
+        report.verdict()?;
+        Ok(report)
+    };
+    steps.run("smoke", Box::pin(proved), smoke::report::Report::summary).await?;
     Ok(())
 }
 

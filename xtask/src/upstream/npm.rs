@@ -20,8 +20,8 @@ mod registry;
 mod tarballs;
 
 pub(crate) use registry::registry;
-pub(crate) use tarballs::{Tarballs, tarballs};
 use registry::{Packument, Registry};
+pub(crate) use tarballs::{Tarballs, tarballs};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NpmError {
