@@ -4,7 +4,9 @@ set -euo pipefail
 debs=$1
 root=$2
 
-mkdir -p "$root"
+# Where scanners look for packages that dpkg did not install, as distroless images have it.
+described=$root/var/lib/dpkg/status.d
+mkdir -p "$described"
 # Every package is opened before the first file is written: a broken one must not leave half a tree.
 for deb in "$debs"/*.deb; do
 	dpkg-deb --info "$deb" control >/dev/null
@@ -14,4 +16,5 @@ for deb in "$debs"/*.deb; do
 	dpkg-deb --fsys-tarfile "$deb" | tar --extract --preserve-permissions --keep-directory-symlink \
 		--exclude='./usr/share/doc/*/*' --exclude='./usr/share/man' --exclude='./usr/share/locale' \
 		--exclude='./usr/share/info' --exclude='./usr/share/lintian' --directory "$root"
+	dpkg-deb --field "$deb" >"$described/$(dpkg-deb --field "$deb" Package)"
 done
