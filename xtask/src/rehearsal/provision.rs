@@ -11,7 +11,11 @@ use tokio::process::Child;
 use super::network::Network;
 use crate::engine::docker::Docker;
 use crate::error::HintExt as _;
-use crate::io::{files, process};
+use crate::io::{files, process, say};
+
+/// The services that the packages bring, and where they are described.
+const UNITS: [&str; 4] = ["containerd.service", "docker.service", "docker.socket", "docker-registry.service"];
+const UNIT_FOLDER: &str = "/usr/lib/systemd/system";
 
 /// What a rehearsal runs on.
 #[derive(Debug)]
@@ -131,12 +135,23 @@ async fn install(distribution: Distribution, scratch: &Path) -> anyhow::Result<(
     let mut refresh = process::command("apt-get");
     update(&mut refresh);
     process::output(refresh.arg("update")).await.context("cannot read the package lists")?;
-    // Installing a service starts it where systemd runs; ours is started by us, with a socket of its own.
+    // Installing a service starts it where systemd runs, now and at every boot; ours is started by us, with a socket
+    // of its own, and for this once.
     let _guard = NoServices::new()?;
+    let new_units: Vec<&str> = UNITS.into_iter().filter(|unit| !Path::new(UNIT_FOLDER).join(unit).exists()).collect();
     let mut install = process::command("apt-get");
     update(&mut install);
-    install.args(["install", "--yes", "--no-install-recommends"]).args(distribution.packages());
+    let packages = distribution.packages();
+    install.args(["install", "--yes", "--no-install-recommends"]).args(&packages);
     process::output(&mut install).await.context("cannot install the engine")?;
+    let added: Vec<&str> = new_units.into_iter().filter(|unit| Path::new(UNIT_FOLDER).join(unit).exists()).collect();
+    if !added.is_empty() {
+        if Path::new("/usr/bin/systemctl").exists() {
+            process::output(process::command("systemctl").args(["--root=/", "--quiet", "disable"]).args(added)).await?;
+        }
+        let names: Vec<&str> = packages.iter().map(|package| package.split('/').next().unwrap_or(package)).collect();
+        say(&format!("note: these packages stay installed, with no service of theirs started: {}", names.join(" ")));
+    }
     Ok(())
 }
 
