@@ -23,7 +23,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &st
         report.see("manager, behind its web server", 120, inner_process(running, manager)).await;
     }
     report.see("all is healthy afterwards", 120, healthy(running)).await;
-    report.see("a turn goes through again", 400, turns::turn(running, nonce)).await;
+    report.see("a turn goes through again", running.bench.turn, turns::turn(running, nonce)).await;
 }
 
 /// What its supervisor calls the service's process, once it is ready.

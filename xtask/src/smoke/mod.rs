@@ -29,6 +29,11 @@ mod turns;
 /// Seconds until all of it is up on a slow machine: the waits of the probes end before.
 const UP: u64 = 400;
 
+/// Seconds of a turn: with the model that is made here it is the reading of a long prompt, with one that says more
+/// than a word it is much more, on processors.
+const TURN: u64 = 400;
+const LONG_TURN: u64 = 1800;
+
 /// What is asked for.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
@@ -52,6 +57,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     // The container's user goes through it to the model.
     fs_err::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let mut more = Vec::new();
+    let turn = if request.model.is_some() { LONG_TURN } else { TURN };
     let model = if let Some(model) = &request.model {
         fs_err::canonicalize(model)?
     } else {
@@ -60,7 +66,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
         more.push(("LLAMACPP_CTX_SIZE", model::CONTEXT.to_string()));
         made
     };
-    let bench = Bench::new(request.docker, request.stack, request.image, model)?;
+    let bench = Bench::new(request.docker, request.stack, request.image, model, turn)?;
     let mut report = Report::new(request.image);
     let volume = Volume::create(bench.docker, &[]).await?;
     let ports = bench.moved_ports()?;

@@ -40,6 +40,8 @@ pub(super) struct Bench<'a> {
     pub(super) image: &'a str,
     /// The model that llama.cpp is given.
     pub(super) model: PathBuf,
+    /// Seconds that one turn of it may take.
+    pub(super) turn: u64,
     pub(super) web: Client,
 }
 
@@ -64,11 +66,17 @@ const MODEL: &str = "/models/smoke.gguf";
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 impl<'a> Bench<'a> {
-    pub(super) fn new(docker: &'a Docker, stack: &'a Stack, image: &'a str, model: PathBuf) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        docker: &'a Docker,
+        stack: &'a Stack,
+        image: &'a str,
+        model: PathBuf,
+        turn: u64,
+    ) -> anyhow::Result<Self> {
         http::install_tls();
         // Everything is on this machine, whatever proxy its user has set.
         let web = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(ONE_REQUEST);
-        Ok(Self { docker, stack, image, model, web: web.build()? })
+        Ok(Self { docker, stack, image, model, turn, web: web.build()? })
     }
 
     /// The table's ports as compose publishes them, and every one moved: each reference must follow.

@@ -1,6 +1,8 @@
 //! What goes through llama.cpp: a completion, a turn of OpenClaw and its trace in Mission Control, a session of
 //! OpenCode through the Manager.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
@@ -24,13 +26,13 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &st
     report.see("a completion", 120, completion(running)).await;
     report.group("openclaw");
     report.see("without its token nobody gets a turn", 30, closed(running)).await;
-    report.see("a turn reaches llama.cpp and comes back", 400, turn(running, nonce)).await;
+    report.see("a turn reaches llama.cpp and comes back", running.bench.turn, turn(running, nonce)).await;
     report.see("the run is a task in Mission Control", 30, task(running, nonce)).await;
     report.group("opencode");
     report.see("the server asks for its password", 20, password(running)).await;
     report.see("the Manager's sign-up is closed", 20, sign_up(running, nonce)).await;
     let name = "a session through the Manager reaches llama.cpp";
-    let session = report.check(name, 400, session(running, nonce), |(_, said)| said.clone()).await;
+    let session = report.check(name, running.bench.turn, session(running, nonce), |(_, said)| said.clone()).await;
     Left { session: session.map(|(id, _)| id) }
 }
 
@@ -82,11 +84,16 @@ pub(super) async fn turn(running: &Running<'_>, nonce: &str) -> anyhow::Result<S
     let before = tokens_read(running).await?;
     let token = running.secret("OPENCLAW_GATEWAY_TOKEN")?;
     let request = running.post(GATEWAY, "/v1/chat/completions", &turn_of(nonce))?.bearer_auth(token);
-    let answer = ask(request.timeout(std::time::Duration::from_secs(400))).await?.expect(200)?.json()?;
+    let answer = ask(request.timeout(patience(running))).await?.expect(200)?.json()?;
     let said = start_of(reply(&answer)?);
     let read = tokens_read(running).await? - before;
     ensure!(read > 0.0, "it answers {said:?}, but llama.cpp was not asked");
     Ok(format!("llama.cpp read {read} tokens; it says {said:?}"))
+}
+
+/// The check around a request ends it before.
+fn patience(running: &Running<'_>) -> Duration {
+    Duration::from_secs(running.bench.turn + 1)
 }
 
 /// The task of a run, when Mission Control has one: its id and its status.
@@ -157,7 +164,7 @@ async fn session(running: &Running<'_>, nonce: &str) -> anyhow::Result<(String, 
     let origin = running.origin(MANAGER)?;
     let post = |path: &str, body: &Value| {
         let request = running.post(MANAGER, path, body)?.header("cookie", &cookies).header("origin", &origin);
-        anyhow::Ok(request.timeout(std::time::Duration::from_secs(400)))
+        anyhow::Ok(request.timeout(patience(running)))
     };
     let made = ask(post("/api/opencode/session", &json!({ "title": nonce }))?).await?.expect(200)?.json()?;
     let id = made["id"].as_str().context("the session has no id")?.to_owned();
