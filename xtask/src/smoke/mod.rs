@@ -33,6 +33,8 @@ const UP: u64 = 400;
 /// than a word it is much more, on processors.
 const TURN: u64 = 400;
 const LONG_TURN: u64 = 1800;
+/// Tokens: a small model may not find an end by itself.
+const LONGEST_ANSWER: u32 = 200;
 
 /// What is asked for.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     let mut more = Vec::new();
     let turn = if request.model.is_some() { LONG_TURN } else { TURN };
     let model = if let Some(model) = &request.model {
+        more.push(("LLAMA_ARG_N_PREDICT", LONGEST_ANSWER.to_string()));
         fs_err::canonicalize(model)?
     } else {
         let made = scratch.path().join("smoke.gguf");
