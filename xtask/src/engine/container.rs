@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
@@ -32,6 +33,8 @@ pub(crate) async fn load(docker: &Docker, layout: &Path) -> anyhow::Result<()> {
 pub(crate) struct Container {
     docker: Docker,
     name: String,
+    /// The engine was asked for it and has not answered yet.
+    asked: bool,
 }
 
 /// A volume that is removed when this is dropped: after the containers that use it.
@@ -40,6 +43,10 @@ pub(crate) struct Volume {
     docker: Docker,
     name: String,
 }
+
+/// An engine may still make what an interrupted client asked for: it is removed as soon as it is there, within this
+/// time.
+const LATE: Duration = Duration::from_secs(5);
 
 /// How a container is started beyond what is always so.
 #[derive(Debug, Default)]
@@ -88,7 +95,7 @@ impl Container {
         volume: &Volume,
         options: &Options,
     ) -> anyhow::Result<Self> {
-        let container = Self { docker: docker.clone(), name: new_name() };
+        let mut container = Self { docker: docker.clone(), name: new_name(), asked: true };
         let mut command = docker.command();
         command.args(["run", "--detach", "--name", &container.name, "--read-only", "--tmpfs", "/tmp"]);
         command.args(["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
@@ -107,7 +114,9 @@ impl Container {
             command.args(["--user", user]);
         }
         command.arg(image).args(&options.command);
-        process::text(&mut command).await.with_context(|| format!("cannot start {image}"))?;
+        let answered = process::text(&mut command).await;
+        container.asked = false;
+        answered.with_context(|| format!("cannot start {image}"))?;
         Ok(container)
     }
 
@@ -182,23 +191,61 @@ fn new_name() -> String {
     format!("mission-control-probe-{random:016x}")
 }
 
-/// Cleaning up must also happen when a future is dropped, where nothing can be awaited: so it blocks.
-fn remove(docker: &Docker, words: &[&str]) {
-    let mut command = docker.command();
-    let command = command.as_std_mut();
-    command.args(words).stdout(Stdio::null()).stderr(Stdio::null());
-    // There is nobody left to tell; `docker ps` shows what could not be removed.
-    let _ = command.status();
+/// Cleaning up must also happen when a future is dropped, where nothing can be awaited: so it blocks. `asked`: what is
+/// to be removed may come into being only now.
+fn remove(docker: &Docker, words: &[&str], asked: bool) {
+    let started = Instant::now();
+    loop {
+        let mut command = docker.command();
+        let command = command.as_std_mut();
+        // There is nobody left to tell; `docker ps` shows what could not be removed.
+        let removed = command.args(words).stderr(Stdio::null()).output();
+        // Docker prints the name of what it removed; with --force it also succeeds when there is nothing.
+        let is_removed = removed.is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
+        if is_removed || !asked || started.elapsed() > LATE {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
-        remove(&self.docker, &["rm", "--force", &self.name]);
+        remove(&self.docker, &["rm", "--force", &self.name], self.asked);
     }
 }
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        remove(&self.docker, &["volume", "rm", "--force", &self.name]);
+        remove(&self.docker, &["volume", "rm", "--force", &self.name], false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A docker whose `run` never answers, and whose `rm` finds the container the third time only.
+    const SLOW: &str = "#!/bin/bash\n\
+        echo \"$1\" >>\"$0.log\"\n\
+        case $1 in\n\
+        run) exec sleep 60 ;;\n\
+        rm) if [ \"$(grep -c rm \"$0.log\")\" -ge 3 ]; then echo \"$3\"; else echo 'No such container' >&2; fi ;;\n\
+        esac\n";
+
+    #[tokio::test]
+    async fn a_container_that_comes_after_the_interruption_is_removed_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("docker");
+        fs_err::write(&program, SLOW).unwrap();
+        crate::io::files::make_executable(&program).unwrap();
+        let docker = Docker::private(Path::new("/none"), program.clone());
+        let volume = Volume { docker: docker.clone(), name: "v".to_owned() };
+        let options = Options::default();
+        let start = Container::start(&docker, "image", &volume, &options);
+        assert!(tokio::time::timeout(Duration::from_millis(500), start).await.is_err());
+        drop(volume);
+        let asked = fs_err::read_to_string(folder.path().join("docker.log")).unwrap();
+        assert_eq!(asked.lines().collect::<Vec<_>>(), ["run", "rm", "rm", "rm", "volume"]);
     }
 }
