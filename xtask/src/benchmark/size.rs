@@ -31,6 +31,13 @@ pub(crate) struct Row {
     pub(crate) how: String,
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the layout was made from another Dockerfile than image/Dockerfile: build it again, or name the checkout that it \
+     was built from with --root"
+)]
+struct OtherDockerfile;
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Sizes {
     pub(crate) arch: String,
@@ -52,6 +59,10 @@ pub(crate) fn weigh(
     base: &str,
     components: &[&str],
 ) -> anyhow::Result<Vec<(Option<String>, u64)>> {
+    // The base's digest among them tells two locks apart; the steps would not.
+    if !image.labels.values().all(|value| dockerfile.contains(value.as_str())) {
+        return Err(OtherDockerfile.into());
+    }
     let mut weights: Vec<(Option<String>, u64)> = Vec::new();
     for (layer, owner) in image.all.iter().zip(owners(&image.all, &steps(dockerfile)?, base)?) {
         // A stage that is named otherwise makes what belongs to no component.
@@ -146,10 +157,7 @@ fn owners(layers: &[Layer], steps: &[Step], base: &str) -> anyhow::Result<Vec<Op
     let copies = &copies[copies.len().saturating_sub(steps.len())..];
     let same = |(at, step): (&usize, &Step)| layers[*at].created_by == step.history;
     if copies.len() != steps.len() || !copies.iter().zip(steps).all(same) {
-        bail!(
-            "the layout was made from another Dockerfile than image/Dockerfile; build it again, or name the \
-               checkout that it was built from with --root"
-        );
+        return Err(OtherDockerfile.into());
     }
     let mut owners = vec![None; layers.len()];
     owners[..copies.first().copied().unwrap_or(layers.len())].fill(Some(base.to_owned()));
@@ -163,7 +171,7 @@ fn owners(layers: &[Layer], steps: &[Step], base: &str) -> anyhow::Result<Vec<Op
 mod tests {
     use super::*;
 
-    const DOCKERFILE: &str = "FROM x AS tools\nCOPY build/ /build/\nFROM base\nLABEL a=b\n\
+    const DOCKERFILE: &str = "FROM x AS tools\nCOPY build/ /build/\nFROM base\nLABEL digest=d1\n\
         COPY --link --from=skeleton /out/ /\nCOPY --link --from=node --chown=1:1 /out/ /\n\
         COPY --link --from=manager /out/ /\nCOPY --link rootfs/ /\nWORKDIR /data\n";
 
@@ -172,6 +180,7 @@ mod tests {
         Layers {
             arch: crate::domain::arch::Arch::X86_64,
             digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
+            labels: BTreeMap::from([("digest".to_owned(), "d1".to_owned())]),
             all: vec![
                 layer(1000, "COPY . / # buildkit"),
                 layer(3, "COPY /out/ / # buildkit"),
@@ -217,6 +226,7 @@ mod tests {
     fn a_layout_of_another_dockerfile_is_refused() {
         let other = DOCKERFILE.replace("--chown=1:1 ", "");
         assert!(weights(&other).is_err());
+        assert!(weights(&DOCKERFILE.replace("d1", "d2")).is_err());
         let longer = format!("{DOCKERFILE}COPY more /\n");
         assert!(weights(&longer).is_err());
     }

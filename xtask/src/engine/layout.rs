@@ -1,5 +1,6 @@
 //! OCI image layouts on disk (OCI image specification, "Image Layout").
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -50,6 +51,13 @@ struct Configuration {
     architecture: String,
     #[serde(default)]
     history: Vec<Past>,
+    config: Settings,
+}
+
+#[derive(Debug, Deserialize)]
+struct Settings {
+    #[serde(rename = "Labels", default)]
+    labels: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,6 +83,7 @@ pub(crate) struct Layers {
     pub(crate) arch: Arch,
     /// Of the manifest.
     pub(crate) digest: OciDigest,
+    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) all: Vec<Layer>,
 }
 
@@ -100,7 +109,8 @@ pub(crate) fn layers(folder: &Path) -> anyhow::Result<Layers> {
     }
     let layers = manifest.layers.iter().zip(made);
     let all = layers.map(|(layer, past)| Layer { size: layer.size, created_by: past.created_by }).collect();
-    Ok(Layers { arch: configuration.architecture.parse()?, digest: descriptor.digest, all })
+    let arch = configuration.architecture.parse()?;
+    Ok(Layers { arch, digest: descriptor.digest, labels: configuration.config.labels, all })
 }
 
 fn open(folder: &Path) -> anyhow::Result<(Descriptor, Manifest)> {
