@@ -9,9 +9,7 @@ use super::running::{Running, start_of};
 use crate::io::process;
 
 /// Which services' processes may have a secret in their environment: those that take it in no other way.
-const HOLDERS: [(&str, &[&str]); 7] = [
-    ("CONVEX_SELF_HOSTED_ADMIN_KEY", &["convex-setup"]),
-    ("JWT_PRIVATE_KEY", &["convex-setup"]),
+const HOLDERS: [(&str, &[&str]); 5] = [
     ("OPENCODE_SERVER_PASSWORD", &["opencode", "manager"]),
     ("MANAGER_ADMIN_PASSWORD", &["manager"]),
     ("MANAGER_AUTH_SECRET", &["manager"]),
