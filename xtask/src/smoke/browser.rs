@@ -100,7 +100,33 @@ async fn dashboard(running: &Running<'_>, output: &Path, program: &Path) -> anyh
     Ok(format!("{} answers from Convex; {picture}", page.seen.heard_from(&backend)))
 }
 
-/// A browser with one page in it. Dropping it ends the browser and removes what it kept.
+/// A browser and what it keeps; both end when this is dropped.
+struct Browser {
+    program: Child,
+    profile: TempDir,
+}
+
+impl Drop for Browser {
+    /// Its processes write into the profile until the last of them has ended: so they are ended all at once, and
+    /// what one of them still wrote is removed after it. Nothing can be awaited here.
+    fn drop(&mut self) {
+        if let Some(group) = self.program.id() {
+            let mut kill = std::process::Command::new("kill");
+            // There is nobody left to tell.
+            let _ = kill.args(["-KILL", "--", &format!("-{group}")]).stderr(Stdio::null()).status();
+        }
+        for _ in 0..30 {
+            match fs_err::remove_dir_all(self.profile.path()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
+                _ => break,
+            }
+        }
+    }
+}
+
+/// A browser with one page in it.
 struct Page {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -109,8 +135,7 @@ struct Page {
     session: Option<String>,
     calls: u64,
     seen: Seen,
-    _browser: Child,
-    _profile: TempDir,
+    _browser: Browser,
 }
 
 /// What went over the wire, and what went wrong.
@@ -180,9 +205,9 @@ impl Page {
             command.arg("--no-sandbox");
         }
         command.env("HOME", profile.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut browser = command.spawn().context("cannot run bash")?;
-        let input = browser.stdin.take().context("the browser has no input")?;
-        let output = BufReader::new(browser.stdout.take().context("the browser has no output")?);
+        let mut browser = Browser { program: command.process_group(0).spawn().context("cannot run bash")?, profile };
+        let input = browser.program.stdin.take().context("the browser has no input")?;
+        let output = BufReader::new(browser.program.stdout.take().context("the browser has no output")?);
         let mut page = Self {
             input,
             output,
@@ -191,7 +216,6 @@ impl Page {
             calls: 0,
             seen: Seen::default(),
             _browser: browser,
-            _profile: profile,
         };
         let target = page.call("Target.createTarget", json!({ "url": "about:blank" })).await?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
