@@ -30,8 +30,8 @@ fn package(name: &str, snapshot: &str, digit: char) -> PackagePin {
 fn what_a_mirror_gave_is_pinned_below_the_snapshot() {
     for mirrors in [
         &[
-            "http://snapshot.debian.org/archive/debian/20261124T000000Z=http://deb.debian.org/debian",
-            "http://snapshot.debian.org/archive/debian-security/20261124T000000Z=http://deb.debian.org/debian-security",
+            "http://snapshot.debian.org/archive/debian/20261124T000000Z=http://mirror.example/debian",
+            "http://snapshot.debian.org/archive/debian-security/20261124T000000Z=http://mirror.example/debian-security",
         ][..],
         &["http://snapshot.debian.org/archive=http://127.0.0.1:9/snapshots"],
         &[],

@@ -63,8 +63,8 @@ mod tests {
 
     // Printed by apt 2.6.1.
     const PRINTED: &str = "\
-'http://deb.debian.org/debian/pool/main/a/adduser/adduser_3.152_all.deb' adduser_3.152_all.deb 190932 SHA256:e50984d2e1ef6300e3fd51303839842189a077b10cb5cadff1923df10c61c493
-'http://deb.debian.org/debian/pool/main/g/git/git-man_2.47.3-0%2bdeb13u1_all.deb' git-man_1%3a2.47.3-0+deb13u1_all.deb 2204692 SHA256:b58306b60e1dff920e1e18bc7e1e499f2ef75184190ab3d98657b165969bf7c9
+'http://mirror.example/debian/pool/main/a/adduser/adduser_3.152_all.deb' adduser_3.152_all.deb 190932 SHA256:e50984d2e1ef6300e3fd51303839842189a077b10cb5cadff1923df10c61c493
+'http://mirror.example/debian/pool/main/g/git/git-man_2.47.3-0%2bdeb13u1_all.deb' git-man_1%3a2.47.3-0+deb13u1_all.deb 2204692 SHA256:b58306b60e1dff920e1e18bc7e1e499f2ef75184190ab3d98657b165969bf7c9
 ";
 
     #[test]
