@@ -2,7 +2,7 @@
 # @generated from templates/start.sh.j2 by `cargo xtask render`; do not edit by hand.
 #
 # The entrypoint: checks settings and the volume, makes secrets once, builds the supervisor's folder, and hands over
-# to it with `exec`. Everything that ends with the container is in /tmp, everything that stays in /data.
+# to it with `exec`. Everything that ends with the container is in /run/stack, everything that stays in /data.
 set -euo pipefail
 
 # A command of one's own instead: docker run IMAGE bash
@@ -88,10 +88,12 @@ SWITCHES=(
 requires manager opencode
 requires convex-setup convex
 requires dashboard convex
-if enabled manager; then
-	# Where run/manager lets the Manager itself listen, behind its web server.
-	PORT_OWNERS[15003]="the Manager behind its web server"
-fi
+inner_port llamacpp LLAMACPP_PORT 18080
+inner_port manager MANAGER_PORT 15003
+inner_port opencode OPENCODE_PORT 15551
+inner_port openclaw OPENCLAW_PORT 28789
+inner_port convex CONVEX_BACKEND_PORT 13210
+inner_port convex CONVEX_SITE_PORT 13211
 port_of llamacpp LLAMACPP_PORT
 port_of manager MANAGER_PORT
 port_of opencode OPENCODE_PORT
@@ -140,9 +142,9 @@ if ! mkdir -p "${folders[@]/#//data/}" "$CONVEX_DATA_DIR"; then
 	exit 73
 fi
 
-# What ends with the container.
-if ! rm -rf "$RUNTIME" || ! mkdir -p "$RUNTIME/scan/.s6-svscan" "$RUNTIME/state"; then
-	echo "[stack] not started: /tmp cannot be written; with a read-only root it has to be a tmpfs (--tmpfs /tmp)" >&2
+# What ends with the container: a tmpfs, or a folder of the image that a restart finds as it was.
+if ! mkdir -p "$RUNTIME" || ! find "$RUNTIME" -mindepth 1 -delete || ! mkdir -p "$RUNTIME/scan/.s6-svscan" "$RUNTIME/state"; then
+	echo "[stack] not started: $RUNTIME cannot be written; with a read-only root it has to be a tmpfs (--tmpfs $RUNTIME)" >&2
 	exit 73
 fi
 
@@ -169,7 +171,7 @@ for name in "${!KNOWN[@]}"; do
 	fi
 done >"$RUNTIME/settings"
 
-# The supervisor's folder. /tmp may be mounted noexec: its scripts are links to those of the image.
+# The supervisor's folder. It may be mounted noexec: its scripts are links to those of the image.
 # supervise NAME SIGNAL SECONDS: which signal stops it, and when it is killed instead.
 supervise() {
 	local name=$1 folder=$RUNTIME/scan/$1 from=/opt/stack/services/$1

@@ -60,7 +60,7 @@ impl Machine {
     fn install(&self, from: &Path, below: &str) {
         let here = self.folder.path().to_str().unwrap();
         let text = std::fs::read_to_string(from).unwrap();
-        let text = ["/opt/", "/data", "/tmp/stack"].iter().fold(text, |text, folder| {
+        let text = ["/opt/", "/data", "/run/stack"].iter().fold(text, |text, folder| {
             // What stands in a pattern is escaped there.
             let escaped = folder.replace('/', "\\/");
             text.replace(&escaped, &format!("{}{escaped}", here.replace('/', "\\/")))
@@ -116,7 +116,7 @@ fn with_nothing_set_everything_has_its_default() {
     assert_eq!(environment["CONVEX_SELF_HOSTED_URL"], "http://127.0.0.1:3210");
     assert_eq!(environment["MANAGER_ENABLED"], "true");
     assert_eq!(environment["LLAMACPP_MODEL"], "");
-    let down = std::fs::read_dir(machine.path("tmp/stack/scan")).unwrap();
+    let down = std::fs::read_dir(machine.path("run/stack/scan")).unwrap();
     let down: Vec<_> = down.filter(|entry| entry.as_ref().unwrap().path().join("down").exists()).collect();
     assert!(down.is_empty(), "{down:?}");
 }
@@ -136,9 +136,9 @@ fn what_refers_to_a_setting_follows_it() {
     assert_eq!(environment["MANAGER_ORIGIN"], "https://manager.box.lan");
     // One spelling of yes and no, and what is of no use alone goes with it.
     assert_eq!((&*environment["OPENCODE_ENABLED"], &*environment["MANAGER_ENABLED"]), ("false", "false"));
-    assert!(machine.path("tmp/stack/scan/opencode/down").exists());
-    assert!(machine.path("tmp/stack/scan/manager/down").exists());
-    assert!(!machine.path("tmp/stack/scan/convex/down").exists());
+    assert!(machine.path("run/stack/scan/opencode/down").exists());
+    assert!(machine.path("run/stack/scan/manager/down").exists());
+    assert!(!machine.path("run/stack/scan/convex/down").exists());
 }
 
 #[test]

@@ -28,8 +28,8 @@ const FIRST: &str = "convex";
 /// and asks nothing meanwhile, because asking would cost the time that is measured. Each service's `data/check` has
 /// left a mark at its success.
 const WAIT: &str = r#"
-until s6-svwait -U "${@/#//tmp/stack/scan/}" 2>/dev/null; do sleep 0.1; done
-for name; do printf 'ready %s %s\n' "$name" "$(stat --format %.Y "/tmp/stack/state/$name/ready")"; done
+until s6-svwait -U "${@/#//run/stack/scan/}" 2>/dev/null; do sleep 0.1; done
+for name; do printf 'ready %s %s\n' "$name" "$(stat --format %.Y "/run/stack/state/$name/ready")"; done
 "#;
 
 /// Starts services one after the other as start scripts do that are kept by hand: each when the one before answers,
@@ -37,9 +37,9 @@ for name; do printf 'ready %s %s\n' "$name" "$(stat --format %.Y "/tmp/stack/sta
 /// request; without a port it is waited for, as a script waits for a command.
 const ONE_AFTER_THE_OTHER: &str = r#"
 while (($# > 0)); do
-	until s6-svc -u "/tmp/stack/scan/$1" 2>/dev/null; do sleep 0.1; done
+	until s6-svc -u "/run/stack/scan/$1" 2>/dev/null; do sleep 0.1; done
 	if [ -z "$2" ]; then
-		s6-svwait -U "/tmp/stack/scan/$1"
+		s6-svwait -U "/run/stack/scan/$1"
 	else
 		until code=$(curl --silent --output /dev/null --write-out '%{http_code}' --max-time "$5" --noproxy '*' \
 			"http://127.0.0.1:$2$3") && [[ " $4 " == *" $code "* ]]; do

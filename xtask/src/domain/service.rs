@@ -75,6 +75,9 @@ pub(crate) struct Endpoint {
     /// The setting that moves the port.
     pub(crate) setting: String,
     pub(crate) port: u16,
+    /// Where the program itself listens, on the container's loopback; what the front serves from files has none.
+    #[serde(default)]
+    pub(crate) inner: Option<u16>,
     pub(crate) path: String,
     /// Status codes that mean "up": some services answer 401 or 404 when they are well.
     pub(crate) accept: Vec<u16>,
@@ -135,10 +138,10 @@ pub(crate) fn check(services: &[Service]) -> Result<(), ServiceError> {
             return Err(ServiceError::Twice(service.name.clone()));
         }
         service.check_fields().map_err(|what| ServiceError::Field { service: service.name.clone(), what })?;
-        for endpoint in &service.endpoints {
-            if let Some(first) = ports.insert(endpoint.port, &service.name) {
+        for port in service.endpoints.iter().flat_map(|endpoint| [Some(endpoint.port), endpoint.inner]).flatten() {
+            if let Some(first) = ports.insert(port, &service.name) {
                 let (first, second) = (first.to_owned(), service.name.clone());
-                return Err(ServiceError::Port { port: endpoint.port, first, second });
+                return Err(ServiceError::Port { port, first, second });
             }
         }
     }

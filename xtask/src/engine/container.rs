@@ -97,7 +97,17 @@ impl Container {
     ) -> anyhow::Result<Self> {
         let mut container = Self { docker: docker.clone(), name: new_name(), asked: true };
         let mut command = docker.command();
-        command.args(["run", "--detach", "--name", &container.name, "--read-only", "--tmpfs", "/tmp"]);
+        command.args([
+            "run",
+            "--detach",
+            "--name",
+            &container.name,
+            "--read-only",
+            "--tmpfs",
+            "/tmp",
+            "--tmpfs",
+            "/run/stack",
+        ]);
         command.args(["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
         command.args(["--volume", &format!("{}:/data", volume.name)]);
         for (inside, outside) in &options.ports {

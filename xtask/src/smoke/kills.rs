@@ -28,7 +28,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &st
 
 /// What its supervisor calls the service's process, once it is ready.
 async fn ready_process(running: &Running<'_>, service: &Service) -> anyhow::Result<Option<u32>> {
-    let folder = format!("/tmp/stack/scan/{}", service.name);
+    let folder = format!("/run/stack/scan/{}", service.name);
     let told = running.container.exec(&["s6-svstat", "-o", "pid,ready", &folder]).await?;
     parse_state(&told).with_context(|| format!("s6-svstat says {told:?}"))
 }

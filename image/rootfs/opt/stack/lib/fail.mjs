@@ -6,7 +6,7 @@ export function fail(message) {
   const { STACK_SERVICE } = process.env;
   if (STACK_SERVICE) {
     try {
-      writeFileSync(`/tmp/stack/state/${STACK_SERVICE}/why`, `${message}\n`);
+      writeFileSync(`/run/stack/state/${STACK_SERVICE}/why`, `${message}\n`);
     } catch {
       // Then only the log has it.
     }

@@ -3,7 +3,7 @@
 # under its own name, checked and with its default; secrets are asked for, so that no service sees another's.
 
 # Generated configuration and everything else that ends with the container.
-RUNTIME=/tmp/stack
+RUNTIME=/run/stack
 # What is made once, and moves with the volume.
 SECRETS=/data/secrets
 readonly RUNTIME SECRETS

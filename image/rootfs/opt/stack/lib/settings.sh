@@ -217,8 +217,18 @@ check_unknown() {
 	done < <(compgen -e)
 }
 
-# port_of SERVICE SETTING: two services that are on cannot have one port.
 declare -A PORT_OWNERS=()
+
+# inner_port SERVICE SETTING PORT: where the program itself listens, on the loopback, behind the front. Services find it
+# as X_INNER_PORT.
+inner_port() {
+	export "${2%_PORT}_INNER_PORT=$3"
+	if enabled "$1"; then
+		PORT_OWNERS[$3]="the program behind $2"
+	fi
+}
+
+# port_of SERVICE SETTING: two services that are on cannot have one port.
 port_of() {
 	local port=${!2}
 	if [ -z "$port" ] || ! enabled "$1"; then

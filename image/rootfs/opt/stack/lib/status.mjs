@@ -6,7 +6,7 @@ import http from "node:http";
 import { promisify } from "node:util";
 import { listen } from "./status-page.mjs";
 
-const RUNTIME = "/tmp/stack";
+const RUNTIME = "/run/stack";
 const MODELS = "/data/models";
 const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
 const run = promisify(execFile);
