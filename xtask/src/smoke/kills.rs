@@ -10,17 +10,11 @@ use super::security::processes;
 use super::turns;
 use crate::domain::service::Service;
 
-/// The half of the Manager that is not its web server.
-const MANAGER_ITSELF: &str = "backend/src/index.ts";
-
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &str) {
     report.group("kill -9");
     for service in &running.bench.stack.services {
         let limit = u64::from(service.ready_within).min(240);
-        report.see(&service.name, limit, main_process(running, service)).await;
-    }
-    if let Some(manager) = running.bench.stack.services.iter().find(|service| service.name == "manager") {
-        report.see("manager, behind its web server", 120, inner_process(running, manager)).await;
+        report.see(&service.name, limit, kill(running, service)).await;
     }
     report.see("all is healthy afterwards", 120, healthy(running)).await;
     report.see("a turn goes through again", running.bench.turn, turns::turn(running, nonce)).await;
@@ -39,24 +33,13 @@ fn parse_state(told: &str) -> anyhow::Result<Option<u32>> {
     Ok(if ready == "true" { Some(pid.parse()?) } else { None })
 }
 
-async fn main_process(running: &Running<'_>, service: &Service) -> anyhow::Result<String> {
-    let pid = ready_process(running, service).await?.context("it is not ready")?;
-    kill(running, service, pid, pid).await
-}
-
-async fn inner_process(running: &Running<'_>, service: &Service) -> anyhow::Result<String> {
+/// Kills the process of a service that its supervisor watches, and waits for the service's return.
+async fn kill(running: &Running<'_>, service: &Service) -> anyhow::Result<String> {
     let main = ready_process(running, service).await?.context("it is not ready")?;
-    let all = processes(running).await?;
-    let inner = all.iter().find(|it| it.service() == service.name && it.words.contains(MANAGER_ITSELF));
-    kill(running, service, inner.context("it has no such process")?.pid, main).await
-}
-
-/// Kills one process of a service, whose supervisor watches `main`, and waits for the service's return.
-async fn kill(running: &Running<'_>, service: &Service, pid: u32, main: u32) -> anyhow::Result<String> {
     // Some carry the service's name no longer: nginx writes its title over its environment.
     let mut before = processes(running).await?;
     before.retain(|process| process.session == main || process.service() == service.name);
-    running.container.exec(&["bash", "-c", r#"kill -KILL "$0""#, &pid.to_string()]).await?;
+    running.container.exec(&["bash", "-c", r#"kill -KILL "$0""#, &main.to_string()]).await?;
     let killed = Instant::now();
     until(|| async { Ok(ready_process(running, service).await?.filter(|now| *now != main)) }).await?;
     let ready = killed.elapsed().as_secs_f64();

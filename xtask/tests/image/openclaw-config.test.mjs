@@ -9,10 +9,10 @@ import { fileURLToPath } from "node:url";
 
 const script = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/openclaw-config.mjs", import.meta.url));
 const settings = {
-  OPENCLAW_PORT: "18789",
-  LLAMACPP_PORT: "8080",
+  OPENCLAW_INNER_PORT: "28789",
+  LLAMACPP_INNER_PORT: "18080",
   LLAMACPP_CTX_SIZE: "16384",
-  CONVEX_SITE_PORT: "3211",
+  CONVEX_SITE_INNER_PORT: "13211",
   ALLOWED_ORIGINS: "http://localhost:18789\nhttp://127.0.0.1:18789",
 };
 
@@ -34,10 +34,10 @@ test("a new file joins the services, holds no secret and is nobody else's to rea
   const made = run(file);
   assert.equal(made.gateway.auth.token, "${OPENCLAW_GATEWAY_TOKEN}");
   assert.equal(made.hooks.token, "${OPENCLAW_HOOKS_TOKEN}");
-  assert.equal(made.models.providers.llamacpp.baseUrl, "http://127.0.0.1:8080/v1");
+  assert.equal(made.models.providers.llamacpp.baseUrl, "http://127.0.0.1:18080/v1");
   assert.equal(made.models.providers.llamacpp.models[0].contextWindow, 16384);
   assert.equal(made.agents.defaults.model.primary, "llamacpp/local");
-  assert.equal(made.plugins.entries["mission-control"].config.url, "http://127.0.0.1:3211/openclaw/event");
+  assert.equal(made.plugins.entries["mission-control"].config.url, "http://127.0.0.1:13211/openclaw/event");
   assert.equal(statSync(file).mode & 0o777, 0o600);
 });
 
@@ -59,7 +59,7 @@ test("what joins the services is put right, what the user chose stays", (context
   edited.models.providers.openai = { baseUrl: "https://api.example/v1", models: [] };
   edited.hooks.mappings.push({ id: "mine", match: { path: "mine" }, action: "wake" });
   writeFileSync(file, JSON.stringify(edited));
-  const made = run(file, { OPENCLAW_PORT: "19000", CONVEX_SITE_PORT: "4000" });
+  const made = run(file, { OPENCLAW_INNER_PORT: "19000", CONVEX_SITE_INNER_PORT: "4000" });
   assert.equal(made.gateway.port, 19000);
   assert.equal(made.plugins.entries["mission-control"].config.url, "http://127.0.0.1:4000/openclaw/event");
   assert.equal(made.agents.defaults.model.primary, "openai/gpt");

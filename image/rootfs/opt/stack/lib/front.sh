@@ -1,28 +1,6 @@
 # shellcheck shell=bash
 # What the web fronts share. Sourced after service.sh.
 
-# The host of an origin: http://[::1]:3000 gives [::1].
-host_of() {
-	local rest=${1#*://}
-	if [[ $rest == \[* ]]; then
-		printf '%s]' "${rest%%]*}"
-	else
-		printf '%s' "${rest%%[:/]*}"
-	fi
-}
-
-# An origin, and its other two spellings when it is on the loopback: people type localhost or 127.0.0.1.
-spellings_of() {
-	local scheme=${1%%://*} host
-	host=$(host_of "$1")
-	if is_loopback "$host"; then
-		local port=${1#*://"$host"}
-		printf '%s\n' "$scheme://localhost$port" "$scheme://127.0.0.1$port" "$scheme://[::1]$port"
-	else
-		printf '%s\n' "$1"
-	fi
-}
-
 # 1 when nobody but this machine's user can be on the other side: ports are published on the loopback, and no
 # public origin says that a proxy passes others on. What needs no password hangs on this.
 only_local() {

@@ -16,15 +16,17 @@ const context = Number(settings.LLAMACPP_CTX_SIZE) || 32768;
 const ours = {
   gateway: {
     mode: "local",
-    port: Number(settings.OPENCLAW_PORT),
-    bind: "lan",
+    port: Number(settings.OPENCLAW_INNER_PORT),
+    bind: "loopback",
+    // The front tells whom it passes on.
+    trustedProxies: ["127.0.0.1", "::1"],
     auth: { mode: "token", token: "${OPENCLAW_GATEWAY_TOKEN}" },
     http: { endpoints: { chatCompletions: { enabled: true } } },
   },
   models: {
     providers: {
       llamacpp: {
-        baseUrl: `http://127.0.0.1:${settings.LLAMACPP_PORT}/v1`,
+        baseUrl: `http://127.0.0.1:${settings.LLAMACPP_INNER_PORT}/v1`,
         apiKey: "${LLAMACPP_API_KEY}",
         api: "openai-completions",
         models: [
@@ -48,7 +50,7 @@ const ours = {
       "mission-control": {
         enabled: true,
         hooks: { allowConversationAccess: true },
-        config: { url: `http://127.0.0.1:${settings.CONVEX_SITE_PORT}/openclaw/event` },
+        config: { url: `http://127.0.0.1:${settings.CONVEX_SITE_INNER_PORT}/openclaw/event` },
       },
     },
   },

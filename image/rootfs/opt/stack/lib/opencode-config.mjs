@@ -3,7 +3,7 @@
 import { renameSync, writeFileSync } from "node:fs";
 
 const [file] = process.argv.slice(2);
-const { LLAMACPP_PORT, LLAMACPP_CTX_SIZE, LLAMACPP_API_KEY } = process.env;
+const { LLAMACPP_INNER_PORT, LLAMACPP_CTX_SIZE, LLAMACPP_API_KEY } = process.env;
 const context = Number(LLAMACPP_CTX_SIZE);
 
 const model = { name: "Local llama.cpp", tool_call: true };
@@ -23,7 +23,7 @@ const configuration = {
       npm: "@ai-sdk/openai-compatible",
       name: "llama.cpp",
       options: {
-        baseURL: `http://127.0.0.1:${LLAMACPP_PORT}/v1`,
+        baseURL: `http://127.0.0.1:${LLAMACPP_INNER_PORT}/v1`,
         // Read from the environment by OpenCode: the key is in no file.
         ...(LLAMACPP_API_KEY ? { apiKey: "{env:LLAMACPP_API_KEY}" } : {}),
       },
