@@ -7,12 +7,22 @@ out=$2
 arch=$3
 
 cd "$sources"
-# The address that browsers reach is known when the container starts; start.sh puts it in this one's place.
+# The page reaches Convex through the port that it comes from: its build wants an address, whose place the page's own
+# takes.
+placeholder=http://convex-url.placeholder.invalid:3210
 npm ci --ignore-scripts
-VITE_CONVEX_URL=http://convex-url.placeholder.invalid:3210 npx --no-install vite build
-grep --quiet --recursive --fixed-strings http://convex-url.placeholder.invalid:3210 dist/assets
+VITE_CONVEX_URL=$placeholder npx --no-install vite build
+sed --in-place --regexp-extended "s|[\"'\`]$placeholder[\"'\`]|location.origin|g" dist/assets/*.js
+grep --quiet --fixed-strings location.origin dist/assets/*.js
+if grep --recursive --files-with-matches --fixed-strings "$placeholder" dist; then
+	echo "the page names Convex's address in a way that this build does not know" >&2
+	exit 1
+fi
+# Upstream's style sheet fetches a font, by which its server would learn who opens the page and when.
+find dist -name '*.css' -exec sed --in-place 's|@import *"https://fonts.googleapis.com/[^"]*";||' {} +
 mkdir -p "$out/push"
 mv dist "$out/dist"
+node /build/guard-events.mjs convex
 
 # Convex's command line in the version of their lockfile, with the esbuild of the image's architecture.
 rm -rf node_modules

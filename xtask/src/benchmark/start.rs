@@ -118,9 +118,14 @@ pub(crate) struct Up {
 impl Bench<'_> {
     /// All ways, in the order of the table.
     pub(crate) fn ways(&self) -> Vec<Way> {
-        let with_switch = self.stack.services.iter().filter(|service| service.switch.is_some());
+        let with_switch = self.with_switch();
         let alone = with_switch.map(|service| Way::Alone(service.name.clone()));
         [Way::Together, Way::OneAfterTheOther].into_iter().chain(alone).collect()
+    }
+
+    /// The programs that can be turned off; a site has none.
+    fn with_switch(&self) -> impl Iterator<Item = &Service> {
+        self.stack.services.iter().filter(|service| service.switch.is_some() && !service.is_site())
     }
 
     /// Those that are on while `name` is measured: itself, whom it needs, and whom they need.
@@ -192,7 +197,7 @@ impl Bench<'_> {
         match way {
             Way::Together => {
                 words.script(WAIT);
-                words.0.extend(self.stack.services.iter().map(|service| service.name.clone()));
+                words.0.extend(self.stack.services.iter().filter(|it| !it.is_site()).map(|it| it.name.clone()));
             }
             Way::Alone(name) => {
                 words.script(WAIT);
@@ -210,7 +215,7 @@ impl Bench<'_> {
 
     /// The services that have a switch, whoever is needed before who needs it.
     fn in_order(&self) -> anyhow::Result<Vec<&Service>> {
-        let mut left: Vec<&Service> = self.stack.services.iter().filter(|service| service.switch.is_some()).collect();
+        let mut left: Vec<&Service> = self.with_switch().collect();
         let mut order: Vec<&Service> = Vec::new();
         let first =
             left.iter().position(|service| service.name == FIRST).context("there is no Convex to begin with")?;
@@ -253,14 +258,20 @@ impl Words {
     }
 }
 
-/// The five arguments of a service. Of two ports a script asks one.
+/// The five arguments of a service. Of two ports a script asks one, where the program listens, behind the front.
 fn questions(service: &Service) -> [String; 5] {
     let name = service.name.clone();
     let Some(endpoint) = service.endpoints.first() else {
         return [name, String::new(), String::new(), String::new(), String::new()];
     };
     let codes: Vec<String> = endpoint.accept.iter().map(u16::to_string).collect();
-    [name, endpoint.port.to_string(), endpoint.path.clone(), codes.join(" "), endpoint.time_limit.to_string()]
+    [
+        name,
+        endpoint.inner.unwrap_or(endpoint.port).to_string(),
+        endpoint.path.clone(),
+        codes.join(" "),
+        endpoint.time_limit.to_string(),
+    ]
 }
 
 /// What the scripts say, by the container's clock.
@@ -305,7 +316,7 @@ mod tests {
         let bench = bench(&docker, &stack);
         assert_eq!(bench.company("openclaw"), ["openclaw"]);
         assert_eq!(bench.company("manager"), ["manager", "opencode"]);
-        assert_eq!(bench.company("dashboard"), ["dashboard", "convex"]);
+        assert_eq!(bench.company("convex-setup"), ["convex-setup", "convex"]);
         let options = bench.options(&Way::Alone("manager".to_owned()));
         let on: Vec<&String> =
             options.environment.iter().filter(|(_, value)| *value == "true").map(|(name, _)| name).collect();
@@ -321,8 +332,8 @@ mod tests {
         let place = |name: &str| order.iter().position(|service| service.name == name).unwrap();
         assert_eq!(place("convex"), 0);
         assert!(place("opencode") < place("manager"));
-        assert_eq!(order.len(), stack.services.iter().filter(|service| service.switch.is_some()).count());
-        assert_eq!(questions(order[0]), ["convex", "3210", "/version", "200", "3"]);
+        assert_eq!(order.len(), bench.with_switch().count());
+        assert_eq!(questions(order[0]), ["convex", "13210", "/version", "200", "3"]);
         assert_eq!(questions(order[place("convex-setup")]), ["convex-setup", "", "", "", ""]);
     }
 

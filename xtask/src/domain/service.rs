@@ -87,6 +87,47 @@ pub(crate) struct Endpoint {
     /// Published on the host's loopback only, whatever else is published where.
     #[serde(default)]
     pub(crate) loopback: bool,
+    /// What the program itself checks; a request that carries one needs no sign-in.
+    #[serde(default)]
+    pub(crate) credentials: Vec<Credential>,
+    /// Path prefixes that need no sign-in.
+    #[serde(default)]
+    pub(crate) open: Vec<String>,
+    /// Path prefixes that nobody reaches through the front.
+    #[serde(default)]
+    pub(crate) closed: Vec<String>,
+    /// Below each path prefix, only these paths exist for the front; a `*` at the end stands for anything.
+    #[serde(default)]
+    pub(crate) only: BTreeMap<String, Vec<String>>,
+    /// The program has ids with slashes in its paths, which clients encode, and no rule hangs on its paths.
+    #[serde(default)]
+    pub(crate) encoded_slashes: bool,
+}
+
+/// An `Authorization` header that a program accepts, made from a secret.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Credential {
+    pub(crate) scheme: AuthScheme,
+    /// The setting that holds it.
+    pub(crate) secret: String,
+    /// The user of a `Basic` one.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
+    /// The path prefix that it opens; without one, all.
+    #[serde(default)]
+    pub(crate) below: Option<String>,
+    /// The front adds it to requests of the owner's own pages.
+    #[serde(default)]
+    pub(crate) given: bool,
+}
+
+/// RFC 7617, RFC 6750, and the scheme of Convex's admin keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) enum AuthScheme {
+    Basic,
+    Bearer,
+    Convex,
 }
 
 /// OpenCode never answers some requests of its first seconds: whoever asks must give up and ask again.
@@ -173,11 +214,24 @@ pub(crate) fn stop_order(services: &[Service]) -> Result<Vec<Vec<&Service>>, Ser
     Ok(order)
 }
 
+impl Endpoint {
+    /// Every absolute path of its row.
+    fn paths(&self) -> impl Iterator<Item = &String> {
+        let below = self.credentials.iter().filter_map(|credential| credential.below.as_ref());
+        std::iter::once(&self.path).chain(&self.open).chain(&self.closed).chain(self.only.keys()).chain(below)
+    }
+}
+
 impl Service {
     /// Whom it cannot do without: these must not be turned off while it is on.
     pub(crate) fn requires(&self) -> impl Iterator<Item = &str> {
         let used = self.uses.iter().filter(|used| used.required && !self.needs.contains(&used.service));
         self.needs.iter().chain(used.map(|used| &used.service)).map(String::as_str)
+    }
+
+    /// Files that the front serves: a page with no process of its own.
+    pub(crate) fn is_site(&self) -> bool {
+        !self.endpoints.is_empty() && self.endpoints.iter().all(|endpoint| endpoint.inner.is_none())
     }
 
     /// Whom it waits for or speaks to.
@@ -214,8 +268,22 @@ impl Service {
             if endpoint.port == 0 {
                 return Err("port 0 is none".into());
             }
-            if !endpoint.path.starts_with('/') || !endpoint.path.bytes().all(plain) {
-                return Err(format!("path {:?} is not an absolute path of an address", endpoint.path));
+            for path in endpoint.paths() {
+                if !path.starts_with('/') || !path.bytes().all(plain) {
+                    return Err(format!("path {path:?} is not an absolute path of an address"));
+                }
+            }
+            for path in endpoint.only.values().flatten() {
+                if path.is_empty()
+                    || !path.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'/' | b'*'))
+                {
+                    return Err(format!("`only` lists {path:?}, which is not a relative path of lowercase letters"));
+                }
+            }
+            for credential in &endpoint.credentials {
+                if (credential.scheme == AuthScheme::Basic) != credential.user.is_some() {
+                    return Err("a Basic credential has a user, and no other one has".into());
+                }
             }
             if endpoint.accept.is_empty() || !endpoint.accept.iter().all(|code| (100..600).contains(code)) {
                 return Err(format!("accept of port {} lists no status codes", endpoint.port));

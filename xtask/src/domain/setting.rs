@@ -1,6 +1,6 @@
 //! The settings of the image: every variable that the container understands.
 //!
-//! `start.sh` checks what people set; here the table itself is checked, so that no default and no reference
+//! The image checks at start what people set; here the table itself is checked, so that no default and no reference
 //! in it is wrong.
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ pub(crate) struct Setting {
     pub(crate) example: Option<String>,
 }
 
-/// What a value looks like. Each one is a function of `image/rootfs/opt/stack/lib/settings.sh`.
+/// What a value looks like. Each one is a function of `image/rootfs/opt/stack/lib/forms.mjs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Form {
@@ -54,9 +54,17 @@ pub(crate) enum Form {
     Url,
     Origin,
     Host,
+    /// Several, with commas between.
+    Hosts,
+    /// Addresses and CIDR blocks, with commas between.
+    Networks,
     Address,
+    /// When to ask for the sign-in.
+    Access,
     Email,
     Password,
+    /// A longer one.
+    Passphrase,
     Sha256,
     Hex64,
     Pem,
@@ -75,6 +83,9 @@ pub(crate) enum Generator {
     /// An RSA key; its public half becomes the key set.
     Jwt,
 }
+
+/// No setting, but it may be named as one: `https` when there is a certificate, `http` when there is none.
+const SCHEME: &str = "SCHEME";
 
 /// What is wrong with the table of settings.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -106,6 +117,11 @@ pub(crate) fn complete(settings: &mut [Setting], services: &[Service]) -> Result
             return Err(SettingError::Twice(setting.name.clone()));
         }
     }
+    // NAME_FILE must never be two things.
+    let secret_file = |name: &&str| name.strip_suffix("_FILE").is_some_and(|name| earlier.contains_key(name));
+    if let Some(name) = earlier.keys().find(|name| secret_file(name)) {
+        return Err(SettingError::Name((*name).to_owned()));
+    }
     for service in services {
         let refer = |name: &str, form: Form, what: &'static str| {
             if earlier.get(name).is_some_and(|setting| setting.form == form) {
@@ -118,9 +134,15 @@ pub(crate) fn complete(settings: &mut [Setting], services: &[Service]) -> Result
         }
         for endpoint in &service.endpoints {
             refer(&endpoint.setting, Form::Port, "no `port` of the table of settings")?;
+            for credential in &endpoint.credentials {
+                if earlier.get(credential.secret.as_str()).is_none_or(|setting| !setting.secret) {
+                    let (service, setting) = (service.name.clone(), credential.secret.clone());
+                    return Err(SettingError::Service { service, setting, what: "no secret of the table of settings" });
+                }
+            }
         }
         for name in service.link.iter().flat_map(|link| references(link)) {
-            if earlier.get(name).is_none_or(|setting| setting.secret) {
+            if name != SCHEME && earlier.get(name).is_none_or(|setting| setting.secret) {
                 let (service, setting) = (service.name.clone(), name.to_owned());
                 return Err(SettingError::Service { service, setting, what: "no setting that a link may show" });
             }
@@ -134,8 +156,14 @@ pub(crate) fn resolve(setting: &Setting, settings: &[Setting]) -> Option<String>
     let default = setting.default.as_ref()?;
     // The table was checked: what is named stands earlier, so this ends.
     Some(references(default).fold(default.clone(), |text, name| {
-        let named = settings.iter().find(|other| other.name == name).and_then(|other| resolve(other, settings));
-        text.replace(&format!("{{{name}}}"), &named.unwrap_or_default())
+        let named = match name {
+            SCHEME => "http".to_owned(),
+            _ => {
+                let named = settings.iter().find(|other| other.name == name);
+                named.and_then(|other| resolve(other, settings)).unwrap_or_default()
+            }
+        };
+        text.replace(&format!("{{{name}}}"), &named)
     }))
 }
 
@@ -151,11 +179,7 @@ impl Setting {
 
     fn check(&self, earlier: &BTreeMap<&str, &Self>, services: &[Service]) -> Result<(), SettingError> {
         let plain = |byte: u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
-        // NAME_FILE must never be two things.
-        if !self.name.starts_with(|first: char| first.is_ascii_uppercase())
-            || !self.name.bytes().all(plain)
-            || self.name.ends_with("_FILE")
-        {
+        if !self.name.starts_with(|first: char| first.is_ascii_uppercase()) || !self.name.bytes().all(plain) {
             return Err(SettingError::Name(self.name.clone()));
         }
         if self.help.chars().any(|char| char.is_control() || matches!(char, '|' | '"' | '\\' | '$')) {
@@ -178,12 +202,12 @@ impl Setting {
         for text in self.default.iter().chain(&self.compose_default).chain(&self.example) {
             let mut literal = text.clone();
             for name in references(text) {
-                if earlier.get(name).is_none_or(|other| other.secret || other.compose) {
+                if name != SCHEME && earlier.get(name).is_none_or(|other| other.secret || other.compose) {
                     return Err(self.wrong(format!("{{{name}}} is no earlier setting that may stand in a default")));
                 }
                 literal = literal.replace(&format!("{{{name}}}"), "");
             }
-            if !literal.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./:@".contains(&byte)) {
+            if !literal.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./:@,".contains(&byte)) {
                 return Err(self.wrong(format!("{text:?} is not plain")));
             }
         }
@@ -246,11 +270,15 @@ mod tests {
 
     #[test]
     fn what_a_script_would_take_for_its_own_is_refused() {
-        for (name, default) in [("a", "x"), ("A;id", "x"), ("A_FILE", "x"), ("A", "$(id)"), ("A", "a b"), ("A", "'")] {
+        for (name, default) in [("a", "x"), ("A;id", "x"), ("A", "$(id)"), ("A", "a b"), ("A", "'")] {
             let text = format!("[[settings]]\nname = \"{name}\"\nform = \"text\"\ndefault = \"{default}\"\n");
             assert!(complete_table(&text).is_err(), "{name} {default}");
         }
         let settings = "[[settings]]\nname = \"A\"\nform = \"text\"\n";
         assert_eq!(complete_table(&settings.repeat(2)).err(), Some(SettingError::Twice("A".into())));
+        // A secret of the name A would be read from the same variable.
+        let file = settings.replace("\"A\"", "\"A_FILE\"");
+        assert!(complete_table(&file).is_ok());
+        assert_eq!(complete_table(&format!("{settings}{file}")).err(), Some(SettingError::Name("A_FILE".into())));
     }
 }

@@ -110,6 +110,8 @@ impl Container {
         ]);
         command.args(["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
         command.args(["--volume", &format!("{}:/data", volume.name)]);
+        // The front asks for a sign-in unless it is told that only this machine reaches the ports.
+        command.args(["--env", "PUBLISH_ADDRESS=127.0.0.1"]);
         for (inside, outside) in &options.ports {
             let outside = if *outside == 0 { String::new() } else { outside.to_string() };
             command.args(["--publish", &format!("127.0.0.1:{outside}:{inside}")]);

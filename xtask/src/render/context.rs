@@ -44,6 +44,8 @@ struct ServiceContext<'a> {
     version: Option<&'a str>,
     /// Services that must not be turned off while it is on.
     requires: Vec<&'a str>,
+    /// Files that the front serves, with no process.
+    site: bool,
 }
 
 /// A setting with its default as it comes out when nobody sets anything.
@@ -101,6 +103,7 @@ impl<'a> Context<'a> {
                 .and_then(|name| lock.components.get(name))
                 .map(|pin| pin.version.as_str()),
             requires: service.requires().collect(),
+            site: service.is_site(),
         });
         let stop_order = service::stop_order(&stack.services)?;
         let slowest = |at_once: &Vec<&Service>| at_once.iter().map(|service| service.stop_within).max().unwrap_or(0);
@@ -114,7 +117,7 @@ impl<'a> Context<'a> {
             stop_grace: stop_order.iter().map(slowest).sum::<u32>() + SPARE_SECONDS,
             stop_order: stop_order
                 .iter()
-                .map(|at_once| at_once.iter().map(|service| service.name.as_str()).collect())
+                .map(|at_once| at_once.iter().filter(|it| !it.is_site()).map(|it| it.name.as_str()).collect())
                 .collect(),
             settings: stack
                 .settings
@@ -124,9 +127,12 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Each service by its name, for the templates that are rendered once a service.
+    /// Each supervised service by its name, for the templates that are rendered once a service.
     pub(super) fn each_service(&self) -> impl Iterator<Item = (&'a str, minijinja::Value)> {
-        self.services.iter().map(|its| (its.service.name.as_str(), minijinja::Value::from(Serde(its))))
+        self.services
+            .iter()
+            .filter(|its| !its.site)
+            .map(|its| (its.service.name.as_str(), minijinja::Value::from(Serde(its))))
     }
 }
 

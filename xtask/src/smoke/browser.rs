@@ -50,8 +50,9 @@ pub(super) fn find() -> Option<PathBuf> {
 }
 
 async fn mission_control(running: &Running<'_>, nonce: &str, output: &Path, program: &Path) -> anyhow::Result<String> {
-    let backend = running.origin("CONVEX_BACKEND_PORT")?;
-    let mut page = Page::open(program, &running.origin("MISSION_CONTROL_PORT")?).await?;
+    let origin = running.origin("MISSION_CONTROL_PORT")?;
+    let backend = format!("{origin}/api");
+    let mut page = Page::open(program, &origin).await?;
     let shown = async {
         // A form where the page asks who one is; a stand-in shows its tasks at once.
         let form = "!!document.querySelector('form input[type=password]')";
@@ -81,13 +82,15 @@ async fn mission_control(running: &Running<'_>, nonce: &str, output: &Path, prog
 }
 
 async fn dashboard(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<String> {
-    let backend = running.origin("CONVEX_BACKEND_PORT")?;
-    let mut page = Page::open(program, &format!("{}/data", running.origin("CONVEX_DASHBOARD_PORT")?)).await?;
+    let origin = running.origin("CONVEX_DASHBOARD_PORT")?;
+    let backend = format!("{origin}/api");
+    let mut page = Page::open(program, &format!("{origin}/data")).await?;
     // What the page looks like is upstream's affair; that it asks the backend, and is answered, is ours.
     let asked = async {
         loop {
             page.wait("document.body.innerText.trim() !== ''").await?;
-            if page.seen.heard_from(&backend) > 0 {
+            // The first answer is the front's, with the key.
+            if page.seen.heard_from(&backend) > 1 {
                 break anyhow::Ok(());
             }
             tokio::time::sleep(std::time::Duration::from_millis(250)).await;

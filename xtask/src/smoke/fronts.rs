@@ -12,10 +12,10 @@ const PAGE: &str = "MISSION_CONTROL_PORT";
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("dashboard");
     report.see("its pages have clean addresses", 20, dashboard(running)).await;
-    report.see("the admin key is given to this machine's page only", 20, deployment(running)).await;
+    report.see("the admin key is given to its own page only", 20, deployment(running)).await;
     report.group("mission control");
     report.see("page, assets and any route of it", 20, page(running)).await;
-    report.see("/hooks takes a local request, and no foreign one", 60, hooks(running)).await;
+    report.see("/hooks takes the page's requests, and no other", 60, hooks(running)).await;
     report.group("status");
     report.see("/_stack.json and the status command agree", 20, stack(running)).await;
     report.see("/_stack shows every service", 20, stack_page(running)).await;
@@ -45,13 +45,26 @@ fn first_asset<'a>(page: &'a str, folder: &str) -> Option<&'a str> {
     Some(&rest[..rest.find(['"', '\'', ' ', '>'])?])
 }
 
+/// What a browser says when a page of that port asks its own server.
+fn from_page(running: &Running<'_>, setting: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let origin = running.origin(setting)?;
+    Ok(vec![("sec-fetch-site", "same-origin".to_owned()), ("referer", format!("{origin}/")), ("origin", origin)])
+}
+
 async fn deployment(running: &Running<'_>) -> anyhow::Result<String> {
     let path = "/api/current_deployment";
-    let given = ask(running.get(DASHBOARD, path)?).await?.expect(200)?.json()?;
-    ensure!(given["adminKey"] == running.secret("CONVEX_SELF_HOSTED_ADMIN_KEY")?, "another key is given");
-    let backend = running.origin("CONVEX_BACKEND_PORT")?;
-    ensure!(given["url"] == backend.as_str(), "{} is given as the backend, which is at {backend}", given["url"]);
     let port = running.port(DASHBOARD)?;
+    let get = |changed: &[(&'static str, String)]| {
+        let mut headers = from_page(running, DASHBOARD)?;
+        headers.retain(|(name, _)| changed.iter().all(|(other, _)| other != name));
+        headers.extend(changed.iter().cloned());
+        let request = running.get(DASHBOARD, path)?;
+        anyhow::Ok(headers.into_iter().fold(request, |request, (name, value)| request.header(name, value)))
+    };
+    let given = ask(get(&[])?).await?.expect(200)?.json()?;
+    ensure!(given["adminKey"] == running.secret("CONVEX_SELF_HOSTED_ADMIN_KEY")?, "another key is given");
+    let own = running.origin(DASHBOARD)?;
+    ensure!(given["url"] == own.as_str(), "{} is given as the backend, not the page's own {own}", given["url"]);
     for (name, value) in [
         ("host", format!("evil.example:{port}")),
         ("host", "evil.example".to_owned()),
@@ -62,47 +75,48 @@ async fn deployment(running: &Running<'_>) -> anyhow::Result<String> {
         ("x-forwarded-for", "192.0.2.7".to_owned()),
         ("forwarded", "for=192.0.2.7".to_owned()),
     ] {
-        let answer = ask(running.get(DASHBOARD, path)?.header(name, &value)).await?;
+        let answer = ask(get(&[(name, value.clone())])?).await?;
         if answer.status < 400 || answer.body.contains("adminKey") {
             bail!("with `{name}: {value}` it answers {}", answer.status);
         }
     }
-    Ok("refused for a foreign Host, Origin or site, and behind a proxy".to_owned())
+    let plain = ask(running.get(DASHBOARD, path)?).await?;
+    ensure!(plain.status == 404, "a request of no page is answered {}", plain.status);
+    Ok("refused to any other page, to a program, for a foreign Host, and behind a proxy".to_owned())
 }
 
 async fn page(running: &Running<'_>) -> anyhow::Result<String> {
     let home = ask(running.get(PAGE, "/")?).await?.expect(200)?;
     let asset = first_asset(&home.body, "/assets/").context("the page names no file of its own")?;
-    let script = ask(running.get(PAGE, asset)?).await?.expect(200)?.body;
-    let backend = running.origin("CONVEX_BACKEND_PORT")?;
-    ensure!(script.contains(&backend), "{asset} does not name Convex at {backend}");
-    ensure!(!script.contains("placeholder.invalid"), "{asset} still holds the placeholder");
+    let script = ask(running.get(PAGE, asset)?).await?.expect(200)?;
+    ensure!(script.body.contains("location.origin"), "{asset} does not look for Convex where it comes from");
+    ensure!(!script.body.contains("placeholder.invalid"), "{asset} still holds the placeholder");
+    let version = ask(running.get(PAGE, "/api/1.31.7/no-such-thing")?).await?;
+    ensure!(!is_page(&version), "/api/ is not passed on to Convex");
     let route = ask(running.get(PAGE, "/any/route?of=it")?).await?.expect(200)?;
     ensure!(route.body == home.body, "a route of the page is answered with something else");
     ask(running.get(PAGE, "/assets/gone.js")?).await?.expect(404).context("a file that is not there")?;
     let policy = home.headers.get("content-security-policy").context("the page has no security policy")?;
-    ensure!(policy.to_str()?.contains(&backend), "its security policy does not let it speak to {backend}");
-    Ok(format!("{asset} names {backend}"))
+    ensure!(!policy.to_str()?.contains("connect-src"), "its security policy lets it speak to others");
+    Ok(format!("{asset} speaks to Convex through this port"))
 }
 
-/// The page sends `Bearer ` with nothing behind it; the web server puts the token there for this machine's page.
+/// The page sends `Bearer ` with nothing behind it; the front puts the token there for the owner's own page.
 async fn hooks(running: &Running<'_>) -> anyhow::Result<String> {
     // Asks for a run of no session: what the gateway says to that tells whether it knows the caller.
     let body = json!({ "name": "Smoke test" });
-    let send = |host: Option<&str>| {
-        let request = running.post(PAGE, "/hooks/agent", &body)?.header("authorization", "Bearer ");
-        anyhow::Ok(match host {
-            Some(host) => request.header("host", host),
-            None => request,
-        })
-    };
-    let known = ask(send(None)?).await?;
-    ensure!(known.status == 400, "a local request without a message is answered {}: {}", known.status, known.body);
-    let foreign = ask(send(Some("evil.example"))?).await?;
-    ensure!(foreign.status == 401, "a foreign one is answered {}: {}", foreign.status, foreign.body);
+    let send = || anyhow::Ok(running.post(PAGE, "/hooks/agent", &body)?.header("authorization", "Bearer "));
+    let headers = from_page(running, PAGE)?;
+    let own = headers.into_iter().fold(send()?, |request, (name, value)| request.header(name, value));
+    let known = ask(own).await?;
+    ensure!(known.status == 400, "the page's request without a message is answered {}: {}", known.status, known.body);
+    let program = ask(send()?).await?;
+    ensure!(program.status == 401, "a program's is answered {}: {}", program.status, program.body);
+    let foreign = ask(send()?.header("host", "evil.example")).await?;
+    ensure!(foreign.status == 421, "a foreign one is answered {}: {}", foreign.status, foreign.body);
     let direct = ask(running.post("OPENCLAW_PORT", "/hooks/agent", &body)?).await?;
     ensure!(direct.status == 401, "one without a token is answered {} by the gateway itself", direct.status);
-    Ok("the gateway knows the first and answers 401 to the other".to_owned())
+    Ok("the gateway knows the first; a program without a token gets 401, a foreign name 421".to_owned())
 }
 
 async fn stack(running: &Running<'_>) -> anyhow::Result<String> {

@@ -12,7 +12,7 @@ use crate::domain::service::Service;
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &str) {
     report.group("kill -9");
-    for service in &running.bench.stack.services {
+    for service in running.bench.stack.services.iter().filter(|service| !service.is_site()) {
         let limit = u64::from(service.ready_within).min(240);
         report.see(&service.name, limit, kill(running, service)).await;
     }

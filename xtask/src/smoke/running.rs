@@ -104,7 +104,6 @@ impl<'a> Bench<'a> {
         let mut environment: BTreeMap<String, String> =
             ports.iter().map(|(setting, port)| (setting.clone(), port.to_string())).collect();
         let given = [
-            ("PUBLISH_ADDRESS", "127.0.0.1"),
             ("LLAMACPP_MODEL", MODEL),
             // llama.cpp's own: it counts its tokens, so that a turn can be seen to arrive.
             ("LLAMA_ARG_ENDPOINT_METRICS", "1"),

@@ -9,7 +9,9 @@ use super::running::{Running, start_of};
 use crate::io::process;
 
 /// Which services' processes may have a secret in their environment: those that take it in no other way.
-const HOLDERS: [(&str, &[&str]); 5] = [
+const HOLDERS: [(&str, &[&str]); 7] = [
+    ("LLAMACPP_API_KEY", &["llamacpp", "opencode", "openclaw"]),
+    ("MISSION_CONTROL_EVENT_TOKEN", &["openclaw"]),
     ("OPENCODE_SERVER_PASSWORD", &["opencode", "manager"]),
     ("MANAGER_ADMIN_PASSWORD", &["manager"]),
     ("MANAGER_AUTH_SECRET", &["manager"]),

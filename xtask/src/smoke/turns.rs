@@ -13,6 +13,7 @@ use super::running::{Running, ask, start_of, until};
 const GATEWAY: &str = "OPENCLAW_PORT";
 const MANAGER: &str = "MANAGER_PORT";
 const LLAMA: &str = "LLAMACPP_PORT";
+const LLAMA_KEY: &str = "LLAMACPP_API_KEY";
 
 /// What later checks find again.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &st
 
 /// Tokens of prompts that llama.cpp has read since its start.
 async fn tokens_read(running: &Running<'_>) -> anyhow::Result<f64> {
-    let metrics = ask(running.get(LLAMA, "/metrics")?).await?.expect(200)?.body;
+    let metrics = ask(running.get(LLAMA, "/metrics")?.bearer_auth(running.secret(LLAMA_KEY)?)).await?.expect(200)?.body;
     counter(&metrics, "llamacpp:prompt_tokens_total").context("llama.cpp tells no count of prompt tokens")
 }
 
@@ -54,7 +55,9 @@ async fn completion(running: &Running<'_>) -> anyhow::Result<String> {
         "max_tokens": 16,
         "temperature": 0,
     });
-    let answer = ask(running.post(LLAMA, "/v1/chat/completions", &body)?).await?.expect(200)?.json()?;
+    let request = running.post(LLAMA, "/v1/chat/completions", &body)?;
+    ask(request.try_clone().context("the request cannot be sent twice")?).await?.expect(401).context("with no key")?;
+    let answer = ask(request.bearer_auth(running.secret(LLAMA_KEY)?)).await?.expect(200)?.json()?;
     let said = reply(&answer)?;
     ensure!(answer["usage"]["completion_tokens"].as_u64().unwrap_or_default() > 0, "no token was made");
     Ok(format!("it says {:?}", start_of(said)))

@@ -11,6 +11,7 @@ async function endpoint(context, answer) {
   const server = createServer(async (request, response) => {
     let body = "";
     for await (const chunk of request) body += chunk;
+    assert.equal(request.headers.authorization, "Bearer token");
     received.push(JSON.parse(body));
     const status = answer(received.length);
     if (status !== "hang") response.writeHead(status).end("{}");
@@ -26,7 +27,7 @@ async function endpoint(context, answer) {
 function makeOutbox(url, options = {}) {
   const told = [];
   const tell = (message) => told.push(message);
-  const outbox = new Outbox({ warn: tell, info: tell, pauses: [10, 10], limit: 5000, ...options });
+  const outbox = new Outbox({ token: "token", warn: tell, info: tell, pauses: [10, 10], limit: 5000, ...options });
   outbox.url = url;
   return { outbox, told };
 }

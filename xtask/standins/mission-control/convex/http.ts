@@ -5,7 +5,7 @@ const http = httpRouter();
 
 auth.addHttpRoutes(http);
 
-// Upstream's own endpoint asks for no authentication either.
+// As upstream's, which has no authentication: the build adds it.
 http.route({
   path: "/openclaw/event",
   method: "POST",

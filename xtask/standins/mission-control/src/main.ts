@@ -1,5 +1,4 @@
-// Shows whether this browser reaches Convex at the address that was put in when the container started, and the
-// tasks that are there, as they come.
+// Shows whether this browser reaches Convex, and the tasks that are there, as they come.
 import { ConvexClient } from "convex/browser";
 import { anyApi } from "convex/server";
 

@@ -13,7 +13,7 @@ const REQUEST_LIMIT = 10_000;
 // Set in the deployment itself, next to what it speaks of: a restored older database brings its own along.
 const MARK = "MISSION_CONTROL_PUSHED";
 
-const { CONVEX_SELF_HOSTED_URL, CONVEX_SELF_HOSTED_ADMIN_KEY, CONVEX_SITE_ORIGIN, JWKS, JWT_PRIVATE_KEY, MISSION_CONTROL_ORIGIN, RUNTIME } = process.env;
+const { CONVEX_SELF_HOSTED_URL, CONVEX_SELF_HOSTED_ADMIN_KEY, CONVEX_SITE_ORIGIN, JWKS, JWT_PRIVATE_KEY, MISSION_CONTROL_EVENT_TOKEN, MISSION_CONTROL_ORIGIN, RUNTIME } = process.env;
 const source = "/opt/mission-control/push";
 const cli = join(source, "node_modules/convex");
 
@@ -57,8 +57,13 @@ async function changeEnvironment(have, want) {
   console.log(`set in Convex: ${changes.map((change) => change.name).join(", ")}`);
 }
 
-// As Convex Auth reads them; it wants the key on one line.
-const variables = { JWT_PRIVATE_KEY: JWT_PRIVATE_KEY.trim().replace(/\s*\n\s*/g, " "), JWKS, SITE_URL: MISSION_CONTROL_ORIGIN };
+// As Convex Auth reads them; it wants the key on one line. The last is what the event endpoint asks for.
+const variables = {
+  JWT_PRIVATE_KEY: JWT_PRIVATE_KEY.trim().replace(/\s*\n\s*/g, " "),
+  JWKS,
+  SITE_URL: MISSION_CONTROL_ORIGIN,
+  MISSION_CONTROL_EVENT_TOKEN,
+};
 
 function filesBelow(folder) {
   return readdirSync(folder, { recursive: true, withFileTypes: true })

@@ -1,43 +1,11 @@
-// The page at /_stack and its JSON, on a unix socket. Nothing in it comes from elsewhere: no script, no font, no
-// picture, and every text is escaped.
-import { createHash } from "node:crypto";
+// The stack's own pages on a unix socket: /_stack with its JSON, and the sign-in.
 import { rmSync } from "node:fs";
 import http from "node:http";
+import { document, escape, HEADERS } from "./page.mjs";
+import { route } from "./sign-in.mjs";
 
 // Whoever reloads quickly, or many at once, cause one round of questions in this time.
 const FRESH_MILLISECONDS = 1000;
-
-const STYLE = `
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.3rem; margin: 0; }
-table { border-collapse: collapse; width: 100%; margin-top: 1.5rem; }
-th, td { text-align: left; vertical-align: top; padding: .5rem 1rem .5rem 0; border-top: 1px solid #8884; }
-th { font-weight: 600; border: 0; }
-small { display: block; opacity: .75; overflow-wrap: anywhere; }
-.state { white-space: nowrap; }
-.state::before { content: "\\25CF"; margin-right: .4rem; color: #888; }
-.up::before { color: #2a9d4a; }
-.starting::before { color: #d9a400; }
-.failed::before { color: #d43c3c; }
-.failed { font-weight: 600; }
-code { font-size: .9em; overflow-wrap: anywhere; }
-footer { margin-top: 1.5rem; opacity: .75; }
-`;
-
-const STYLE_HASH = createHash("sha256").update(STYLE).digest("base64");
-
-const HEADERS = {
-  "Cache-Control": "no-store",
-  "Content-Security-Policy": `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'`,
-  "Referrer-Policy": "no-referrer",
-  "X-Content-Type-Options": "nosniff",
-};
-
-export function escape(text) {
-  const names = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
-  return String(text).replace(/[&<>"']/g, (character) => names[character]);
-}
 
 function row(service) {
   const title = escape(service.title);
@@ -55,26 +23,14 @@ export function page(status) {
   let summary = "Everything that is switched on is up.";
   if (ill > 0) summary = `${ill} failed.`;
   else if (starting > 0) summary = `${starting} starting.`;
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="5">
-<title>${escape(status.title)}</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<h1>${escape(status.title)}</h1>
+  const body = `<h1>${escape(status.title)}</h1>
 <p>${escape(summary)}</p>
 <table>
 <tr><th>service</th><th>state</th><th>version</th></tr>
 ${status.services.map(row).join("\n")}
 </table>
-<footer>The same for machines: <a href="/_stack.json">/_stack.json</a>. In the container: <code>status</code>.</footer>
-</body>
-</html>
-`;
+<footer>The same for machines: <a href="/_stack.json">/_stack.json</a>. In the container: <code>status</code>. <a href="/_stack/sign-in">Sign in or out</a>.</footer>`;
+  return document(status.title, body, '<meta http-equiv="refresh" content="5">\n');
 }
 
 /** Serves on a socket until the process ends; gives the server. */
@@ -88,16 +44,23 @@ export function listen(socket, examineAll) {
   };
 
   const server = http.createServer(async (request, response) => {
-    const reply = (code, type, body) => {
-      response.writeHead(code, { ...HEADERS, "Content-Type": type, "Content-Length": Buffer.byteLength(body) });
+    const reply = (code, type, body, headers = {}) => {
+      response.writeHead(code, { ...HEADERS, "Content-Type": type, "Content-Length": Buffer.byteLength(body), ...headers });
       response.end(request.method === "HEAD" ? "" : body);
     };
+    const path = request.url.split("?")[0];
+    try {
+      if ((await route(request, path, reply)) !== false) return;
+    } catch (error) {
+      console.error(error);
+      return reply(500, "text/plain; charset=utf-8", "the sign-in failed: see the log of the container\n");
+    }
     if (request.method !== "GET" && request.method !== "HEAD") {
       response.setHeader("Allow", "GET, HEAD");
       return reply(405, "text/plain; charset=utf-8", "GET and HEAD only\n");
     }
     try {
-      switch (request.url.split("?")[0]) {
+      switch (path) {
         case "/_stack":
         case "/_stack/":
           return reply(200, "text/html; charset=utf-8", page(await fresh()));

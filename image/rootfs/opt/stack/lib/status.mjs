@@ -4,22 +4,12 @@ import { execFile } from "node:child_process";
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import http from "node:http";
 import { promisify } from "node:util";
+import { readSettings, RUNTIME } from "./settings.mjs";
 import { listen } from "./status-page.mjs";
 
-const RUNTIME = "/run/stack";
 const MODELS = "/data/models";
 const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
 const run = promisify(execFile);
-
-/** The settings of this start, which `docker exec` does not have in its environment. */
-function readSettings() {
-  const settings = {};
-  for (const line of read(`${RUNTIME}/settings`).split("\n")) {
-    const end = line.indexOf("=");
-    if (end > 0) settings[line.slice(0, end)] = line.slice(end + 1);
-  }
-  return settings;
-}
 
 function read(path) {
   try {
@@ -41,9 +31,9 @@ async function supervised(name) {
   }
 }
 
-/** Asks one port, for no longer than the table allows. */
-function ask(endpoint, settings) {
-  const port = Number(settings[endpoint.setting]);
+/** Asks one program where it listens, behind the front, for no longer than the table allows. */
+function ask(endpoint) {
+  const { port } = endpoint;
   const started = performance.now();
   const milliseconds = () => Math.round(performance.now() - started);
   return new Promise((resolve) => {
@@ -64,8 +54,8 @@ function ask(endpoint, settings) {
 }
 
 /** Asks all ports of a service; `silence` says which do not answer as they should. */
-async function askAll(service, settings) {
-  const endpoints = await Promise.all(service.endpoints.map((endpoint) => ask(endpoint, settings)));
+async function askAll(service) {
+  const endpoints = await Promise.all(service.endpoints.map(ask));
   const silent = endpoints.filter((endpoint) => !endpoint.ok).map((endpoint) => endpoint.reason);
   return { endpoints, silence: silent.join("; ") };
 }
@@ -92,8 +82,10 @@ async function examine(service, settings) {
   const told = (state, detail = null, endpoints = []) => ({ ...about, state, detail, endpoints });
 
   if (service.switch && settings[service.switch] === "false") return told("off", `${service.switch}=false`);
-  const state = `${RUNTIME}/state/${service.name}`;
-  const process = await supervised(service.name);
+  // A site is up with the front, which serves its files.
+  const supervisedAs = service.site ? "front" : service.name;
+  const state = `${RUNTIME}/state/${supervisedAs}`;
+  const process = await supervised(supervisedAs);
   if (process === null) return told("starting", "its supervisor is not there yet");
   const failure = read(`${state}/failed`);
   if (!process.up) {
@@ -104,13 +96,13 @@ async function examine(service, settings) {
   if (!process.ready) {
     const note = read(`${state}/note`);
     if (failure) return told("failed", note ? `${failure}; ${note}` : failure);
-    const { endpoints, silence } = note ? { endpoints: [], silence: note } : await askAll(service, settings);
+    const { endpoints, silence } = note ? { endpoints: [], silence: note } : await askAll(service);
     if (process.seconds > service.readyWithin) {
       return told("failed", `not ready after ${process.seconds} s${silence ? `: ${silence}` : ""}`, endpoints);
     }
     return told("starting", silence || read(`${state}/last`) || null, endpoints);
   }
-  const { endpoints, silence } = await askAll(service, settings);
+  const { endpoints, silence } = await askAll(service);
   if (silence) return told("failed", silence, endpoints);
   const missing = unconfigured[service.name]?.(settings);
   return missing ? told("not configured", missing, endpoints) : told("up", null, endpoints);

@@ -8,7 +8,8 @@ import { Runs } from "./runs.mjs";
 const SHARED = Symbol.for("mission-control.shared");
 
 function makeShared(logger) {
-  const outbox = new Outbox({ warn: (message) => logger.warn(message), info: (message) => logger.info(message) });
+  const token = process.env.MISSION_CONTROL_EVENT_TOKEN;
+  const outbox = new Outbox({ token, warn: (message) => logger.warn(message), info: (message) => logger.info(message) });
   return { outbox, runs: new Runs({ send: (event) => outbox.put(event) }), stopListening: undefined };
 }
 

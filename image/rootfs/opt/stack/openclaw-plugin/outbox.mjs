@@ -6,6 +6,7 @@ const PAUSES = [1_000, 3_000, 10_000]; // between tries of one event
 
 export class Outbox {
   url;
+  #token;
   #fetch;
   #warn;
   #info;
@@ -17,8 +18,9 @@ export class Outbox {
   #failing = false;
   #lost = 0;
 
-  constructor({ url, warn, info, fetch = globalThis.fetch, pauses = PAUSES, limit = POST_LIMIT, largest = LARGEST_QUEUE }) {
+  constructor({ url, token, warn, info, fetch = globalThis.fetch, pauses = PAUSES, limit = POST_LIMIT, largest = LARGEST_QUEUE }) {
     this.url = url;
+    this.#token = token;
     this.#warn = warn;
     this.#info = info;
     this.#fetch = fetch;
@@ -70,7 +72,7 @@ export class Outbox {
     try {
       const response = await this.#fetch(this.url, {
         method: "POST",
-        headers: { "content-type": "application/json" },
+        headers: { "content-type": "application/json", authorization: `Bearer ${this.#token}` },
         body: JSON.stringify(event),
         signal: AbortSignal.timeout(this.#limit),
       });

@@ -1,0 +1,133 @@
+// What a setting's value must look like: a function for each form. It returns the value in its one spelling, or
+// throws a `Wrong` that says what is wrong with it.
+import { createPrivateKey } from "node:crypto";
+import { isIP, isIPv4, isIPv6 } from "node:net";
+
+export class Wrong extends Error {}
+
+export const wrong = (why) => {
+  throw new Wrong(why);
+};
+
+/** A function that does something, and adds what was `Wrong` with it to the problems, in the words of `tell`. */
+export const collecting = (problems) => (action, tell = (why) => why) => {
+  try {
+    return action();
+  } catch (error) {
+    if (!(error instanceof Wrong)) throw error;
+    problems.push(tell(error.message));
+    return undefined;
+  }
+};
+
+const matching = (pattern, why, spell = (value) => value) => (value) => (pattern.test(value) ? spell(value) : wrong(why));
+const lowerCase = (value) => value.toLowerCase();
+const ofLength = (least, most) => (value) =>
+  [...value].length >= least && [...value].length <= most ? value : wrong(`is not ${least} to ${most} characters long`);
+
+// The spelling of an address bar: lower case, the one short form of an IPv6 address, no default port.
+const asBrowsers = (address) => new URL(address);
+
+/** Whether a host name or an address is this machine alone. */
+export const isLoopback = (host) => /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/.test(host);
+
+function isHost(value) {
+  const [, address] = /^\[([^%]*)\]$/.exec(value) ?? [];
+  if (address !== undefined) return isIPv6(address);
+  // What ends in a number is an IPv4 address for browsers, and nothing else.
+  if (/(^|\.)\d+$/.test(value)) return isIPv4(value);
+  return value.length <= 253 && value.split(".").every((label) => /^[a-z\d]([a-z\d-]{0,61}[a-z\d])?$/i.test(label));
+}
+
+function host(value) {
+  return isHost(value) ? asBrowsers(`http://${value}`).hostname : wrong("is no host name or address (an IPv6 address stands in brackets)");
+}
+
+function origin(value) {
+  const [, name, port] = /^https?:\/\/(\[[^\]]*\]|[^:/]*)(?::([1-9]\d*))?$/i.exec(value) ?? [];
+  if (name && isHost(name) && Number(port ?? 1) <= 65535) return asBrowsers(value).origin;
+  return wrong("is no origin: http:// or https://, a host, a port if need be, and nothing after it");
+}
+
+function network(value) {
+  const [, address, bits] = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(value) ?? [];
+  const version = isIP(address ?? "");
+  if (!version || Number(bits ?? 1) > (version === 4 ? 32 : 128)) return wrong("is no address or CIDR block, such as 10.0.0.7 or 10.0.0.0/8");
+  return Number(bits ?? 1) === 0 ? wrong("is everybody: name the proxies that are trusted") : value.toLowerCase();
+}
+
+// Comma separated, each one once.
+const listOf = (form) => (value) => {
+  const problems = [];
+  const attempt = collecting(problems);
+  const items = value.split(",").map((item) => attempt(() => form(item.trim()), (why) => `${JSON.stringify(item.trim())} ${why}`));
+  return problems.length > 0 ? wrong(problems.join("; ")) : [...new Set(items)].join(",");
+};
+
+function url(value) {
+  if (/^https?:\/\/[^/?#]/i.test(value) && !/[^A-Za-z0-9._~:/?#@!$&()*+,;=%[\]-]/.test(value) && URL.canParse(value)) return value;
+  return wrong("is no address that begins with http:// or https://");
+}
+
+function bool(value) {
+  if (/^(true|yes|on|1)$/i.test(value)) return "true";
+  return /^(false|no|off|0)$/i.test(value) ? "false" : wrong("is neither true nor false");
+}
+
+function path(value) {
+  if (!/^\/[A-Za-z0-9._/@+,=: -]*$/.test(value) || /(^|\/)\.\.(\/|$)/.test(value)) {
+    return wrong("is no absolute path of plain characters, without two dots in a row");
+  }
+  return value.replace(/(?<=.)\/+$/, "");
+}
+
+function privateKey(value) {
+  if (!/^-----BEGIN PRIVATE KEY-----[^]*-----END PRIVATE KEY-----$/.test(value)) {
+    return wrong("is no PKCS #8 key: it begins with -----BEGIN PRIVATE KEY-----");
+  }
+  let key;
+  try {
+    key = createPrivateKey(value);
+  } catch {
+    // The reason would quote the key.
+    return wrong("cannot be read as a private key");
+  }
+  if (key.asymmetricKeyType !== "rsa") return wrong("is no RSA key, and sessions are signed with RS256");
+  return key.asymmetricKeyDetails.modulusLength < 2048 ? wrong("is an RSA key of fewer than 2048 bits") : value;
+}
+
+const forms = {
+  text: (value) => ([...value].length <= 4096 ? value : wrong("is longer than 4096 characters")),
+  // What stands in headers and configuration files as it is.
+  token: matching(/^[A-Za-z0-9._~+/=-]{1,4096}$/, "is not made of letters, digits and - . _ ~ + / = only"),
+  "admin-key": matching(/^[A-Za-z0-9._:/-]+\|[A-Za-z0-9+/=_-]+$/, "is no admin key of Convex: a name, a bar, and letters and digits"),
+  name: matching(/^[a-z][a-z0-9-]{0,62}$/, "is no name of lowercase letters, digits and hyphens that begins with a letter"),
+  bool,
+  integer: matching(/^(0|[1-9]\d{0,8})$/, "is no whole number"),
+  layers: matching(/^(auto|all|0|[1-9]\d{0,8})$/, "is neither auto nor all nor a whole number"),
+  port: (value) => (/^[1-9]\d{0,4}$/.test(value) && Number(value) <= 65535 ? value : wrong("is no port (1 to 65535)")),
+  path,
+  url,
+  origin,
+  host,
+  hosts: listOf(host),
+  networks: listOf(network),
+  address: (value) => (isIP(value) && !value.includes("%") ? value.toLowerCase() : wrong("is no address of this machine, such as 127.0.0.1, 0.0.0.0 or ::")),
+  access: matching(/^(auto|always|never)$/i, "is neither auto nor always nor never", lowerCase),
+  email: matching(/^[A-Za-z0-9._%+-]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z]{2,}$/, "is no e-mail address"),
+  password: ofLength(8, 128),
+  passphrase: ofLength(12, 128),
+  sha256: matching(/^[0-9a-f]{64}$/i, "is no SHA-256 (64 hexadecimal digits)", lowerCase),
+  hex64: matching(/^[0-9a-f]{64}$/i, "is not 64 hexadecimal digits", lowerCase),
+  pem: privateKey,
+};
+
+/** The value in the one spelling of its form, or a `Wrong`. */
+export function spelled(form, value) {
+  if (value.includes("\r")) wrong("has a carriage return in it, as a file with Windows line ends (CRLF) does: save it with LF");
+  if (form !== "pem") {
+    if (/^\P{Cc}+\n+$/u.test(value)) wrong("ends with a line break, as `echo` adds one: take it off (`printf %s` adds none)");
+    if (/\p{Cc}/u.test(value)) wrong("has a line break or another control character in it");
+  }
+  return forms[form](value);
+}

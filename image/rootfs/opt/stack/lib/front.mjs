@@ -1,0 +1,81 @@
+// Fills in the front's configuration: the image's nginx.conf and the settings of this start give
+// /run/stack/front/nginx.conf. Words between two @ are filled in; a part between `# begin X` and `# end X` is left out
+// when the service X is off.
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { isLoopback } from "./forms.mjs";
+import { hasIpv6, hostAddress } from "./network.mjs";
+import { readSettings, secret } from "./settings.mjs";
+
+export const FOLDER = "/run/stack/front";
+
+const list = (text) => (text ?? "").split(",").filter(Boolean);
+const origins = (settings) => Object.entries(settings).filter(([name, value]) => name.endsWith("_ORIGIN") && value);
+
+/** Every name under which browsers reach this stack, as a Host header has it, without the port. */
+export function knownHosts(settings) {
+  const named = origins(settings).map(([, origin]) => new URL(origin).hostname);
+  return [...new Set(["localhost", "127.0.0.1", "[::1]", settings.PUBLIC_HOST, ...list(settings.ALLOWED_HOSTS), ...named])];
+}
+
+/** Whether nobody but the users of this machine reach the stack, by all that the settings say. */
+export function isLocal(settings) {
+  return (
+    Boolean(settings.PUBLISH_ADDRESS) &&
+    isLoopback(settings.PUBLISH_ADDRESS) &&
+    knownHosts(settings).every(isLoopback) &&
+    list(settings.TRUSTED_PROXIES).length === 0
+  );
+}
+
+function authorization(scheme, name, user) {
+  const value = secret(name);
+  if (value === undefined) throw new Error(`${name} was neither given nor made`);
+  return scheme === "Basic" ? `Basic ${Buffer.from(`${user}:${value}`).toString("base64")}` : `${scheme} ${value}`;
+}
+
+/** The configuration as text. `here` is what this container's network says. */
+export function fill(template, table, settings, here) {
+  const lines = (values, line) => values.map(line).join("\n\t\t");
+  const tls = Boolean(settings.TLS_CERT_FILE);
+  const words = {
+    ACCESS: settings.ACCESS,
+    LOCAL: isLocal(settings) ? "1" : "0",
+    OWN_PAGES: isLocal(settings) && settings.ACCESS !== "always" ? "1" : "0",
+    HOSTS: lines(knownHosts(settings), (host) => `"${host}" 1;`),
+    HOST_ADDRESS: here.host ? `${here.host} 1;` : "",
+    PROXIES: lines(list(settings.TRUSTED_PROXIES), (block) => `${block} 1;`),
+    REAL_IP: lines(list(settings.TRUSTED_PROXIES), (block) => `set_real_ip_from ${block};`),
+    TLS: tls ? "ssl_certificate tls/cert.pem;\n\tssl_certificate_key tls/key.pem;\n\tssl_protocols TLSv1.2 TLSv1.3;\n\tssl_session_cache shared:tls:1m;" : "",
+    LISTEN: (setting) => lines(here.ipv6 ? ["", "[::]:"] : [""], (address) => `listen ${address}${settings[setting]}${tls ? " ssl" : ""};`),
+    AUTHORIZATION: authorization,
+  };
+  const off = table.services.filter((service) => service.switch && settings[service.switch] === "false");
+  const kept = off.reduce((text, { name }) => text.replace(new RegExp(`^\\t# begin ${name}\\n[^]*?\\n\\t# end ${name}\\n`, "gm"), ""), template);
+  return kept.replace(/@([A-Z_]+)(?::([^@\n]*))?@/g, (_, name, parameters) => {
+    const word = words[name] ?? settings[name];
+    if (word === undefined) throw new Error(`nginx.conf wants ${name}, which is no setting`);
+    const value = typeof word === "function" ? word(...parameters.split(":")) : word;
+    // A quote or a dollar sign would end the value, or begin another one.
+    if (typeof word !== "string" || name in settings) {
+      if (!/^[\w .,:;/+=|~[\]\n\t-]*$/.test(value)) throw new Error(`${parameters ?? name}: its value cannot stand in nginx's configuration`);
+    }
+    return value;
+  });
+}
+
+if (import.meta.main) {
+  const settings = readSettings();
+  const template = readFileSync("/opt/stack/nginx.conf", "utf8").replace(/^# @generated.*\n#\n/, "");
+  const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
+  mkdirSync(`${FOLDER}/temporary`, { recursive: true });
+  mkdirSync(`${FOLDER}/deployment`, { recursive: true });
+  if (settings.TLS_CERT_FILE) {
+    mkdirSync(`${FOLDER}/tls`, { recursive: true });
+    copyFileSync(settings.TLS_CERT_FILE, `${FOLDER}/tls/cert.pem`);
+    copyFileSync(settings.TLS_KEY_FILE, `${FOLDER}/tls/key.pem`);
+  }
+  const write = (name, text) => writeFileSync(`${FOLDER}/${name}`, text, { mode: 0o600 });
+  const key = secret("CONVEX_SELF_HOSTED_ADMIN_KEY");
+  if (key) write("deployment/1.json", JSON.stringify({ name: settings.CONVEX_INSTANCE_NAME, url: "http://this.page.invalid", adminKey: key }));
+  write("nginx.conf", fill(template, table, settings, { host: hostAddress(), ipv6: hasIpv6() }));
+}

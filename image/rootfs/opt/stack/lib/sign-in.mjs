@@ -1,0 +1,107 @@
+// The pages of the sign-in, on every port below /_stack/: what the front asks before it lets a request through, the
+// form, and the way out.
+import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cookie, destination, Guesses, isPassword, Sessions, sessionIn } from "./access.mjs";
+import { escape, document } from "./page.mjs";
+import { secret } from "./settings.mjs";
+
+// Sessions that were ended before their time, a line each: end, id. On the volume: a restart brings none back.
+const FOLDER = "/data/access";
+const ENDED = `${FOLDER}/signed-out`;
+const LONGEST_FORM = 4096;
+
+const guesses = new Guesses();
+const ended = new Set();
+
+function readEnded() {
+  mkdirSync(FOLDER, { recursive: true });
+  let lines = [];
+  try {
+    lines = readFileSync(ENDED, "utf8").split("\n").filter(Boolean);
+  } catch (error) {
+    if (error.code !== "ENOENT") throw error;
+  }
+  const live = lines.filter((line) => Number(line.split(" ")[0]) * 1000 > Date.now());
+  if (live.length < lines.length) writeFileSync(ENDED, live.map((line) => `${line}\n`).join(""), { mode: 0o600 });
+  for (const line of live) ended.add(line.split(" ")[1]);
+}
+
+// Read each time: a password that was changed counts at once.
+const password = () => secret("ACCESS_PASSWORD");
+const sessions = () => new Sessions(secret("ACCESS_SECRET"), password());
+
+function sessionOf(request) {
+  const session = sessions().read(sessionIn(request.headers.cookie));
+  return session && !ended.has(session.id) ? session : undefined;
+}
+
+function form(to, message) {
+  return document("Sign in", `<h1>Sign in</h1>
+<p>This stack is open to whoever has its password. On its machine, <code>docker compose exec stack secrets ACCESS_PASSWORD</code> shows it.</p>
+${message ? `<p class="failed" role="alert">${escape(message)}</p>` : ""}
+<form method="post" action="/_stack/sign-in">
+<input type="hidden" name="to" value="${escape(to)}">
+<p><label>Password <input type="password" name="password" autocomplete="current-password" required autofocus></label> <button>Sign in</button></p>
+</form>`);
+}
+
+async function readForm(request) {
+  let text = "";
+  for await (const chunk of request) {
+    text += chunk;
+    if (text.length > LONGEST_FORM) return undefined;
+  }
+  return new URLSearchParams(text);
+}
+
+async function signIn(request, reply) {
+  const secure = request.headers["x-forwarded-proto"] === "https";
+  const address = request.headers["x-real-ip"];
+  const fields = await readForm(request);
+  if (fields === undefined) return reply(413, "text/plain; charset=utf-8", "the form is too long\n");
+  const to = destination(fields.get("to"));
+  const wait = guesses.wait(address);
+  if (wait > 0) return reply(429, "text/html; charset=utf-8", form(to, `Too many wrong passwords. Try again in ${wait} s.`), { "Retry-After": wait });
+  if (!isPassword(fields.get("password") ?? "", password())) {
+    guesses.note(address);
+    console.log(`a wrong password from ${address}`);
+    return reply(403, "text/html; charset=utf-8", form(to, "That is not the password."));
+  }
+  reply(303, "text/plain; charset=utf-8", "signed in\n", { Location: to, "Set-Cookie": cookie(sessions().begin(), secure) });
+}
+
+function signOut(request, reply) {
+  const session = sessionOf(request);
+  if (session) {
+    ended.add(session.id);
+    appendFileSync(ENDED, `${session.end} ${session.id}\n`, { mode: 0o600 });
+  }
+  reply(303, "text/plain; charset=utf-8", "signed out\n", { Location: "/_stack/sign-in", "Set-Cookie": cookie() });
+}
+
+/** Answers what is of the sign-in, and gives false for everything else. `reply(code, type, body, headers)` ends a request. */
+export async function route(request, path, reply) {
+  switch (`${request.method} ${path}`) {
+    case "GET /_stack/access": {
+      const signedIn = sessionOf(request) !== undefined;
+      if (!signedIn && request.headers["x-near"] !== "1") return reply(401, "text/plain", "");
+      return reply(204, "text/plain", "", signedIn ? { "X-Signed-In": "1" } : {});
+    }
+    case "GET /_stack/sign-in": {
+      const to = /[?&]to=(.*)$/.exec(request.url)?.[1];
+      if (sessionOf(request)) {
+        const out = `<h1>Signed in</h1>\n<p><a href="${escape(destination(to))}">Go on</a></p>\n<form method="post" action="/_stack/sign-out"><p><button>Sign out</button></p></form>`;
+        return reply(200, "text/html; charset=utf-8", document("Signed in", out));
+      }
+      return reply(200, "text/html; charset=utf-8", form(destination(to)));
+    }
+    case "POST /_stack/sign-in":
+      return signIn(request, reply);
+    case "POST /_stack/sign-out":
+      return signOut(request, reply);
+    default:
+      return false;
+  }
+}
+
+readEnded();

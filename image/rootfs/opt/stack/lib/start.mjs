@@ -1,0 +1,63 @@
+// All that start.sh does between the lock on the volume and the supervisor: checks the settings, makes the secrets,
+// and writes what this start is made of to RUNTIME. Nothing is written before everything is right.
+import { mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { makeSecrets } from "./secrets.mjs";
+import { RUNTIME, SECRETS, checkSettings, fileOf, read } from "./settings.mjs";
+
+// Exit codes of sysexits.h.
+const [CANNOT_CREATE, IO_ERROR, CONFIG] = [73, 74, 78];
+const STACK = "/opt/stack";
+const SCAN = `${RUNTIME}/scan`;
+
+function end(code, ...lines) {
+  for (const line of lines) console.error(`[stack] ${line}`);
+  process.exit(code);
+}
+
+/** Does something with files; says what cannot be done and why, in the C library's words. */
+function attempt(code, doing, action) {
+  try {
+    return action();
+  } catch (error) {
+    const [, reason] = /^\w+: (.*?), /.exec(error.message) ?? [];
+    // Another error's message might quote a secret.
+    const why = reason ? reason[0].toUpperCase() + reason.slice(1) : `${error.name} ${error.code ?? error.status ?? ""}`;
+    return end(code, `not started: ${error.doing ?? doing}: ${why}`);
+  }
+}
+
+/** The supervisor's folder. It may be mounted noexec: its scripts are links to those of the image. */
+function supervise({ name, signal, stopWithin }, isOn) {
+  const [folder, from] = [`${SCAN}/${name}`, `${STACK}/services/${name}`];
+  mkdirSync(`${folder}/log`, { recursive: true });
+  mkdirSync(`${RUNTIME}/state/${name}`, { recursive: true });
+  for (const script of ["run", "finish", "data", "log/run"]) symlinkSync(`${from}/${script}`, `${folder}/${script}`);
+  writeFileSync(`${folder}/notification-fd`, "3\n");
+  writeFileSync(`${folder}/down-signal`, `${signal}\n`);
+  writeFileSync(`${folder}/timeout-kill`, `${stopWithin * 1000}\n`);
+  if (!isOn) writeFileSync(`${folder}/down`, "");
+}
+
+const table = JSON.parse(readFileSync(`${STACK}/settings.json`, "utf8"));
+const kept = (file) => attempt(IO_ERROR, `cannot read ${SECRETS}/${file}`, () => read(`${SECRETS}/${file}`));
+const checked = checkSettings(table, process.env, kept);
+for (const notice of checked.notices) console.log(`[stack] ${notice}`);
+const { problems, values, isOn } = checked;
+if (problems.length > 0) {
+  end(CONFIG, `not started, because of ${problems.length} wrong setting(s):`, ...problems.map((problem) => `  - ${problem}`));
+}
+
+attempt(CANNOT_CREATE, "a folder of the volume cannot be made", () => {
+  for (const folder of [...table.folders, values.CONVEX_DATA_DIR]) mkdirSync(folder, { recursive: true });
+});
+// A tmpfs, or a folder of the image that a restart finds as it was.
+attempt(CANNOT_CREATE, `${RUNTIME} cannot be written; with a read-only root it has to be a tmpfs (--tmpfs ${RUNTIME})`, () => {
+  mkdirSync(RUNTIME, { recursive: true });
+  for (const name of readdirSync(RUNTIME)) rmSync(`${RUNTIME}/${name}`, { recursive: true });
+  for (const name of ["secrets", "scan/.s6-svscan"]) mkdirSync(`${RUNTIME}/${name}`, { recursive: true });
+  writeFileSync(`${RUNTIME}/settings`, Object.entries(values).map(([name, value]) => `${name}=${value}\n`).join(""));
+  for (const service of table.services.filter(({ site }) => !site)) supervise(service, isOn(service.name));
+  for (const name of ["finish", "crash"]) symlinkSync(`${STACK}/svscan/${name}`, `${SCAN}/.s6-svscan/${name}`);
+  for (const signal of ["SIGTERM", "SIGINT", "SIGQUIT"]) symlinkSync(`${STACK}/lib/stop`, `${SCAN}/.s6-svscan/${signal}`);
+});
+attempt(IO_ERROR, "the secrets cannot be made", () => makeSecrets(table, checked));

@@ -1,0 +1,68 @@
+// Whether a certificate and its key can be served: read, in order, of one pair, and not expired.
+import { X509Certificate, createPrivateKey } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { collecting, wrong } from "./forms.mjs";
+
+/** The blocks of a PEM file, as pairs of kind and text. */
+function blocks(name, file) {
+  let text;
+  try {
+    text = readFileSync(file, "latin1");
+  } catch (error) {
+    wrong(`${name}=${file}: uid ${process.getuid()} cannot read it (${error.code})`);
+  }
+  if (text.trim() === "") wrong(`${name}=${file}: the file is empty`);
+  const found = [...text.matchAll(/^-----BEGIN ([A-Z0-9 ]+)-----\r?$[^]*?^-----END \1-----\r?$/gm)].map(([block, kind]) => ({ kind, block }));
+  if (found.length === 0) wrong(`${name}=${file}: is no PEM file (-----BEGIN ...); a DER or PKCS #12 file has to be converted with openssl`);
+  return found;
+}
+
+function certificates(file) {
+  const found = blocks("TLS_CERT_FILE", file);
+  const chain = found.filter(({ kind }) => kind === "CERTIFICATE");
+  if (chain.length === 0) wrong(`TLS_CERT_FILE=${file}: has no certificate in it but ${found[0].kind}${/PRIVATE KEY/.test(found[0].kind) ? ", which belongs into TLS_KEY_FILE" : ""}`);
+  return chain.map(({ block }, index) => {
+    try {
+      return new X509Certificate(block);
+    } catch {
+      wrong(`TLS_CERT_FILE=${file}: certificate ${index + 1} of ${chain.length} cannot be read: it is damaged`);
+    }
+  });
+}
+
+function privateKey(file) {
+  const found = blocks("TLS_KEY_FILE", file);
+  const key = found.find(({ kind }) => kind.endsWith("PRIVATE KEY"));
+  if (!key) wrong(`TLS_KEY_FILE=${file}: has no private key in it but ${found[0].kind}${found[0].kind === "CERTIFICATE" ? ", which belongs into TLS_CERT_FILE" : ""}`);
+  if (key.kind === "ENCRYPTED PRIVATE KEY" || /^Proc-Type:.*ENCRYPTED/m.test(key.block)) {
+    wrong(`TLS_KEY_FILE=${file}: is encrypted, and nobody is there to type its password; write it without one: openssl pkey -in FILE -out NEW`);
+  }
+  try {
+    return createPrivateKey(key.block);
+  } catch {
+    // The reason would quote the key.
+    wrong(`TLS_KEY_FILE=${file}: cannot be read as a private key: it is damaged, or of a kind that OpenSSL does not know`);
+  }
+}
+
+/** `host`: what browsers ask for, when that is known. */
+export function checkTls(certificateFile, keyFile, host, now = new Date()) {
+  const problems = [];
+  const attempt = collecting(problems);
+  const chain = attempt(() => certificates(certificateFile));
+  const key = attempt(() => privateKey(keyFile));
+  if (!chain) return { problems, notices: [] };
+  const [first] = chain;
+  if (key && !first.checkPrivateKey(key)) {
+    const own = chain.findIndex((certificate) => certificate.checkPrivateKey(key));
+    problems.push(
+      own > 0
+        ? `TLS_CERT_FILE=${certificateFile}: is in the wrong order: the server's own certificate is number ${own + 1}, and it has to be the first`
+        : `TLS_KEY_FILE=${keyFile}: is not the key of the certificate in TLS_CERT_FILE (${first.subject?.replaceAll("\n", ", ") || "without a subject"})`,
+    );
+  } else if (new Date(first.validTo) <= now) problems.push(`TLS_CERT_FILE=${certificateFile}: expired on ${first.validTo}; renew it`);
+  else if (new Date(first.validFrom) > now) problems.push(`TLS_CERT_FILE=${certificateFile}: is valid from ${first.validFrom} only; look at this machine's clock`);
+  const named = host === undefined || first.checkHost(host) || first.checkIP(host.replace(/^\[|\]$/g, ""));
+  const notices = named ? [] : [`TLS_CERT_FILE: the certificate is not for PUBLIC_HOST=${host} (it is for ${first.subjectAltName ?? "no name"}); browsers will refuse it`];
+  return { problems, notices };
+}

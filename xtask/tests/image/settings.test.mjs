@@ -1,0 +1,230 @@
+// What people set, checked over the image's own table: tables of what is taken, in which spelling, and of what is told.
+import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { spelled } from "../../../image/rootfs/opt/stack/lib/forms.mjs";
+import { checkSettings } from "../../../image/rootfs/opt/stack/lib/settings.mjs";
+
+const table = JSON.parse(readFileSync(new URL("../../../image/rootfs/opt/stack/settings.json", import.meta.url), "utf8"));
+const check = (environment, kept = {}) => checkSettings(table, environment, (file) => kept[file]);
+
+/** What is told about these settings. */
+const problems = (environment, kept) => check(environment, kept).problems;
+
+/** What these settings come to; they must be right. */
+function values(environment) {
+  const checked = check(environment);
+  assert.deepEqual(checked.problems, [], JSON.stringify(environment));
+  return checked.values;
+}
+
+function assertTold(told, ...parts) {
+  assert.equal(told.length, parts.length, `${parts}: ${told}`);
+  for (const part of parts) assert.ok(told.some((line) => line.includes(part)), `${part}: ${told}`);
+}
+
+const folder = mkdtempSync(join(tmpdir(), "settings-"));
+process.on("exit", () => rmSync(folder, { recursive: true }));
+function file(name, text) {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+test("with nothing set everything has its default", () => {
+  const { given, isOn, notices, values: all } = check({});
+  assert.deepEqual([given, notices], [{}, []]);
+  assert.equal(all.LLAMACPP_PORT, "8080");
+  assert.equal(all.MISSION_CONTROL_ORIGIN, "http://127.0.0.1:3000");
+  assert.equal(all.CONVEX_SELF_HOSTED_URL, "http://127.0.0.1:13210");
+  assert.equal(all.OPENCLAW_INNER_PORT, "28789");
+  assert.deepEqual([all.ACCESS, all.ALLOWED_HOSTS, all.TRUSTED_PROXIES, all.SCHEME], ["auto", "", "", "http"]);
+  assert.ok(table.services.every(({ name }) => isOn(name)));
+  assert.ok(Object.values(all).every((value) => typeof value === "string"));
+  // As compose passes on what is empty in its .env.
+  const empty = Object.fromEntries(table.settings.flatMap(({ name }) => [[name, ""], [`${name}_FILE`, ""]]));
+  assert.deepEqual(check(empty).values, all);
+});
+
+test("what refers to a setting follows it", () => {
+  const all = values({ CONVEX_BACKEND_PORT: "4210", PUBLIC_HOST: "Box.LAN", MANAGER_ORIGIN: "https://manager.box.lan", OPENCODE_ENABLED: "No", MISSION_CONTROL_PORT: "80" });
+  assert.equal(all.CONVEX_CLOUD_ORIGIN, "http://box.lan:4210");
+  assert.equal(all.CONVEX_SELF_HOSTED_URL, "http://127.0.0.1:13210");
+  assert.equal(all.MANAGER_ORIGIN, "https://manager.box.lan");
+  // Browsers name no default port.
+  assert.equal(all.MISSION_CONTROL_ORIGIN, "http://box.lan");
+  // One spelling of yes and no, and what is of no use alone goes with it.
+  assert.deepEqual([all.OPENCODE_ENABLED, all.MANAGER_ENABLED], ["false", "false"]);
+});
+
+test("each value has one spelling", () => {
+  for (const [form, given, one] of [
+    ["host", "BOX.Lan", "box.lan"],
+    ["host", "[FE80:0:0::0001]", "[fe80::1]"],
+    ["host", "[::ffff:10.0.0.1]", "[::ffff:a00:1]"],
+    ["hosts", "A.lan, b.lan,a.LAN,[::1]", "a.lan,b.lan,[::1]"],
+    ["networks", "10.0.0.0/8, FD00::/8,192.168.1.1", "10.0.0.0/8,fd00::/8,192.168.1.1"],
+    ["origin", "https://Box.lan:443", "https://box.lan"],
+    ["origin", "HTTP://box.lan:80", "http://box.lan"],
+    ["origin", "http://box.lan:443", "http://box.lan:443"],
+    ["origin", "https://[FD00::1]:8443", "https://[fd00::1]:8443"],
+    ["address", "FD00::1", "fd00::1"],
+    ["access", "Always", "always"],
+    ["bool", "YES", "true"],
+    ["path", "/data/convex//", "/data/convex"],
+    ["path", "/", "/"],
+    ["hex64", "AB".repeat(32), "ab".repeat(32)],
+    ["url", "https://x.y/m.gguf?a=b&c#d", "https://x.y/m.gguf?a=b&c#d"],
+  ]) {
+    assert.equal(spelled(form, given), one, `${form} ${given}`);
+    assert.equal(spelled(form, one), one, `${form} ${one}`);
+  }
+});
+
+test("wrong values are told once, by name", () => {
+  for (const [name, wrong] of Object.entries({
+    LLAMACPP_PORT: ["0", "65536", "80a80", "-1", "08080", "8080 ", "$(id)", "tcp", "http://10.0.0.1:3000"],
+    OPENCLAW_ENABLED: ["maybe", "truee", "2"],
+    ACCESS: ["sometimes", "true", "1"],
+    ALLOWED_HOSTS: ["box.lan:3000", "http://box.lan", "a,,b", "::1", "*.lan", "a b", "a;b", ",", "[::1"],
+    TRUSTED_PROXIES: ["10.0.0.0/33", "fd00::/129", "0.0.0.0/0", "::/0", "proxy", "10.0.0", "10.0.0.1:80", "[::1]", "fe80::1%eth0", "10.0.0.0/"],
+    TLS_CERT_FILE: ["cert.pem", "/a/../b", "/a\nb"],
+    LLAMACPP_CTX_SIZE: ["many", "-5", "1e3"],
+    LLAMACPP_GPU_LAYERS: ["some", "-1"],
+    LLAMACPP_MODEL: ["model.gguf", "/data/../etc/shadow", "/a\nb", "/$(id)"],
+    MISSION_CONTROL_ORIGIN: ["box.lan", "http://box.lan/", "ftp://box", "http://a b", "http://x:99999", "http://", "http://x:0", "http://x:", "https://u@x", "http://1.2.3", "http://::1"],
+    CONVEX_SELF_HOSTED_URL: ["3210", "http://", "http://a\"b", "javascript:1", "http://a:99999"],
+    CONVEX_INSTANCE_NAME: ["Name", "a b", "-a", "a;b", "../x"],
+    PUBLISH_ADDRESS: ["localhost", "everywhere", "1.2.3", "256.0.0.1", "::g", "fe80::1%eth0"],
+    PUBLIC_HOST: ["http://x", "a/b", "::1", "-", "1.2.3", "300.1.1.1", "a..b", "a-.b", "box.lan:80", "[1.2.3.4]", "[::1%lo]", "bücher.example", `${"a".repeat(64)}.b`],
+    MANAGER_ADMIN_EMAIL: ["admin", "a@b", "a b@c.de"],
+  })) {
+    for (const value of wrong) {
+      const told = problems({ [name]: value, TLS_KEY_FILE: name.startsWith("TLS") ? "/nowhere" : "" });
+      assert.equal(told.length, 1, `${name}=${value}: ${told}`);
+      assert.ok(told[0].startsWith(`${name}='`) || told[0].startsWith(`${name}="`), told[0]);
+    }
+  }
+  assertTold(problems({ ALLOWED_HOSTS: "box.lan,x:1,y:2" }), '"x:1" is no host name or address (an IPv6 address stands in brackets); "y:2" is');
+  // What an address holds for its server alone is not shown.
+  const told = problems({ LLAMACPP_MODEL_URL: "http://user:hunter2@host:99999/m", LLAMACPP_MODEL_SHA256: "a".repeat(64) });
+  assertTold(told, "LLAMACPP_MODEL_URL");
+  assert.ok(!told[0].includes("hunter2"));
+});
+
+test("everything that is wrong is told at once", () => {
+  assert.equal(problems({ LLAMACPP_PORT: "x", OPENCLAW_ENABLED: "x", MANAGER_ADMIN_EMAIL: "x", ACCESS_PASSWORD: "short", MANAGER_PORT_FILE: "/x" }).length, 5);
+});
+
+test("a wrong secret is told and not shown", () => {
+  const given = file("given", "from-a-file\n");
+  const pem = (type, options) => generateKeyPairSync(type, options).privateKey.export({ type: "pkcs8", format: "pem" }).trimEnd();
+  for (const [environment, about] of [
+    [{ CONVEX_INSTANCE_SECRET: "hunter2" }, "64 hexadecimal digits"],
+    [{ MANAGER_ADMIN_PASSWORD: "hunter2" }, "8 to 128"],
+    [{ ACCESS_PASSWORD: "hunter2-222" }, "12 to 128"],
+    [{ OPENCLAW_GATEWAY_TOKEN: "hunter2\nx" }, "control character"],
+    [{ OPENCLAW_GATEWAY_TOKEN: "hunter2\n" }, "ends with a line break"],
+    [{ OPENCLAW_GATEWAY_TOKEN: "hunter2\r\n" }, "CRLF"],
+    [{ OPENCLAW_GATEWAY_TOKEN_FILE: file("crlf", "hunter2\r\n") }, "CRLF"],
+    [{ OPENCLAW_GATEWAY_TOKEN_FILE: file("lines", "hunter2\n\n") }, "ends with a line break"],
+    [{ OPENCLAW_HOOKS_TOKEN: "hunter2\";deny all;" }, "letters, digits"],
+    [{ CONVEX_SELF_HOSTED_ADMIN_KEY: "hunter2" }, "admin key"],
+    [{ JWT_PRIVATE_KEY: "hunter2" }, "BEGIN PRIVATE KEY"],
+    [{ JWT_PRIVATE_KEY: "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----" }, "cannot be read"],
+    [{ JWT_PRIVATE_KEY: pem("ed25519") }, "no RSA key"],
+    [{ JWT_PRIVATE_KEY: pem("rsa", { modulusLength: 1024 }) }, "2048"],
+    [{ OPENCLAW_GATEWAY_TOKEN: "hunter2", OPENCLAW_GATEWAY_TOKEN_FILE: given }, "both set"],
+    [{ OPENCLAW_GATEWAY_TOKEN_FILE: "/nowhere" }, "no file"],
+    [{ OPENCLAW_GATEWAY_TOKEN_FILE: folder }, "no file"],
+    [{ OPENCLAW_GATEWAY_TOKEN_FILE: file("empty", "") }, "empty"],
+    [{ OPENCLAW_TOKEN_FILE: given }, "no secret of the name OPENCLAW_TOKEN"],
+    [{ MANAGER_PORT_FILE: given }, "no secret and is read from no file"],
+  ]) {
+    const told = problems(environment);
+    assertTold(told, about);
+    assert.ok(told[0].includes(Object.keys(environment)[0].replace(/_FILE$/, "")), told[0]);
+    assert.ok(!told[0].includes("hunter2"), told[0]);
+  }
+  const key = pem("rsa", { modulusLength: 2048 });
+  const environment = { OPENCLAW_GATEWAY_TOKEN_FILE: given, JWT_PRIVATE_KEY_FILE: file("key", `${key}\n`), ACCESS_PASSWORD: "correct horse" };
+  assert.deepEqual(check(environment).given, { ACCESS_PASSWORD: "correct horse", JWT_PRIVATE_KEY: key, OPENCLAW_GATEWAY_TOKEN: "from-a-file" });
+});
+
+test("what was kept is checked, unless another one is given", () => {
+  for (const half of ["", "abc"]) {
+    assertTold(problems({}, { "convex-instance-secret": half }), "/data/secrets/convex-instance-secret");
+    assert.deepEqual(problems({ CONVEX_INSTANCE_SECRET: "a".repeat(64) }, { "convex-instance-secret": half }), []);
+  }
+  assert.deepEqual(check({}, { "access-secret": "b".repeat(64) }).made, { ACCESS_SECRET: "b".repeat(64) });
+});
+
+test("the gateway's token and that of its hooks differ", () => {
+  const same = "OPENCLAW_GATEWAY_TOKEN and OPENCLAW_HOOKS_TOKEN are the same";
+  assertTold(problems({ OPENCLAW_GATEWAY_TOKEN: "token", OPENCLAW_HOOKS_TOKEN: "token" }), same);
+  assertTold(problems({ OPENCLAW_GATEWAY_TOKEN: "token" }, { "openclaw-hooks-token": "token" }), same);
+  assert.deepEqual(problems({ OPENCLAW_GATEWAY_TOKEN: "token", OPENCLAW_HOOKS_TOKEN: "other" }, { "openclaw-hooks-token": "token" }), []);
+  // What is wrong by itself is told once.
+  assert.equal(problems({ OPENCLAW_GATEWAY_TOKEN: "a b", OPENCLAW_HOOKS_TOKEN: "a b" }).length, 2);
+});
+
+test("settings that do not go together are told", () => {
+  const digest = "a".repeat(64);
+  const origins = ["MISSION_CONTROL_ORIGIN", "CONVEX_CLOUD_ORIGIN", "MANAGER_ORIGIN", "OPENCLAW_ORIGIN"];
+  for (const [environment, ...about] of [
+    [{ MANAGER_PORT: "3000" }, "MISSION_CONTROL_PORT=3000"],
+    [{ LLAMACPP_PORT: "15003" }, "LLAMACPP_PORT=15003: the program behind MANAGER_PORT"],
+    [{ LLAMACPP_MODEL_URL: "https://x/m.gguf" }, "without LLAMACPP_MODEL_SHA256"],
+    [{ LLAMACPP_MODEL_SHA256: digest }, "without LLAMACPP_MODEL_URL"],
+    [{ LLAMACPP_MODEL: "/nowhere.gguf" }, "/nowhere.gguf"],
+    [{ LLAMACPP_MODEL: folder }, folder],
+    [{ CONVEX_ENABLED: "false", CONVEX_DASHBOARD_ENABLED: "true" }, "CONVEX_DASHBOARD_ENABLED=true"],
+    [{ OPENCODE_ENABLED: "false", MANAGER_ENABLED: "true" }, "MANAGER_ENABLED=true"],
+    [{ OPENCODE_ENABLED: "perhaps", MANAGER_ENABLED: "true" }, "OPENCODE_ENABLED='perhaps'"],
+    [{ PUBLISH_ADDRESS: "0.0.0.0" }, ...origins],
+    [{ PUBLISH_ADDRESS: "::", PUBLIC_HOST: "localhost", MANAGER_ORIGIN: "https://box.lan" }, ...origins.filter((name) => name !== "MANAGER_ORIGIN")],
+    [{ PUBLISH_ADDRESS: "0.0.0.0", MANAGER_ENABLED: "false" }, ...origins.filter((name) => name !== "MANAGER_ORIGIN")],
+  ]) {
+    assertTold(problems(environment), ...about);
+  }
+  // A service that is off has no port, and a model that nobody loads need not be there.
+  for (const right of [
+    { MANAGER_PORT: "3000", MANAGER_ENABLED: "false" },
+    { LLAMACPP_PORT: "15003", MANAGER_ENABLED: "false" },
+    { LLAMACPP_MODEL: "/nowhere.gguf", LLAMACPP_ENABLED: "false" },
+    { PUBLISH_ADDRESS: "0.0.0.0", PUBLIC_HOST: "box.lan" },
+    { PUBLISH_ADDRESS: "127.0.0.9" },
+    { PUBLISH_ADDRESS: "::1" },
+  ]) {
+    assert.deepEqual(problems(right), [], JSON.stringify(right));
+  }
+});
+
+test("what Kubernetes puts there for a Service is known for what it is", () => {
+  const environment = {
+    MISSION_CONTROL_PORT: "tcp://10.96.7.7:3000",
+    MISSION_CONTROL_SERVICE_HOST: "10.96.7.7",
+    MISSION_CONTROL_SERVICE_PORT: "3000",
+    MISSION_CONTROL_SERVICE_PORT_HTTP: "3000",
+    MISSION_CONTROL_PORT_3000_TCP: "tcp://10.96.7.7:3000",
+    MISSION_CONTROL_PORT_3000_TCP_PROTO: "tcp",
+    MISSION_CONTROL_PORT_3000_TCP_PORT: "3000",
+    MISSION_CONTROL_PORT_3000_TCP_ADDR: "10.96.7.7",
+    CONVEX_PORT: "tcp://[fd00::7]:3210",
+    CONVEX_SERVICE_HOST: "fd00::7",
+  };
+  const checked = check(environment);
+  assert.deepEqual(checked.problems, []);
+  assert.equal(checked.values.MISSION_CONTROL_PORT, "3000");
+  assert.equal(checked.values.MISSION_CONTROL_ORIGIN, "http://127.0.0.1:3000");
+  assertTold(checked.notices, "a Service called mission-control; they are ignored, so that MISSION_CONTROL_PORT counts as not set", "a Service called convex; they are ignored (`enableServiceLinks: false`");
+});
+
+test("a name that is most likely mistyped is told, and others are nobody's matter", () => {
+  const { problems: wrong, notices } = check({ LLAMACPP_CTX: "1", TLS_CERT: "x", PATH: "/bin", HOME: "/", ACCESSORY: "1", LLAMA_ARG_X: "1", MANAGER: "1" });
+  assert.deepEqual(wrong, []);
+  assertTold(notices, "LLAMACPP_CTX is no setting", "TLS_CERT is no setting");
+});
