@@ -1,12 +1,13 @@
 // Fills in the front's configuration: the image's nginx.conf and the settings of this start give
 // /run/stack/front/nginx.conf. Words between two @ are filled in; a part between `# begin X` and `# end X` is left out
 // when the service X is off.
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { takeCertificate } from "./certificate.mjs";
 import { isLoopback } from "./forms.mjs";
 import { hasIpv6, hostAddress } from "./network.mjs";
-import { readSettings, secret } from "./settings.mjs";
+import { readSettings, RUNTIME, secret } from "./settings.mjs";
 
-export const FOLDER = "/run/stack/front";
+const FOLDER = `${RUNTIME}/front`;
 
 const list = (text) => (text ?? "").split(",").filter(Boolean);
 const origins = (settings) => Object.entries(settings).filter(([name, value]) => name.endsWith("_ORIGIN") && value);
@@ -27,14 +28,14 @@ export function isLocal(settings) {
   );
 }
 
-function authorization(scheme, name, user) {
-  const value = secret(name);
+function authorization(secretOf, scheme, name, user) {
+  const value = secretOf(name);
   if (value === undefined) throw new Error(`${name} was neither given nor made`);
   return scheme === "Basic" ? `Basic ${Buffer.from(`${user}:${value}`).toString("base64")}` : `${scheme} ${value}`;
 }
 
-/** The configuration as text. `here` is what this container's network says. */
-export function fill(template, table, settings, here) {
+/** The configuration as text. `here` is what this container's network says, `secretOf` gives a secret by its name. */
+export function fill(template, table, settings, here, secretOf) {
   const lines = (values, line) => values.map(line).join("\n\t\t");
   const tls = Boolean(settings.TLS_CERT_FILE);
   const words = {
@@ -47,7 +48,7 @@ export function fill(template, table, settings, here) {
     REAL_IP: lines(list(settings.TRUSTED_PROXIES), (block) => `set_real_ip_from ${block};`),
     TLS: tls ? "ssl_certificate tls/cert.pem;\n\tssl_certificate_key tls/key.pem;\n\tssl_protocols TLSv1.2 TLSv1.3;\n\tssl_session_cache shared:tls:1m;" : "",
     LISTEN: (setting) => lines(here.ipv6 ? ["", "[::]:"] : [""], (address) => `listen ${address}${settings[setting]}${tls ? " ssl" : ""};`),
-    AUTHORIZATION: authorization,
+    AUTHORIZATION: (...parts) => authorization(secretOf, ...parts),
   };
   const off = table.services.filter((service) => service.switch && settings[service.switch] === "false");
   const kept = off.reduce((text, { name }) => text.replace(new RegExp(`^\\t# begin ${name}\\n[^]*?\\n\\t# end ${name}\\n`, "gm"), ""), template);
@@ -69,13 +70,9 @@ if (import.meta.main) {
   const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
   mkdirSync(`${FOLDER}/temporary`, { recursive: true });
   mkdirSync(`${FOLDER}/deployment`, { recursive: true });
-  if (settings.TLS_CERT_FILE) {
-    mkdirSync(`${FOLDER}/tls`, { recursive: true });
-    copyFileSync(settings.TLS_CERT_FILE, `${FOLDER}/tls/cert.pem`);
-    copyFileSync(settings.TLS_KEY_FILE, `${FOLDER}/tls/key.pem`);
-  }
+  if (settings.TLS_CERT_FILE) takeCertificate(settings);
   const write = (name, text) => writeFileSync(`${FOLDER}/${name}`, text, { mode: 0o600 });
   const key = secret("CONVEX_SELF_HOSTED_ADMIN_KEY");
   if (key) write("deployment/1.json", JSON.stringify({ name: settings.CONVEX_INSTANCE_NAME, url: "http://this.page.invalid", adminKey: key }));
-  write("nginx.conf", fill(template, table, settings, { host: hostAddress(), ipv6: hasIpv6() }));
+  write("nginx.conf", fill(template, table, settings, { host: hostAddress(), ipv6: hasIpv6() }, secret));
 }

@@ -64,14 +64,17 @@ host_of() {
 	fi
 }
 
-# An origin, and its other two spellings when it is on the loopback: people type localhost or 127.0.0.1.
+# An origin, the other spellings of the loopback when it is there (people type localhost or 127.0.0.1), and the same
+# under every name of ALLOWED_HOSTS.
 spellings_of() {
-	local scheme=${1%%://*} host
+	local scheme=${1%%://*} host port other
 	host=$(host_of "$1")
+	port=${1#*://"$host"}
+	printf '%s\n' "$1"
 	if is_loopback "$host"; then
-		local port=${1#*://"$host"}
-		printf '%s\n' "$scheme://localhost$port" "$scheme://127.0.0.1$port" "$scheme://[::1]$port"
-	else
-		printf '%s\n' "$1"
+		for other in localhost 127.0.0.1 '[::1]'; do
+			if [[ $other != "$host" ]]; then printf '%s\n' "$scheme://$other$port"; fi
+		done
 	fi
+	for other in ${ALLOWED_HOSTS//,/ }; do printf '%s\n' "$scheme://$other$port"; done
 }

@@ -4,6 +4,7 @@ import { execFile } from "node:child_process";
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import http from "node:http";
 import { promisify } from "node:util";
+import { PROBLEM, watchCertificate } from "./certificate.mjs";
 import { readSettings, RUNTIME } from "./settings.mjs";
 import { listen } from "./status-page.mjs";
 
@@ -68,6 +69,14 @@ const unconfigured = {
   },
 };
 
+/** What people should know of a service that is up. */
+const remarks = {
+  front(settings) {
+    const open = settings.ACCESS === "never" ? "ACCESS=never: whoever reaches a port gets in" : "";
+    return [open, read(PROBLEM)].filter(Boolean).join("; ");
+  },
+};
+
 function holdsModel() {
   try {
     return readdirSync(MODELS, { recursive: true }).some((name) => name.endsWith(".gguf"));
@@ -105,7 +114,8 @@ async function examine(service, settings) {
   const { endpoints, silence } = await askAll(service);
   if (silence) return told("failed", silence, endpoints);
   const missing = unconfigured[service.name]?.(settings);
-  return missing ? told("not configured", missing, endpoints) : told("up", null, endpoints);
+  if (missing) return told("not configured", missing, endpoints);
+  return told("up", remarks[service.name]?.(settings) || null, endpoints);
 }
 
 /** Every service at this moment. `healthy`: nothing that should be up is not. */
@@ -134,6 +144,8 @@ function asCheck(status) {
 
 const [mode, argument] = process.argv.slice(2);
 if (mode === "--serve" && argument) {
+  const settings = readSettings();
+  if (settings.TLS_CERT_FILE) watchCertificate(settings);
   listen(argument, examineAll);
 } else if (mode === undefined || mode === "--check" || mode === "--json") {
   if (!statSync(`${RUNTIME}/pid`, { throwIfNoEntry: false })) {

@@ -1,0 +1,80 @@
+// The front's configuration: what the settings of a start make of the rendered file.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { fill, isLocal, knownHosts } from "../../../image/rootfs/opt/stack/lib/front.mjs";
+import { hostAddress } from "../../../image/rootfs/opt/stack/lib/network.mjs";
+import { checkSettings } from "../../../image/rootfs/opt/stack/lib/settings.mjs";
+
+const image = (file) => readFileSync(new URL(`../../../image/rootfs/opt/stack/${file}`, import.meta.url), "utf8");
+const settings = (environment) => checkSettings(JSON.parse(image("settings.json")), environment).values;
+const HERE = { host: "172.17.0.1", ipv6: true };
+const secret = (name) => (name === "CONVEX_SELF_HOSTED_ADMIN_KEY" ? "mission-control|01ab" : `${name.toLowerCase().replaceAll("_", "-")}-value`);
+const filled = (environment, here = HERE) => fill(image("nginx.conf"), JSON.parse(image("services.json")), settings(environment), here, secret);
+const LOCAL = { PUBLISH_ADDRESS: "127.0.0.1" };
+
+test("a stack is local when nothing says otherwise", () => {
+  assert.ok(isLocal(settings(LOCAL)));
+  assert.ok(isLocal(settings({ PUBLISH_ADDRESS: "::1", ALLOWED_HOSTS: "localhost" })));
+  const beyond = [{}, { PUBLISH_ADDRESS: "0.0.0.0", PUBLIC_HOST: "box.lan" }];
+  beyond.push({ ...LOCAL, PUBLIC_HOST: "box.lan" }, { ...LOCAL, ALLOWED_HOSTS: "box.lan" }, { ...LOCAL, TRUSTED_PROXIES: "172.17.0.1" });
+  beyond.push({ ...LOCAL, MISSION_CONTROL_ORIGIN: "https://mc.example.org" }, { ...LOCAL, CONVEX_CLOUD_ORIGIN: "https://mc.example.org" });
+  for (const environment of beyond) assert.ok(!isLocal(settings(environment)), JSON.stringify(environment));
+});
+
+test("names come from every setting that has one", () => {
+  const known = knownHosts(settings({ ...LOCAL, PUBLIC_HOST: "box.lan", ALLOWED_HOSTS: "Nas.lan,[fd00::1]", MANAGER_ORIGIN: "https://manager.example.org" }));
+  assert.deepEqual(known, ["localhost", "127.0.0.1", "[::1]", "box.lan", "nas.lan", "[fd00::1]", "manager.example.org"]);
+});
+
+test("every port is listened on, by both families where the kernel has them", () => {
+  const text = filled(LOCAL);
+  for (const port of [8080, 5003, 5551, 18789, 3210, 3211, 6791, 3000]) {
+    assert.match(text, new RegExp(`\\tlisten ${port};\\n\\t\\tlisten \\[::\\]:${port};`));
+  }
+  assert.doesNotMatch(text, /@[A-Z_]+[:@]/);
+  assert.doesNotMatch(filled(LOCAL, { host: undefined, ipv6: false }), /\[::\]/);
+});
+
+test("with a certificate every port speaks TLS", () => {
+  const values = { ...settings(LOCAL), TLS_CERT_FILE: "/c", TLS_KEY_FILE: "/k" };
+  const text = fill(image("nginx.conf"), JSON.parse(image("services.json")), values, HERE, secret);
+  assert.equal(text.match(/listen (\[::\]:)?\d+ ssl;/g).length, 16);
+  assert.doesNotMatch(text, /listen (\[::\]:)?\d+;/);
+  assert.match(text, /ssl_certificate tls\/cert\.pem;/);
+});
+
+test("what is off has no server", () => {
+  const text = filled({ ...LOCAL, OPENCODE_ENABLED: "false", CONVEX_DASHBOARD_ENABLED: "false" });
+  for (const port of [5003, 5551, 6791]) assert.doesNotMatch(text, new RegExp(`listen ${port};`));
+  assert.match(text, /listen 3000;/);
+});
+
+test("no sign-in for the host's own requests to a local stack only", () => {
+  const near = (text) => /map "(.*)" \$is_near/.exec(text)[1];
+  assert.equal(near(filled(LOCAL)), "auto:1:$from_host:$forwarded");
+  assert.equal(near(filled({})), "auto:0:$from_host:$forwarded");
+  assert.equal(near(filled({ ...LOCAL, ACCESS: "always" })), "always:1:$from_host:$forwarded");
+  assert.match(filled(LOCAL), /geo \$realip_remote_addr \$from_host {\n\t\tdefault 0;\n\t\t172\.17\.0\.1 1;/);
+  assert.match(filled(LOCAL, { ...HERE, host: undefined }), /\$from_host {\n\t\tdefault 0;\n\t\t\n/);
+});
+
+test("headers of proxies count from the trusted ones", () => {
+  const text = filled({ ...LOCAL, TRUSTED_PROXIES: "172.17.0.1,fd00::/8" });
+  assert.match(text, /set_real_ip_from 172\.17\.0\.1;\n\t+set_real_ip_from fd00::\/8;/);
+  assert.doesNotMatch(filled(LOCAL), /set_real_ip_from/);
+});
+
+test("no value can end its place in the file", () => {
+  const hostile = (name) => (name === "LLAMACPP_API_KEY" ? 'x" 1; } server {' : secret(name));
+  assert.throws(() => fill(image("nginx.conf"), JSON.parse(image("services.json")), settings(LOCAL), HERE, hostile), /cannot stand/);
+});
+
+test("the host is the gateway of a bridge, and nobody elsewhere", () => {
+  const routes = "Iface\tDestination\tGateway\nlo\t0000007F\t00000000\neth0\t00000000\t010011AC\n";
+  const pair = (_, what) => ({ ifindex: "2", iflink: "7" })[what];
+  assert.equal(hostAddress(routes, pair), "172.17.0.1");
+  assert.equal(hostAddress(routes, () => "2"), undefined);
+  assert.equal(hostAddress(routes, () => ""), undefined);
+  assert.equal(hostAddress("Iface\n", pair), undefined);
+});
