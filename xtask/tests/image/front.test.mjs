@@ -62,7 +62,10 @@ test("no sign-in for the host's own requests to a local stack only", () => {
 test("headers of proxies count from the trusted ones", () => {
   const text = filled({ ...LOCAL, TRUSTED_PROXIES: "172.17.0.1,fd00::/8" });
   assert.match(text, /set_real_ip_from 172\.17\.0\.1;\n\t+set_real_ip_from fd00::\/8;/);
-  assert.doesNotMatch(filled(LOCAL), /set_real_ip_from/);
+  assert.match(filled({ ...LOCAL, TRUSTED_PROXIES: "gateway" }), /set_real_ip_from 172\.17\.0\.1;/);
+  for (const without of [filled(LOCAL), filled({ ...LOCAL, TRUSTED_PROXIES: "gateway" }, { ...HERE, host: undefined })]) {
+    assert.doesNotMatch(without, /set_real_ip_from/);
+  }
 });
 
 test("no value can end its place in the file", () => {

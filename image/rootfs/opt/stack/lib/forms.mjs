@@ -50,9 +50,11 @@ function origin(value) {
 }
 
 function network(value) {
+  // The proxy is on the engine's machine; the address of that is known when the container runs.
+  if (value.toLowerCase() === "gateway") return "gateway";
   const [, address, bits] = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(value) ?? [];
   const version = isIP(address ?? "");
-  if (!version || Number(bits ?? 1) > (version === 4 ? 32 : 128)) return wrong("is no address or CIDR block, such as 10.0.0.7 or 10.0.0.0/8");
+  if (!version || Number(bits ?? 1) > (version === 4 ? 32 : 128)) return wrong("is no address or CIDR block, such as 10.0.0.7 or 10.0.0.0/8, and not gateway");
   return Number(bits ?? 1) === 0 ? wrong("is everybody: name the proxies that are trusted") : value.toLowerCase();
 }
 

@@ -38,14 +38,15 @@ function authorization(secretOf, scheme, name, user) {
 export function fill(template, table, settings, here, secretOf) {
   const lines = (values, line) => values.map(line).join("\n\t\t");
   const tls = Boolean(settings.TLS_CERT_FILE);
+  const proxies = list(settings.TRUSTED_PROXIES).map((block) => (block === "gateway" ? here.host : block)).filter(Boolean);
   const words = {
     ACCESS: settings.ACCESS,
     LOCAL: isLocal(settings) ? "1" : "0",
     OWN_PAGES: isLocal(settings) && settings.ACCESS !== "always" ? "1" : "0",
     HOSTS: lines(knownHosts(settings), (host) => `"${host}" 1;`),
     HOST_ADDRESS: here.host ? `${here.host} 1;` : "",
-    PROXIES: lines(list(settings.TRUSTED_PROXIES), (block) => `${block} 1;`),
-    REAL_IP: lines(list(settings.TRUSTED_PROXIES), (block) => `set_real_ip_from ${block};`),
+    PROXIES: lines(proxies, (block) => `${block} 1;`),
+    REAL_IP: lines(proxies, (block) => `set_real_ip_from ${block};`),
     TLS: tls ? "ssl_certificate tls/cert.pem;\n\tssl_certificate_key tls/key.pem;\n\tssl_protocols TLSv1.2 TLSv1.3;\n\tssl_session_cache shared:tls:1m;" : "",
     LISTEN: (setting) => lines(here.ipv6 ? ["", "[::]:"] : [""], (address) => `listen ${address}${settings[setting]}${tls ? " ssl" : ""};`),
     AUTHORIZATION: (...parts) => authorization(secretOf, ...parts),
