@@ -5,8 +5,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { checkSettings } from "../../../image/rootfs/opt/stack/lib/check-settings.mjs";
 import { spelled } from "../../../image/rootfs/opt/stack/lib/forms.mjs";
-import { checkSettings } from "../../../image/rootfs/opt/stack/lib/settings.mjs";
 
 const table = JSON.parse(readFileSync(new URL("../../../image/rootfs/opt/stack/settings.json", import.meta.url), "utf8"));
 const check = (environment, kept = {}) => checkSettings(table, environment, (file) => kept[file]);
@@ -58,6 +58,14 @@ test("what refers to a setting follows it", () => {
   assert.equal(all.MISSION_CONTROL_ORIGIN, "http://box.lan");
   // One spelling of yes and no, and what is of no use alone goes with it.
   assert.deepEqual([all.OPENCODE_ENABLED, all.MANAGER_ENABLED], ["false", "false"]);
+});
+
+test("with a certificate, browsers reach everything over https", () => {
+  // Whether it can be served is another test's matter.
+  const { values: all } = check({ TLS_CERT_FILE: "/nowhere", PUBLIC_HOST: "box.lan", OPENCLAW_PORT: "443", MANAGER_ORIGIN: "http://box.lan" });
+  assert.deepEqual([all.SCHEME, all.MISSION_CONTROL_ORIGIN], ["https", "https://box.lan:3000"]);
+  assert.deepEqual([all.OPENCLAW_ORIGIN, all.MANAGER_ORIGIN], ["https://box.lan", "http://box.lan"]);
+  assert.ok(all.CONVEX_SELF_HOSTED_URL.startsWith("http://127.0.0.1:") && all.CONVEX_SITE_ORIGIN.startsWith("http://127.0.0.1:"));
 });
 
 test("each value has one spelling", () => {
@@ -184,6 +192,10 @@ test("settings that do not go together are told", () => {
     [{ CONVEX_ENABLED: "false", CONVEX_DASHBOARD_ENABLED: "true" }, "CONVEX_DASHBOARD_ENABLED=true"],
     [{ OPENCODE_ENABLED: "false", MANAGER_ENABLED: "true" }, "MANAGER_ENABLED=true"],
     [{ OPENCODE_ENABLED: "perhaps", MANAGER_ENABLED: "true" }, "OPENCODE_ENABLED='perhaps'"],
+    [{ TLS_CERT_FILE: "/tls/cert.pem" }, "TLS_CERT_FILE is set without TLS_KEY_FILE"],
+    [{ TLS_KEY_FILE: "/tls/key.pem" }, "TLS_KEY_FILE is set without TLS_CERT_FILE"],
+    [{ TLS_CERT_FILE: "cert.pem", TLS_KEY_FILE: "/tls/key.pem" }, "TLS_CERT_FILE='cert.pem'"],
+    [{ TLS_CERT_FILE: "/nowhere/cert.pem", TLS_KEY_FILE: "/nowhere/key.pem" }, "TLS_CERT_FILE=/nowhere", "TLS_KEY_FILE=/nowhere"],
     [{ PUBLISH_ADDRESS: "0.0.0.0" }, ...origins],
     [{ PUBLISH_ADDRESS: "::", PUBLIC_HOST: "localhost", MANAGER_ORIGIN: "https://box.lan" }, ...origins.filter((name) => name !== "MANAGER_ORIGIN")],
     [{ PUBLISH_ADDRESS: "0.0.0.0", MANAGER_ENABLED: "false" }, ...origins.filter((name) => name !== "MANAGER_ORIGIN")],

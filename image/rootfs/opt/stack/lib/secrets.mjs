@@ -3,7 +3,8 @@
 import { execFileSync } from "node:child_process";
 import { createHash, createPublicKey, generateKeyPairSync, randomBytes } from "node:crypto";
 import { chmodSync, closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { ADMIN_KEY, RUNTIME, SECRETS, fileOf, read } from "./settings.mjs";
+import { ADMIN_KEY } from "./check-settings.mjs";
+import { RUNTIME, SECRETS, fileOf, read } from "./settings.mjs";
 
 const make = {
   hex64: () => randomBytes(32).toString("hex"),

@@ -1,8 +1,9 @@
 // All that start.sh does between the lock on the volume and the supervisor: checks the settings, makes the secrets,
 // and writes what this start is made of to RUNTIME. Nothing is written before everything is right.
 import { mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { checkSettings } from "./check-settings.mjs";
 import { makeSecrets } from "./secrets.mjs";
-import { RUNTIME, SECRETS, checkSettings, fileOf, read } from "./settings.mjs";
+import { RUNTIME, SECRETS, read } from "./settings.mjs";
 
 // Exit codes of sysexits.h.
 const [CANNOT_CREATE, IO_ERROR, CONFIG] = [73, 74, 78];

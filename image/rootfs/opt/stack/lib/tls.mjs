@@ -1,9 +1,10 @@
 // Whether a certificate and its key can be served: read, in order, of one pair, and not expired.
 import { X509Certificate, createPrivateKey } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { collecting, wrong } from "./forms.mjs";
 
-/** The blocks of a PEM file, as pairs of kind and text. */
+/** The blocks of a PEM file, each with its kind. */
 function blocks(name, file) {
   let text;
   try {
@@ -13,14 +14,17 @@ function blocks(name, file) {
   }
   if (text.trim() === "") wrong(`${name}=${file}: the file is empty`);
   const found = [...text.matchAll(/^-----BEGIN ([A-Z0-9 ]+)-----\r?$[^]*?^-----END \1-----\r?$/gm)].map(([block, kind]) => ({ kind, block }));
-  if (found.length === 0) wrong(`${name}=${file}: is no PEM file (-----BEGIN ...); a DER or PKCS #12 file has to be converted with openssl`);
+  if (found.length === 0) wrong(`${name}=${file}: is no whole PEM file (-----BEGIN ... to -----END ...); openssl converts other kinds`);
   return found;
 }
+
+/** What a file holds that should have been in the other one. */
+const instead = ([{ kind }], pattern, other) => `but ${kind}${pattern.test(kind) ? `, which belongs into ${other}: are the two mixed up?` : ""}`;
 
 function certificates(file) {
   const found = blocks("TLS_CERT_FILE", file);
   const chain = found.filter(({ kind }) => kind === "CERTIFICATE");
-  if (chain.length === 0) wrong(`TLS_CERT_FILE=${file}: has no certificate in it but ${found[0].kind}${/PRIVATE KEY/.test(found[0].kind) ? ", which belongs into TLS_KEY_FILE" : ""}`);
+  if (chain.length === 0) wrong(`TLS_CERT_FILE=${file}: has no certificate in it ${instead(found, /PRIVATE KEY$/, "TLS_KEY_FILE")}`);
   return chain.map(({ block }, index) => {
     try {
       return new X509Certificate(block);
@@ -33,7 +37,7 @@ function certificates(file) {
 function privateKey(file) {
   const found = blocks("TLS_KEY_FILE", file);
   const key = found.find(({ kind }) => kind.endsWith("PRIVATE KEY"));
-  if (!key) wrong(`TLS_KEY_FILE=${file}: has no private key in it but ${found[0].kind}${found[0].kind === "CERTIFICATE" ? ", which belongs into TLS_CERT_FILE" : ""}`);
+  if (!key) wrong(`TLS_KEY_FILE=${file}: has no private key in it ${instead(found, /^CERTIFICATE$/, "TLS_CERT_FILE")}`);
   if (key.kind === "ENCRYPTED PRIVATE KEY" || /^Proc-Type:.*ENCRYPTED/m.test(key.block)) {
     wrong(`TLS_KEY_FILE=${file}: is encrypted, and nobody is there to type its password; write it without one: openssl pkey -in FILE -out NEW`);
   }
@@ -62,7 +66,8 @@ export function checkTls(certificateFile, keyFile, host, now = new Date()) {
     );
   } else if (new Date(first.validTo) <= now) problems.push(`TLS_CERT_FILE=${certificateFile}: expired on ${first.validTo}; renew it`);
   else if (new Date(first.validFrom) > now) problems.push(`TLS_CERT_FILE=${certificateFile}: is valid from ${first.validFrom} only; look at this machine's clock`);
-  const named = host === undefined || first.checkHost(host) || first.checkIP(host.replace(/^\[|\]$/g, ""));
-  const notices = named ? [] : [`TLS_CERT_FILE: the certificate is not for PUBLIC_HOST=${host} (it is for ${first.subjectAltName ?? "no name"}); browsers will refuse it`];
+  const address = host?.replace(/^\[|\]$/g, "");
+  const named = isIP(address ?? "") ? first.checkIP(address) : first.checkHost(host ?? "");
+  const notices = named || host === undefined ? [] : [`TLS_CERT_FILE: the certificate is not for PUBLIC_HOST=${host} (it is for ${first.subjectAltName ?? "no name"}); browsers will refuse it`];
   return { problems, notices };
 }

@@ -13,6 +13,10 @@ check_volume() {
 	if ((${#wrong[@]} == 0)); then
 		return
 	fi
+	if [ -z "$(mount_field /data 5)" ] && [[ ,$(mount_field / 6), == *,ro,* ]]; then
+		echo "[stack] not started: nothing is mounted on /data, and the root is read-only; give it a volume (-v NAME:/data)" >&2
+		exit 73
+	fi
 	if [[ ,$(mount_field /data 6), == *,ro,* ]]; then
 		echo "[stack] not started: /data is mounted read-only; state is kept there" >&2
 		exit 73
