@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { checkSettings } from "../../../image/rootfs/opt/stack/lib/check-settings.mjs";
-import { spelled } from "../../../image/rootfs/opt/stack/lib/forms.mjs";
+import { Wrong, spelled } from "../../../image/rootfs/opt/stack/lib/forms.mjs";
 
 const table = JSON.parse(readFileSync(new URL("../../../image/rootfs/opt/stack/settings.json", import.meta.url), "utf8"));
 const check = (environment, kept = {}) => checkSettings(table, environment, (file) => kept[file]);
@@ -66,6 +66,16 @@ test("with a certificate, browsers reach everything over https", () => {
   assert.deepEqual([all.SCHEME, all.MISSION_CONTROL_ORIGIN], ["https", "https://box.lan:3000"]);
   assert.deepEqual([all.OPENCLAW_ORIGIN, all.MANAGER_ORIGIN], ["https://box.lan", "http://box.lan"]);
   assert.ok(all.CONVEX_SELF_HOSTED_URL.startsWith("http://127.0.0.1:") && all.CONVEX_SITE_ORIGIN.startsWith("http://127.0.0.1:"));
+});
+
+test("each form of the table is known", () => {
+  for (const { name, form } of table.settings) {
+    try {
+      spelled(form, "?");
+    } catch (error) {
+      assert.ok(error instanceof Wrong, `${name}: ${error}`);
+    }
+  }
 });
 
 test("each value has one spelling", () => {
@@ -139,6 +149,9 @@ test("a wrong secret is told and not shown", () => {
     [{ OPENCLAW_GATEWAY_TOKEN: "hunter2\r\n" }, "CRLF"],
     [{ OPENCLAW_GATEWAY_TOKEN_FILE: file("crlf", "hunter2\r\n") }, "CRLF"],
     [{ OPENCLAW_GATEWAY_TOKEN_FILE: file("lines", "hunter2\n\n") }, "ends with a line break"],
+    [{ MANAGER_ADMIN_PASSWORD_FILE: file("mark", "\ufeffhunter2222") }, "byte order mark"],
+    [{ MANAGER_ADMIN_PASSWORD_FILE: file("latin", Buffer.from("hunter2222\xe9", "latin1")) }, "no UTF-8"],
+    [{ MANAGER_ADMIN_PASSWORD_FILE: file("large", "hunter2".repeat(10_000)) }, "larger"],
     [{ OPENCLAW_HOOKS_TOKEN: "hunter2\";deny all;" }, "letters, digits"],
     [{ CONVEX_SELF_HOSTED_ADMIN_KEY: "hunter2" }, "admin key"],
     [{ JWT_PRIVATE_KEY: "hunter2" }, "BEGIN PRIVATE KEY"],

@@ -72,6 +72,8 @@ export function checkSettings(table, environment, kept = () => undefined) {
   return { values, given, made, isOn, problems, notices };
 }
 
+const LARGEST_SECRET = 64 * 1024;
+
 /** A secret's value, if somebody gave one, and where it is from: its variable, or the file that NAME_FILE names. */
 function givenSecret(name, environment) {
   const file = environment[`${name}_FILE`];
@@ -79,6 +81,7 @@ function givenSecret(name, environment) {
   if (environment[name]) wrong(`${name} and ${name}_FILE are both set: leave one of them out`);
   const from = `${name}_FILE=${inspect(file)}`;
   if (!isReadable(file)) wrong(`${from}: there is no file that uid ${process.getuid()} can read`);
+  if (statSync(file).size > LARGEST_SECRET) wrong(`${from}: the file is larger than any secret`);
   // One line break at the end is the file's own.
   return { from, value: readFileSync(file, "utf8").replace(/\n$/, "") || wrong(`${from}: the file is empty`) };
 }

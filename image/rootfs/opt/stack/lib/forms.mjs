@@ -126,6 +126,8 @@ const forms = {
 
 /** The value in the one spelling of its form, or a `Wrong`. */
 export function spelled(form, value) {
+  // What cannot be decoded comes as U+FFFD.
+  if (/[\ufeff\ufffd]/.test(value)) wrong("has a byte order mark in it, or bytes that are no UTF-8: save it as plain UTF-8 text");
   if (value.includes("\r")) wrong("has a carriage return in it, as a file with Windows line ends (CRLF) does: save it with LF");
   if (form !== "pem") {
     if (/^\P{Cc}+\n+$/u.test(value)) wrong("ends with a line break, as `echo` adds one: take it off (`printf %s` adds none)");

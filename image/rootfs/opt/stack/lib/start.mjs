@@ -30,8 +30,7 @@ function attempt(code, doing, action) {
 /** The supervisor's folder. It may be mounted noexec: its scripts are links to those of the image. */
 function supervise({ name, signal, stopWithin }, isOn) {
   const [folder, from] = [`${SCAN}/${name}`, `${STACK}/services/${name}`];
-  mkdirSync(`${folder}/log`, { recursive: true });
-  mkdirSync(`${RUNTIME}/state/${name}`, { recursive: true });
+  for (const made of [folder, `${folder}/log`, `${RUNTIME}/state/${name}`]) mkdirSync(made);
   for (const script of ["run", "finish", "data", "log/run"]) symlinkSync(`${from}/${script}`, `${folder}/${script}`);
   writeFileSync(`${folder}/notification-fd`, "3\n");
   writeFileSync(`${folder}/down-signal`, `${signal}\n`);
@@ -55,7 +54,7 @@ attempt(CANNOT_CREATE, "a folder of the volume cannot be made", () => {
 attempt(CANNOT_CREATE, `${RUNTIME} cannot be written; with a read-only root it has to be a tmpfs (--tmpfs ${RUNTIME})`, () => {
   mkdirSync(RUNTIME, { recursive: true });
   for (const name of readdirSync(RUNTIME)) rmSync(`${RUNTIME}/${name}`, { recursive: true });
-  for (const name of ["secrets", "scan/.s6-svscan"]) mkdirSync(`${RUNTIME}/${name}`, { recursive: true });
+  for (const name of ["secrets", "state", "scan", "scan/.s6-svscan"]) mkdirSync(`${RUNTIME}/${name}`);
   writeFileSync(`${RUNTIME}/settings`, Object.entries(values).map(([name, value]) => `${name}=${value}\n`).join(""));
   for (const service of table.services.filter(({ site }) => !site)) supervise(service, isOn(service.name));
   for (const name of ["finish", "crash"]) symlinkSync(`${STACK}/svscan/${name}`, `${SCAN}/.s6-svscan/${name}`);
