@@ -156,14 +156,9 @@ pub(crate) fn resolve(setting: &Setting, settings: &[Setting]) -> Option<String>
     let default = setting.default.as_ref()?;
     // The table was checked: what is named stands earlier, so this ends.
     Some(references(default).fold(default.clone(), |text, name| {
-        let named = match name {
-            SCHEME => "http".to_owned(),
-            _ => {
-                let named = settings.iter().find(|other| other.name == name);
-                named.and_then(|other| resolve(other, settings)).unwrap_or_default()
-            }
-        };
-        text.replace(&format!("{{{name}}}"), &named)
+        let named = settings.iter().find(|other| other.name == name).and_then(|other| resolve(other, settings));
+        let scheme = (name == SCHEME).then(|| "http".to_owned());
+        text.replace(&format!("{{{name}}}"), &named.or(scheme).unwrap_or_default())
     }))
 }
 
