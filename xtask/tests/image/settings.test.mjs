@@ -85,6 +85,7 @@ test("each value has one spelling", () => {
     ["host", "[::ffff:10.0.0.1]", "[::ffff:a00:1]"],
     ["hosts", "A.lan, b.lan,a.LAN,[::1]", "a.lan,b.lan,[::1]"],
     ["networks", "10.0.0.0/8, FD00::/8,192.168.1.1", "10.0.0.0/8,fd00::/8,192.168.1.1"],
+    ["networks", "Gateway,10.0.0.7", "gateway,10.0.0.7"],
     ["origin", "https://Box.lan:443", "https://box.lan"],
     ["origin", "HTTP://box.lan:80", "http://box.lan"],
     ["origin", "http://box.lan:443", "http://box.lan:443"],
