@@ -5,12 +5,15 @@
 # `exec`. Everything that ends with the container is in /run/stack, everything that stays in /data.
 set -euo pipefail
 
+. /opt/stack/lib/service.sh
+. /opt/stack/lib/walls.sh
+
 # A command of one's own instead: docker run IMAGE bash
 if (($# > 0)); then
+	name_user || true
 	exec "$@"
 fi
 
-. /opt/stack/lib/service.sh
 . /opt/stack/lib/volume.sh
 umask 077
 
@@ -18,9 +21,11 @@ if (($(id -u) == 0)); then
 	echo "[stack] not started: this image does not run as root, and nothing in it needs to; leave --user out" >&2
 	exit 77
 fi
-check_volume secrets home logs models manager opencode openclaw convex access
+check_volume secrets home logs models llamacpp manager opencode openclaw convex access
 lock_volume
 node /opt/stack/lib/start.mjs
+name_user
+find_landlock
 
 # What services see: every setting with its value, and no secret.
 mapfile -t settings <"$RUNTIME/settings"

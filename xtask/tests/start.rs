@@ -26,6 +26,8 @@ impl Machine {
         }
         machine.install(&image.join("rootfs/opt/stack/settings.json"), "opt/stack/settings.json");
         machine.install(&image.join("rootfs/opt/stack/bin/secrets"), "opt/stack/bin/secrets");
+        machine.write("opt/stack/etc/passwd", "stack:x:10001:10001::/data/home:/bin/bash\n");
+        machine.write("opt/stack/etc/group", "stack:x:10001:\n");
         std::fs::create_dir_all(machine.path("data")).unwrap();
         // It refuses to run as root, which tests often do.
         machine.program("bin/id", "echo 10001");

@@ -47,6 +47,9 @@ pub(crate) struct Service {
     /// Where it answers when it has no port.
     #[serde(default)]
     pub(crate) socket: Option<Socket>,
+    /// What it may reach beside the system; without walls it reaches everything.
+    #[serde(default)]
+    pub(crate) walls: Option<Walls>,
 }
 
 /// A socket below the folder of what ends with the container, and the path that answers when it is up.
@@ -55,6 +58,27 @@ pub(crate) struct Service {
 pub(crate) struct Socket {
     pub(crate) file: String,
     pub(crate) path: String,
+}
+
+/// What a confined service may reach beside the system, which it reads. Paths are absolute.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
+pub(crate) struct Walls {
+    /// Folders that it reads and writes.
+    pub(crate) reach: Vec<String>,
+    /// Its home, in one of those.
+    pub(crate) home: String,
+    /// Its temp folder, in one of those; it is emptied at each start.
+    pub(crate) temporary: String,
+    /// Another service that it starts and stops.
+    #[serde(default)]
+    pub(crate) controls: Option<String>,
+    /// What its agents' shells reach of that, beside home and temp folder; a `*` stands for names without a leading dot.
+    #[serde(default)]
+    pub(crate) shell: Vec<String>,
+    /// Folders in which those shells see names, and nothing else.
+    #[serde(default)]
+    pub(crate) shell_lists: Vec<String>,
 }
 
 /// An arrow of the picture: who speaks to whom about what.
@@ -236,7 +260,8 @@ impl Service {
 
     /// Whom it waits for or speaks to.
     fn neighbours(&self) -> impl Iterator<Item = &str> {
-        self.needs.iter().chain(self.uses.iter().map(|used| &used.service)).map(String::as_str)
+        let controlled = self.walls.iter().filter_map(|walls| walls.controls.as_ref());
+        self.needs.iter().chain(self.uses.iter().map(|used| &used.service)).chain(controlled).map(String::as_str)
     }
 
     fn check_fields(&self) -> Result<(), String> {
@@ -258,6 +283,9 @@ impl Service {
             if folder.is_empty() || !folder.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
                 return Err(format!("data folder {folder:?} is not one plain name"));
             }
+        }
+        if let Some(walls) = &self.walls {
+            walls.check()?;
         }
         for used in &self.uses {
             if used.about.chars().any(|char| char.is_control() || matches!(char, '"' | '|' | '`' | '$')) {
@@ -290,6 +318,36 @@ impl Service {
             }
             if !(1..=LONGEST_REQUEST).contains(&endpoint.time_limit) {
                 return Err(format!("time-limit of port {} is not 1 to {LONGEST_REQUEST} seconds", endpoint.port));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Walls {
+    /// Folders that no agent may reach, and those above them.
+    const KEPT: [&str; 3] = ["/data/secrets", "/data/home", "/run/stack/secrets"];
+
+    fn check(&self) -> Result<(), String> {
+        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'/');
+        let within = |path: &str, folder: &str| {
+            path == folder || path.strip_prefix(folder).is_some_and(|it| it.starts_with('/'))
+        };
+        let shells = self.shell.iter().chain(&self.shell_lists);
+        for path in self.reach.iter().chain([&self.home, &self.temporary]).chain(shells.clone()) {
+            let fixed = path.replace('*', "");
+            if !path.starts_with('/') || path.contains("..") || !fixed.bytes().all(plain) {
+                return Err(format!("{path:?} in its walls is not a plain absolute path"));
+            }
+        }
+        for folder in &self.reach {
+            if let Some(kept) = Self::KEPT.iter().find(|kept| within(kept, folder.trim_end_matches('/'))) {
+                return Err(format!("its walls let it reach {folder:?}, and {kept} with it"));
+            }
+        }
+        for path in [&self.home, &self.temporary].into_iter().chain(shells) {
+            if !self.reach.iter().any(|folder| within(path, folder)) {
+                return Err(format!("{path:?} lies outside of what its walls let it reach"));
             }
         }
         Ok(())
@@ -346,6 +404,28 @@ mod tests {
         let endpoint = "endpoints = [{ setting = \"A_PORT\", port = 80, path = \"/\", accept = [200] }]\n";
         let ports = table(&format!("[[services]]\nname = \"a\"\n{endpoint}[[services]]\nname = \"b\"\n{endpoint}"));
         assert_eq!(check(&ports), Err(ServiceError::Port { port: 80, first: "a".into(), second: "b".into() }));
+    }
+
+    #[test]
+    fn walls_keep_what_no_agent_may_reach_and_hold_home_and_shells() {
+        let check = |reach: &str, home: &str, shell: &str| {
+            let walls = format!(
+                "walls = {{ reach = [{reach}], home = {home:?}, temporary = \"/data/a/t\", shell = [{shell:?}] }}\n"
+            );
+            check(&table(&format!("[[services]]\nname = \"a\"\n{walls}")))
+        };
+        assert_eq!(check("\"/data/a\", \"/tmp\"", "/data/a/.home", "/data/a/*"), Ok(()));
+        for (reach, home, shell) in [
+            ("\"/data\", \"/data/a\"", "/data/a/h", "/data/a"),
+            ("\"/\", \"/data/a\"", "/data/a/h", "/data/a"),
+            ("\"/data/secrets\", \"/data/a\"", "/data/a/h", "/data/a"),
+            ("\"/data/a/../secrets\", \"/data/a\"", "/data/a/h", "/data/a"),
+            ("\"/data/a\"", "/data/ab", "/data/a"),
+            ("\"/data/a\"", "/data/a/h", "/data/b"),
+            ("\"/data/a\"", "/data/a/$(id)", "/data/a"),
+        ] {
+            assert!(matches!(check(reach, home, shell), Err(ServiceError::Field { .. })), "{reach} {home} {shell}");
+        }
     }
 
     #[test]

@@ -123,7 +123,8 @@ export async function examineAll() {
   const settings = readSettings();
   const services = await Promise.all(table.services.map((service) => examine(service, settings)));
   const ill = services.filter((service) => service.state === "failed" || service.state === "starting");
-  return { title: table.title, healthy: ill.length === 0, services };
+  const notices = read(`${RUNTIME}/etc/landlock`) ? [] : ["this kernel has no Landlock: services and their agents can read each other's files"];
+  return { title: table.title, healthy: ill.length === 0, services, notices };
 }
 
 function asText(status) {
@@ -132,7 +133,7 @@ function asText(status) {
     const line = `${service.name.padEnd(width)}  ${service.state.padEnd(14)}  ${service.version ?? "-"}`;
     return service.detail ? `${line}\n${" ".repeat(width)}  ${service.detail}` : line;
   });
-  return lines.join("\n");
+  return [...lines, ...status.notices].join("\n");
 }
 
 /** One line that names who is not well: an engine shows it beside its health. */
