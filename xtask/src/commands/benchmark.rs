@@ -39,7 +39,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Res
     let request = Request { stack: &stack, runs: args.runs, settle, running, sizes };
     let report = benchmark::run(request).await?;
     match session.format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&report)?),
+        Format::Json => io::document(&report)?,
         Format::Text => io::print(&report.table()),
     }
     Ok(())

@@ -35,7 +35,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Resu
     let mut steps = Steps::default();
     let result = rehearse(session, args, scratch.path(), &mut steps).await;
     match session.format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&steps)?),
+        Format::Json => io::document(&serde_json::json!({ "steps": steps }))?,
         Format::Text => io::print(&steps.table()),
     }
     if args.keep {

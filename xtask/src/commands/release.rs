@@ -32,16 +32,21 @@ pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Resul
     }
     let docker = Docker::default();
     docker.check().await?;
-    let mut steps = Steps::default();
+    let mut steps = Steps::lasting();
     let result = plan.execute(session, &docker, &stack, &lock, &mut steps).await;
+    let released = result.as_ref().ok().map(|index| format!("{}:{}@{index}", plan.repository.name, plan.tag));
     match session.format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&steps)?),
-        Format::Text => io::print(&steps.table()),
+        Format::Json => io::document(&serde_json::json!({
+            "steps": steps, "tag": plan.tag.as_str(), "digest": result.as_ref().ok(), "released": released,
+        }))?,
+        Format::Text => {
+            io::print(&steps.table());
+            released.iter().for_each(|released| io::print(released));
+        }
     }
     let index = result?;
     io::github_output("tag", plan.tag.as_str())?;
     io::github_output("digest", index.as_str())?;
-    io::print(&format!("{}:{}@{index}", plan.repository.name, plan.tag));
     Ok(())
 }
 
@@ -112,8 +117,7 @@ impl Plan {
             layouts: self.layouts.as_deref(),
         };
         if format == Format::Json {
-            io::print(&serde_json::to_string_pretty(&printed)?);
-            return Ok(());
+            return io::document(&printed);
         }
         io::print(&format!("tag         {}", printed.tag));
         io::print(&format!("repository  {}", printed.repository));

@@ -31,7 +31,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
     let report = smoke::run(&request).await?;
     fs_err::write(output.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     match session.format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&report)?),
+        Format::Json => io::document(&report)?,
         Format::Text => io::print(&report.table()),
     }
     report.verdict()
@@ -47,8 +47,11 @@ pub(super) async fn image(docker: &Docker, session: &Session, asked: Option<&str
     };
     let folder = session.root.join(&named);
     if folder.join("index.json").is_file() {
+        let name = local_name(native);
+        let loading = io::ending::begin(format!("the engine has the image {name}"));
         container::load(docker, &folder).await?;
-        return Ok(local_name(native));
+        loading.done();
+        return Ok(name);
     }
     if Path::new(&named).is_absolute() || asked.is_none() {
         return Err(anyhow::anyhow!("{} is no OCI layout", folder.display()))

@@ -26,8 +26,7 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
         cli::Tag::Parse { tag } => {
             let parts = template.parse_tag(tag)?;
             if session.format == Format::Json {
-                io::print(&serde_json::to_string_pretty(&parts)?);
-                return Ok(());
+                return io::document(&parts);
             }
             io::print(&format!("date      {}", parts.date));
             io::print(&format!("flavor    {}", parts.flavor));
@@ -48,7 +47,7 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
             match session.format {
                 Format::Json => {
                     let tags: Vec<_> = tags.iter().map(|(parts, tag)| Listed { tag, parts }).collect();
-                    io::print(&serde_json::to_string_pretty(&tags)?);
+                    io::document(&serde_json::json!({ "tags": tags }))?;
                 }
                 Format::Text => tags.iter().for_each(|(_, tag)| io::print(tag)),
             }
@@ -66,7 +65,7 @@ struct Listed<'a> {
 
 fn print(format: Format, parts: &TagParts, tag: &str) -> anyhow::Result<()> {
     match format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&Listed { tag, parts })?),
+        Format::Json => io::document(&Listed { tag, parts })?,
         Format::Text => io::print(tag),
     }
     Ok(())

@@ -16,8 +16,8 @@ use crate::io::process;
 pub(crate) async fn load(docker: &Docker, layout: &Path) -> anyhow::Result<()> {
     let mut tar = process::command("tar");
     tar.arg("--create").arg("--directory").arg(layout).arg(".").stdout(Stdio::piped());
-    let mut tar = tar.spawn().context("cannot run tar")?;
-    let stream: Stdio = tar.stdout.take().context("tar has no output")?.try_into()?;
+    let mut tar = process::spawn(&mut tar)?;
+    let stream: Stdio = tar.take_stdout().context("tar has no output")?.try_into()?;
     process::output(docker.command().arg("load").stdin(stream))
         .await
         .with_context(|| format!("cannot load {}", layout.display()))?;
@@ -156,7 +156,7 @@ impl Container {
 
     /// Runs a command inside that may fail, which is an answer too.
     pub(crate) async fn try_exec(&self, words: &[&str]) -> anyhow::Result<Ended> {
-        let output = self.docker.command().args(["exec", &self.name]).args(words).output().await?;
+        let output = process::ended(self.docker.command().args(["exec", &self.name]).args(words)).await?;
         Ok(Ended { code: output.status.code().unwrap_or(-1), said: both(&output) })
     }
 
@@ -209,9 +209,8 @@ fn remove(docker: &Docker, words: &[&str], asked: bool) {
     let started = Instant::now();
     loop {
         let mut command = docker.command();
-        let command = command.as_std_mut();
         // There is nobody left to tell; `docker ps` shows what could not be removed.
-        let removed = command.args(words).stderr(Stdio::null()).output();
+        let removed = process::clean_up(command.args(words).as_std_mut());
         // Docker prints the name of what it removed; with --force it also succeeds when there is nothing.
         let is_removed = removed.is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
         if is_removed || !asked || started.elapsed() > LATE {
