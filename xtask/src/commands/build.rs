@@ -28,7 +28,7 @@ pub(crate) struct Built {
 pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<()> {
     let stack = files::read_stack(&session.root)?;
     let lock = files::read_lock(&session.root, &stack)?;
-    if !super::render::changed(&session.root, &stack, &lock)?.is_empty() {
+    if !super::render::drifts(&session.root, &stack, &lock)?.is_empty() {
         return Err(Ended::Difference(
             "image/ is not what the lock and the templates say; run `cargo xtask render`, look at the change, \
              and build again"

@@ -82,7 +82,7 @@ impl Plan {
             let errors = violations.into_iter().map(|violation| anyhow::anyhow!(violation.message));
             return Err(Failures(errors.collect()).into());
         }
-        if !super::render::changed(&session.root, stack, lock)?.is_empty() {
+        if !super::render::drifts(&session.root, stack, lock)?.is_empty() {
             return Err(anyhow::anyhow!("image/ is not what the lock and the templates say"))
                 .hint(|| "run `cargo xtask render` and commit what it writes".to_owned());
         }
