@@ -197,10 +197,7 @@ mod tests {
         let inner = hinted(anyhow::anyhow!("down").context("middle"), "inner".to_owned());
         let error = hinted(inner.context("top"), "outer".to_owned());
         assert_eq!(hints(&error), ["outer", "inner"]);
-        assert_eq!(
-            plain(&error),
-            "error: top\n  caused by: middle\n  caused by: down\nhint: outer\nhint: inner\n"
-        );
+        assert_eq!(plain(&error), "error: top\n  caused by: middle\n  caused by: down\nhint: outer\nhint: inner\n");
     }
 
     #[test]

@@ -206,8 +206,7 @@ fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<L
     let is_ours = |error: &LockError| {
         error.component().is_none_or(|name| resolutions.iter().any(|resolution| resolution.name == name))
     };
-    let (ours, others): (Vec<_>, Vec<_>) =
-        lock.check(stack).err().unwrap_or_default().into_iter().partition(is_ours);
+    let (ours, others): (Vec<_>, Vec<_>) = lock.check(stack).err().unwrap_or_default().into_iter().partition(is_ours);
     ended(ours.into_iter().map(|error| anyhow::Error::new(error).context("the new lock is not sound")).collect())?;
     for error in others.iter().filter(|error| !matches!(error, LockError::Unpinned(_))) {
         io::say(&format!("note: {error}, as before"));

@@ -20,7 +20,7 @@ use crate::engine::registry::Repository;
 use crate::engine::{layout, probe};
 use crate::error::{Failures, HintExt as _};
 use crate::io::steps::Steps;
-use crate::io::{self, files, process};
+use crate::io::{self, files, git, process};
 
 pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Result<()> {
     let repository = Repository::new(&args.registry)?;
@@ -86,12 +86,7 @@ impl Plan {
             return Err(anyhow::anyhow!("image/ is not what the lock and the templates say"))
                 .hint(|| "run `cargo xtask render` and commit what it writes".to_owned());
         }
-        let git = || {
-            let mut command = process::command("git");
-            command.arg("-C").arg(&session.root);
-            command
-        };
-        let dirty = process::text(git().args(["status", "--porcelain"])).await?;
+        let dirty = git::changes(&session.root).await?;
         if !dirty.is_empty() {
             return Err(anyhow::anyhow!(
                 "the checkout has uncommitted changes:\n    {}",
@@ -99,7 +94,7 @@ impl Plan {
             ))
             .hint(|| "commit them: a release is made from a commit that its tag names".to_owned());
         }
-        let commit = process::text(git().args(["rev-parse", "HEAD"])).await?;
+        let commit = git::head(&session.root).await?;
         let tag = super::tag::next(&session.root, stack, lock, Utc::now().date_naive()).await?;
         if let Some(digest) = repository.tag(tag.as_str()).await? {
             return Err(anyhow::anyhow!("{}:{tag} exists ({digest}); a released tag is never moved", repository.name))
@@ -176,7 +171,7 @@ impl Plan {
 
     async fn tag_commit(&self, session: &Session) -> anyhow::Result<()> {
         let message = format!("Release {}", self.tag);
-        process::output(process::command("git").arg("-C").arg(&session.root).args([
+        process::output(git::command(&session.root).args([
             "tag",
             "--annotate",
             "--message",

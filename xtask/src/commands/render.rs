@@ -34,8 +34,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Render) -> anyhow::Result
     }
     if args.check && !drifts.is_empty() {
         let (count, is) = (drifts.len(), if drifts.len() == 1 { "file is" } else { "files are" });
-        let told =
-            format!("{count} rendered {is} out of date; run `cargo xtask render` and commit what it writes");
+        let told = format!("{count} rendered {is} out of date; run `cargo xtask render` and commit what it writes");
         return Err(Ended::Difference(told).into());
     }
     Ok(())

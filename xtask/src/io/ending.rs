@@ -98,8 +98,10 @@ fn exit_at_once(signal: Signal) -> ! {
         // It may have ended meanwhile.
         let _ = kill_process_group(group, rustix::process::Signal::KILL);
     }
-    say("error: interrupted twice: the clean-up did not come to its end, and may have left temporary files, containers \
-         or an engine");
+    say(
+        "error: interrupted twice: the clean-up did not come to its end, and may have left temporary files, containers \
+         or an engine",
+    );
     std::process::exit(signal.exit_code().into())
 }
 

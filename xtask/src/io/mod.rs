@@ -2,6 +2,7 @@
 
 pub(crate) mod ending;
 pub(crate) mod files;
+pub(crate) mod git;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod progress;

@@ -64,7 +64,12 @@ impl Steps {
 
     /// Records what was left out, and why.
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
-        self.steps.push(Step { name: name.to_owned(), outcome: Outcome::Skipped, seconds: 0.0, detail: why.to_owned() });
+        self.steps.push(Step {
+            name: name.to_owned(),
+            outcome: Outcome::Skipped,
+            seconds: 0.0,
+            detail: why.to_owned(),
+        });
     }
 
     pub(crate) fn skipped(&self) -> bool {

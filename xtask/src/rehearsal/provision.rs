@@ -16,7 +16,8 @@ const UNITS: [&str; 4] = ["containerd.service", "docker.service", "docker.socket
 const UNIT_FOLDER: &str = "/usr/lib/systemd/system";
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// In the second line, so that a later run knows it again when this one is killed.
-const NO_SERVICES: &str = "#!/bin/sh\n# Of `cargo xtask rehearse --provision`, while it runs: no package starts a service.\nexit 101\n";
+const NO_SERVICES: &str =
+    "#!/bin/sh\n# Of `cargo xtask rehearse --provision`, while it runs: no package starts a service.\nexit 101\n";
 /// dockerd stops its containers and unmounts.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(20);
 

@@ -302,7 +302,8 @@ file = { name = "third", contains = "third" }
     // Where it was broken before, a bump of something else is not held up by it.
     server.reset().await;
     serve(&server, "a/third", &[(vec![release("v3.0.0", "2026-01-01", false, &[("third", "x")])], 1)]).await;
-    let broken = format!("{lock}{}", lock.replace("schema = 1\n", "").replace("other", "needy").replace("1.9.0", "1.0.0"));
+    let broken =
+        format!("{lock}{}", lock.replace("schema = 1\n", "").replace("other", "needy").replace("1.9.0", "1.0.0"));
     std::fs::write(scratch.lock_path(), &broken).unwrap();
     let ran = scratch.run(&server, &["bump", "third"]).await;
     let told = "note: `needy` needs `other` >=2.0.0, which is pinned at 1.9.0, as before";

@@ -28,7 +28,11 @@ async fn server_of_two() -> MockServer {
     for (repo, file) in [("owner/a", "a.bin"), ("owner/b", "b.bin")] {
         let releases = vec![release("v1.2.3", "2026-09-01", false, &[(file, "x")])];
         let listing = ResponseTemplate::new(200).set_body_json(&releases).set_delay(Duration::from_millis(300));
-        Mock::given(method("GET")).and(path(format!("/repos/{repo}/releases"))).respond_with(listing).mount(&server).await;
+        Mock::given(method("GET"))
+            .and(path(format!("/repos/{repo}/releases")))
+            .respond_with(listing)
+            .mount(&server)
+            .await;
         crate::support::serve_tags(&server, repo, &releases).await;
     }
     server
@@ -94,7 +98,14 @@ async fn a_lock_that_is_a_mount_is_written() {
     std::fs::write(&mounted, "schema = 1\n\n[components]\n").unwrap();
     let inner = scratch.command(&server, &["bump", "a"]);
     let mut command = tokio::process::Command::new("unshare");
-    command.args(["--mount", "--map-root-user", "bash", "-c", "mount --bind \"$1\" \"$2\" || exit 77; exec \"${@:3}\"", "-"]);
+    command.args([
+        "--mount",
+        "--map-root-user",
+        "bash",
+        "-c",
+        "mount --bind \"$1\" \"$2\" || exit 77; exec \"${@:3}\"",
+        "-",
+    ]);
     command.arg(&mounted).arg(scratch.lock_path()).arg(inner.as_std().get_program()).args(inner.as_std().get_args());
     for (name, value) in inner.as_std().get_envs() {
         match value {
