@@ -84,6 +84,11 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
     std::iter::successors(Some(error), move |cause| below(*cause))
 }
 
+/// Whether an error is of that kind, whatever was put around it.
+pub(crate) fn is<E: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> bool {
+    error.is::<E>() || error.downcast_ref::<Hinted>().is_some_and(|hinted| is::<E>(&hinted.error))
+}
+
 /// What to type next, as the hints in an error say.
 pub(crate) fn hints(error: &anyhow::Error) -> Vec<&str> {
     causes(error.as_ref()).filter_map(|cause| cause.downcast_ref::<Hinted>()).map(|hinted| &*hinted.hint).collect()
@@ -198,6 +203,13 @@ mod tests {
         let error = hinted(inner.context("top"), "outer".to_owned());
         assert_eq!(hints(&error), ["outer", "inner"]);
         assert_eq!(plain(&error), "error: top\n  caused by: middle\n  caused by: down\nhint: outer\nhint: inner\n");
+    }
+
+    #[test]
+    fn a_kind_of_error_is_found_below_hints_and_contexts() {
+        let error = anyhow::anyhow!("x").context(Ended::Difference("y".into()));
+        let error = hinted(error.context("z"), "a".to_owned()).context("b");
+        assert!(is::<Ended>(&error) && !is::<Failures>(&error));
     }
 
     #[test]

@@ -155,8 +155,13 @@ impl Hanging {
         let output = tokio::time::timeout(Duration::from_secs(10), self.child.wait_with_output()).await;
         let output = output.expect("it does not end").unwrap();
         // A killed child of a dead parent may be waited for by nobody here: a zombie has no command line.
-        let command_line = std::fs::read(format!("/proc/{}/cmdline", self.docker)).unwrap_or_default();
-        assert!(command_line.is_empty(), "docker still runs");
+        let runs = || !std::fs::read(format!("/proc/{}/cmdline", self.docker)).unwrap_or_default().is_empty();
+        for _ in 0..100 {
+            if runs() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        assert!(!runs(), "docker still runs");
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code(), text(output.stdout), text(output.stderr), self.scratch, self.temporary)
     }

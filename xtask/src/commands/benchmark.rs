@@ -31,7 +31,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Res
         let engine = docker.check().await?.engine;
         image = super::smoke::image(&docker, session, args.image.as_deref()).await?;
         let others = args.others.map(|percent| f64::from(percent) / 100.0);
-        Some(Running { docker: &docker, engine, image: &image, model: model.as_deref(), starts, idle, others })
+        Some(Running { docker: &docker, engine, image: image.name(), model: model.as_deref(), starts, idle, others })
     } else {
         None
     };

@@ -164,7 +164,7 @@ impl Plan {
             bail!("this machine runs neither of the image's architectures, so that none can be probed");
         };
         let folder = output.join(native.as_str());
-        let probe = probe::layout(docker, stack, &folder, native);
+        let probe = probe::layout(docker, stack, &folder);
         steps.run(&format!("probe {native}"), probe, probe::Report::summary).await?;
         Ok(())
     }

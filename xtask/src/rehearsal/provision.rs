@@ -40,12 +40,7 @@ enum Distribution {
 
 impl Distribution {
     fn here() -> anyhow::Result<Self> {
-        let text = fs_err::read_to_string("/etc/os-release").unwrap_or_default();
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            line.map(|value| value.trim_matches('"').to_owned()).unwrap_or_default()
-        };
-        match (field("ID").as_str(), field("VERSION_CODENAME").as_str()) {
+        match (&*os_release("ID"), &*os_release("VERSION_CODENAME")) {
             ("debian", "bookworm") => Ok(Self::Bookworm),
             ("debian", _) => Ok(Self::Debian),
             ("ubuntu", _) => Ok(Self::Ubuntu),
@@ -54,8 +49,10 @@ impl Distribution {
         }
     }
 
-    fn packages(self) -> Vec<&'static str> {
+    /// What is needed, where the engine is another one than the distribution's: without an engine.
+    fn packages(self, has_engine: bool) -> Vec<&'static str> {
         let engine: &[&str] = match self {
+            _ if has_engine => &[],
             Self::Bookworm => {
                 &["docker.io/trixie", "docker-cli/trixie", "docker-buildx/trixie", "docker-compose/trixie"]
             }
@@ -76,23 +73,41 @@ impl Distribution {
     }
 }
 
-/// The address of the Debian archive that this machine's apt uses, so that a machine behind a mirror stays
-/// behind it.
-pub(crate) async fn debian_mirror() -> anyhow::Result<String> {
-    let told = process::text(process::command("apt-get").args([
-        "indextargets",
-        "--format",
-        "$(ORIGIN) $(COMPONENT) $(REPO_URI)",
-        "Created-By: Packages",
-    ]))
-    .await?;
-    let mirror = told
-        .lines()
-        .filter_map(|line| line.strip_prefix("Debian main "))
-        .find(|address| !address.contains("security"))
-        .context("this machine's apt knows no Debian archive")
-        .hint(|| "run `apt-get update` on a Debian machine".to_owned())?;
-    Ok(mirror.trim_end_matches('/').to_owned())
+/// The address of the Debian archive that this machine's apt uses, so that a machine behind a mirror stays behind it;
+/// none where apt knows no Debian, as on Ubuntu.
+pub(crate) async fn debian_mirror() -> anyhow::Result<Option<String>> {
+    let codename = os_release("VERSION_CODENAME");
+    let told = async |more: &[&str]| {
+        let format = "$(ORIGIN)\t$(RELEASE)\t$(COMPONENT)\t$(REPO_URI)";
+        let mut command = process::command("apt-get");
+        command.arg("indextargets").args(more).args(["--format", format, "Created-By: Packages"]);
+        process::text(&mut command).await
+    };
+    if let Some(mirror) = archive(&told(&[]).await?, |origin, _| origin == "Debian") {
+        return Ok(Some(mirror));
+    }
+    if os_release("ID") != "debian" {
+        return Ok(None);
+    }
+    // Before the first update apt knows its sources, and nothing of whose they are.
+    let sources = told(&["--no-release-info"]).await?;
+    Ok(archive(&sources, |_, release| release == codename))
+}
+
+/// The first archive of `main`, other than the one of security updates, of such an origin or release.
+fn archive(told: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<String> {
+    told.lines().find_map(|line| {
+        let [origin, release, "main", address] = line.split('\t').collect::<Vec<_>>()[..] else { return None };
+        let is_it = wanted(origin, release) && !address.contains("security");
+        is_it.then(|| address.trim_end_matches('/').to_owned())
+    })
+}
+
+/// A field of os-release(5).
+fn os_release(name: &str) -> String {
+    let text = fs_err::read_to_string("/etc/os-release").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    line.map(|value| value.trim_matches('"').to_owned()).unwrap_or_default()
 }
 
 /// Installs what is missing and starts the engine.
@@ -132,7 +147,7 @@ async fn install(distribution: Distribution, scratch: &Path) -> anyhow::Result<(
     if distribution == Distribution::Bookworm {
         let log = apt.join("log");
         process::to_its_end(process::command("apt-get").arg("update"), &log).await?;
-        let mirror = debian_mirror().await?;
+        let mirror = debian_mirror().await?.context("this machine's apt knows no Debian archive")?;
         let source = format!("deb [signed-by={}] {mirror} trixie main\n", archive_keyring()?.display());
         fs_err::write(apt.join("sources/trixie.list"), source)?;
         fs_err::write(apt.join("preferences/trixie.pref"), "Package: *\nPin: release n=trixie\nPin-Priority: 50\n")?;
@@ -147,8 +162,9 @@ async fn install(distribution: Distribution, scratch: &Path) -> anyhow::Result<(
     let new_units: Vec<&str> = UNITS.into_iter().filter(|unit| !Path::new(UNIT_FOLDER).join(unit).exists()).collect();
     let mut install = process::command("apt-get");
     update(&mut install);
-    let packages = distribution.packages();
-    install.args(["install", "--yes", "--no-install-recommends"]).args(&packages);
+    let packages = distribution.packages(has_other_engine().await);
+    // Whatever is installed stays.
+    install.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(&packages);
     let installed = ending::begin("the engine's packages were installed");
     process::to_its_end(&mut install, &log).await.context("cannot install the engine")?;
     installed.done();
@@ -161,6 +177,15 @@ async fn install(distribution: Distribution, scratch: &Path) -> anyhow::Result<(
         say(&format!("note: these packages stay installed, with no service of theirs started: {}", names.join(" ")));
     }
     Ok(())
+}
+
+/// Whether Docker's own packages are installed: the distribution's would take their place.
+async fn has_other_engine() -> bool {
+    let mut command = process::command("dpkg-query");
+    command.args(["--show", "--showformat", "${db:Status-Status}\n", "docker-ce", "moby-engine"]);
+    // It fails when one of them is not known, and tells of the other all the same.
+    let told = process::ended(&mut command).await;
+    told.is_ok_and(|told| String::from_utf8_lossy(&told.stdout).lines().any(|status| status == "installed"))
 }
 
 fn archive_keyring() -> anyhow::Result<PathBuf> {
@@ -308,6 +333,27 @@ pub(crate) fn free_port() -> anyhow::Result<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_archive_is_found_before_the_first_update_too() {
+        let updated = "Docker\ttrixie\tstable\thttp://x/debian/\nDebian\ttrixie-security\tmain\thttp://m/debian-security/\n\
+                       Debian\ttrixie\tmain\thttp://m/debian/\n";
+        assert_eq!(archive(updated, |origin, _| origin == "Debian").as_deref(), Some("http://m/debian"));
+        let before = "$(ORIGIN)\tnodistro\tmain\thttp://x/node\n$(ORIGIN)\ttrixie\tmain\thttp://m/debian/\n";
+        assert_eq!(archive(before, |origin, _| origin == "Debian"), None);
+        assert_eq!(archive(before, |_, release| release == "trixie").as_deref(), Some("http://m/debian"));
+        assert_eq!(archive("Ubuntu\tnoble\tmain\thttp://m/ubuntu/\n", |origin, _| origin == "Debian"), None);
+        assert_eq!(archive("", |_, _| true), None);
+    }
+
+    #[test]
+    fn an_engine_of_dockers_own_stays() {
+        for distribution in [Distribution::Bookworm, Distribution::Debian, Distribution::Ubuntu] {
+            let is_engine = |package: &&str| package.starts_with("docker") && *package != "docker-registry";
+            assert!(distribution.packages(false).iter().any(is_engine));
+            assert!(!distribution.packages(true).iter().any(is_engine));
+        }
+    }
 
     #[test]
     fn the_policy_of_a_killed_run_is_known_again_and_another_is_left_alone() {
