@@ -28,6 +28,45 @@ pub(crate) struct Global {
     /// The checkout to work on: the folder that holds stack.toml
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) root: Option<PathBuf>,
+    /// Say errors only
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say which programs are run
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    /// Whether errors and help have colours
+    #[arg(long, value_name = "WHEN", default_value_t, global = true)]
+    pub(crate) color: clap::ColorChoice,
+}
+
+/// The command line of this process, with what it says about talking put into effect.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    use anstream::ColorChoice;
+
+    // Also for what is printed about a command line that is wrong.
+    let choice = match argument("--color").as_deref() {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ => ColorChoice::Auto,
+    };
+    choice.write_global();
+    let cli = Cli::try_parse()?;
+    crate::io::set_volume(cli.global.quiet, cli.global.verbose);
+    Ok(cli)
+}
+
+/// Whether JSON was asked for, also on a command line that is wrong.
+pub(crate) fn asks_for_json() -> bool {
+    argument("--format").as_deref() == Some("json")
+}
+
+/// The value of an option, before the command line is parsed.
+fn argument(name: &str) -> Option<String> {
+    let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
+    words.iter().enumerate().find_map(|(index, word)| match word.strip_prefix(name)? {
+        "" => words.get(index + 1).cloned(),
+        value => value.strip_prefix('=').map(str::to_owned),
+    })
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

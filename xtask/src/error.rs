@@ -1,6 +1,11 @@
 //! How a failure reads: what failed, why, and what to type next.
 
+use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
+
+use serde::Serialize;
+
+use crate::io::ending::Signal;
 
 /// An error with a hint beneath it. The hint is kept apart from the message, so that it is printed once
 /// and last, whatever context is put around the error on its way up.
@@ -16,8 +21,8 @@ impl fmt::Display for Hinted {
     }
 }
 
-impl std::error::Error for Hinted {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl StdError for Hinted {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.error.source()
     }
 }
@@ -44,16 +49,16 @@ pub(crate) enum Ended {
     /// A check found a difference; it has been printed already.
     #[error("{0}")]
     Difference(String),
-    /// The person pressed Ctrl-C, or the machine asked us to stop.
-    #[error("interrupted; nothing was changed")]
-    Interrupted,
+    /// Somebody asked us to stop.
+    #[error("interrupted; {left}")]
+    Interrupted { signal: Signal, left: String },
 }
 
 /// The exit codes, as the README documents them (2, a wrong command line, is clap's).
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<Ended>() {
+    match causes(error.as_ref()).find_map(|cause| cause.downcast_ref::<Ended>()) {
         Some(Ended::Difference(_)) => 3,
-        Some(Ended::Interrupted) => 130,
+        Some(Ended::Interrupted { signal, .. }) => signal.exit_code(),
         None => 1,
     }
 }
@@ -68,26 +73,85 @@ impl fmt::Display for Failures {
     }
 }
 
-impl std::error::Error for Failures {}
+impl StdError for Failures {}
+
+/// An error and all its causes, from the outside in, those below a hint included.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let below = |cause: &'a (dyn StdError + 'static)| match cause.downcast_ref::<Hinted>() {
+        Some(hinted) => Some(hinted.error.as_ref()),
+        None => cause.source(),
+    };
+    std::iter::successors(Some(error), move |cause| below(*cause))
+}
+
+/// Whether an error is of that kind, whatever was put around it.
+pub(crate) fn is<E: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> bool {
+    error.is::<E>() || error.downcast_ref::<Hinted>().is_some_and(|hinted| is::<E>(&hinted.error))
+}
 
 /// What to type next, as the hints in an error say.
 pub(crate) fn hints(error: &anyhow::Error) -> Vec<&str> {
-    error.chain().filter_map(|cause| cause.downcast_ref::<Hinted>()).map(|hinted| hinted.hint.as_str()).collect()
+    causes(error.as_ref()).filter_map(|cause| cause.downcast_ref::<Hinted>()).map(|hinted| &*hinted.hint).collect()
+}
+
+/// One failure as it is told.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Told {
+    message: String,
+    causes: Vec<String>,
+    hints: Vec<String>,
+}
+
+/// An error, taken apart. Of several failures each is told by itself, after what they have in common; what is to be
+/// done about all of them comes last.
+pub(crate) fn told(error: &anyhow::Error) -> Vec<Told> {
+    taken_apart(error.as_ref())
+}
+
+fn taken_apart(error: &(dyn StdError + 'static)) -> Vec<Told> {
+    let (mut lines, mut hints, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for cause in causes(error) {
+        if let Some(hinted) = cause.downcast_ref::<Hinted>() {
+            // The error that it holds is the next cause.
+            hints.push(hinted.hint.clone());
+        } else if let Some(Failures(several)) = cause.downcast_ref() {
+            failures = several.iter().flat_map(told).collect();
+            if !lines.is_empty() {
+                lines.push(cause.to_string());
+            }
+        } else {
+            lines.push(cause.to_string());
+        }
+    }
+    let mut lines = lines.into_iter();
+    let common = lines.next().map(|message| Told { message, causes: lines.collect(), hints: Vec::new() });
+    let mut all: Vec<Told> = common.into_iter().chain(failures).collect();
+    if let Some(last) = all.last_mut() {
+        // An outer hint is about more than an inner one.
+        last.hints.splice(0..0, hints);
+        last.hints.dedup();
+    }
+    all
 }
 
 /// `error:`, `caused by:` and `hint:` lines, for stderr.
 pub(crate) fn render(error: &anyhow::Error) -> String {
-    if let Some(Failures(failures)) = error.downcast_ref::<Failures>() {
-        return failures.iter().map(render).collect::<Vec<_>>().join("\n");
+    told(error).iter().map(Told::lines).collect::<Vec<_>>().join("\n")
+}
+
+impl Told {
+    fn lines(&self) -> String {
+        let (error, hint) = (clap::builder::styling::AnsiColor::Red, clap::builder::styling::AnsiColor::Green);
+        let (error, hint) = (error.on_default().bold(), hint.on_default().bold());
+        let mut text = format!("{error}error:{error:#} {}\n", self.message);
+        for cause in &self.causes {
+            let _ = writeln!(text, "  caused by: {cause}");
+        }
+        for told in &self.hints {
+            let _ = writeln!(text, "{hint}hint:{hint:#} {told}");
+        }
+        text
     }
-    let mut text = format!("error: {error}\n");
-    for cause in error.chain().skip(1) {
-        let _ = writeln!(text, "  caused by: {cause}");
-    }
-    for hint in hints(error) {
-        let _ = writeln!(text, "hint: {hint}");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -96,25 +160,66 @@ mod tests {
 
     use super::*;
 
+    /// As it reads without colours.
+    fn plain(error: &anyhow::Error) -> String {
+        anstream::adapter::strip_str(&render(error)).to_string()
+    }
+
     #[test]
     fn causes_come_in_order_and_the_hint_last() {
         let result: Result<(), std::io::Error> = Err(std::io::Error::other("disk on fire"));
         let error = result.hint(|| "buy a new one".to_owned()).context("cannot write").unwrap_err();
-        assert_eq!(render(&error), "error: cannot write\n  caused by: disk on fire\nhint: buy a new one\n");
+        assert_eq!(plain(&error), "error: cannot write\n  caused by: disk on fire\nhint: buy a new one\n");
+    }
+
+    fn two_failures() -> anyhow::Error {
+        let one = Err::<(), _>(std::io::Error::other("one")).hint(|| "first".to_owned()).unwrap_err();
+        let two = anyhow::anyhow!("two");
+        anyhow::Error::new(Failures(vec![one, two]))
     }
 
     #[test]
     fn several_failures_are_all_told() {
-        let one = Err::<(), _>(std::io::Error::other("one")).hint(|| "first".to_owned()).unwrap_err();
-        let two = anyhow::anyhow!("two");
-        let all = anyhow::Error::new(Failures(vec![one, two]));
-        assert_eq!(render(&all), "error: one\nhint: first\n\nerror: two\n");
+        assert_eq!(plain(&two_failures()), "error: one\nhint: first\n\nerror: two\n");
+    }
+
+    #[test]
+    fn several_failures_keep_the_context_above_and_the_hint_around() {
+        let rest = "\nerror: one\nhint: first\n\nerror: two\nhint: for both\n";
+        for error in [
+            hinted(two_failures(), "for both".to_owned()).context("cannot do it"),
+            hinted(two_failures().context("cannot do it"), "for both".to_owned()),
+        ] {
+            assert_eq!(plain(&error), format!("error: cannot do it\n  caused by: 2 failures\n{rest}"));
+        }
+        let within = anyhow::Error::new(Failures(vec![two_failures().context("inner"), anyhow::anyhow!("three")]));
+        let told = "error: inner\n  caused by: 2 failures\n\nerror: one\nhint: first\n\nerror: two\n\nerror: three\n";
+        assert_eq!(plain(&within), told);
+    }
+
+    #[test]
+    fn hints_around_hints_are_all_kept() {
+        let inner = hinted(anyhow::anyhow!("down").context("middle"), "inner".to_owned());
+        let error = hinted(inner.context("top"), "outer".to_owned());
+        assert_eq!(hints(&error), ["outer", "inner"]);
+        assert_eq!(plain(&error), "error: top\n  caused by: middle\n  caused by: down\nhint: outer\nhint: inner\n");
+    }
+
+    #[test]
+    fn a_kind_of_error_is_found_below_hints_and_contexts() {
+        let error = anyhow::anyhow!("x").context(Ended::Difference("y".into()));
+        let error = hinted(error.context("z"), "a".to_owned()).context("b");
+        assert!(is::<Ended>(&error) && !is::<Failures>(&error));
     }
 
     #[test]
     fn exit_codes_tell_a_difference_from_a_failure() {
         assert_eq!(exit_code(&anyhow::anyhow!("x")), 1);
         assert_eq!(exit_code(&Ended::Difference("x".into()).into()), 3);
-        assert_eq!(exit_code(&anyhow::Error::new(Ended::Interrupted).context("bump")), 130);
+        assert_eq!(exit_code(&hinted(Ended::Difference("x".into()), "y".into()).context("z")), 3);
+        for (signal, code) in [(Signal::Hangup, 129), (Signal::Interrupt, 130), (Signal::Terminate, 143)] {
+            let ended = Ended::Interrupted { signal, left: String::new() };
+            assert_eq!(exit_code(&anyhow::Error::new(ended).context("bump")), code);
+        }
     }
 }

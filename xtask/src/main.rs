@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 mod benchmark;
 mod cli;
 mod commands;
@@ -16,20 +14,65 @@ mod render;
 mod smoke;
 mod upstream;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+use cli::Format;
+use error::Ended;
+use io::ending;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_command_line(&error),
+    };
+    let format = cli.global.format;
+    let result = run(cli);
+    let code = result.as_ref().err().map_or(0, error::exit_code);
+    if let Err(error) = &result {
+        io::complain(error::render(error).trim_end());
+    }
+    ended(format, result.err().as_ref(), code)
+}
+
+fn run(cli: cli::Cli) -> anyhow::Result<()> {
+    let signals = ending::watch();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // A command holds what it made (temporary files, child processes, containers) in values that clean up
     // when they are dropped, so that dropping its future is all that an interruption needs.
-    let result = tokio::select! {
-        result = commands::run(cli) => result,
-        () = io::interrupt() => Err(error::Ended::Interrupted.into()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            io::say(error::render(&error).trim_end());
-            ExitCode::from(error::exit_code(&error))
+    let result = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            Ok(signal) = signals => Err(Ended::Interrupted { signal, left: ending::left() }.into()),
+            result = commands::run(cli) => result,
         }
+    });
+    // Nothing that still waits somewhere may hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+/// Help and version, which were asked for, or what is wrong with the command line.
+fn wrong_command_line(error: &clap::Error) -> ExitCode {
+    io::note(error.print());
+    let format = if cli::asks_for_json() { Format::Json } else { Format::Text };
+    if !error.use_stderr() {
+        return ended(Format::Text, None, 0);
     }
+    let told = error.render().to_string();
+    let told = anyhow::anyhow!(told.trim().trim_start_matches("error: ").to_owned());
+    ended(format, Some(&told), 2)
+}
+
+/// Prints the document for machines, and tells when a result could not be printed.
+fn ended(format: Format, error: Option<&anyhow::Error>, code: u8) -> ExitCode {
+    if format == Format::Json
+        && let Err(error) = io::print_document(&error.map(error::told).unwrap_or_default())
+    {
+        io::complain(error::render(&error.context("cannot print the result as JSON")).trim_end());
+        return ExitCode::FAILURE;
+    }
+    if let Some(error) = io::unprinted() {
+        let error = anyhow::Error::new(error).context("the result cannot be printed; what the command did stays done");
+        io::complain(error::render(&error).trim_end());
+        return ExitCode::from(code.max(1));
+    }
+    ExitCode::from(code)
 }

@@ -118,30 +118,81 @@ async fn a_build_that_fails_leaves_the_image_before_it_alone() {
     assert_eq!(std::fs::read_to_string(before).unwrap(), "before");
 }
 
-#[tokio::test]
-async fn ctrl_c_in_the_middle_ends_the_build_and_leaves_nothing_behind() {
-    let scratch = Scratch::new(&Engine { build: "echo $$ >$SCRATCH/pid; exec sleep 600", ..FIT });
-    let temporary = tempfile::tempdir().unwrap();
-    let child = scratch.build().env("TMPDIR", temporary.path()).stderr(Stdio::piped()).spawn().unwrap();
-    let id = child.id().unwrap().to_string();
-    let started = async {
-        while !std::fs::read_to_string(scratch.path("pid")).is_ok_and(|pid| pid.ends_with('\n')) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), started).await.expect("the build never started");
-    let build = std::fs::read_to_string(scratch.path("pid")).unwrap();
-    assert!(Path::new("/proc").join(build.trim()).exists());
+/// A build that hangs in docker, with all that it keeps on this machine.
+struct Hanging {
+    scratch: Scratch,
+    temporary: TempDir,
+    child: tokio::process::Child,
+    /// The process of the docker that hangs.
+    docker: String,
+}
 
-    assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
-    let output = tokio::time::timeout(Duration::from_secs(10), child.wait_with_output()).await.unwrap().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("interrupted"), "{said}");
-    // A killed child of a dead parent may be waited for by nobody here: a zombie has no command line.
-    let command_line = std::fs::read(format!("/proc/{}/cmdline", build.trim())).unwrap_or_default();
-    assert!(command_line.is_empty(), "docker still runs");
-    let left: Vec<_> = std::fs::read_dir(scratch.path("target/image")).unwrap().collect();
-    assert!(left.is_empty(), "{left:?}");
-    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "a temporary file was left behind");
+impl Hanging {
+    async fn start(build: &'static str) -> Self {
+        let scratch = Scratch::new(&Engine { build, ..FIT });
+        let temporary = tempfile::tempdir().unwrap();
+        let mut command = scratch.build();
+        command.env("TMPDIR", temporary.path()).stderr(Stdio::piped()).stdout(Stdio::piped());
+        let child = command.args(["--format", "json"]).process_group(0).spawn().unwrap();
+        let started = async {
+            while !std::fs::read_to_string(scratch.path("pid")).is_ok_and(|pid| pid.ends_with('\n')) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), started).await.expect("the build never started");
+        let docker = std::fs::read_to_string(scratch.path("pid")).unwrap().trim().to_owned();
+        assert!(Path::new("/proc").join(&docker).exists());
+        Self { scratch, temporary, child, docker }
+    }
+
+    /// Signals its process group, as a terminal does.
+    async fn signal(&self, signal: &str) {
+        let group = format!("-{}", self.child.id().unwrap());
+        assert!(Command::new("kill").args([signal, "--", &group]).status().await.unwrap().success());
+    }
+
+    async fn end(self) -> (Option<i32>, String, String, Scratch, TempDir) {
+        let output = tokio::time::timeout(Duration::from_secs(10), self.child.wait_with_output()).await;
+        let output = output.expect("it does not end").unwrap();
+        // A killed child of a dead parent may be waited for by nobody here: a zombie has no command line.
+        let runs = || !std::fs::read(format!("/proc/{}/cmdline", self.docker)).unwrap_or_default().is_empty();
+        for _ in 0..100 {
+            if runs() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        assert!(!runs(), "docker still runs");
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr), self.scratch, self.temporary)
+    }
+}
+
+#[tokio::test]
+async fn a_signal_in_the_middle_ends_the_build_and_leaves_nothing_behind() {
+    for (signal, expected) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
+        let hanging = Hanging::start("echo $$ >$SCRATCH/pid; exec sleep 600").await;
+        hanging.signal(signal).await;
+        let (code, printed, said, scratch, temporary) = hanging.end().await;
+        assert_eq!(code, Some(expected), "{signal}: {said}");
+        assert_eq!(said, "error: interrupted; nothing was changed\n");
+        let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(printed["errors"][0]["message"], "interrupted; nothing was changed");
+        let left: Vec<_> = std::fs::read_dir(scratch.path("target/image")).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "a temporary file was left behind");
+    }
+}
+
+/// Clean-up waits for a child that takes its time; whoever does not want to wait signals again.
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_and_the_child_with_it() {
+    let hanging = Hanging::start("trap '' INT TERM HUP; echo $$ >$SCRATCH/pid; while :; do sleep 0.1; done").await;
+    hanging.signal("-INT").await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let second = std::time::Instant::now();
+    hanging.signal("-TERM").await;
+    let (code, _, said, _, _) = hanging.end().await;
+    assert!(second.elapsed() < Duration::from_secs(2), "{said}");
+    assert_eq!(code, Some(143), "{said}");
+    assert!(said.contains("interrupted twice"), "{said}");
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -122,6 +123,52 @@ fn what_is_rendered_is_rendered_again_the_same_and_a_difference_is_told() {
 
     assert!(render(scratch.path(), &[]).status.success());
     assert_eq!(std::fs::read_to_string(&dockerfile).unwrap(), rendered);
+}
+
+/// A file that its template or service has left behind, and one that lost its mode, would go into the image.
+#[test]
+fn orphans_and_lost_modes_are_told_and_mended() {
+    let scratch = scratch();
+    assert!(render(scratch.path(), &[]).status.success());
+    let image = scratch.path().join("image");
+    let (script, plain) = (image.join("start.sh"), image.join("Dockerfile"));
+    let set_mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(&script, 0o644);
+    set_mode(&plain, 0o755);
+    let orphan = image.join(SERVICES).join("gone/run");
+    std::fs::create_dir_all(orphan.parent().unwrap()).unwrap();
+    std::fs::write(&orphan, "#!/bin/bash\n# @generated from templates/x.j2 by `cargo xtask render`\n").unwrap();
+    let by_hand = image.join("by-hand");
+    std::fs::write(&by_hand, "says nothing of\n\n@generated from templates/ at its beginning\n").unwrap();
+
+    let check = render(scratch.path(), &["--check"]);
+    let told = String::from_utf8(check.stdout).unwrap();
+    assert_eq!(check.status.code(), Some(3), "{told}");
+    assert_eq!(
+        told.lines().collect::<Vec<_>>(),
+        [
+            &*format!("image/{SERVICES}/gone/run is rendered from nothing any more"),
+            "image/Dockerfile must not be executable",
+            "image/start.sh must be executable",
+        ]
+    );
+    assert!(render(scratch.path(), &[]).status.success());
+    assert!(!orphan.exists() && by_hand.exists());
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&script), mode(&plain)), (0o755, 0o644));
+    assert!(render(scratch.path(), &["--check"]).status.success());
+}
+
+#[test]
+fn line_ends_of_windows_are_told_for_what_they_are() {
+    let scratch = scratch();
+    assert!(render(scratch.path(), &[]).status.success());
+    let script = scratch.path().join("image/start.sh");
+    std::fs::write(&script, std::fs::read_to_string(&script).unwrap().replace('\n', "\r\n")).unwrap();
+    let check = render(scratch.path(), &["--check"]);
+    let told = String::from_utf8(check.stdout).unwrap();
+    assert!(told.starts_with("image/start.sh has the line ends of Windows (CRLF)"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
 }
 
 /// A template that asks for what there is not fails, with its name, and nothing is written.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 /// How often it is looked whether the machine is idle, and how often in a row it must be.
@@ -100,17 +100,18 @@ pub(crate) async fn wait_until_quiet(share: f64) -> anyhow::Result<()> {
         if started.elapsed() > LONGEST_WAIT {
             bail!("in {} minutes this machine was never idle enough to measure on it", LONGEST_WAIT.as_secs() / 60);
         }
-        let before = Ticks::now();
+        let untold = "this machine does not tell how busy it is: measure without --others";
+        let before = Ticks::now().context(untold)?;
         tokio::time::sleep(LOOK).await;
-        let busy = Ticks::now().zip(before).and_then(|(now, before)| now.busy_share(before));
+        let busy = Ticks::now().context(untold)?.busy_share(before);
         quiet = if busy.is_some_and(|busy| busy <= share) { quiet + 1 } else { 0 };
     }
     Ok(())
 }
 
 /// Whether others had so much of the machine during a start that it says little about the image.
-pub(crate) fn is_disturbed(others: Option<f64>, limit: f64, seconds: f64, cores: usize) -> bool {
-    others.is_none_or(|others| others > limit + ENGINE / (seconds * as_number(cores)))
+pub(crate) fn is_disturbed(others: f64, limit: f64, seconds: f64, cores: usize) -> bool {
+    others > limit + ENGINE / (seconds * as_number(cores))
 }
 
 fn as_number(cores: usize) -> f64 {
@@ -134,9 +135,8 @@ mod tests {
 
     #[test]
     fn the_engine_may_have_its_part_of_a_short_start() {
-        assert!(!is_disturbed(Some(0.3), 0.1, 1.0, 2));
-        assert!(is_disturbed(Some(0.3), 0.1, 10.0, 2));
-        assert!(is_disturbed(None, 0.1, 10.0, 2));
+        assert!(!is_disturbed(0.3, 0.1, 1.0, 2));
+        assert!(is_disturbed(0.3, 0.1, 10.0, 2));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use self::machine::Machine;
 use self::report::{Idle, Measured, Report};
@@ -98,7 +98,8 @@ async fn undisturbed(
     loop {
         machine::wait_until_quiet(limit).await?;
         let (timed, up) = bench.start(way).await?;
-        if !machine::is_disturbed(timed.others, limit, timed.seconds, bench.cores) {
+        let others = timed.others.context("the image's container tells no processor time: measure without --others")?;
+        if !machine::is_disturbed(others, limit, timed.seconds, bench.cores) {
             return Ok((timed, up));
         }
         say(&format!("disturbed, and repeated  {}", report::line(&timed)));

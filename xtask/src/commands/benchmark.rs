@@ -31,7 +31,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Res
         let engine = docker.check().await?.engine;
         image = super::smoke::image(&docker, session, args.image.as_deref()).await?;
         let others = args.others.map(|percent| f64::from(percent) / 100.0);
-        Some(Running { docker: &docker, engine, image: &image, model: model.as_deref(), starts, idle, others })
+        Some(Running { docker: &docker, engine, image: image.name(), model: model.as_deref(), starts, idle, others })
     } else {
         None
     };
@@ -39,7 +39,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Res
     let request = Request { stack: &stack, runs: args.runs, settle, running, sizes };
     let report = benchmark::run(request).await?;
     match session.format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&report)?),
+        Format::Json => io::document(&report)?,
         Format::Text => io::print(&report.table()),
     }
     Ok(())

@@ -28,7 +28,7 @@ pub(crate) struct Built {
 pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<()> {
     let stack = files::read_stack(&session.root)?;
     let lock = files::read_lock(&session.root, &stack)?;
-    if !super::render::changed(&session.root, &stack, &lock)?.is_empty() {
+    if !super::render::drifts(&session.root, &stack, &lock)?.is_empty() {
         return Err(Ended::Difference(
             "image/ is not what the lock and the templates say; run `cargo xtask render`, look at the change, \
              and build again"
@@ -42,10 +42,12 @@ pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<
     let request = Request { docker: &docker, lock: &lock, output: &output, no_cache: args.no_cache, logs: None };
     let mut built = Vec::new();
     for arch in args.arch.list() {
-        built.push(build(session, &request, arch).await?);
+        let image = build(session, &request, arch).await?;
+        io::ending::begin(format!("{} is new", image.layout.display())).done();
+        built.push(image);
     }
     match session.format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&built)?),
+        Format::Json => io::document(&serde_json::json!({ "images": built }))?,
         Format::Text => built.iter().for_each(|image| io::print(&image.line())),
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use futures_util::{StreamExt as _, stream};
 
 use super::resolve::{AT_ONCE, Resolver, advised, ended, names, units};
@@ -54,15 +54,25 @@ pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<
     let stack = files::read_stack(&session.root)?;
     let names = names(&stack, &args.names)?;
     let want = want(args)?;
-    let lock = files::read_lock_unchecked(&session.root)?;
+    // Held until the end: what is resolved goes with what else the lock holds.
+    let _held = if args.dry_run { None } else { Some(files::hold(&session.root).await?) };
+    let before = files::read_lock_text(&session.root)?;
+    let lock = files::parse_lock(&before)?;
     let resolver = Resolver::new(session, stack, lock)?;
 
     let resolutions = resolve(&resolver, &names, &want).await?;
     let new = new_lock(&resolver, &resolutions)?;
     let text = new.to_text()?;
+    // Whatever upstream says, the next run must be able to read it.
+    let is_read_again = Lock::parse(&text).context("the new lock cannot be read again; nothing was written")?;
+    ensure!(is_read_again == new, "the new lock reads as something else than it is; nothing was written");
     let changed = text != resolver.lock.to_text()? || resolutions.iter().any(|one| !one.files.is_empty());
 
     if changed && !args.dry_run {
+        if files::read_lock_text(&session.root)? != before {
+            return Err(anyhow::anyhow!("versions.lock was changed by something else meanwhile; nothing was written"))
+                .hint(|| "run it again".to_owned());
+        }
         write(&session.root, &resolver.stack, &new, text, &resolutions)?;
     }
     let dropped = resolver.lock.components.keys().filter(|name| !new.components.contains_key(*name)).cloned();
@@ -180,14 +190,7 @@ fn says_all(stack: &Stack, name: &str) -> bool {
 /// The components whose pins do not fit the stack (an architecture is missing, another kind of source).
 fn broken(lock: &Lock, stack: &Stack) -> BTreeSet<String> {
     let wrong = lock.check(stack).err().unwrap_or_default();
-    let components = wrong.into_iter().filter_map(|error| match error {
-        LockError::Version { component, .. }
-        | LockError::Kind { component, .. }
-        | LockError::MissingArch { component, .. }
-        | LockError::Text { component, .. } => Some(component),
-        _ => None,
-    });
-    components.collect()
+    wrong.iter().filter_map(LockError::component).map(str::to_owned).collect()
 }
 
 /// The lock with what was resolved, without what the stack no longer has, and checked: each pin by itself,
@@ -199,13 +202,23 @@ fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<L
     for resolution in resolutions {
         lock.components.insert(resolution.name.clone(), resolution.new.clone());
     }
-    let wrong = lock.check(stack).err().unwrap_or_default();
-    // Not yet pinned is no fault of a bump of one component.
-    let wrong = wrong.into_iter().filter(|error| !matches!(error, LockError::Unpinned(_)));
-    ended(wrong.map(|error| anyhow::Error::new(error).context("the new lock is not sound")).collect())?;
+    // What was wrong before with other components is no fault of this bump.
+    let is_ours = |error: &LockError| {
+        error.component().is_none_or(|name| resolutions.iter().any(|resolution| resolution.name == name))
+    };
+    let (ours, others): (Vec<_>, Vec<_>) = lock.check(stack).err().unwrap_or_default().into_iter().partition(is_ours);
+    ended(ours.into_iter().map(|error| anyhow::Error::new(error).context("the new lock is not sound")).collect())?;
+    for error in others.iter().filter(|error| !matches!(error, LockError::Unpinned(_))) {
+        io::say(&format!("note: {error}, as before"));
+    }
 
     let verdict = rules::check(stack, &lock);
-    let violations = verdict.violations.into_iter().map(|violation| {
+    let before = rules::check(stack, &resolver.lock).violations;
+    let (old, new): (Vec<_>, Vec<_>) = verdict.violations.into_iter().partition(|found| before.contains(found));
+    for violation in old {
+        io::say(&format!("note: {}, as before", violation.message));
+    }
+    let violations = new.into_iter().map(|violation| {
         hinted(
             anyhow::anyhow!(violation.message).context(format!("the new pins break the rule `{}`", violation.rule)),
             format!("bump `{}` too, or choose a version with --to; nothing was written", violation.component),
@@ -223,28 +236,22 @@ fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<L
     Ok(lock)
 }
 
-/// Writes what goes with the pins, the lock last, and then what is rendered from it.
+/// Writes what goes with the pins, what is rendered from them, and the lock: all of it, or nothing.
 fn write(root: &Path, stack: &Stack, lock: &Lock, text: String, resolutions: &[Resolution]) -> anyhow::Result<()> {
-    let is_rendered = root.join("templates").is_dir() && lock.check(stack).is_ok();
-    if is_rendered {
-        // A template that does not go with the new lock is found before anything is written.
-        crate::render::render(root, stack, lock).context("the new pins cannot be rendered; nothing was written")?;
+    let mut drifts = Vec::new();
+    if !root.join("templates").is_dir() {
+        io::say("note: there is no templates/ here, so nothing is rendered");
+    } else if lock.check(stack).is_ok() {
+        drifts = render::drifts(root, stack, lock).context("the new pins cannot be rendered; nothing was written")?;
+    } else {
+        io::say("note: not every component is pinned yet, so nothing is rendered");
     }
     let mut contents: Vec<(PathBuf, String)> = resolutions.iter().flat_map(|one| one.files.clone()).collect();
     contents.push((PathBuf::from(files::LOCK), text));
-    files::replace_all(root, &contents)
-        .hint(|| format!("is {} read-only? Nothing was changed; --dry-run only prints", root.display()))?;
-    if is_rendered {
-        let rendered = render::write(root, stack, lock)
-            .context("versions.lock is written, but not what is rendered from it")
-            .hint(|| "cargo xtask render".to_owned())?;
-        for path in rendered {
-            io::say(&format!("rendered {path}"));
-        }
-    } else if !root.join("templates").is_dir() {
-        io::say("note: there is no templates/ here, so nothing is rendered");
-    } else {
-        io::say("note: not every component is pinned yet, so nothing is rendered");
+    render::write(root, &drifts, contents)
+        .hint(|| format!("is {} read-only? --dry-run only prints", root.display()))?;
+    for drift in drifts {
+        io::say(&format!("rendered {}", drift.path.display()));
     }
     Ok(())
 }

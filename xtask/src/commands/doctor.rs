@@ -92,8 +92,7 @@ async fn registry(session: &Session) -> Finding {
 
 fn print(format: Format, findings: &[Finding]) -> anyhow::Result<()> {
     if format == Format::Json {
-        io::print(&serde_json::to_string_pretty(findings)?);
-        return Ok(());
+        return io::document(&serde_json::json!({ "findings": findings }));
     }
     for finding in findings {
         let Finding { what, needed_by, found, mend } = finding;

@@ -42,7 +42,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Outdated(args) => outdated::run(&session, &args).await.context("cannot tell what is outdated"),
         Command::Bump(args) => bump::run(&session, &args).await,
         Command::Verify(args) => verify::run(&session, &args).await,
-        Command::Render(args) => render::run(&session, &args),
+        Command::Render(args) => render::run(&session, &args).await,
         Command::Build(args) => build::run(&session, &args).await,
         Command::Tag(args) => tag::run(&session, &args).await,
         Command::Release(args) => release::run(&session, &args).await,

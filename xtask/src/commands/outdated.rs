@@ -91,7 +91,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
         rows.push(Row { name, pinned, newest, outdated, ahead, passed_over, waivers, error });
     }
     match session.format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&rows)?),
+        Format::Json => io::document(&serde_json::json!({ "components": rows }))?,
         Format::Text => {
             io::print(table(&rows).trim_end());
             say_what_to_do(&resolver, &rows);

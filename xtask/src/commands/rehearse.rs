@@ -13,10 +13,11 @@ use crate::cli::{self, Format};
 use crate::domain::arch::Arch;
 use crate::domain::mirror::{Mirror, Mirrors};
 use crate::domain::stack::{Source, Stack};
-use crate::engine::build::local_name;
 use crate::engine::compose;
-use crate::engine::docker::Docker;
+use crate::engine::docker::{Docker, NoEngine};
+use crate::engine::loaded::Loaded;
 use crate::engine::registry::Repository;
+use crate::error;
 use crate::io::steps::Steps;
 use crate::io::{self, files};
 use crate::rehearsal::artifacts::Workshop;
@@ -35,7 +36,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Resu
     let mut steps = Steps::default();
     let result = rehearse(session, args, scratch.path(), &mut steps).await;
     match session.format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&steps)?),
+        Format::Json => io::document(&serde_json::json!({ "steps": steps }))?,
         Format::Text => io::print(&steps.table()),
     }
     if args.keep {
@@ -54,18 +55,18 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
         return without_engine(session, &stack, args, scratch, steps).await;
     };
     let registry = steps.run("start the registry", Registry::start(scratch), |it| it.address.clone()).await?;
-    let mirror = provision::debian_mirror().await?;
+    let archive = Archive::find(session, &stack).await?;
     let Source::Oci { image, tag } = &stack.component("base")?.source else {
         anyhow::bail!("the component `base` is no container image");
     };
     let (host, path) = image.split_once('/').context("the base image names no registry")?;
     let local = format!("{}/{path}", registry.address);
-    let made = base::make(&engine.docker, scratch, &local, tag, &mirror);
+    let made = base::make(&engine.docker, scratch, &local, tag, &archive.address);
     steps.run("make the base images", made, |()| format!("{image}:{tag}, from {}", "Debian's own packages")).await?;
 
     let mut rehearsal = prepare(session, &stack, args, scratch, steps).await?;
     rehearsal.mirrors.push(Mirror { from: host.to_owned(), to: registry.address.clone() });
-    rehearsal.mirrors.extend(debian_mirrors(&stack, &mirror)?);
+    rehearsal.mirrors.extend(archive.mirrors);
     let rehearsed = rehearsal.session(session);
     bump_all(&rehearsed, steps, &[]).await?;
 
@@ -93,17 +94,16 @@ async fn prove(
     steps: &mut Steps,
 ) -> anyhow::Result<()> {
     let native = Arch::native().context("this machine runs neither of the image's architectures")?;
-    // The probe loaded it under this name.
-    let image = local_name(native);
+    let image = Loaded::from_layout(docker, &root.join("target/image").join(native.as_str())).await?;
+    let image = image.name();
     let context = root.join("image");
-    let started = compose::check(docker, &context, stack, &image);
+    let started = compose::check(docker, &context, stack, image);
     let told = |ports: &usize| format!("healthy with {ports} ports moved, each answering where it was moved to");
     steps.run("docker compose up", started, told).await?;
 
     let output = scratch.join("smoke");
     fs_err::create_dir_all(&output)?;
-    let request =
-        smoke::Request { docker, stack, image: &image, model: None, output: &output, quick, require_browser: false };
+    let request = smoke::Request { docker, stack, image, model: None, output: &output, quick, require_browser: false };
     let proved = async {
         let report = smoke::run(&request).await?;
         report.verdict()?;
@@ -131,7 +131,12 @@ async fn engine(args: &cli::Rehearse, scratch: &Path, steps: &mut Steps) -> anyh
             io::say(&format!("engine {}, buildx {}", versions.engine, versions.buildx));
             Ok(Some(Engine { docker, _provisioned: None }))
         }
-        Err(_) => Ok(None),
+        Err(error) if error::is::<NoEngine>(&error) => {
+            io::say(&format!("note: {error:#}"));
+            Ok(None)
+        }
+        // One that is there and cannot do it is not the same as none.
+        Err(error) => Err(error),
     }
 }
 
@@ -145,14 +150,15 @@ async fn without_engine(
     steps: &mut Steps,
 ) -> anyhow::Result<()> {
     let mut rehearsal = prepare(session, stack, args, scratch, steps).await?;
-    let archive = provision::debian_mirror().await.ok().filter(|_| debian::keyring().is_some());
-    if let Some(archive) = &archive {
-        rehearsal.mirrors.extend(debian_mirrors(stack, archive)?);
+    let mirror = provision::debian_mirror().await.ok().flatten().filter(|_| debian::keyring().is_some());
+    if let Some(mirror) = &mirror {
+        let (archive, security) = debian_of_today(stack)?;
+        rehearsal.mirrors.extend(Archive::of(mirror, archive, security).mirrors);
     }
     let rehearsed = rehearsal.session(session);
     let can_be_pinned = |source: &Source| match source {
         Source::Oci { .. } => false,
-        Source::Debian { .. } => archive.is_some(),
+        Source::Debian { .. } => mirror.is_some(),
         Source::Github { .. } | Source::Git { .. } | Source::Npm { .. } => true,
     };
     let (can, cannot): (Vec<_>, Vec<_>) =
@@ -256,17 +262,40 @@ fn git_sources(stack: &Stack, standins: &Path, real: &mut BTreeMap<String, PathB
     repositories.collect()
 }
 
-/// Debian's archive of any moment is this machine's archive of today.
-fn debian_mirrors(stack: &Stack, mirror: &str) -> anyhow::Result<Vec<Mirror>> {
+/// Where Debian's packages come from, and what leads there.
+struct Archive {
+    address: String,
+    mirrors: Vec<Mirror>,
+}
+
+impl Archive {
+    /// Debian's archive of any moment is this machine's archive of today; where its apt knows none, the archive of
+    /// `stack.toml` itself, after the mirrors that a person named.
+    async fn find(session: &Session, stack: &Stack) -> anyhow::Result<Self> {
+        let (archive, security) = debian_of_today(stack)?;
+        Ok(match provision::debian_mirror().await? {
+            Some(mirror) => Self::of(&mirror, archive, security),
+            None => Self { address: session.mirrors.rewrite(&archive), mirrors: Vec::new() },
+        })
+    }
+
+    fn of(mirror: &str, archive: String, security: String) -> Self {
+        let mirrors = vec![
+            Mirror { from: archive, to: mirror.to_owned() },
+            Mirror { from: security, to: format!("{mirror}-security") },
+        ];
+        Self { address: mirror.to_owned(), mirrors }
+    }
+}
+
+/// The addresses of the archive and of its security updates, as they are pinned today.
+fn debian_of_today(stack: &Stack) -> anyhow::Result<(String, String)> {
     let Source::Debian { archive, security, .. } = &stack.component("debian")?.source else {
         anyhow::bail!("the component `debian` is no Debian archive");
     };
-    let today = crate::upstream::debian::newest_moment(chrono::Utc::now());
+    let today = debian::newest_moment(chrono::Utc::now());
     let fill = |template: &str| template.replace("{version}", &today);
-    Ok(vec![
-        Mirror { from: fill(archive), to: mirror.to_owned() },
-        Mirror { from: fill(security), to: format!("{mirror}-security") },
-    ])
+    Ok((fill(archive), fill(security)))
 }
 
 /// Bumps the scratch checkout, which renders it too.

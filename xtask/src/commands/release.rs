@@ -20,7 +20,7 @@ use crate::engine::registry::Repository;
 use crate::engine::{layout, probe};
 use crate::error::{Failures, HintExt as _};
 use crate::io::steps::Steps;
-use crate::io::{self, files, process};
+use crate::io::{self, files, git, process};
 
 pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Result<()> {
     let repository = Repository::new(&args.registry)?;
@@ -32,16 +32,21 @@ pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Resul
     }
     let docker = Docker::default();
     docker.check().await?;
-    let mut steps = Steps::default();
+    let mut steps = Steps::lasting();
     let result = plan.execute(session, &docker, &stack, &lock, &mut steps).await;
+    let released = result.as_ref().ok().map(|index| format!("{}:{}@{index}", plan.repository.name, plan.tag));
     match session.format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&steps)?),
-        Format::Text => io::print(&steps.table()),
+        Format::Json => io::document(&serde_json::json!({
+            "steps": steps, "tag": plan.tag.as_str(), "digest": result.as_ref().ok(), "released": released,
+        }))?,
+        Format::Text => {
+            io::print(&steps.table());
+            released.iter().for_each(|released| io::print(released));
+        }
     }
     let index = result?;
     io::github_output("tag", plan.tag.as_str())?;
     io::github_output("digest", index.as_str())?;
-    io::print(&format!("{}:{}@{index}", plan.repository.name, plan.tag));
     Ok(())
 }
 
@@ -77,16 +82,11 @@ impl Plan {
             let errors = violations.into_iter().map(|violation| anyhow::anyhow!(violation.message));
             return Err(Failures(errors.collect()).into());
         }
-        if !super::render::changed(&session.root, stack, lock)?.is_empty() {
+        if !super::render::drifts(&session.root, stack, lock)?.is_empty() {
             return Err(anyhow::anyhow!("image/ is not what the lock and the templates say"))
                 .hint(|| "run `cargo xtask render` and commit what it writes".to_owned());
         }
-        let git = || {
-            let mut command = process::command("git");
-            command.arg("-C").arg(&session.root);
-            command
-        };
-        let dirty = process::text(git().args(["status", "--porcelain"])).await?;
+        let dirty = git::changes(&session.root).await?;
         if !dirty.is_empty() {
             return Err(anyhow::anyhow!(
                 "the checkout has uncommitted changes:\n    {}",
@@ -94,7 +94,7 @@ impl Plan {
             ))
             .hint(|| "commit them: a release is made from a commit that its tag names".to_owned());
         }
-        let commit = process::text(git().args(["rev-parse", "HEAD"])).await?;
+        let commit = git::head(&session.root).await?;
         let tag = super::tag::next(&session.root, stack, lock, Utc::now().date_naive()).await?;
         if let Some(digest) = repository.tag(tag.as_str()).await? {
             return Err(anyhow::anyhow!("{}:{tag} exists ({digest}); a released tag is never moved", repository.name))
@@ -112,8 +112,7 @@ impl Plan {
             layouts: self.layouts.as_deref(),
         };
         if format == Format::Json {
-            io::print(&serde_json::to_string_pretty(&printed)?);
-            return Ok(());
+            return io::document(&printed);
         }
         io::print(&format!("tag         {}", printed.tag));
         io::print(&format!("repository  {}", printed.repository));
@@ -165,14 +164,14 @@ impl Plan {
             bail!("this machine runs neither of the image's architectures, so that none can be probed");
         };
         let folder = output.join(native.as_str());
-        let probe = probe::layout(docker, stack, &folder, native);
+        let probe = probe::layout(docker, stack, &folder);
         steps.run(&format!("probe {native}"), probe, probe::Report::summary).await?;
         Ok(())
     }
 
     async fn tag_commit(&self, session: &Session) -> anyhow::Result<()> {
         let message = format!("Release {}", self.tag);
-        process::output(process::command("git").arg("-C").arg(&session.root).args([
+        process::output(git::command(&session.root).args([
             "tag",
             "--annotate",
             "--message",

@@ -1,78 +1,165 @@
-//! `render`: stack + lock → `image/` and the generated parts of the README.
+//! `render`: stack + lock → `image/` and the generated parts of the README. What is rendered belongs to it alone:
+//! contents, modes, and that there is nothing else of its making.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::Context as _;
+use serde::Serialize;
 use similar::TextDiff;
 
 use super::Session;
-use crate::cli;
+use crate::cli::{self, Format};
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
 use crate::error::Ended;
 use crate::io::{self, files};
 use crate::render::{Rendered, render};
 
-pub(crate) fn run(session: &Session, args: &cli::Render) -> anyhow::Result<()> {
+/// Stands in the first two lines of what was rendered.
+const MARK: &str = "@generated from templates/";
+
+pub(crate) async fn run(session: &Session, args: &cli::Render) -> anyhow::Result<()> {
+    let _held = if args.check { None } else { Some(files::hold(&session.root).await?) };
     let stack = files::read_stack(&session.root)?;
     let lock = files::read_lock(&session.root, &stack)?;
-    if args.check {
-        return check(&session.root, &stack, &lock);
+    let drifts = drifts(&session.root, &stack, &lock)?;
+    if !args.check {
+        write(&session.root, &drifts, Vec::new())?;
     }
-    for path in write(&session.root, &stack, &lock)? {
-        io::print(&path);
+    match session.format {
+        Format::Json => io::document(&serde_json::json!({ "changed": drifts, "written": !args.check }))?,
+        Format::Text if args.check => drifts.iter().for_each(|drift| io::print(&drift.told())),
+        Format::Text => drifts.iter().for_each(|drift| io::print(&drift.path.display().to_string())),
+    }
+    if args.check && !drifts.is_empty() {
+        let (count, is) = (drifts.len(), if drifts.len() == 1 { "file is" } else { "files are" });
+        let told = format!("{count} rendered {is} out of date; run `cargo xtask render` and commit what it writes");
+        return Err(Ended::Difference(told).into());
     }
     Ok(())
 }
 
-/// Renders and writes what changed; gives the paths of what it wrote.
-pub(crate) fn write(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<Vec<String>> {
-    let changed = drifted(root, render(root, stack, lock)?)?;
-    let contents: Vec<_> = changed.iter().map(|(file, _)| (file.path.clone(), file.contents.clone())).collect();
-    files::replace_all(root, &contents)?;
-    for (file, _) in &changed {
-        if file.contents.starts_with("#!") {
-            files::make_executable(&root.join(&file.path))?;
+/// A file of the checkout that is not as it is rendered.
+#[derive(Debug, Serialize)]
+pub(crate) struct Drift {
+    pub(crate) path: PathBuf,
+    #[serde(flatten)]
+    difference: Difference,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "difference", rename_all = "lowercase")]
+enum Difference {
+    Contents {
+        #[serde(skip)]
+        rendered: String,
+        diff: String,
+    },
+    /// The contents are right, and whether it may be run is not.
+    Mode { executable: bool },
+    /// Rendered once, from a template or for a service that is gone.
+    Orphan,
+}
+
+impl Drift {
+    fn told(&self) -> String {
+        let path = self.path.display();
+        match &self.difference {
+            Difference::Contents { diff, .. } => diff.clone(),
+            Difference::Mode { executable: true } => format!("{path} must be executable"),
+            Difference::Mode { executable: false } => format!("{path} must not be executable"),
+            Difference::Orphan => format!("{path} is rendered from nothing any more"),
         }
     }
-    Ok(changed.into_iter().map(|(file, _)| file.path.display().to_string()).collect())
 }
 
-/// The paths of the rendered files that differ from the checkout.
-pub(crate) fn changed(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<Vec<String>> {
-    let changed = drifted(root, render(root, stack, lock)?)?;
-    Ok(changed.into_iter().map(|(file, _)| file.path.display().to_string()).collect())
-}
-
-/// The rendered files that differ from the checkout, each with what stands there now.
-fn drifted(root: &Path, rendered: Vec<Rendered>) -> anyhow::Result<Vec<(Rendered, String)>> {
-    let mut changed = Vec::new();
+/// How the checkout differs from what is rendered; writes nothing.
+pub(crate) fn drifts(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<Vec<Drift>> {
+    let rendered = render(root, stack, lock)?;
+    let mut drifts = orphans(root, &rendered)?;
     for file in rendered {
-        let current = match fs_err::read_to_string(root.join(&file.path)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => bail!(error),
+        let path = root.join(&file.path);
+        let current = match fs_err::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error.into()),
         };
-        if current != file.contents {
-            changed.push((file, current));
-        }
+        let executable = is_script(&file.contents);
+        let difference = if current != file.contents.as_bytes() {
+            let diff = diff(&file, &String::from_utf8_lossy(&current));
+            Some(Difference::Contents { rendered: file.contents, diff })
+        } else if is_executable(&path)? != executable {
+            Some(Difference::Mode { executable })
+        } else {
+            None
+        };
+        drifts.extend(difference.map(|difference| Drift { path: file.path, difference }));
     }
-    Ok(changed)
+    Ok(drifts)
 }
 
-fn check(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
-    let changed = drifted(root, render(root, stack, lock)?)?;
-    if changed.is_empty() {
-        return Ok(());
+/// Brings the checkout to what is rendered, together with files of the caller's: all of them, or none.
+pub(crate) fn write(root: &Path, drifts: &[Drift], others: Vec<(PathBuf, String)>) -> anyhow::Result<()> {
+    let rendered = drifts.iter().filter_map(|drift| match &drift.difference {
+        Difference::Contents { rendered, .. } => Some((drift.path.clone(), rendered.clone())),
+        Difference::Mode { .. } | Difference::Orphan => None,
+    });
+    files::replace_all(root, &rendered.chain(others).collect::<Vec<_>>())?;
+    for Drift { path, difference } in drifts {
+        let path = root.join(path);
+        match difference {
+            Difference::Contents { rendered, .. } => files::set_executable(&path, is_script(rendered))?,
+            Difference::Mode { executable } => files::set_executable(&path, *executable)?,
+            Difference::Orphan => fs_err::remove_file(&path)?,
+        }
     }
-    for (file, current) in &changed {
-        let path = file.path.display().to_string();
-        let diff = TextDiff::from_lines(current.as_str(), file.contents.as_str());
-        io::print(diff.unified_diff().header(&path, &format!("{path} (rendered)")).to_string().trim_end());
+    Ok(())
+}
+
+fn is_script(contents: &str) -> bool {
+    contents.starts_with("#!")
+}
+
+fn is_executable(path: &Path) -> anyhow::Result<bool> {
+    Ok(fs_err::metadata(path)?.permissions().mode() & 0o111 != 0)
+}
+
+fn diff(file: &Rendered, current: &str) -> String {
+    let path = file.path.display().to_string();
+    if current.replace("\r\n", "\n") == file.contents {
+        return format!(
+            "{path} has the line ends of Windows (CRLF), which git's core.autocrlf makes; a container cannot run that"
+        );
     }
-    Err(Ended::Difference(format!(
-        "{} rendered files are out of date; run `cargo xtask render` and commit what it writes",
-        changed.len()
-    ))
-    .into())
+    let diff = TextDiff::from_lines(current, file.contents.as_str());
+    diff.unified_diff().header(&path, &format!("{path} (rendered)")).to_string().trim_end().to_owned()
+}
+
+/// What says that it was rendered and is not rendered any more.
+fn orphans(root: &Path, rendered: &[Rendered]) -> anyhow::Result<Vec<Drift>> {
+    let mut orphans = Vec::new();
+    let mut folders = vec![root.join("image")];
+    while let Some(folder) = folders.pop() {
+        if !folder.is_dir() {
+            continue;
+        }
+        for entry in fs_err::read_dir(&folder)? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let below = path.strip_prefix(root).context("a file outside of the checkout")?;
+            if entry.file_type()?.is_file()
+                && rendered.iter().all(|file| file.path != below)
+                && String::from_utf8_lossy(&fs_err::read(&path)?).lines().take(2).any(|line| line.contains(MARK))
+            {
+                orphans.push(Drift { path: below.to_owned(), difference: Difference::Orphan });
+            }
+        }
+    }
+    orphans.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(orphans)
 }

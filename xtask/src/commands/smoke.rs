@@ -5,9 +5,8 @@ use std::path::Path;
 use super::Session;
 use crate::cli::{self, Format};
 use crate::domain::arch::Arch;
-use crate::engine::build::local_name;
-use crate::engine::container;
 use crate::engine::docker::Docker;
+use crate::engine::loaded::Loaded;
 use crate::error::HintExt as _;
 use crate::io::{self, files};
 use crate::smoke::{self, Request};
@@ -22,7 +21,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
     let request = Request {
         docker: &docker,
         stack: &stack,
-        image: &image,
+        image: image.name(),
         model: args.model.clone(),
         output: &output,
         quick: args.quick,
@@ -31,14 +30,14 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
     let report = smoke::run(&request).await?;
     fs_err::write(output.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     match session.format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&report)?),
+        Format::Json => io::document(&report)?,
         Format::Text => io::print(&report.table()),
     }
     report.verdict()
 }
 
-/// The name that the engine knows the image by; a folder is loaded as an OCI layout first.
-pub(super) async fn image(docker: &Docker, session: &Session, asked: Option<&str>) -> anyhow::Result<String> {
+/// The image that was named; a folder is loaded as an OCI layout, for as long as the result lives.
+pub(super) async fn image(docker: &Docker, session: &Session, asked: Option<&str>) -> anyhow::Result<Loaded> {
     let native =
         Arch::native().ok_or_else(|| anyhow::anyhow!("this machine runs neither of the image's architectures"))?;
     let named = match asked {
@@ -47,12 +46,11 @@ pub(super) async fn image(docker: &Docker, session: &Session, asked: Option<&str
     };
     let folder = session.root.join(&named);
     if folder.join("index.json").is_file() {
-        container::load(docker, &folder).await?;
-        return Ok(local_name(native));
+        return Loaded::from_layout(docker, &folder).await;
     }
     if Path::new(&named).is_absolute() || asked.is_none() {
         return Err(anyhow::anyhow!("{} is no OCI layout", folder.display()))
             .hint(|| format!("cargo xtask build --arch {native}"));
     }
-    Ok(named)
+    Ok(Loaded::named(named))
 }

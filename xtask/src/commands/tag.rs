@@ -11,7 +11,7 @@ use crate::cli::{self, Format};
 use crate::domain::image_tag::{ImageTag, ImageTagTemplate, TagParts, next_revision};
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
-use crate::io::{self, files, process};
+use crate::io::{self, files, git};
 
 pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result<()> {
     let stack = files::read_stack(&session.root)?;
@@ -26,8 +26,7 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
         cli::Tag::Parse { tag } => {
             let parts = template.parse_tag(tag)?;
             if session.format == Format::Json {
-                io::print(&serde_json::to_string_pretty(&parts)?);
-                return Ok(());
+                return io::document(&parts);
             }
             io::print(&format!("date      {}", parts.date));
             io::print(&format!("flavor    {}", parts.flavor));
@@ -38,7 +37,7 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
             Ok(())
         }
         cli::Tag::List => {
-            let mut tags: Vec<(TagParts, String)> = git_tags(&session.root)
+            let mut tags: Vec<(TagParts, String)> = known(&session.root, &template, &stack.image.flavor)
                 .await?
                 .into_iter()
                 .filter_map(|tag| Some((template.parse_tag(&tag).ok()?, tag)))
@@ -48,7 +47,7 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
             match session.format {
                 Format::Json => {
                     let tags: Vec<_> = tags.iter().map(|(parts, tag)| Listed { tag, parts }).collect();
-                    io::print(&serde_json::to_string_pretty(&tags)?);
+                    io::document(&serde_json::json!({ "tags": tags }))?;
                 }
                 Format::Text => tags.iter().for_each(|(_, tag)| io::print(tag)),
             }
@@ -66,7 +65,7 @@ struct Listed<'a> {
 
 fn print(format: Format, parts: &TagParts, tag: &str) -> anyhow::Result<()> {
     match format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&Listed { tag, parts })?),
+        Format::Json => io::document(&Listed { tag, parts })?,
         Format::Text => io::print(tag),
     }
     Ok(())
@@ -82,8 +81,8 @@ fn parse_date(text: &str) -> anyhow::Result<NaiveDate> {
 /// The tag that a release of this lock on that day gets.
 pub(crate) async fn next(root: &Path, stack: &Stack, lock: &Lock, date: NaiveDate) -> anyhow::Result<ImageTag> {
     let template = ImageTagTemplate::parse(&stack.image.tag)?;
-    let existing = git_tags(root).await?;
     let flavor = &stack.image.flavor;
+    let existing = known(root, &template, flavor).await?;
     let revision = next_revision(&template, existing.iter().map(String::as_str), flavor);
     let mut components = BTreeMap::new();
     for name in template.components() {
@@ -98,9 +97,8 @@ pub(crate) async fn next(root: &Path, stack: &Stack, lock: &Lock, date: NaiveDat
     Ok(tag)
 }
 
-async fn git_tags(root: &Path) -> anyhow::Result<Vec<String>> {
-    let text = process::text(process::command("git").arg("-C").arg(root).args(["tag", "--list"]))
-        .await
-        .context("cannot list the git tags")?;
-    Ok(text.lines().map(str::to_owned).collect())
+/// The git tags that are known, of this flavor and others: a revision continues from them.
+async fn known(root: &Path, template: &ImageTagTemplate, flavor: &str) -> anyhow::Result<Vec<String>> {
+    let is_ours = |tag: &str| template.parse_tag(tag).is_ok_and(|parts| parts.flavor == flavor);
+    git::tags(root, is_ours).await.context("cannot tell which tags there are")
 }

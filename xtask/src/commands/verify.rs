@@ -52,7 +52,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
         })
         .collect();
     match session.format {
-        Format::Json => io::print(&serde_json::to_string_pretty(&rows)?),
+        Format::Json => io::document(&serde_json::json!({ "components": rows }))?,
         Format::Text => rows.iter().for_each(|row| io::print(&text(row))),
     }
     let found: usize = rows.iter().filter_map(|row| row.findings).map(<[Finding]>::len).sum();

@@ -173,6 +173,10 @@ impl fmt::Display for Published {
 pub(crate) enum LockError {
     #[error("versions.lock does not parse")]
     Syntax(#[from] toml::de::Error),
+    #[error("versions.lock holds a merge conflict, which begins in line {line}")]
+    Conflict { line: usize },
+    #[error("versions.lock has the line ends of Windows (CRLF)")]
+    LineEnds,
     #[error("versions.lock has schema {found}, this program reads {SCHEMA} at most")]
     Newer { found: u32 },
     #[error("versions.lock has schema {found}; there is none below 1")]
@@ -191,6 +195,21 @@ pub(crate) enum LockError {
     Text { component: String, text: String },
 }
 
+impl LockError {
+    /// The one component that it is about, where it is about one.
+    pub(crate) fn component(&self) -> Option<&str> {
+        match self {
+            Self::Unwanted(component)
+            | Self::Unpinned(component)
+            | Self::Version { component, .. }
+            | Self::Kind { component, .. }
+            | Self::MissingArch { component, .. }
+            | Self::Text { component, .. } => Some(component),
+            Self::Syntax(_) | Self::Conflict { .. } | Self::LineEnds | Self::Newer { .. } | Self::Schema { .. } => None,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct SchemaOnly {
     schema: u32,
@@ -203,6 +222,12 @@ impl Lock {
 
     /// Reads a lock. The schema is looked at first: a newer one says so, whatever else the file holds.
     pub(crate) fn parse(text: &str) -> Result<Self, LockError> {
+        if let Some(line) = text.lines().position(|line| line.starts_with("<<<<<<< ")) {
+            return Err(LockError::Conflict { line: line + 1 });
+        }
+        if text.contains('\r') {
+            return Err(LockError::LineEnds);
+        }
         let SchemaOnly { schema } = toml::from_str(text)?;
         if schema > SCHEMA {
             return Err(LockError::Newer { found: schema });

@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
 use tempfile::{NamedTempFile, TempDir};
@@ -14,6 +13,7 @@ use crate::domain::arch::Arch;
 use crate::domain::host::{host_of, is_loopback};
 use crate::domain::lock::Lock;
 use crate::domain::mirror::Mirrors;
+use crate::io::process;
 
 /// The name that a built image has in an engine that loads its layout. It stands in the layout's index
 /// only and is no part of what is pushed.
@@ -65,17 +65,17 @@ impl Build<'_> {
             // A registry on this machine's loopback is not to be seen from a container's own network.
             command.args(["--network=host"]);
         }
-        command.arg(&self.context).stdin(Stdio::null());
+        command.arg(&self.context);
         if let Some(log) = self.log {
             let log = fs_err::File::create(log)?.into_parts().0;
             command.arg("--progress=plain").stdout(log.try_clone()?).stderr(log);
         }
-        let status = command.status().await.context("cannot run docker")?;
+        let status = process::status(&mut command).await?;
         if !status.success() {
             match self.log {
                 Some(log) => {
                     let said = fs_err::read_to_string(log)?;
-                    bail!("docker buildx failed with {status}:\n    {}", crate::io::process::tail(&said, 25));
+                    bail!("docker buildx failed with {status}:\n    {}", process::tail(&said, 25));
                 }
                 None => bail!("docker buildx failed with {status}; what it said stands above"),
             }
@@ -95,8 +95,7 @@ impl Build<'_> {
         fs_err::write(context.path().join("Dockerfile"), dockerfile)?;
         let inputs = self.inputs()?;
         let mut command = self.command(&inputs);
-        let output = command.args(["--no-cache", "--progress=plain"]).arg(context.path()).stdin(Stdio::null()).output();
-        let output = output.await.context("cannot run docker")?;
+        let output = process::ended(command.args(["--no-cache", "--progress=plain"]).arg(context.path())).await?;
         if output.status.success() {
             bail!("this was built and should have been refused:\n    {}", dockerfile.trim().replace('\n', "\n    "));
         }

@@ -43,7 +43,7 @@ impl Drop for Project {
     fn drop(&mut self) {
         let mut command = self.command(&["down", "--volumes"]);
         // There is nobody left to tell; `docker compose ls` shows what could not be taken down.
-        let _ = command.as_std_mut().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status();
+        let _ = process::clean_up(command.as_std_mut());
     }
 }
 

@@ -3,30 +3,12 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::docker::Docker;
 use crate::io::process;
-
-/// Loads the image of a layout into the engine, under the name that stands in the layout's index.
-pub(crate) async fn load(docker: &Docker, layout: &Path) -> anyhow::Result<()> {
-    let mut tar = process::command("tar");
-    tar.arg("--create").arg("--directory").arg(layout).arg(".").stdout(Stdio::piped());
-    let mut tar = tar.spawn().context("cannot run tar")?;
-    let stream: Stdio = tar.stdout.take().context("tar has no output")?.try_into()?;
-    process::output(docker.command().arg("load").stdin(stream))
-        .await
-        .with_context(|| format!("cannot load {}", layout.display()))?;
-    let status = tar.wait().await?;
-    if !status.success() {
-        bail!("tar failed with {status}");
-    }
-    Ok(())
-}
 
 /// A container; it is removed when this is dropped.
 #[derive(Debug)]
@@ -156,7 +138,7 @@ impl Container {
 
     /// Runs a command inside that may fail, which is an answer too.
     pub(crate) async fn try_exec(&self, words: &[&str]) -> anyhow::Result<Ended> {
-        let output = self.docker.command().args(["exec", &self.name]).args(words).output().await?;
+        let output = process::ended(self.docker.command().args(["exec", &self.name]).args(words)).await?;
         Ok(Ended { code: output.status.code().unwrap_or(-1), said: both(&output) })
     }
 
@@ -199,8 +181,12 @@ fn both(output: &std::process::Output) -> String {
 
 /// A name that nothing else has.
 fn new_name() -> String {
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    format!("mission-control-probe-{random:016x}")
+    format!("mission-control-probe-{:016x}", random())
+}
+
+/// A number that no other run has.
+pub(super) fn random() -> u64 {
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
 /// Cleaning up must also happen when a future is dropped, where nothing can be awaited: so it blocks. `asked`: what is
@@ -209,9 +195,8 @@ fn remove(docker: &Docker, words: &[&str], asked: bool) {
     let started = Instant::now();
     loop {
         let mut command = docker.command();
-        let command = command.as_std_mut();
         // There is nobody left to tell; `docker ps` shows what could not be removed.
-        let removed = command.args(words).stderr(Stdio::null()).output();
+        let removed = process::clean_up(command.args(words).as_std_mut());
         // Docker prints the name of what it removed; with --force it also succeeds when there is nothing.
         let is_removed = removed.is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
         if is_removed || !asked || started.elapsed() > LATE {
@@ -235,6 +220,8 @@ impl Drop for Volume {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// A docker whose `run` never answers, and whose `rm` finds the container the third time only.

@@ -40,7 +40,7 @@ impl Docker {
     pub(crate) async fn check(&self) -> anyhow::Result<Versions> {
         let engine = process::text(self.command().args(["version", "--format", "{{.Server.Version}}"]))
             .await
-            .context("no Docker engine answers")
+            .context(NoEngine)
             .hint(|| {
                 "install Docker and start it, or let `cargo xtask rehearse --provision` run a private one \
                  (Debian or Ubuntu, as root)"
@@ -80,6 +80,11 @@ impl Docker {
         Ok(())
     }
 }
+
+/// There is nothing that could be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("no Docker engine answers")]
+pub(crate) struct NoEngine;
 
 /// What answered.
 #[derive(Debug)]

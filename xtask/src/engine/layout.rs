@@ -10,6 +10,9 @@ use serde::de::DeserializeOwned;
 use crate::domain::arch::Arch;
 use crate::domain::digest::OciDigest;
 
+/// The file that names the images of a layout.
+pub(super) const INDEX: &str = "index.json";
+
 #[derive(Debug, Deserialize)]
 struct Index {
     manifests: Vec<Descriptor>,
@@ -114,7 +117,7 @@ pub(crate) fn layers(folder: &Path) -> anyhow::Result<Layers> {
 }
 
 fn open(folder: &Path) -> anyhow::Result<(Descriptor, Manifest)> {
-    let text = fs_err::read_to_string(folder.join("index.json"))?;
+    let text = fs_err::read_to_string(folder.join(INDEX))?;
     let index: Index = serde_json::from_str(&text).with_context(|| format!("{} is no OCI layout", folder.display()))?;
     let [descriptor] = index.manifests.as_slice() else {
         bail!("{} holds {} images instead of one", folder.display(), index.manifests.len());

@@ -5,6 +5,7 @@ pub(crate) mod compose;
 pub(crate) mod container;
 pub(crate) mod docker;
 pub(crate) mod layout;
+pub(crate) mod loaded;
 pub(crate) mod policy;
 pub(crate) mod probe;
 pub(crate) mod registry;

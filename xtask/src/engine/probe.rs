@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
-use super::build::local_name;
-use super::container::{self, Container, Options, Volume};
+use super::container::{Container, Options, Volume};
 use super::docker::Docker;
-use crate::domain::arch::Arch;
+use super::loaded::Loaded;
 use crate::domain::service::Endpoint;
 use crate::domain::stack::Stack;
 use crate::error::Failures;
@@ -55,9 +54,9 @@ impl Report {
 }
 
 /// Loads the image of a layout and proves it as [`image`] does.
-pub(crate) async fn layout(docker: &Docker, stack: &Stack, layout: &Path, arch: Arch) -> anyhow::Result<Report> {
-    container::load(docker, layout).await?;
-    image(docker, stack, &local_name(arch)).await
+pub(crate) async fn layout(docker: &Docker, stack: &Stack, layout: &Path) -> anyhow::Result<Report> {
+    let loaded = Loaded::from_layout(docker, layout).await?;
+    image(docker, stack, loaded.name()).await
 }
 
 /// Starts an image that the engine has, asks every port, waits for its own health check, stops it.

@@ -1,14 +1,19 @@
 //! Reading a checkout, and replacing files of it whole or not at all.
 
+use std::fs::TryLockError;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tempfile::NamedTempFile;
 
+use super::say;
 use crate::domain::lock::{Lock, LockError};
 use crate::domain::stack::{Stack, StackError};
 use crate::error::{Failures, HintExt as _, hinted};
+
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 pub(crate) const STACK: &str = "stack.toml";
 pub(crate) const LOCK: &str = "versions.lock";
@@ -59,47 +64,146 @@ pub(crate) fn read_lock(root: &Path, stack: &Stack) -> anyhow::Result<Lock> {
 
 /// Reads the lock as it is, for `bump`, which may be there to complete it.
 pub(crate) fn read_lock_unchecked(root: &Path) -> anyhow::Result<Lock> {
-    let path = root.join(LOCK);
-    let text = match fs_err::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Lock::empty()),
-        Err(error) => return Err(error.into()),
-    };
-    match Lock::parse(&text) {
-        Ok(lock) => Ok(lock),
-        Err(error @ LockError::Newer { .. }) => {
-            Err(error).hint(|| "update this checkout: a newer version of the tool wrote the lock".to_owned())
-        }
-        Err(error) => Err(error).hint(|| {
-            "restore it with `git checkout versions.lock`; it is written by `cargo xtask bump` only".to_owned()
-        }),
+    parse_lock(&read_lock_text(root)?)
+}
+
+/// The text of the lock; an absent one is empty.
+pub(crate) fn read_lock_text(root: &Path) -> anyhow::Result<String> {
+    match fs_err::read_to_string(root.join(LOCK)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => Ok(read?),
     }
 }
 
-/// Replaces files of the checkout, by path below `root`. All new contents are on the disk before the first
-/// rename, so that a full disk or a read-only folder changes nothing; each file is old or new, never torn.
+pub(crate) fn parse_lock(text: &str) -> anyhow::Result<Lock> {
+    if text.is_empty() {
+        return Ok(Lock::empty());
+    }
+    Lock::parse(text).map_err(|error| {
+        let hint = match &error {
+            LockError::Newer { .. } => "update this checkout: a newer version of the tool wrote the lock",
+            LockError::Conflict { .. } => {
+                "take one side with `git checkout --ours versions.lock` (or --theirs), and pin what the other side had \
+                 with `cargo xtask bump NAME`"
+            }
+            LockError::LineEnds => {
+                "git changed them (core.autocrlf): delete the file, and `git checkout versions.lock` writes it anew"
+            }
+            _ => "restore it with `git checkout versions.lock`; it is written by `cargo xtask bump` only",
+        };
+        hinted(error, hint.to_owned())
+    })
+}
+
+/// A checkout that one command writes to, and no other meanwhile; given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held(#[expect(dead_code, reason = "the lock lives as long as the open file")] Option<std::fs::File>);
+
+/// Waits until no other command writes to the checkout. The folder itself is locked, so that no file is left behind.
+pub(crate) async fn hold(root: &Path) -> anyhow::Result<Held> {
+    let folder = fs_err::File::open(root)?.into_parts().0;
+    let mut is_told = false;
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Ok(Held(Some(folder))),
+            Err(TryLockError::WouldBlock) if is_told => tokio::time::sleep(BETWEEN_TRIES).await,
+            Err(TryLockError::WouldBlock) => {
+                say(&format!("waiting for another command that writes to {} ...", root.display()));
+                is_told = true;
+            }
+            // Some network file systems lock no folders.
+            Err(TryLockError::Error(error)) => {
+                say(&format!("note: {} cannot be locked ({error}); run one command at a time", root.display()));
+                return Ok(Held(None));
+            }
+        }
+    }
+}
+
+/// Replaces files of the checkout, by path below `root`: all of them, or none. All new contents are on the disk
+/// before the first rename, so that a full disk or a read-only folder changes nothing; each file is old or new, never
+/// torn; and where one cannot be replaced, those before it are put back.
 pub(crate) fn replace_all(root: &Path, files: &[(PathBuf, String)]) -> anyhow::Result<()> {
     let mut ready = Vec::with_capacity(files.len());
     for (path, contents) in files {
         let target = root.join(path);
-        ready.push((stage(&target, contents).with_context(|| format!("cannot write {}", target.display()))?, target));
+        // What a link leads to is replaced, and not the link.
+        let target = fs_err::canonicalize(&target).unwrap_or(target);
+        let before = before(&target)?;
+        let staged = stage(&target, contents.as_bytes());
+        let staged = staged.with_context(|| format!("cannot write {}; nothing was changed", target.display()));
+        ready.push((staged?, target, before));
     }
-    for (temporary, target) in ready {
-        temporary.persist(&target).with_context(|| format!("cannot replace {}", target.display()))?;
+    let mut replaced = Vec::with_capacity(files.len());
+    for (temporary, target, before) in ready {
+        if let Err(error) = put(temporary, &target) {
+            let outcome = match put_back(&replaced) {
+                Ok(()) => "nothing was changed".to_owned(),
+                Err(more) => format!("and the checkout is half changed: {more:#}"),
+            };
+            return Err(error.context(format!("cannot replace {}; {outcome}", target.display())));
+        }
+        replaced.push((target, before));
     }
     Ok(())
 }
 
-/// Lets a rendered script be run.
-pub(crate) fn make_executable(path: &Path) -> anyhow::Result<()> {
-    fs_err::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(Into::into)
+/// What a file holds before it is replaced, where there is one.
+fn before(target: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    match fs_err::read(target) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
-fn stage(target: &Path, contents: &str) -> anyhow::Result<NamedTempFile> {
+fn put(temporary: NamedTempFile, target: &Path) -> anyhow::Result<()> {
+    match temporary.persist(target) {
+        Ok(_) => Ok(()),
+        // A mount cannot be replaced, only filled anew.
+        Err(refused) if refused.error.kind() == std::io::ErrorKind::ResourceBusy => {
+            let (new, old) = (fs_err::read(refused.file.path())?, fs_err::read(target)?);
+            fill(target, &new).inspect_err(|_| {
+                // The failure that is told is the first one.
+                let _ = fill(target, &old);
+            })
+        }
+        Err(refused) => Err(refused.error.into()),
+    }
+}
+
+fn fill(target: &Path, contents: &[u8]) -> anyhow::Result<()> {
+    let mut file = fs_err::OpenOptions::new().write(true).truncate(true).open(target)?;
+    file.write_all(contents)?;
+    Ok(file.sync_all()?)
+}
+
+fn put_back(replaced: &[(PathBuf, Option<Vec<u8>>)]) -> anyhow::Result<()> {
+    for (target, before) in replaced.iter().rev() {
+        let put_back = match before {
+            Some(bytes) => stage(target, bytes).and_then(|temporary| put(temporary, target)),
+            None => fs_err::remove_file(target).map_err(Into::into),
+        };
+        put_back.with_context(|| format!("{} could not be put back either", target.display()))?;
+    }
+    Ok(())
+}
+
+/// Lets a script be run.
+pub(crate) fn make_executable(path: &Path) -> anyhow::Result<()> {
+    set_executable(path, true)
+}
+
+pub(crate) fn set_executable(path: &Path, executable: bool) -> anyhow::Result<()> {
+    let mode = if executable { 0o755 } else { 0o644 };
+    fs_err::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).map_err(Into::into)
+}
+
+fn stage(target: &Path, contents: &[u8]) -> anyhow::Result<NamedTempFile> {
     let folder = target.parent().context("the file has no folder")?;
     fs_err::create_dir_all(folder)?;
     let mut temporary = tempfile::Builder::new().prefix(".xtask-").tempfile_in(folder)?;
-    temporary.write_all(contents.as_bytes())?;
+    temporary.write_all(contents)?;
     temporary.as_file().sync_all()?;
     let permissions = match fs_err::metadata(target) {
         Ok(existing) => existing.permissions(),
@@ -124,5 +228,42 @@ mod tests {
         assert!(replace_all(scratch.path(), &files).is_err());
         assert_eq!(fs_err::read_to_string(scratch.path().join("a")).unwrap(), "old");
         assert_eq!(fs_err::read_dir(scratch.path()).unwrap().count(), 2, "a temporary file was left behind");
+    }
+
+    #[test]
+    fn what_was_replaced_is_put_back_when_a_later_file_cannot_be() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs_err::write(scratch.path().join("a"), "old").unwrap();
+        // Is there when everything is made ready, and gone when it is replaced: nothing can be renamed over a folder.
+        fs_err::create_dir_all(scratch.path().join("c/d")).unwrap();
+        let ready = |name: &str| stage(&scratch.path().join(name), b"new").unwrap();
+        assert!(put(ready("c"), &scratch.path().join("c")).is_err());
+        put(ready("a"), &scratch.path().join("a")).unwrap();
+        put(ready("b"), &scratch.path().join("b")).unwrap();
+        let (a, b) = (scratch.path().join("a"), scratch.path().join("b"));
+        put_back(&[(a.clone(), Some(b"old".to_vec())), (b.clone(), None)]).unwrap();
+        assert_eq!(fs_err::read_to_string(a).unwrap(), "old");
+        assert!(!b.exists());
+    }
+
+    #[test]
+    fn a_link_stays_one() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs_err::write(scratch.path().join("real"), "old").unwrap();
+        fs_err::os::unix::fs::symlink("real", scratch.path().join("link")).unwrap();
+        replace_all(scratch.path(), &[(PathBuf::from("link"), "new".to_owned())]).unwrap();
+        assert!(scratch.path().join("link").is_symlink());
+        assert_eq!(fs_err::read_to_string(scratch.path().join("real")).unwrap(), "new");
+    }
+
+    #[tokio::test]
+    async fn one_command_at_a_time_holds_a_checkout() {
+        let scratch = tempfile::tempdir().unwrap();
+        let first = hold(scratch.path()).await.unwrap();
+        let second = || tokio::time::timeout(Duration::from_millis(250), hold(scratch.path()));
+        assert!(second().await.is_err());
+        drop(first);
+        assert!(second().await.is_ok());
+        assert_eq!(fs_err::read_dir(scratch.path()).unwrap().count(), 0);
     }
 }

@@ -1,17 +1,31 @@
-//! Child processes: always an argument list, never a shell.
+//! Child processes: always an argument list, never a shell; each in a process group of its own, so that Ctrl-C at a
+//! terminal reaches us alone, and a stop of ours reaches all that the child started.
 
 use std::ffi::OsStr;
-use std::process::{Output, Stdio};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use tokio::process::Command;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, ChildStdout, Command};
 
+use super::ending::Group;
+use super::{say, tell};
 use crate::error::HintExt as _;
 
-/// A command that ends with us: when its future is dropped (Ctrl-C), the child is killed.
+/// How long a child that was asked to stop may take before it is killed.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a clean-up waits for one command.
+const CLEANING: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A command with nothing on its standard input.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command.kill_on_drop(true).stdin(Stdio::null());
+    command.stdin(Stdio::null()).process_group(0);
     command
 }
 
@@ -22,22 +36,135 @@ fn shown(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
+/// A child that runs. Dropping it stops its whole process group: with SIGTERM, so that it can clean up, and with
+/// SIGKILL when that takes too long.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    when_dropped: WhenDropped,
+}
+
+#[derive(Debug)]
+enum WhenDropped {
+    Stop {
+        group: Group,
+        patience: Duration,
+    },
+    /// It must not be stopped half way.
+    Wait,
+    /// It has ended.
+    Nothing,
+}
+
+pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Running> {
+    tell(|| format!("+ {}", shown(command)));
+    let child = match command.process_group(0).spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            let program = command.as_std().get_program().to_string_lossy().into_owned();
+            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+            let error = Err(error).with_context(|| format!("cannot run `{program}`"));
+            if is_missing {
+                return error.hint(|| format!("install `{program}`; `cargo xtask doctor` lists all that is missing"));
+            }
+            return error;
+        }
+    };
+    let leader = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).context("a child without an id")?;
+    Ok(Running { child, when_dropped: WhenDropped::Stop { group: Group::new(leader), patience: PATIENCE } })
+}
+
+impl Running {
+    /// Gives it so long to stop before it is killed.
+    pub(crate) fn with_patience(mut self, longer: Duration) -> Self {
+        if let WhenDropped::Stop { patience, .. } = &mut self.when_dropped {
+            *patience = longer;
+        }
+        self
+    }
+
+    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    pub(crate) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        let status = self.child.wait().await?;
+        self.when_dropped = WhenDropped::Nothing;
+        Ok(status)
+    }
+
+    /// How it ended, where it has.
+    pub(crate) fn try_wait(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        let status = self.child.try_wait()?;
+        if status.is_some() {
+            self.when_dropped = WhenDropped::Nothing;
+        }
+        Ok(status)
+    }
+
+    fn has_ended_within(&mut self, patience: Duration) -> bool {
+        let started = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(None) if started.elapsed() < patience => std::thread::sleep(LOOK),
+                Ok(None) => return false,
+                Ok(Some(_)) | Err(_) => return true,
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.when_dropped, WhenDropped::Nothing) {
+            WhenDropped::Nothing => {}
+            WhenDropped::Wait => {
+                say("interrupted; waiting for a program that must not be stopped half way");
+                self.has_ended_within(Duration::MAX);
+            }
+            WhenDropped::Stop { group: Group(leader), patience } => {
+                // What has ended meanwhile cannot be signalled, which is no failure.
+                let _ = kill_process_group(leader, Signal::TERM);
+                let has_ended = self.has_ended_within(patience);
+                // Also where the leader has ended: its children may not have.
+                let _ = kill_process_group(leader, Signal::KILL);
+                if !has_ended {
+                    self.has_ended_within(PATIENCE);
+                }
+            }
+        }
+    }
+}
+
+/// Runs a command to its end and gives what it wrote, however it ended.
+pub(crate) async fn ended(command: &mut Command) -> anyhow::Result<Output> {
+    let mut running = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    let (out, err) = (running.child.stdout.take(), running.child.stderr.take());
+    let (status, stdout, stderr) = tokio::try_join!(running.child.wait(), whole(out), whole(err))
+        .with_context(|| format!("cannot read what `{}` says", shown(command)))?;
+    running.when_dropped = WhenDropped::Nothing;
+    Ok(Output { status, stdout, stderr })
+}
+
+async fn whole(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+/// Runs a command whose output goes where it was led, to its end.
+pub(crate) async fn status(command: &mut Command) -> anyhow::Result<ExitStatus> {
+    Ok(spawn(command)?.wait().await?)
+}
+
 /// Runs a command to its end and gives what it wrote; an error holds the end of what it said on stderr.
 pub(crate) async fn output(command: &mut Command) -> anyhow::Result<Output> {
-    let shown = shown(command);
-    let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let output = match command.output().await {
-        Ok(output) => output,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(error)
-                .with_context(|| format!("cannot run `{program}`"))
-                .hint(|| format!("install `{program}`; `cargo xtask doctor` lists all that is missing"));
-        }
-        Err(error) => return Err(error).with_context(|| format!("cannot run `{program}`")),
-    };
+    let output = ended(command).await?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`{shown}` failed with {}: {}", output.status, tail(&said, 12));
+        bail!("`{}` failed with {}: {}", shown(command), output.status, tail(&said, 12));
     }
     Ok(output)
 }
@@ -49,8 +176,104 @@ pub(crate) async fn text(command: &mut Command) -> anyhow::Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
+/// Runs a command that must not be stopped half way, as a package manager must not: an interruption waits for its end,
+/// and a second one leaves it to itself. What it says goes to `log`, since nobody may be left to read a pipe.
+pub(crate) async fn to_its_end(command: &mut Command, log: &Path) -> anyhow::Result<()> {
+    let file = fs_err::File::create(log)?.into_parts().0;
+    let mut running = spawn(command.stdout(file.try_clone()?).stderr(file))?;
+    running.when_dropped = WhenDropped::Wait;
+    let status = running.wait().await?;
+    if !status.success() {
+        let said = fs_err::read_to_string(log).unwrap_or_default();
+        bail!("`{}` failed with {status}: {}", shown(command), tail(&said, 12));
+    }
+    Ok(())
+}
+
+/// Runs a command of a clean-up, where nothing can be awaited, and not for ever.
+pub(crate) fn clean_up(command: &mut std::process::Command) -> std::io::Result<Output> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.process_group(0).spawn()?;
+    let started = Instant::now();
+    while child.try_wait()?.is_none() {
+        if started.elapsed() > CLEANING {
+            child.kill()?;
+        }
+        std::thread::sleep(LOOK);
+    }
+    child.wait_with_output()
+}
+
 /// The last lines of a log, for a message.
 pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.trim_end().lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n    ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a process runs; a zombie has no command line.
+    fn runs(id: &str) -> bool {
+        !std::fs::read(format!("/proc/{}/cmdline", id.trim())).unwrap_or_default().is_empty()
+    }
+
+    /// Whether a process that was killed is gone, soon.
+    fn ends(id: &str) -> bool {
+        (0..200).any(|_| {
+            std::thread::sleep(LOOK);
+            !runs(id)
+        })
+    }
+
+    /// A shell that has told the id of a child of its own.
+    async fn family(script: &str) -> (Running, String) {
+        let mut running = spawn(command("bash").args(["-c", script]).stdout(Stdio::piped())).unwrap();
+        let mut told = [0; 32];
+        let read = running.take_stdout().unwrap().read(&mut told).await.unwrap();
+        (running, String::from_utf8_lossy(&told[..read]).trim().to_owned())
+    }
+
+    #[tokio::test]
+    async fn what_a_child_started_ends_with_it() {
+        let (running, grandchild) = family("sleep 600 & echo $!; wait").await;
+        assert!(runs(&grandchild));
+        drop(running);
+        assert!(ends(&grandchild));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_stop_when_asked_is_killed() {
+        let (running, grandchild) = family("trap '' TERM; sleep 600 & echo $!; while :; do sleep 0.1; done").await;
+        let started = Instant::now();
+        drop(running.with_patience(Duration::from_millis(300)));
+        assert!(started.elapsed() >= Duration::from_millis(300));
+        assert!(ends(&grandchild));
+    }
+
+    #[tokio::test]
+    async fn what_must_not_be_stopped_half_way_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mark, log) = (folder.path().join("mark"), folder.path().join("log"));
+        let mut command = command("bash");
+        command.args(["-c", "echo begun; sleep 0.5; echo >\"$0\""]).arg(&mark);
+        let work = to_its_end(&mut command, &log);
+        assert!(tokio::time::timeout(Duration::from_millis(200), work).await.is_err());
+        assert!(mark.exists());
+    }
+
+    #[tokio::test]
+    async fn a_failure_tells_what_was_said_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = ["-c", "echo out; echo no such thing >&2; exit 3"];
+        for error in [
+            output(command("bash").args(script)).await.unwrap_err(),
+            to_its_end(command("bash").args(script), &folder.path().join("log")).await.unwrap_err(),
+        ] {
+            let said = error.to_string();
+            assert!(said.contains("no such thing") && said.contains("exit status: 3"), "{said}");
+        }
+        assert_eq!(text(command("bash").args(["-c", "echo out"])).await.unwrap(), "out");
+    }
 }

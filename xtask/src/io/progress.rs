@@ -1,14 +1,33 @@
 //! What a person at a terminal sees of a long download, and how sizes read. Nothing is drawn elsewhere.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// All bars of this process: what is said meanwhile must not be drawn over.
+static ALL: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes to the terminal with the bars out of the way.
+pub(super) fn aside<T>(write: impl FnOnce() -> T) -> T {
+    ALL.suspend(write)
+}
+
+/// Draws no bars from now on.
+pub(super) fn hide() {
+    ALL.set_draw_target(ProgressDrawTarget::hidden());
+}
 
 /// The progress bars of one run: several downloads go on at once.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bars(MultiProgress);
+
+impl Default for Bars {
+    fn default() -> Self {
+        Self(ALL.clone())
+    }
+}
 
 impl Bars {
     /// A bar for a download of `total` bytes, or a counter where the size was not told. indicatif draws on

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::say;
+use super::{ending, say};
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -28,9 +28,18 @@ pub(crate) struct Step {
 /// What has been done so far.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
-pub(crate) struct Steps(Vec<Step>);
+pub(crate) struct Steps {
+    steps: Vec<Step>,
+    #[serde(skip)]
+    lasting: bool,
+}
 
 impl Steps {
+    /// Steps that outlive this process: an interruption tells which were done.
+    pub(crate) fn lasting() -> Self {
+        Self { lasting: true, ..Self::default() }
+    }
+
     /// Runs one step and records how it ended. `detail` tells its result in a line.
     pub(crate) async fn run<T>(
         &mut self,
@@ -40,27 +49,36 @@ impl Steps {
     ) -> anyhow::Result<T> {
         say(&format!("{name} ..."));
         let started = Instant::now();
+        let begun = self.lasting.then(|| ending::begin(name));
         let result = work.await;
+        if let Some(begun) = begun {
+            begun.done();
+        }
         let (outcome, detail) = match &result {
             Ok(value) => (Outcome::Done, detail(value)),
             Err(error) => (Outcome::Failed, error.to_string()),
         };
-        self.0.push(Step { name: name.to_owned(), outcome, seconds: started.elapsed().as_secs_f64(), detail });
+        self.steps.push(Step { name: name.to_owned(), outcome, seconds: started.elapsed().as_secs_f64(), detail });
         result
     }
 
     /// Records what was left out, and why.
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
-        self.0.push(Step { name: name.to_owned(), outcome: Outcome::Skipped, seconds: 0.0, detail: why.to_owned() });
+        self.steps.push(Step {
+            name: name.to_owned(),
+            outcome: Outcome::Skipped,
+            seconds: 0.0,
+            detail: why.to_owned(),
+        });
     }
 
     pub(crate) fn skipped(&self) -> bool {
-        self.0.iter().any(|step| step.outcome == Outcome::Skipped)
+        self.steps.iter().any(|step| step.outcome == Outcome::Skipped)
     }
 
     /// The table: a line a step.
     pub(crate) fn table(&self) -> String {
-        let width = self.0.iter().map(|step| step.name.len()).max().unwrap_or_default();
+        let width = self.steps.iter().map(|step| step.name.len()).max().unwrap_or_default();
         let line = |step: &Step| {
             let outcome = match step.outcome {
                 Outcome::Done => "ok     ",
@@ -69,6 +87,6 @@ impl Steps {
             };
             format!("{:width$}  {outcome}  {:>7.1} s  {}", step.name, step.seconds, step.detail)
         };
-        self.0.iter().map(line).collect::<Vec<_>>().join("\n")
+        self.steps.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }

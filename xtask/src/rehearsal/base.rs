@@ -7,8 +7,10 @@ use futures_util::future::try_join_all;
 
 use crate::domain::arch::Arch;
 use crate::engine::docker::Docker;
+use crate::engine::loaded::Loaded;
 use crate::error::HintExt as _;
 use crate::io::process;
+use crate::upstream::debian;
 
 /// Makes `name:tag` in the registry for both architectures. The foreign one is only unpacked, since nothing
 /// of it runs here: no emulator is needed.
@@ -42,12 +44,16 @@ async fn part(
         command.args(["--variant=extract", "--include=?or(?essential,?priority(required))"]);
     }
     // mmdebstrap drops to another user where it can, who must be able to write the file.
-    command.env("TMPDIR", folder).arg(suite).arg(&tar).arg(mirror);
+    command.env("TMPDIR", folder).arg(suite).arg(&tar);
+    // Also on a machine of another distribution, whose apt trusts other keys.
+    let keyring = debian::keyring().context("this machine has no keys of the Debian archive")?;
+    command.arg(format!("deb [signed-by={}] {mirror} {suite} main", keyring.display()));
     process::output(&mut command)
         .await
         .with_context(|| format!("cannot make a {suite} root file system for {arch}"))
         .hint(|| "mmdebstrap needs root, and a Debian archive that apt can reach".to_owned())?;
     let part = format!("{name}:{tag}-{}", arch.oci());
+    let _imported = Loaded::ours(docker, part.clone());
     process::output(docker.command().args(["import", "--platform", &arch.platform()]).arg(&tar).arg(&part)).await?;
     process::output(docker.command().args(["push", "--quiet", &part])).await?;
     fs_err::remove_file(tar)?;

@@ -3,8 +3,6 @@
 //! dockerd is told to leave the packet filter alone: at its start it empties the chains that any other engine on
 //! the machine has its published ports in, and at its end it leaves its own behind.
 
-use std::process::Stdio;
-
 use anyhow::{Context as _, bail};
 
 use crate::io::process;
@@ -73,10 +71,7 @@ impl Drop for Network {
 /// Runs a command to its end, also where nothing can be awaited.
 fn run(words: &[&str]) -> anyhow::Result<()> {
     let [program, arguments @ ..] = words else { bail!("no command") };
-    let output = std::process::Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
+    let output = process::clean_up(std::process::Command::new(program).args(arguments))
         .with_context(|| format!("cannot run `{program}`"))?;
     if !output.status.success() {
         bail!("`{}` failed: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());

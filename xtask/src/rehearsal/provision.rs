@@ -2,20 +2,24 @@
 //! root of its own in the rehearsal's scratch directory, stopped and removed with it.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::process::Child;
 
 use super::network::Network;
 use crate::engine::docker::Docker;
 use crate::error::HintExt as _;
-use crate::io::{files, process, say};
+use crate::io::{ending, files, process, say};
 
 /// The services that the packages bring, and where they are described.
 const UNITS: [&str; 4] = ["containerd.service", "docker.service", "docker.socket", "docker-registry.service"];
 const UNIT_FOLDER: &str = "/usr/lib/systemd/system";
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// In the second line, so that a later run knows it again when this one is killed.
+const NO_SERVICES: &str =
+    "#!/bin/sh\n# Of `cargo xtask rehearse --provision`, while it runs: no package starts a service.\nexit 101\n";
+/// dockerd stops its containers and unmounts.
+const DAEMON_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a rehearsal runs on.
 #[derive(Debug)]
@@ -36,12 +40,7 @@ enum Distribution {
 
 impl Distribution {
     fn here() -> anyhow::Result<Self> {
-        let text = fs_err::read_to_string("/etc/os-release").unwrap_or_default();
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            line.map(|value| value.trim_matches('"').to_owned()).unwrap_or_default()
-        };
-        match (field("ID").as_str(), field("VERSION_CODENAME").as_str()) {
+        match (&*os_release("ID"), &*os_release("VERSION_CODENAME")) {
             ("debian", "bookworm") => Ok(Self::Bookworm),
             ("debian", _) => Ok(Self::Debian),
             ("ubuntu", _) => Ok(Self::Ubuntu),
@@ -50,8 +49,10 @@ impl Distribution {
         }
     }
 
-    fn packages(self) -> Vec<&'static str> {
+    /// What is needed, where the engine is another one than the distribution's: without an engine.
+    fn packages(self, has_engine: bool) -> Vec<&'static str> {
         let engine: &[&str] = match self {
+            _ if has_engine => &[],
             Self::Bookworm => {
                 &["docker.io/trixie", "docker-cli/trixie", "docker-buildx/trixie", "docker-compose/trixie"]
             }
@@ -72,23 +73,41 @@ impl Distribution {
     }
 }
 
-/// The address of the Debian archive that this machine's apt uses, so that a machine behind a mirror stays
-/// behind it.
-pub(crate) async fn debian_mirror() -> anyhow::Result<String> {
-    let told = process::text(process::command("apt-get").args([
-        "indextargets",
-        "--format",
-        "$(ORIGIN) $(COMPONENT) $(REPO_URI)",
-        "Created-By: Packages",
-    ]))
-    .await?;
-    let mirror = told
-        .lines()
-        .filter_map(|line| line.strip_prefix("Debian main "))
-        .find(|address| !address.contains("security"))
-        .context("this machine's apt knows no Debian archive")
-        .hint(|| "run `apt-get update` on a Debian machine".to_owned())?;
-    Ok(mirror.trim_end_matches('/').to_owned())
+/// The address of the Debian archive that this machine's apt uses, so that a machine behind a mirror stays behind it;
+/// none where apt knows no Debian, as on Ubuntu.
+pub(crate) async fn debian_mirror() -> anyhow::Result<Option<String>> {
+    let codename = os_release("VERSION_CODENAME");
+    let told = async |more: &[&str]| {
+        let format = "$(ORIGIN)\t$(RELEASE)\t$(COMPONENT)\t$(REPO_URI)";
+        let mut command = process::command("apt-get");
+        command.arg("indextargets").args(more).args(["--format", format, "Created-By: Packages"]);
+        process::text(&mut command).await
+    };
+    if let Some(mirror) = archive(&told(&[]).await?, |origin, _| origin == "Debian") {
+        return Ok(Some(mirror));
+    }
+    if os_release("ID") != "debian" {
+        return Ok(None);
+    }
+    // Before the first update apt knows its sources, and nothing of whose they are.
+    let sources = told(&["--no-release-info"]).await?;
+    Ok(archive(&sources, |_, release| release == codename))
+}
+
+/// The first archive of `main`, other than the one of security updates, of such an origin or release.
+fn archive(told: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<String> {
+    told.lines().find_map(|line| {
+        let [origin, release, "main", address] = line.split('\t').collect::<Vec<_>>()[..] else { return None };
+        let is_it = wanted(origin, release) && !address.contains("security");
+        is_it.then(|| address.trim_end_matches('/').to_owned())
+    })
+}
+
+/// A field of os-release(5).
+fn os_release(name: &str) -> String {
+    let text = fs_err::read_to_string("/etc/os-release").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    line.map(|value| value.trim_matches('"').to_owned()).unwrap_or_default()
 }
 
 /// Installs what is missing and starts the engine.
@@ -126,24 +145,29 @@ async fn install(distribution: Distribution, scratch: &Path) -> anyhow::Result<(
             .args(["-o", "Dpkg::Use-Pty=0"]);
     };
     if distribution == Distribution::Bookworm {
-        process::output(process::command("apt-get").arg("update")).await?;
-        let mirror = debian_mirror().await?;
+        let log = apt.join("log");
+        process::to_its_end(process::command("apt-get").arg("update"), &log).await?;
+        let mirror = debian_mirror().await?.context("this machine's apt knows no Debian archive")?;
         let source = format!("deb [signed-by={}] {mirror} trixie main\n", archive_keyring()?.display());
         fs_err::write(apt.join("sources/trixie.list"), source)?;
         fs_err::write(apt.join("preferences/trixie.pref"), "Package: *\nPin: release n=trixie\nPin-Priority: 50\n")?;
     }
     let mut refresh = process::command("apt-get");
     update(&mut refresh);
-    process::output(refresh.arg("update")).await.context("cannot read the package lists")?;
+    let log = apt.join("log");
+    process::to_its_end(refresh.arg("update"), &log).await.context("cannot read the package lists")?;
     // Installing a service starts it where systemd runs, now and at every boot; ours is started by us, with a socket
     // of its own, and for this once.
-    let _guard = NoServices::new()?;
+    let _guard = NoServices::new(Path::new(POLICY))?;
     let new_units: Vec<&str> = UNITS.into_iter().filter(|unit| !Path::new(UNIT_FOLDER).join(unit).exists()).collect();
     let mut install = process::command("apt-get");
     update(&mut install);
-    let packages = distribution.packages();
-    install.args(["install", "--yes", "--no-install-recommends"]).args(&packages);
-    process::output(&mut install).await.context("cannot install the engine")?;
+    let packages = distribution.packages(has_other_engine().await);
+    // Whatever is installed stays.
+    install.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(&packages);
+    let installed = ending::begin("the engine's packages were installed");
+    process::to_its_end(&mut install, &log).await.context("cannot install the engine")?;
+    installed.done();
     let added: Vec<&str> = new_units.into_iter().filter(|unit| Path::new(UNIT_FOLDER).join(unit).exists()).collect();
     if !added.is_empty() {
         if Path::new("/usr/bin/systemctl").exists() {
@@ -153,6 +177,15 @@ async fn install(distribution: Distribution, scratch: &Path) -> anyhow::Result<(
         say(&format!("note: these packages stay installed, with no service of theirs started: {}", names.join(" ")));
     }
     Ok(())
+}
+
+/// Whether Docker's own packages are installed: the distribution's would take their place.
+async fn has_other_engine() -> bool {
+    let mut command = process::command("dpkg-query");
+    command.args(["--show", "--showformat", "${db:Status-Status}\n", "docker-ce", "moby-engine"]);
+    // It fails when one of them is not known, and tells of the other all the same.
+    let told = process::ended(&mut command).await;
+    told.is_ok_and(|told| String::from_utf8_lossy(&told.stdout).lines().any(|status| status == "installed"))
 }
 
 fn archive_keyring() -> anyhow::Result<PathBuf> {
@@ -178,14 +211,16 @@ fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
 struct NoServices(Option<PathBuf>);
 
 impl NoServices {
-    fn new() -> anyhow::Result<Self> {
-        let path = PathBuf::from("/usr/sbin/policy-rc.d");
-        if path.exists() {
+    /// A policy of the machine's own stays; one that a killed run of ours left is taken over.
+    fn new(path: &Path) -> anyhow::Result<Self> {
+        if path.exists() && fs_err::read(path)? != NO_SERVICES.as_bytes() {
             return Ok(Self(None));
         }
-        fs_err::write(&path, "#!/bin/sh\nexit 101\n")?;
-        files::make_executable(&path)?;
-        Ok(Self(Some(path)))
+        // From here on it is removed again, also where it cannot be completed.
+        let policy = Self(Some(path.to_owned()));
+        fs_err::write(path, NO_SERVICES)?;
+        files::make_executable(path)?;
+        Ok(policy)
     }
 }
 
@@ -201,10 +236,10 @@ impl Drop for NoServices {
 /// A running dockerd, stopped when dropped.
 #[derive(Debug)]
 struct Daemon {
-    child: Child,
+    running: process::Running,
     socket: PathBuf,
     state: PathBuf,
-    // Taken back after the daemon has stopped: fields are dropped after `drop` has run.
+    // Taken back after the daemon has stopped: fields are dropped in this order.
     _network: Network,
 }
 
@@ -218,8 +253,8 @@ impl Daemon {
         let socket = state.join("docker.sock");
         let network = Network::new().await?;
         let log = fs_err::File::create(state.join("dockerd.log"))?.into_parts().0;
-        let mut command = tokio::process::Command::new("dockerd");
-        let child = command
+        let mut command = process::command("dockerd");
+        command
             .arg("--config-file")
             .arg(&config)
             .arg("--data-root")
@@ -231,14 +266,10 @@ impl Daemon {
             .args(["--bridge", &network.bridge, "--iptables=false", "--ip6tables=false"])
             .arg("--host")
             .arg(format!("unix://{}", socket.display()))
-            .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            // A Ctrl-C at the terminal is for us; we stop the engine once its containers are gone.
-            .process_group(0)
-            .spawn()
-            .context("cannot start dockerd")?;
-        let mut daemon = Self { child, socket, state, _network: network };
+            .stderr(log);
+        let running = process::spawn(&mut command)?.with_patience(DAEMON_PATIENCE);
+        let mut daemon = Self { running, socket, state, _network: network };
         daemon.wait().await?;
         Ok(daemon)
     }
@@ -247,7 +278,7 @@ impl Daemon {
         let docker = Docker::private(&self.socket, PathBuf::from("/usr/bin/docker"));
         for _ in 0..120 {
             let log = || fs_err::read_to_string(self.state.join("dockerd.log")).unwrap_or_default();
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.running.try_wait()? {
                 bail!("dockerd ended with {status}: {}", process::tail(&log(), 8));
             }
             if process::output(docker.command().arg("version")).await.is_ok() {
@@ -259,26 +290,11 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let Some(pid) = self.child.id() else { return };
-        // SIGTERM lets it stop its containerd and unmount; only then may the scratch directory be removed.
-        let _ = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status();
-        for _ in 0..100 {
-            if let Ok(Some(_)) = self.child.try_wait() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        let _ = self.child.start_kill();
-    }
-}
-
 /// A registry on the loopback, from the distribution's package, stopped when dropped.
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) address: String,
-    _child: Child,
+    _running: process::Running,
 }
 
 impl Registry {
@@ -294,17 +310,13 @@ impl Registry {
         );
         fs_err::write(state.join("config.yml"), config)?;
         let log = fs_err::File::create(state.join("registry.log"))?.into_parts().0;
-        let child = process::command("docker-registry")
-            .arg("serve")
-            .arg(state.join("config.yml"))
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("cannot run `docker-registry`")
+        let mut command = process::command("docker-registry");
+        command.arg("serve").arg(state.join("config.yml")).stdout(log.try_clone()?).stderr(log);
+        let running = process::spawn(&mut command)
             .hint(|| "apt-get install docker-registry, or let --provision do it".to_owned())?;
         for _ in 0..50 {
             if tokio::net::TcpStream::connect(&address).await.is_ok() {
-                return Ok(Self { address, _child: child });
+                return Ok(Self { address, _running: running });
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -316,4 +328,45 @@ impl Registry {
 pub(crate) fn free_port() -> anyhow::Result<u16> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("cannot bind a loopback port")?;
     Ok(listener.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_archive_is_found_before_the_first_update_too() {
+        let updated = "Docker\ttrixie\tstable\thttp://x/debian/\nDebian\ttrixie-security\tmain\thttp://m/debian-security/\n\
+                       Debian\ttrixie\tmain\thttp://m/debian/\n";
+        assert_eq!(archive(updated, |origin, _| origin == "Debian").as_deref(), Some("http://m/debian"));
+        let before = "$(ORIGIN)\tnodistro\tmain\thttp://x/node\n$(ORIGIN)\ttrixie\tmain\thttp://m/debian/\n";
+        assert_eq!(archive(before, |origin, _| origin == "Debian"), None);
+        assert_eq!(archive(before, |_, release| release == "trixie").as_deref(), Some("http://m/debian"));
+        assert_eq!(archive("Ubuntu\tnoble\tmain\thttp://m/ubuntu/\n", |origin, _| origin == "Debian"), None);
+        assert_eq!(archive("", |_, _| true), None);
+    }
+
+    #[test]
+    fn an_engine_of_dockers_own_stays() {
+        for distribution in [Distribution::Bookworm, Distribution::Debian, Distribution::Ubuntu] {
+            let is_engine = |package: &&str| package.starts_with("docker") && *package != "docker-registry";
+            assert!(distribution.packages(false).iter().any(is_engine));
+            assert!(!distribution.packages(true).iter().any(is_engine));
+        }
+    }
+
+    #[test]
+    fn the_policy_of_a_killed_run_is_known_again_and_another_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy-rc.d");
+        let killed = NoServices::new(&path).unwrap();
+        std::mem::forget(killed);
+        assert!(fs_err::read_to_string(&path).unwrap().ends_with("\nexit 101\n"));
+        drop(NoServices::new(&path).unwrap());
+        assert!(!path.exists());
+
+        fs_err::write(&path, "#!/bin/sh\nexit 101\n").unwrap();
+        drop(NoServices::new(&path).unwrap());
+        assert!(path.exists(), "a policy of the machine's own was removed");
+    }
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::process::Child;
 
 use super::provision::free_port;
 use crate::io::process;
@@ -13,7 +12,7 @@ use crate::io::process;
 #[derive(Debug)]
 pub(crate) struct Repositories {
     pub(crate) url: String,
-    _daemon: Child,
+    _daemon: process::Running,
 }
 
 /// A repository to serve.
@@ -63,18 +62,15 @@ impl Repositories {
         for (number, (key, value)) in settings.iter().enumerate() {
             daemon.env(format!("GIT_CONFIG_KEY_{number}"), key).env(format!("GIT_CONFIG_VALUE_{number}"), value);
         }
-        let daemon = daemon
+        daemon
             .env("GIT_CONFIG_COUNT", settings.len().to_string())
             .args(["--export-all", "--reuseaddr", "--listen=127.0.0.1"])
             .arg(format!("--port={port}"))
             .arg(format!("--base-path={}", served.display()))
             .arg(&served)
             // It tells of every client that has seen enough; what matters is told by the client.
-            .stderr(std::process::Stdio::null())
-            // A Ctrl-C at the terminal is for us; dropping the daemon ends it.
-            .process_group(0)
-            .spawn()
-            .context("cannot run `git daemon`")?;
+            .stderr(std::process::Stdio::null());
+        let daemon = process::spawn(&mut daemon).context("cannot run `git daemon`")?;
         for _ in 0..50 {
             if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
                 return Ok(Self { url: format!("git://127.0.0.1:{port}"), _daemon: daemon });

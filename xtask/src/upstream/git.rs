@@ -221,7 +221,14 @@ pub(crate) async fn committed(up: Upstream<'_>, url: &str, commit: &CommitId) ->
     if run(&mut fetch(&["--filter=tree:0"])).await.is_err() {
         run(&mut fetch(&[])).await.with_context(|| format!("{url} does not give commit {commit}"))?;
     }
-    let date = run(git().arg("-C").arg(folder).args(["show", "--no-patch", "--format=%cI", commit.as_str()])).await?;
+    let date = run(git().arg("-C").arg(folder).args([
+        "show",
+        "--no-show-signature",
+        "--no-patch",
+        "--format=%cI",
+        commit.as_str(),
+    ]))
+    .await?;
     let date = DateTime::parse_from_rfc3339(date.trim()).with_context(|| format!("commit {commit} has no date"))?;
     Ok(Published::at(date.with_timezone(&Utc)))
 }

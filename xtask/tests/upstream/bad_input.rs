@@ -273,6 +273,11 @@ title = "Other"
 scheme = "semver"
 source = { type = "github", repo = "a/other" }
 file = { name = "other", contains = "other" }
+[components.third]
+title = "Third"
+scheme = "semver"
+source = { type = "github", repo = "a/third" }
+file = { name = "third", contains = "third" }
 "#;
     let (scratch, server) = (Scratch::new(more), MockServer::start().await);
     let release = crate::support::release;
@@ -293,4 +298,15 @@ file = { name = "other", contains = "other" }
         "`needy` needs `other` >=2.0.0, which is pinned at 1.9.0",
     ]);
     assert_eq!(scratch.lock().unwrap(), lock);
+
+    // Where it was broken before, a bump of something else is not held up by it.
+    server.reset().await;
+    serve(&server, "a/third", &[(vec![release("v3.0.0", "2026-01-01", false, &[("third", "x")])], 1)]).await;
+    let broken =
+        format!("{lock}{}", lock.replace("schema = 1\n", "").replace("other", "needy").replace("1.9.0", "1.0.0"));
+    std::fs::write(scratch.lock_path(), &broken).unwrap();
+    let ran = scratch.run(&server, &["bump", "third"]).await;
+    let told = "note: `needy` needs `other` >=2.0.0, which is pinned at 1.9.0, as before";
+    assert!(ran.succeeded().stderr.contains(told), "{}", ran.stderr);
+    assert!(scratch.lock().unwrap().contains("[components.third]"));
 }

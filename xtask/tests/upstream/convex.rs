@@ -260,6 +260,7 @@ async fn outdated_shows_what_is_pinned_and_what_is_newest() {
     assert!(ran.stderr.contains("to pin what is newest: cargo xtask bump convex\n"), "{}", ran.stderr);
     let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
     let rows: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    let rows = &rows["components"];
     assert_eq!((&rows[1]["name"], &rows[1]["outdated"]), (&json!("convex-dashboard"), &json!(true)));
     assert_eq!(scratch.lock(), before);
 }

@@ -74,6 +74,6 @@ async fn a_read_only_checkout_is_told_and_stays_as_it_is() {
     }
     let ran = Ran::from(command.output().await.unwrap());
     set_mode(0o755);
-    ran.failed_with(&["cannot write", "versions.lock", "read-only? Nothing was changed"]);
+    ran.failed_with(&["cannot write", "versions.lock", "nothing was changed", "read-only?"]);
     assert_eq!(scratch.names(), ["stack.toml"]);
 }

@@ -6,6 +6,7 @@ mod archives;
 mod bad_input;
 mod convex;
 mod interrupted;
+mod lock;
 mod npm;
 mod odd_listings;
 mod sources;

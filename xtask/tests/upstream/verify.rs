@@ -34,6 +34,7 @@ async fn a_replaced_and_a_deleted_file_are_named() {
     }
     let ran = scratch.run(&server, &["verify", "--format", "json"]).await;
     let rows: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let rows = &rows["components"];
     assert_eq!(rows[0]["findings"][0]["finding"], "replaced");
 
     // The whole release is gone, and the repository is not.

@@ -76,7 +76,7 @@ impl Report {
 
     pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
         match format {
-            Format::Json => io::print(&serde_json::to_string_pretty(&self.document())?),
+            Format::Json => io::document(&self.document())?,
             Format::Text => io::print(self.text().trim_end()),
         }
         Ok(())

@@ -38,6 +38,15 @@ fn a_newer_schema_says_so_whatever_else_the_file_holds() {
 }
 
 #[test]
+fn a_conflict_and_changed_line_ends_are_told_for_what_they_are() {
+    let conflict = sample().replace("version = ", "<<<<<<< HEAD\nversion = \"1\"\n=======\nversion = ");
+    let error = Lock::parse(&conflict).unwrap_err();
+    assert_eq!(error.to_string(), "versions.lock holds a merge conflict, which begins in line 6");
+    let error = Lock::parse(&sample().replace('\n', "\r\n")).unwrap_err();
+    assert!(error.to_string().contains("CRLF"), "{error}");
+}
+
+#[test]
 fn what_was_edited_into_nonsense_is_refused_when_read() {
     for (from, to) in [
         (SHA, "abc"),

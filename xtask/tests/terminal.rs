@@ -1,0 +1,104 @@
+//! What the program prints, and where: for people, for machines, and where nobody reads.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const TAG: &str = "v20260227-llamacpp-opencode-openclaw-r30-llamacpp-opencode-1.2.15-manager-v0.9.04";
+
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.arg("--root").arg(checkout()).args(arguments).env_remove("NO_COLOR");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    program(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_reader_that_goes_away_is_a_quiet_end() {
+    for arguments in
+        [&["tag", "parse", TAG][..], &["tag", "parse", "x"], &["--help"], &["tag", "parse", TAG, "--format=json"]]
+    {
+        // Both streams into a pipe that nobody reads any more.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = program(arguments);
+        let status = command.stdout(writer.try_clone().unwrap()).stderr(writer).status().unwrap();
+        let expected = i32::from(arguments.last() == Some(&"x"));
+        assert_eq!(status.code(), Some(expected), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_printed_is_a_failure() {
+    for arguments in [&["tag", "parse", TAG][..], &["tag", "parse", TAG, "--format=json"], &["--help"], &["--version"]]
+    {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = program(arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("the result cannot be printed") && said.contains("No space left"), "{said}");
+    }
+}
+
+#[test]
+fn stdout_is_one_json_document_whatever_happens() {
+    for (arguments, code, field) in [
+        (&["tag", "parse", TAG][..], 0, "date"),
+        (&["render", "--check"], 0, "changed"),
+        (&["tag", "parse", "x"], 1, "errors"),
+        (&["bump", "nothing", "at-all"], 1, "errors"),
+        (&["release", "--registry", "Not/A Registry"], 1, "errors"),
+        (&["no-such-command"], 2, "errors"),
+        (&["tag", "next", "--date"], 2, "errors"),
+    ] {
+        let output = run(&[arguments, &["--format", "json"]].concat());
+        let said = text(&output.stderr);
+        let document: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert_eq!(document["schema"], 1, "{document}");
+        assert!(!document[field].is_null(), "{arguments:?}: {document}");
+        assert_eq!(document["errors"].is_null(), said.is_empty(), "{document}\n{said}");
+    }
+    let output = run(&["bump", "nothing", "at-all", "--format=json"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["errors"].as_array().unwrap().len(), 2, "{document}");
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_ask() {
+    let wrong = ["tag", "parse", "x"];
+    assert!(!text(&run(&wrong).stderr).contains('\u{1b}'));
+    let asked = run(&[&wrong[..], &["--color", "always"]].concat());
+    assert!(text(&asked.stderr).contains("\u{1b}["), "{}", text(&asked.stderr));
+    let help = run(&["--help", "--color=always"]);
+    assert!(text(&help.stdout).contains("\u{1b}["));
+}
+
+#[test]
+fn verbose_tells_the_programs_and_quiet_tells_errors_only() {
+    // In a folder that is no repository, so that nobody is asked for anything.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(checkout().join("stack.toml"), folder.path().join("stack.toml")).unwrap();
+    let run = |volume| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.arg("--root").arg(folder.path()).args(["tag", "list", volume]).env("GIT_CEILING_DIRECTORIES", "/");
+        text(&command.output().unwrap().stderr)
+    };
+    assert!(run("--verbose").starts_with("+ git -C "), "{}", run("--verbose"));
+    assert!(run("-q").starts_with("error: cannot tell which tags there are"), "{}", run("-q"));
+}

@@ -1,0 +1,124 @@
+//! The lock: written by one command at a time, whole or not at all, and told for what it is when it is broken.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::support::{Ran, Scratch, release, serve};
+
+/// Two components that have nothing to do with each other.
+const TWO: &str = r#"
+[components.a]
+title = "A"
+scheme = "semver"
+source = { type = "github", repo = "owner/a" }
+file = { name = "a.bin", contains = "a.bin" }
+
+[components.b]
+title = "B"
+scheme = "semver"
+source = { type = "github", repo = "owner/b" }
+file = { name = "b.bin", contains = "b.bin" }
+"#;
+
+async fn server_of_two() -> MockServer {
+    let server = MockServer::start().await;
+    for (repo, file) in [("owner/a", "a.bin"), ("owner/b", "b.bin")] {
+        let releases = vec![release("v1.2.3", "2026-09-01", false, &[(file, "x")])];
+        let listing = ResponseTemplate::new(200).set_body_json(&releases).set_delay(Duration::from_millis(300));
+        Mock::given(method("GET"))
+            .and(path(format!("/repos/{repo}/releases")))
+            .respond_with(listing)
+            .mount(&server)
+            .await;
+        crate::support::serve_tags(&server, repo, &releases).await;
+    }
+    server
+}
+
+#[tokio::test]
+async fn two_bumps_at_once_lose_no_pin() {
+    let (scratch, server) = (Scratch::new(TWO), server_of_two().await);
+    let (a, b) = tokio::join!(scratch.run(&server, &["bump", "a"]), scratch.run(&server, &["bump", "b"]));
+    a.succeeded();
+    b.succeeded();
+    let lock = scratch.lock().unwrap();
+    assert!(lock.contains("[components.a]") && lock.contains("[components.b]"), "{lock}");
+    let waited = [&a, &b].iter().filter(|ran| ran.stderr.contains("waiting for another command")).count();
+    assert_eq!(waited, 1, "{}{}", a.stderr, b.stderr);
+    assert_eq!(scratch.names(), ["stack.toml", "versions.lock"]);
+}
+
+#[tokio::test]
+async fn a_lock_that_was_changed_meanwhile_is_not_overwritten() {
+    let (scratch, server) = (Scratch::new(TWO), server_of_two().await);
+    let mut command = scratch.command(&server, &["bump", "a"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let asked = async {
+        while server.received_requests().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), asked).await.expect("upstream was never asked");
+    let theirs = "schema = 1\n\n[components]\n# of somebody else\n";
+    std::fs::write(scratch.lock_path(), theirs).unwrap();
+    let ran = Ran::from(child.wait_with_output().await.unwrap());
+    ran.failed_with(&["versions.lock was changed by something else meanwhile; nothing was written"]);
+    assert_eq!(scratch.lock().unwrap(), theirs);
+}
+
+#[tokio::test]
+async fn a_broken_lock_is_told_for_what_it_is() {
+    let (scratch, server) = (Scratch::new(TWO), server_of_two().await);
+    let lock = "schema = 1\n\n[components]\n";
+    for (lock, error, hint) in [
+        (lock.replace("[comp", "<<<<<<< HEAD\n=======\n>>>>>>> x\n[comp"), "merge conflict", "--ours versions.lock"),
+        (lock.replace('\n', "\r\n"), "CRLF", "core.autocrlf"),
+        (lock.replace("= 1", "= 99"), "schema 99", "update this checkout"),
+        ("schema".to_owned(), "does not parse", "git checkout versions.lock"),
+    ] {
+        std::fs::write(scratch.lock_path(), &lock).unwrap();
+        for command in [&["bump", "a"][..], &["verify"], &["outdated"]] {
+            scratch.run(&server, command).await.failed_with(&[error, "hint: ", hint]);
+        }
+        assert_eq!(scratch.lock().unwrap(), lock);
+    }
+}
+
+/// A container gets the lock as a mount of its own: it cannot be replaced, only filled.
+#[tokio::test]
+async fn a_lock_that_is_a_mount_is_written() {
+    let (scratch, server) = (Scratch::new(TWO), MockServer::start().await);
+    serve(&server, "owner/a", &[(vec![release("v1.2.3", "2026-09-01", false, &[("a.bin", "x")])], 1)]).await;
+    std::fs::write(scratch.lock_path(), "").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = folder.path().join("mounted");
+    std::fs::write(&mounted, "schema = 1\n\n[components]\n").unwrap();
+    let inner = scratch.command(&server, &["bump", "a"]);
+    let mut command = tokio::process::Command::new("unshare");
+    command.args([
+        "--mount",
+        "--map-root-user",
+        "bash",
+        "-c",
+        "mount --bind \"$1\" \"$2\" || exit 77; exec \"${@:3}\"",
+        "-",
+    ]);
+    command.arg(&mounted).arg(scratch.lock_path()).arg(inner.as_std().get_program()).args(inner.as_std().get_args());
+    for (name, value) in inner.as_std().get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let ran = Ran::from(command.output().await.unwrap());
+    if ran.code == Some(77) || ran.stderr.contains("unshare failed") {
+        eprintln!("skipped: this machine mounts nothing here: {}", ran.stderr);
+        return;
+    }
+    ran.succeeded();
+    assert!(std::fs::read_to_string(&mounted).unwrap().contains("[components.a]"));
+    assert_eq!(scratch.names(), ["stack.toml", "versions.lock"]);
+}
