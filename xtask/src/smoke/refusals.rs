@@ -16,7 +16,7 @@ const TEMPORARY: i32 = 75;
 const NO_PERMISSION: i32 = 77;
 
 /// What is set wrongly, all at once.
-const WRONG: [(&str, &str); 8] = [
+const WRONG: [(&str, &str); 12] = [
     ("CONVEX_BACKEND_PORT", "70000"),
     ("MANAGER_PORT", "8080"),
     ("OPENCLAW_ENABLED", "perhaps"),
@@ -25,6 +25,10 @@ const WRONG: [(&str, &str); 8] = [
     ("LLAMACPP_MODEL_URL", "http://127.0.0.1/model.gguf"),
     ("CONVEX_INSTANCE_SECRET", "not-to-be-shown"),
     ("OPENCLAW_GATEWAY_TOKEN_FILE", "/no/such/file"),
+    ("ACCESS", "sometimes"),
+    ("ALLOWED_HOSTS", "box.lan:3000"),
+    ("TRUSTED_PROXIES", "0.0.0.0/0"),
+    ("TLS_KEY_FILE", "/no/such/key"),
 ];
 /// An empty volume would be given the image's own owner again.
 const GIVE: &str = r#"mkdir -p /data/convex && chown --recursive "$0" /data"#;

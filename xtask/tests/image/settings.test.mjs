@@ -103,6 +103,32 @@ test("each value has one spelling", () => {
   }
 });
 
+test("what is taken has one spelling, and nothing in it that a configuration file would take for its own", () => {
+  const plain = ["token", "name", "bool", "port", "path", "origin", "host", "hosts", "networks", "address", "access", "email", "hex64"];
+  const pieces = ["a", "Z", "0", "9", "10.0.0.1", "::1", "[", "]", ".", "-", "_", ":", "/", "//", "http://", "%", "@", ",", " ", "=", "true", "/8"];
+  const nasty = ["\n", "\r", "\t", "\0", "\u0085", "\u2028", '"', "'", "`", "$", ";", "{", "}", "\\", "#", "|", "&", "<", "(", "*", "é"];
+  // The same numbers in every run.
+  let state = 7;
+  const next = (limit) => (state = (state * 48271) % 0x7fffffff) % limit;
+  let taken = 0;
+  for (let round = 0; round < 40_000; round += 1) {
+    const form = plain[round % plain.length];
+    const from = round % 3 === 0 ? [...pieces, ...nasty] : pieces;
+    const value = Array.from({ length: 1 + next(5) }, () => from[next(from.length)]).join("");
+    let one;
+    try {
+      one = spelled(form, value);
+    } catch (error) {
+      assert.ok(error instanceof Wrong, `${form} ${JSON.stringify(value)}: ${error}`);
+      continue;
+    }
+    taken += 1;
+    assert.equal(spelled(form, one), one, `${form} ${JSON.stringify(value)}`);
+    assert.match(one, form === "path" ? /^[\w .,:/@+=-]+$/ : /^[\w.,:/@+=~%[\]-]+$/, `${form} ${JSON.stringify(value)}`);
+  }
+  assert.ok(taken > 1000, `only ${taken} were taken`);
+});
+
 test("wrong values are told once, by name", () => {
   for (const [name, wrong] of Object.entries({
     LLAMACPP_PORT: ["0", "65536", "80a80", "-1", "08080", "8080 ", "$(id)", "tcp", "http://10.0.0.1:3000"],
@@ -127,7 +153,7 @@ test("wrong values are told once, by name", () => {
       assert.ok(told[0].startsWith(`${name}='`) || told[0].startsWith(`${name}="`), told[0]);
     }
   }
-  assertTold(problems({ ALLOWED_HOSTS: "box.lan,x:1,y:2" }), '"x:1" is no host name or address (an IPv6 address stands in brackets); "y:2" is');
+  assertTold(problems({ ALLOWED_HOSTS: "box.lan,x:1,[::1]:2,::1" }), '"x:1" has a port in it: leave that out; "[::1]:2" has a port in it: leave that out; "::1" is no host');
   // What an address holds for its server alone is not shown.
   const told = problems({ LLAMACPP_MODEL_URL: "http://user:hunter2@host:99999/m", LLAMACPP_MODEL_SHA256: "a".repeat(64) });
   assertTold(told, "LLAMACPP_MODEL_URL");

@@ -40,7 +40,8 @@ function isHost(value) {
 }
 
 function host(value) {
-  return isHost(value) ? asBrowsers(`http://${value}`).hostname : wrong("is no host name or address (an IPv6 address stands in brackets)");
+  if (isHost(value)) return asBrowsers(`http://${value}`).hostname;
+  return wrong(isHost(value.replace(/:\d+$/, "")) ? "has a port in it: leave that out" : "is no host name or address (an IPv6 address stands in brackets)");
 }
 
 function origin(value) {
