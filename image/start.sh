@@ -10,7 +10,7 @@ set -euo pipefail
 
 # A command of one's own instead: docker run IMAGE bash
 if (($# > 0)); then
-	name_user || true
+	name_user 2>/dev/null || true
 	exec "$@"
 fi
 

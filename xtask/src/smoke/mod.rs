@@ -25,6 +25,7 @@ mod running;
 mod security;
 mod stops;
 mod turns;
+mod walls;
 
 /// Seconds until all of it is up on a slow machine: the waits of the probes end before.
 const UP: u64 = 400;
@@ -88,6 +89,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
         None => report.skip("pages in a browser", browser::MISSING),
     }
     security::prove(&mut report, &running).await;
+    walls::prove(&mut report, &running).await;
     if !request.quick {
         refusals::prove(&mut report, &bench, &volume).await;
         kills::prove(&mut report, &running, &Bench::nonce()).await;

@@ -50,11 +50,12 @@ rule() {
 	RULES+=(--landlock-rule "path-beneath:${kept#,}:$2")
 }
 
-# What everybody needs. /dev/shm is left out: what programs keep there is theirs.
+# What everybody needs. Of /dev/shm names are seen, as of all in /dev: what programs keep there is theirs.
 system_rules() {
 	local path
 	for path in /usr /etc /opt /sys "$RUNTIME/etc"; do rule "$SYSTEM" "$path"; done
 	rule read-file,write-file,read-dir,truncate /proc
+	rule read-dir /dev
 	for path in /dev/*; do
 		case $path in /dev/shm | /dev/mqueue) continue ;; esac
 		if [ ! -L "$path" ]; then rule read-file,write-file,read-dir,truncate "$path"; fi

@@ -1,0 +1,239 @@
+//! What agents reach, through the shells and tools that OpenCode and OpenClaw themselves give them; and that people's
+//! daily work goes on within these walls.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use super::report::Report;
+use super::running::{Running, ask, start_of, until};
+use super::security::needles;
+
+/// What an agent tries, the same for every shell; without walls it all succeeds.
+const ATTEMPTS: &str = include_str!("attempts.sh");
+/// A model that calls tools: the one of the smoke test says a word.
+const CALLING_MODEL: &str = include_str!("calling-model.mjs");
+
+const OPENCODE: &str = "/data/opencode/repos";
+const OPENCLAW: &str = "/data/openclaw/workspace";
+/// What a service, other than its shells, reaches of the list.
+const OPENCODE_ITSELF: [&str; 3] = ["OpenCode's database", "OpenCode's configuration", "its own service's environment"];
+const OPENCLAW_ITSELF: [&str; 2] = ["OpenClaw's configuration", "OpenClaw's state"];
+const MANAGER_ITSELF: [&str; 3] = ["the Manager's database", "OpenCode's database", "OpenCode's configuration"];
+/// Settings of ours, and of the image's programs, that a project of an agent would trip over.
+const NOT_AN_AGENTS: [&str; 4] = ["NODE_ENV", "npm_config_fetch", "XDG_", "LLAMACPP_"];
+
+const ONE_TURN: Duration = Duration::from_secs(100);
+
+/// What people expect of a terminal. Each line prints its name.
+const WORK: &str = r#"set -e
+cd "$HOME"
+rm -rf smoke-work
+mkdir smoke-work
+cd smoke-work
+git init --quiet --bare origin
+git clone --quiet origin clone 2>/dev/null
+cd clone
+git config user.email a@example.com
+git config user.name a
+echo found >file
+git add file
+git commit --quiet -m one
+git push --quiet origin HEAD
+mkdir folder
+git mv file folder/moved
+mv folder renamed
+echo "git $(git log --oneline | wc -l)"
+echo "ripgrep $(rg --files-with-matches found)"
+printf '#!/bin/bash\necho script run\n' >"$TMPDIR/script"
+chmod +x "$TMPDIR/script"
+"$TMPDIR/script"
+bash -lc 'echo "node $(node --print "process.memoryUsage().rss > 0")"; npm init --yes >/dev/null && echo "npm done"; echo "bun $(bun --print 1+1)"'
+ssh -G host | grep --quiet "userknownhostsfile $HOME/.ssh/" && echo "ssh at home"
+whoami >/dev/null && echo "user named"
+cd ..
+rm -rf "$PWD"
+"#;
+const WORKED: [&str; 8] =
+    ["git 1", "ripgrep renamed/moved", "script run", "node true", "npm done", "bun 2", "ssh at home", "user named"];
+
+pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
+    report.group("walls");
+    let landlock = running.container.exec(&["cat", "/run/stack/etc/landlock"]).await.unwrap_or_default();
+    if landlock.trim().is_empty() {
+        report.skip("what agents reach", "this kernel has no Landlock, and `status` says so");
+    } else {
+        report.see("all of it is to be had outside", 60, outside(running)).await;
+        report.see("OpenCode's shell reaches its workspace", 60, opencode_shell(running)).await;
+        report.see("OpenCode reaches its own folders", 60, opencode_itself(running)).await;
+        report.see("OpenClaw's exec reaches its workspace, its tools its own folders", 240, openclaw(running)).await;
+        for (service, own) in [("openclaw", &OPENCLAW_ITSELF[..]), ("manager", &MANAGER_ITSELF), ("llamacpp", &[])] {
+            let name = format!("{service} reaches its own folders");
+            report.see(&name, 30, behind(running, service, own)).await;
+        }
+    }
+    report.see("git, npm and scripts work in OpenCode's shell", 120, work(running)).await;
+}
+
+/// The process that a service's supervisor started, and one of another service.
+async fn pids(running: &Running<'_>, service: &str) -> anyhow::Result<String> {
+    let list = "for name in \"$0\" convex; do s6-svstat -o pid \"/run/stack/scan/$name\"; done | paste --serial --delimiters=' '";
+    Ok(running.container.exec(&["bash", "-c", list, service]).await?.trim().to_owned())
+}
+
+/// Puts a script where a shell can read it.
+async fn put(running: &Running<'_>, folder: &str, script: &str) -> anyhow::Result<String> {
+    let path = format!("{folder}/smoke-attempts.sh");
+    running.container.exec(&["bash", "-c", "printf %s \"$0\" >\"$1\"", script, &path]).await?;
+    Ok(path)
+}
+
+/// What attempts reached, in what they printed.
+fn reached(told: &str) -> BTreeSet<&str> {
+    told.lines().filter_map(|line| line.strip_prefix("reached: ")).collect()
+}
+
+/// Whether attempts reached these and nothing else, and whether they were made at all.
+fn only(told: &str, expected: &[&str]) -> anyhow::Result<()> {
+    ensure!(told.lines().any(|line| line.starts_with("PATH=")), "the attempts did not end: {}", start_of(told));
+    let reached = reached(told);
+    let expected: BTreeSet<&str> = expected.iter().copied().collect();
+    let more: Vec<&str> = reached.difference(&expected).copied().collect();
+    ensure!(more.is_empty(), "it reached {}", more.join(", "));
+    let less: Vec<&str> = expected.difference(&reached).copied().collect();
+    ensure!(less.is_empty(), "it does not reach what it needs: {}", less.join(", "));
+    Ok(())
+}
+
+/// Whether a shell's environment holds neither a secret nor a setting of ours.
+fn clean(running: &Running<'_>, told: &str) -> anyhow::Result<()> {
+    for (name, value) in needles(&running.secrets) {
+        ensure!(!told.contains(value), "its environment has {name}");
+    }
+    let wrong: Vec<&str> =
+        told.lines().filter(|line| NOT_AN_AGENTS.iter().any(|name| line.starts_with(name))).collect();
+    ensure!(wrong.is_empty(), "its environment has {}", wrong.join(", "));
+    Ok(())
+}
+
+/// An attempt that fails everywhere proves nothing.
+async fn outside(running: &Running<'_>) -> anyhow::Result<String> {
+    let script = put(running, OPENCODE, ATTEMPTS).await?;
+    let command = format!("bash {script} {}", pids(running, "opencode").await?);
+    let told = running.container.exec(&["bash", "-c", &command]).await?;
+    let all: Vec<&str> = ATTEMPTS
+        .lines()
+        .filter_map(|line| line.strip_prefix("try ")?.trim_start_matches('"').split(['"', ' ']).next())
+        .collect();
+    let failed: Vec<&&str> =
+        all.iter().filter(|name| !reached(&told).iter().any(|it| it.starts_with(**name))).collect();
+    ensure!(failed.is_empty() && !all.is_empty(), "not to be had at all: {failed:?}");
+    Ok(format!("{} attempts", all.len()))
+}
+
+/// Runs a command in the shell of a new session.
+async fn in_opencode(running: &Running<'_>, command: &str) -> anyhow::Result<String> {
+    let password = running.secret("OPENCODE_SERVER_PASSWORD")?;
+    let post = |path: &str, body: &Value| {
+        anyhow::Ok(running.post("OPENCODE_PORT", path, body)?.basic_auth("opencode", Some(password)))
+    };
+    let session = ask(post("/session", &json!({}))?).await?.expect(200)?.json()?;
+    let id = session["id"].as_str().context("a session has no id")?;
+    let body = json!({ "agent": "build", "command": command });
+    let answer = ask(post(&format!("/session/{id}/shell"), &body)?).await?.expect(200)?.json()?;
+    let output = answer["parts"][0]["state"]["output"].as_str();
+    Ok(output.with_context(|| format!("no output: {}", start_of(&answer.to_string())))?.to_owned())
+}
+
+async fn opencode_shell(running: &Running<'_>) -> anyhow::Result<String> {
+    let script = put(running, OPENCODE, ATTEMPTS).await?;
+    let told = in_opencode(running, &format!("bash {script} {}", pids(running, "opencode").await?)).await?;
+    only(&told, &[])?;
+    clean(running, &told)?;
+    Ok("nothing of its service or of a neighbour; no secret in its environment".to_owned())
+}
+
+/// A terminal with a program of its own is no shell of ours: it has the walls of the service.
+async fn opencode_itself(running: &Running<'_>) -> anyhow::Result<String> {
+    let script = put(running, OPENCODE, ATTEMPTS).await?;
+    let result = format!("{OPENCODE}/smoke-told");
+    let command =
+        format!("bash {script} {} >{result}.new 2>&1; mv {result}.new {result}", pids(running, "opencode").await?);
+    let body = json!({ "command": "/bin/bash", "args": ["-c", command] });
+    let password = running.secret("OPENCODE_SERVER_PASSWORD")?;
+    let request = running.post("OPENCODE_PORT", "/pty", &body)?.basic_auth("opencode", Some(password));
+    ask(request).await?.expect(200)?;
+    let told = until(|| async {
+        let ended = running.container.try_exec(&["cat", &result]).await?;
+        Ok((ended.code == 0).then_some(ended.said))
+    })
+    .await?;
+    running.container.exec(&["rm", &result]).await?;
+    only(&told, &OPENCODE_ITSELF)?;
+    Ok("a terminal opens, and nothing of a neighbour is reached".to_owned())
+}
+
+/// A turn in which the model asks for a command, and for a secret with the tool that reads files in the gateway itself.
+async fn openclaw(running: &Running<'_>) -> anyhow::Result<String> {
+    let script = put(running, OPENCLAW, ATTEMPTS).await?;
+    let command = format!("bash {script} {}", pids(running, "openclaw").await?);
+    let calls = json!({ "exec": { "command": command }, "read": { "path": "/data/secrets/openclaw-hooks-token" } });
+    let answer = with_calling_model(running, &calls.to_string()).await?;
+    let told = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
+    only(told, &[])?;
+    clean(running, told)?;
+    ensure!(told.contains("EACCES"), "the tool that reads files tells of no wall: {}", start_of(told));
+    Ok("a whole turn with a command; nothing of its service or of a neighbour".to_owned())
+}
+
+/// A turn of OpenClaw while another model stands where llama.cpp was.
+async fn with_calling_model(running: &Running<'_>, calls: &str) -> anyhow::Result<Value> {
+    const SERVER: &str = "/run/stack/scan/llamacpp";
+    let endpoints = running.bench.stack.services.iter().flat_map(|service| &service.endpoints);
+    let inner = endpoints.filter(|it| it.setting == "LLAMACPP_PORT").find_map(|it| it.inner);
+    let port = inner.context("llama.cpp has no inner port")?.to_string();
+    running.container.exec(&["s6-svc", "-wD", "-T", "5000", "-d", SERVER]).await?;
+    let start = "node --input-type=module --eval \"$0\" -- \"$1\" \"$2\" >/dev/null 2>&1 &";
+    running.container.exec(&["bash", "-c", start, CALLING_MODEL, &port, calls]).await?;
+    let body = json!({ "model": "openclaw", "messages": [{ "role": "user", "content": "go" }] });
+    let request = running.post("OPENCLAW_PORT", "/v1/chat/completions", &body)?.timeout(ONE_TURN);
+    let answer = ask(request.bearer_auth(running.secret("OPENCLAW_GATEWAY_TOKEN")?)).await;
+    running.container.try_exec(&["curl", "--silent", &format!("http://127.0.0.1:{port}/end")]).await?;
+    running.container.exec(&["s6-svc", "-wU", "-T", "60000", "-u", SERVER]).await?;
+    answer?.expect(200)?.json()
+}
+
+/// The walls of a service that gives nobody a shell, put around the attempts.
+async fn behind(running: &Running<'_>, service: &str, own: &[&str]) -> anyhow::Result<String> {
+    let walls =
+        ". /opt/stack/lib/service.sh; . /opt/stack/lib/walls.sh; service_rules; behind bash -c \"$0\" attempts \"$@\"";
+    let service = format!("STACK_SERVICE={service}");
+    let told = running.container.exec(&["env", &service, "bash", "-c", walls, ATTEMPTS, "1", "1"]).await?;
+    only(&told, own)?;
+    Ok(if own.is_empty() { "nothing of the list".to_owned() } else { own.join(", ") })
+}
+
+async fn work(running: &Running<'_>) -> anyhow::Result<String> {
+    let script = put(running, OPENCODE, WORK).await?;
+    let told = in_opencode(running, &format!("bash {script}")).await?;
+    for line in WORKED {
+        ensure!(told.lines().any(|it| it == line), "no line {line:?}: {}", start_of(&told));
+    }
+    Ok(WORKED.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_must_end_and_reach_what_is_expected() {
+        assert!(only("PATH=/bin\n", &[]).is_ok());
+        assert!(only("reached: secrets\nPATH=/bin\n", &[]).is_err());
+        assert!(only("reached: secrets\nPATH=/bin\n", &["secrets"]).is_ok());
+        assert!(only("PATH=/bin\n", &["secrets"]).is_err());
+        assert!(only("", &[]).is_err());
+    }
+}
