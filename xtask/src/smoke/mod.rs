@@ -13,12 +13,14 @@ use crate::engine::container::Volume;
 use crate::engine::docker::Docker;
 use crate::engine::probe;
 
+mod attacks;
 mod browser;
 mod convex;
 mod disk;
 mod fronts;
 mod kills;
 mod model;
+mod raw;
 mod refusals;
 pub(crate) mod report;
 mod running;
@@ -88,6 +90,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
         None => report.skip("pages in a browser", browser::MISSING),
     }
     security::prove(&mut report, &running).await;
+    attacks::prove(&mut report, &running).await;
     if !request.quick {
         refusals::prove(&mut report, &bench, &volume).await;
         kills::prove(&mut report, &running, &Bench::nonce()).await;

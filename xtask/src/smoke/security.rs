@@ -34,7 +34,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
 }
 
 /// What a secret is known by wherever it turns up, by its name.
-fn needles(secrets: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
+pub(super) fn needles(secrets: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
     let known = secrets.iter().filter(|(name, _)| *name != PUBLIC);
     known.map(|(name, value)| (name.as_str(), needle(value))).collect()
 }
