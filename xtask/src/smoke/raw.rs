@@ -46,25 +46,24 @@ impl Reply {
     }
 }
 
-/// One exchange on a connection of its own. A request that does not say `Connection: close` costs a moment of silence
-/// when the answer has no length.
+/// One exchange on a connection of its own. A request that asks to close is answered until the connection ends.
 pub(super) async fn send(address: SocketAddr, bytes: &[u8]) -> anyhow::Result<Reply> {
+    send_patiently(address, bytes, SILENCE).await
+}
+
+/// The same with a server that may say nothing for so long.
+pub(super) async fn send_patiently(address: SocketAddr, bytes: &[u8], silence: Duration) -> anyhow::Result<Reply> {
     let mut stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
     // A server may refuse and close before it has read everything.
     let _ = stream.write_all(bytes).await;
-    Ok(Reply::parse(read(&mut stream).await))
-}
-
-/// Reads until the answer is whole, the connection ends, or nothing more comes.
-pub(super) async fn read(stream: &mut TcpStream) -> String {
     let mut read = Vec::new();
     while read.len() < LONGEST && !is_whole(&read) {
-        match tokio::time::timeout(SILENCE, stream.read_buf(&mut read)).await {
+        match tokio::time::timeout(silence, stream.read_buf(&mut read)).await {
             Ok(Ok(count)) if count > 0 => {}
             _ => break,
         }
     }
-    String::from_utf8_lossy(&read).into_owned()
+    Ok(Reply::parse(String::from_utf8_lossy(&read).into_owned()))
 }
 
 /// Whether nothing more is to be waited for: a protocol was changed, or the body has its length.
