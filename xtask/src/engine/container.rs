@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) environment: BTreeMap<String, String>,
     /// Container ports that are published on the loopback, each on that port of the host; 0 is any free one.
     pub(crate) ports: Vec<(u16, u16)>,
+    /// They are published on every address of the host instead, and no setting says where.
+    pub(crate) everywhere: bool,
     /// `--mount` of more than the volume.
     pub(crate) mounts: Vec<String>,
     pub(crate) user: Option<&'static str>,
@@ -93,10 +95,15 @@ impl Container {
         command.args(["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
         command.args(["--volume", &format!("{}:/data", volume.name)]);
         // The front asks for a sign-in unless it is told that only this machine reaches the ports.
-        command.args(["--env", "PUBLISH_ADDRESS=127.0.0.1"]);
+        if !options.everywhere {
+            command.args(["--env", "PUBLISH_ADDRESS=127.0.0.1"]);
+        }
+        let addresses: &[&str] = if options.everywhere { &["0.0.0.0", "[::1]"] } else { &["127.0.0.1"] };
         for (inside, outside) in &options.ports {
             let outside = if *outside == 0 { String::new() } else { outside.to_string() };
-            command.args(["--publish", &format!("127.0.0.1:{outside}:{inside}")]);
+            for address in addresses {
+                command.args(["--publish", &format!("{address}:{outside}:{inside}")]);
+            }
         }
         for (name, value) in &options.environment {
             command.args(["--env", &format!("{name}={value}")]);

@@ -13,16 +13,21 @@ use crate::engine::container::Volume;
 use crate::engine::docker::Docker;
 use crate::engine::probe;
 
+mod attacks;
+mod bad_input;
 mod browser;
 mod convex;
 mod disk;
 mod fronts;
+mod inside;
 mod kills;
 mod model;
+mod raw;
 mod refusals;
 pub(crate) mod report;
 mod running;
 mod security;
+mod sign_in;
 mod stops;
 mod turns;
 mod walls;
@@ -90,6 +95,9 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     }
     security::prove(&mut report, &running).await;
     walls::prove(&mut report, &running).await;
+    attacks::prove(&mut report, &running).await;
+    inside::prove(&mut report, &running).await;
+    sign_in::prove(&mut report, &bench, scratch.path(), request.quick).await?;
     if !request.quick {
         refusals::prove(&mut report, &bench, &volume).await;
         kills::prove(&mut report, &running, &Bench::nonce()).await;

@@ -101,6 +101,12 @@ impl<'a> Bench<'a> {
         ports: BTreeMap<String, u16>,
         more: &[(&str, String)],
     ) -> anyhow::Result<Running<'a>> {
+        let options = self.options(&ports, more);
+        self.launch(volume, ports, options).await
+    }
+
+    /// How compose would start it on those ports, with the model and more settings.
+    pub(super) fn options(&self, ports: &BTreeMap<String, u16>, more: &[(&str, String)]) -> Options {
         let mut environment: BTreeMap<String, String> =
             ports.iter().map(|(setting, port)| (setting.clone(), port.to_string())).collect();
         let given = [
@@ -110,12 +116,20 @@ impl<'a> Bench<'a> {
         ];
         environment.extend(given.map(|(name, value)| (name.to_owned(), value.to_owned())));
         environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let options = Options {
+        Options {
             environment,
             ports: ports.values().map(|port| (*port, *port)).collect(),
             mounts: vec![format!("type=bind,source={},target={MODEL},readonly", self.model.display())],
             ..Options::default()
-        };
+        }
+    }
+
+    pub(super) async fn launch(
+        &'a self,
+        volume: &Volume,
+        ports: BTreeMap<String, u16>,
+        options: Options,
+    ) -> anyhow::Result<Running<'a>> {
         let started = Instant::now();
         let container = Container::start(self.docker, self.image, volume, &options).await?;
         Ok(Running { bench: self, container, options, ports, secrets: BTreeMap::new(), started })

@@ -1,0 +1,150 @@
+//! What a front must stand: clients that never end, many that wait, large and slow transfers, and its own death.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::raw;
+use super::report::Report;
+use super::running::{Running, until};
+use super::security::processes;
+use super::sign_in::{COOKIE, ECHO_PORT, address, ask, sign_in};
+
+const LARGE: usize = 80 * 1024 * 1024;
+/// Seconds for which an answer pauses: the usual limit of a proxy is 60.
+const PAUSE: u64 = 65;
+/// Opens web sockets to a port with an Authorization, and prints how many were opened while another request was
+/// answered with all of them there.
+const IDLE: &str = r#"
+import { request } from "node:http";
+import { secret } from "/opt/stack/lib/settings.mjs";
+const [port, count] = process.argv.slice(1).map(Number);
+const headers = { Host: `127.0.0.1:${port}`, Authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` };
+const socket = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==" };
+const send = (more) => new Promise((resolve) => {
+  const sent = request({ port, host: "127.0.0.1", agent: false, headers: { ...headers, ...more } });
+  sent.on("upgrade", () => resolve(101)).on("response", (answer) => resolve(answer.statusCode)).on("error", (error) => resolve(error.code)).end();
+});
+let open = 0;
+for (let asked = 0; asked < count; asked += 100) {
+  open += (await Promise.all([...Array(100).keys()].map(() => send(socket)))).filter((it) => it === 101).length;
+}
+console.log(JSON.stringify({ open, answered: await send({}) }));
+process.exit(0);
+"#;
+
+pub(super) async fn prove(
+    report: &mut Report,
+    running: &Running<'_>,
+    slow: JoinHandle<anyhow::Result<String>>,
+    quick: bool,
+) {
+    report.group("bad input");
+    report.see("1,000 web sockets that say nothing", 60, idle(running)).await;
+    report.see("a large upload passes as it comes", 60, upload(running)).await;
+    if !quick {
+        report.see("an answer may pause", PAUSE + 20, pause(running)).await;
+    }
+    report.see("headers that never end are cut", 60, async { slow.await? }).await;
+    report.see("the front is killed within an upload", 60, killed(running)).await;
+}
+
+/// Sends the beginning of a request, a line now and then, and waits for the end of the connection.
+pub(super) async fn unfinished(address: SocketAddr) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let started = Instant::now();
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {address}\r\n").as_bytes()).await?;
+    let mut read = Vec::new();
+    loop {
+        match tokio::time::timeout(Duration::from_secs(3), stream.read_buf(&mut read)).await {
+            // It has said why, or just closed.
+            Ok(Ok(0) | Err(_)) => break,
+            Ok(Ok(_)) => {}
+            Err(_) => {
+                ensure!(
+                    started.elapsed() < Duration::from_secs(45),
+                    "it still waits after {} s",
+                    started.elapsed().as_secs()
+                );
+                let _ = stream.write_all(b"X-A: b\r\n").await;
+            }
+        }
+    }
+    Ok(format!("after {:.0} s", started.elapsed().as_secs_f64()))
+}
+
+async fn idle(running: &Running<'_>) -> anyhow::Result<String> {
+    let port = running.port(ECHO_PORT)?.to_string();
+    let said = running.container.exec(&["node", "--input-type=module", "-e", IDLE, &port, "1000"]).await?;
+    let said: Value = serde_json::from_str(&said)?;
+    ensure!(said["open"] == 1000 && said["answered"] == 200, "{said}");
+    Ok("all open, and a request is answered".to_owned())
+}
+
+async fn upload(running: &Running<'_>) -> anyhow::Result<String> {
+    let address = address(running, ECHO_PORT)?;
+    let key = running.secret("LLAMACPP_API_KEY")?;
+    let head = format!("POST / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n");
+    let sized = [format!("{head}Content-Length: {LARGE}\r\n\r\n").into_bytes(), vec![b'a'; LARGE]].concat();
+    let chunked = [
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n{LARGE:x}\r\n").into_bytes(),
+        vec![b'a'; LARGE],
+        b"\r\n0\r\n\r\n".to_vec(),
+    ]
+    .concat();
+    for (how, bytes) in [("with its length", sized), ("in chunks", chunked)] {
+        let reply = raw::send_patiently(address, &bytes, Duration::from_secs(30)).await?;
+        let seen: Value = serde_json::from_str(reply.body()).with_context(|| format!("{how}: {}", reply.told()))?;
+        ensure!(seen["bytes"] == LARGE, "{how}, {} bytes arrive", seen["bytes"]);
+    }
+    Ok(format!("{} MiB, with their length and in chunks", LARGE >> 20))
+}
+
+async fn pause(running: &Running<'_>) -> anyhow::Result<String> {
+    let address = address(running, ECHO_PORT)?;
+    let session = sign_in(running, ECHO_PORT).await?;
+    let request =
+        format!("GET /pause?seconds={PAUSE} HTTP/1.1\r\nHost: {address}\r\nCookie: {COOKIE}={session}\r\n\r\n");
+    let reply = raw::send_patiently(address, request.as_bytes(), Duration::from_secs(PAUSE + 10)).await?;
+    ensure!(reply.text.contains("begin\n") && reply.text.contains("end\n"), "it is cut: {}", reply.told());
+    Ok(format!("{PAUSE} s within a stream"))
+}
+
+async fn killed(running: &Running<'_>) -> anyhow::Result<String> {
+    let address = address(running, ECHO_PORT)?;
+    let key = running.secret("LLAMACPP_API_KEY")?;
+    let others = async || {
+        let mut all = processes(running).await?;
+        all.retain(|it| {
+            it.words.contains("_INNER") || it.words.contains("/opt/stack/run/") || it.words.contains("convex")
+        });
+        anyhow::Ok(all.iter().map(|it| (it.pid, it.words.clone())).collect::<Vec<_>>())
+    };
+    let before = others().await?;
+    let mut stream = TcpStream::connect(address).await?;
+    let head =
+        format!("POST / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\nContent-Length: {LARGE}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(&vec![b'a'; LARGE / 8]).await?;
+    let pid = running.container.exec(&["s6-svstat", "-o", "pid", "/run/stack/scan/front"]).await?;
+    running.container.exec(&["bash", "-c", r#"kill -KILL "$0""#, pid.trim()]).await?;
+    let started = Instant::now();
+    until(|| async {
+        let reply =
+            ask(running, ECHO_PORT, &format!("GET / HTTP/1.1|Host: {{HOST}}|Authorization: Bearer {key}")).await;
+        Ok(reply.is_ok_and(|it| it.status == 200).then_some(()))
+    })
+    .await?;
+    let back = started.elapsed().as_secs_f64();
+    let now = running.container.exec(&["s6-svstat", "-o", "pid", "/run/stack/scan/front"]).await?;
+    ensure!(now != pid, "it was not killed");
+    ensure!(back < 5.0, "it is back after {back:.1} s");
+    let after = others().await?;
+    ensure!(before == after && !before.is_empty(), "of those behind, {before:?} became {after:?}");
+    Ok(format!("back after {back:.1} s; {} processes behind it are the same", before.len()))
+}

@@ -1,0 +1,449 @@
+//! A stack that is published beyond the loopback: one password opens every port to a browser, a service's own
+//! credential opens that service to a program, and nothing else opens anything.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use serde_json::Value;
+
+use super::bad_input;
+use super::inside;
+use super::raw::{self, Reply};
+use super::report::Report;
+use super::running::{Bench, Running, until};
+use super::security::needles;
+use crate::domain::service::{AuthScheme, Credential};
+use crate::engine::container::{Options, Volume};
+
+/// What tells of the requests that reach it, in the place of these services' programs.
+const ECHO: &str = include_str!("echo.js");
+const ECHOES: [&str; 4] = ["llamacpp", "manager", "opencode", "openclaw"];
+/// One of theirs.
+pub(super) const ECHO_PORT: &str = "LLAMACPP_PORT";
+const PAGE: &str = "MISSION_CONTROL_PORT";
+const DASHBOARD: &str = "CONVEX_DASHBOARD_PORT";
+pub(super) const COOKIE: &str = "mission_control_session";
+const DEPLOYMENT: &str = "/api/current_deployment";
+
+/// Destinations after the sign-in that lead elsewhere, or are no paths.
+const ELSEWHERE: [&str; 9] = [
+    "//evil.example/",
+    "https://evil.example/",
+    "/%5Cevil.example",
+    "%5C%5Cevil.example",
+    "/%09/evil.example",
+    "%20//evil.example",
+    "javascript:alert(1)",
+    "/a%0d%0aSet-Cookie:%20a=b",
+    "evil.example",
+];
+/// Paths for which the token of the hooks is none.
+const NO_HOOKS: [&str; 9] = [
+    "/",
+    "/hooks",
+    "/hooksx/a",
+    "/HOOKS/a",
+    "/v1/hooks/a",
+    "/v1?/hooks/a",
+    "/hooks/../v1",
+    "/hooks/%2e%2e/v1",
+    "/hooks\\..\\v1",
+];
+/// Cookies that no stack of this password and secret gave, and one that it did, all by the image's own means.
+const MAKE_COOKIES: &str = r#"
+import { Sessions } from "/opt/stack/lib/access.mjs";
+import { secret } from "/opt/stack/lib/settings.mjs";
+const [own, password] = [secret("ACCESS_SECRET"), secret("ACCESS_PASSWORD")];
+const good = new Sessions(own, password).begin();
+const [end, id, signature] = good.split(".");
+console.log(JSON.stringify({ good, bad: {
+  expired: new Sessions(own, password).begin(Date.now() - 8 * 24 * 3600 * 1000),
+  "of an older secret": new Sessions("0".repeat(64), password).begin(),
+  "of an older password": new Sessions(own, "another password").begin(),
+  "with a later end": `${Number(end) + 9}.${id}.${signature}`,
+  "with another id": `${end}.${id.toUpperCase()}.${signature}`,
+  cut: good.slice(0, -1),
+  "without a signature": `${end}.${id}.`,
+  "longer than it was": `${good}A`,
+  quoted: `"${good}"`,
+  empty: "",
+} }));
+"#;
+/// Guesses a password at a port, as many times as it is told, then sends the right one; prints how often each status
+/// came back, and the last answer with its Retry-After.
+const GUESS: &str = r#"
+import { request } from "node:http";
+import { secret } from "/opt/stack/lib/settings.mjs";
+const [port, times] = process.argv.slice(1).map(Number);
+const send = (password) => new Promise((resolve, reject) => {
+  const body = `password=${password}`;
+  const headers = { Host: `127.0.0.1:${port}`, "Content-Type": "application/x-www-form-urlencoded", "Content-Length": body.length };
+  const sent = request({ port, host: "127.0.0.1", path: "/_stack/sign-in", method: "POST", headers }, (answer) => {
+    answer.resume().on("end", () => resolve({ status: answer.statusCode, wait: Number(answer.headers["retry-after"]) }));
+  });
+  sent.on("error", reject).end(body);
+});
+const count = {};
+for (let sent = 0; sent < times; sent += 50) {
+  for (const { status } of await Promise.all([...Array(50).keys()].map((it) => send(`guess-${sent + it}`)))) count[status] = (count[status] ?? 0) + 1;
+}
+console.log(JSON.stringify({ count, right: await send(secret("ACCESS_PASSWORD")) }));
+"#;
+
+pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, scratch: &Path, quick: bool) -> anyhow::Result<()> {
+    report.group("sign-in");
+    let volume = Volume::create(bench.docker, &[]).await?;
+    let Some(mut running) = report
+        .check("published everywhere, it starts", 240, start(bench, &volume, scratch), |it| {
+            format!("after {:.1} s, with an echo behind {}", it.started.elapsed().as_secs_f64(), ECHOES.join(", "))
+        })
+        .await
+    else {
+        return Ok(());
+    };
+    let secrets =
+        report.check("its password is told", 30, running.read_secrets(), |it| format!("{} secrets", it.len()));
+    running.secrets = secrets.await.unwrap_or_default();
+    let slow = tokio::spawn(bad_input::unfinished(address(&running, PAGE)?));
+    report.see("without it, no port opens", 30, closed(&running)).await;
+    report
+        .see("nor through another network, at the gateway's address", 60, inside::through_the_gateway(&running))
+        .await;
+    report.see("the password opens every port", 30, opened(&running)).await;
+    report.see("the session stays with the front", 20, kept(&running)).await;
+    report.see("a program passes with its own service's credential", 60, programs(&running)).await;
+    report.see("cookies that nobody gave", 30, cookies(&running)).await;
+    report.see("what the owner's pages get", 20, owner(&running)).await;
+    report.see("the way in leads nowhere else", 30, destinations(&running)).await;
+    report.see("signing out ends the session here", 20, sign_out(&running)).await;
+    report.see("1,000 guesses", 60, guesses(&running)).await;
+    bad_input::prove(report, &running, slow, quick).await;
+    report.group("sign-in");
+    drop(running);
+    for (access, everywhere, wanted) in [("always", false, 401), ("never", true, 200)] {
+        let name = format!("ACCESS={access}");
+        report.see(&name, 60, with_access(bench, access, everywhere, wanted)).await;
+    }
+    Ok(())
+}
+
+async fn start<'a>(bench: &'a Bench<'_>, volume: &Volume, scratch: &Path) -> anyhow::Result<Running<'a>> {
+    let file = scratch.join("echo.js");
+    fs_err::write(&file, ECHO)?;
+    fs_err::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let ports = bench.moved_ports()?;
+    let mut options = bench.options(&ports, &[]);
+    options.everywhere = true;
+    let echo = |name| format!("type=bind,source={},target=/opt/stack/run/{name},readonly", file.display());
+    options.mounts.extend(ECHOES.map(echo));
+    let running = bench.launch(volume, ports, options).await?;
+    wait(&running).await?;
+    Ok(running)
+}
+
+async fn wait(running: &Running<'_>) -> anyhow::Result<()> {
+    until(|| async { Ok((running.container.try_exec(&["status", "--check"]).await?.code == 0).then_some(())) }).await
+}
+
+/// A stack of pages alone, with that setting.
+async fn with_access(bench: &Bench<'_>, access: &str, everywhere: bool, wanted: u16) -> anyhow::Result<String> {
+    let volume = Volume::create(bench.docker, &[]).await?;
+    let ports = bench.moved_ports()?;
+    let off = ["LLAMACPP_ENABLED", "MANAGER_ENABLED", "OPENCODE_ENABLED", "OPENCLAW_ENABLED", "CONVEX_ENABLED"];
+    let mut more = vec![("ACCESS", access.to_owned())];
+    more.extend(off.map(|name| (name, "false".to_owned())));
+    let options = Options { everywhere, ..bench.options(&ports, &more) };
+    let running = bench.launch(&volume, ports, options).await?;
+    wait(&running).await?;
+    let reply = ask(&running, PAGE, "GET / HTTP/1.1|Host: {HOST}").await?;
+    ensure!(reply.status == wanted, "it is answered {}", reply.told());
+    let told = running.container.exec(&["status"]).await?;
+    ensure!(told.contains("ACCESS=never") == (access == "never"), "`status` says {told}");
+    Ok(format!("{wanted} without a password"))
+}
+
+pub(super) fn address(running: &Running<'_>, setting: &str) -> anyhow::Result<SocketAddr> {
+    Ok(SocketAddr::from(([127, 0, 0, 1], running.port(setting)?)))
+}
+
+/// Sends a request as tables write it.
+pub(super) async fn ask(running: &Running<'_>, setting: &str, text: &str) -> anyhow::Result<Reply> {
+    let address = address(running, setting)?;
+    raw::send(address, &raw::request(text, &[("HOST", &address.to_string())])).await
+}
+
+fn settings<'a>(running: &'a Running<'_>) -> impl Iterator<Item = &'a str> {
+    running.bench.stack.services.iter().flat_map(|it| &it.endpoints).map(|it| it.setting.as_str())
+}
+
+async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
+    let made_up =
+        "Origin: http://{HOST}|Sec-Fetch-Site: same-origin|X-Forwarded-For: 127.0.0.1|X-Signed-In: 1|X-Near: 1";
+    let socket =
+        "Connection: Upgrade|Upgrade: websocket|Sec-WebSocket-Version: 13|Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
+    for setting in settings(running) {
+        let page = ask(running, setting, "GET /a?b=c HTTP/1.1|Host: {HOST}|Accept: text/html,*/*").await?;
+        let to = page.header("location").unwrap_or_default();
+        ensure!(page.status == 303 && to == "/_stack/sign-in?to=/a?b=c", "{setting}, a browser: {}", page.told());
+        let form = ask(running, setting, &format!("GET {to} HTTP/1.1|Host: {{HOST}}")).await?;
+        ensure!(
+            form.status == 200 && form.body().contains("type=\"password\""),
+            "{setting}, the form: {}",
+            form.told()
+        );
+        for request in [
+            "GET / HTTP/1.1|Host: {HOST}".to_owned(),
+            format!("GET {DEPLOYMENT} HTTP/1.1|Host: {{HOST}}|{made_up}"),
+            format!("POST /hooks/agent HTTP/1.1|Host: {{HOST}}|{made_up}|Content-Length: 2||{{}}"),
+            format!("GET /api/1.31.7/sync HTTP/1.1|Host: {{HOST}}|{socket}"),
+            "OPTIONS / HTTP/1.1|Host: {HOST}".to_owned(),
+        ] {
+            let reply = ask(running, setting, &request).await?;
+            // What nobody reaches may be told so at once.
+            ensure!(reply.status == 401, "{setting} {request:?}: {}", reply.told());
+            ensure!(
+                needles(&running.secrets).iter().all(|(_, value)| !reply.text.contains(value)),
+                "{setting} tells a secret"
+            );
+        }
+    }
+    let keys = ask(running, "CONVEX_SITE_PORT", "GET /.well-known/jwks.json HTTP/1.1|Host: {HOST}").await?;
+    ensure!(keys.status == 200, "the public keys of Mission Control's sessions: {}", keys.told());
+    Ok("303 to the form for a browser, 401 for a program; only the public keys are open".to_owned())
+}
+
+/// Sends the form.
+async fn send_form(running: &Running<'_>, setting: &str, password: &str, to: &str) -> anyhow::Result<Reply> {
+    let head = "POST /_stack/sign-in HTTP/1.1|Host: {HOST}|Origin: http://{HOST}|Content-Type: application/x-www-form-urlencoded";
+    ask(running, setting, &format!("{head}|Content-Length: {{LENGTH}}||password={password}&to={to}")).await
+}
+
+/// A new session; gives the value of its cookie.
+pub(super) async fn sign_in(running: &Running<'_>, setting: &str) -> anyhow::Result<String> {
+    let reply = send_form(running, setting, running.secret("ACCESS_PASSWORD")?, "/").await?;
+    ensure!(reply.status == 303, "the password is answered {}", reply.told());
+    let set = reply.header("set-cookie").context("it gives no cookie")?;
+    let value = set.strip_prefix(COOKIE).and_then(|rest| rest.strip_prefix('=')?.split(';').next());
+    value.map(str::to_owned).with_context(|| format!("another cookie: {set}"))
+}
+
+async fn opened(running: &Running<'_>) -> anyhow::Result<String> {
+    let wrong = send_form(running, PAGE, "wrong", "/").await?;
+    ensure!(wrong.status == 403 && wrong.header("set-cookie").is_none(), "a wrong one: {}", wrong.told());
+    let right = send_form(running, PAGE, running.secret("ACCESS_PASSWORD")?, "/a?b=c").await?;
+    ensure!(right.status == 303 && right.header("location") == Some("/a?b=c"), "the right one: {}", right.told());
+    let cookie = right.header("set-cookie").context("no cookie")?;
+    for part in ["; HttpOnly", "; SameSite=Lax", "; Path=/", "; Max-Age="] {
+        ensure!(cookie.contains(part), "the cookie has no {part:?}");
+    }
+    ensure!(!cookie.contains("Domain"), "the cookie names a domain");
+    let session = cookie.split(';').next().unwrap_or_default();
+    for setting in settings(running) {
+        let reply = ask(running, setting, &format!("GET / HTTP/1.1|Host: {{HOST}}|Cookie: {session}")).await?;
+        ensure!(matches!(reply.status, 200 | 404), "{setting}: {}", reply.told());
+    }
+    Ok("403 for a wrong one; a cookie that is HttpOnly, SameSite and has an end, for eight ports".to_owned())
+}
+
+/// What reached the program behind.
+async fn echo(running: &Running<'_>, text: &str) -> anyhow::Result<Value> {
+    let reply = ask(running, ECHO_PORT, text).await?;
+    ensure!(reply.status == 200, "{text:?}: {}", reply.told());
+    serde_json::from_str(reply.body()).with_context(|| format!("no echo: {}", reply.told()))
+}
+
+async fn kept(running: &Running<'_>) -> anyhow::Result<String> {
+    let session = format!("{COOKIE}={}", sign_in(running, ECHO_PORT).await?);
+    for (sent, wanted) in [
+        (session.clone(), Value::Null),
+        (format!("a=1; {session}"), "a=1".into()),
+        (format!("{session}; b=2"), "b=2".into()),
+        (format!("a=1; {session}; b=2"), "a=1; b=2".into()),
+        (format!("a=1|Cookie: {session}|Cookie: b=2"), "a=1; b=2".into()),
+        (format!("{session}; b=2; {session}"), Value::Null),
+    ] {
+        let seen = echo(running, &format!("GET / HTTP/1.1|Host: {{HOST}}|Cookie: {sent}")).await?;
+        ensure!(seen["headers"]["cookie"] == wanted, "of the cookies {sent:?} it sees {}", seen["headers"]["cookie"]);
+    }
+    let lies = "X-Forwarded-For: 192.0.2.7|X-Forwarded-Host: evil.example|X-Forwarded-Proto: https|X-Real-IP: 192.0.2.7|\
+                Forwarded: for=192.0.2.7|Via: 1.1 evil|Upgrade: h2c|Connection: Upgrade, X-Forwarded-For";
+    let seen = echo(running, &format!("GET /a HTTP/1.1|Host: {{HOST}}|Cookie: {session}|{lies}")).await?;
+    let headers = &seen["headers"];
+    let host = address(running, ECHO_PORT)?.to_string();
+    ensure!(headers["host"] == host && headers["x-forwarded-host"] == host, "it sees {headers}");
+    ensure!(headers["x-forwarded-proto"] == "http", "it sees {headers}");
+    for name in ["x-forwarded-for", "x-real-ip"] {
+        ensure!(headers[name].is_string() && headers[name] != "192.0.2.7", "it sees {headers}");
+    }
+    for name in ["forwarded", "via", "upgrade"] {
+        ensure!(headers[name].is_null(), "it sees {name}: {}", headers[name]);
+    }
+    Ok("its cookie is taken out, and what a client says of proxies is replaced".to_owned())
+}
+
+/// The header that a program sends.
+fn authorization(running: &Running<'_>, credential: &Credential) -> anyhow::Result<String> {
+    let secret = running.secret(&credential.secret)?;
+    Ok(match credential.scheme {
+        AuthScheme::Bearer => format!("Bearer {secret}"),
+        AuthScheme::Convex => format!("Convex {secret}"),
+        AuthScheme::Basic => {
+            let pair = format!("{}:{secret}", credential.user.as_deref().unwrap_or_default());
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+        }
+    })
+}
+
+/// Whether the front lets a program pass; what the program behind then says is its own affair.
+async fn passes(running: &Running<'_>, setting: &str, path: &str, authorization: &str) -> anyhow::Result<bool> {
+    let address = address(running, setting)?;
+    // An admin key has the bar in it that ends a line in a table.
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {authorization}\r\n\r\n");
+    let reply = raw::send(address, request.as_bytes()).await?;
+    ensure!(reply.status != 0, "{setting}{path} does not answer");
+    Ok(!matches!(reply.status, 400 | 401))
+}
+
+async fn programs(running: &Running<'_>) -> anyhow::Result<String> {
+    let endpoints = || running.bench.stack.services.iter().flat_map(|it| &it.endpoints);
+    let all: Vec<&Credential> = endpoints().flat_map(|it| &it.credentials).collect();
+    let (mut tried, mut wrong) = (0, Vec::new());
+    for endpoint in endpoints() {
+        let mut paths = vec!["/".to_owned()];
+        paths.extend(all.iter().filter_map(|it| Some(format!("{}a", it.below.as_deref()?))));
+        paths.dedup();
+        for path in &paths {
+            for credential in &all {
+                let opens = |own: &Credential| {
+                    own.secret == credential.secret && own.below.as_deref().is_none_or(|below| path.starts_with(below))
+                };
+                let wanted = endpoint.credentials.iter().any(opens);
+                let value = authorization(running, credential)?;
+                if passes(running, &endpoint.setting, path, &value).await? != wanted {
+                    wrong.push(format!("{} at {}{path}", credential.secret, endpoint.setting));
+                }
+                tried += 1;
+            }
+        }
+        for credential in &endpoint.credentials {
+            let value = authorization(running, credential)?;
+            let cut = value.get(..value.len() - 1).unwrap_or_default();
+            for other in [
+                cut,
+                &format!("{value}x"),
+                &format!("x{value}"),
+                value.split(' ').nth(1).unwrap_or_default(),
+                "Bearer",
+                "Bearer ",
+            ] {
+                let path = credential.below.as_deref().unwrap_or("/");
+                if passes(running, &endpoint.setting, path, other).await? {
+                    wrong.push(format!("a spoilt {} at {}", credential.secret, endpoint.setting));
+                }
+                tried += 1;
+            }
+            for path in NO_HOOKS.iter().filter(|_| credential.below.is_some()) {
+                if passes(running, &endpoint.setting, path, &value).await? {
+                    wrong.push(format!("{} at {}{path}", credential.secret, endpoint.setting));
+                }
+                tried += 1;
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "the front decides otherwise than the table: {}", wrong.join("; "));
+    Ok(format!("{tried} combinations of {} credentials, ports and paths", all.len()))
+}
+
+async fn cookies(running: &Running<'_>) -> anyhow::Result<String> {
+    let made = running.container.exec(&["node", "--input-type=module", "-e", MAKE_COOKIES]).await?;
+    let made: Value = serde_json::from_str(&made)?;
+    let ask = async |value: &Value| {
+        let cookie = value.as_str().unwrap_or_default();
+        ask(running, PAGE, &format!("GET /_stack.json HTTP/1.1|Host: {{HOST}}|Cookie: {COOKIE}={cookie}")).await
+    };
+    ensure!(ask(&made["good"]).await?.status == 200, "a good one is refused");
+    let bad = made["bad"].as_object().context("no cookies were made")?;
+    for (what, value) in bad {
+        let reply = ask(value).await?;
+        ensure!(reply.status == 401, "one {what} is answered {}", reply.told());
+    }
+    Ok(format!("{} kinds, each 401", bad.len()))
+}
+
+async fn owner(running: &Running<'_>) -> anyhow::Result<String> {
+    let session = format!("Cookie: {COOKIE}={}", sign_in(running, DASHBOARD).await?);
+    let key = running.secret("CONVEX_SELF_HOSTED_ADMIN_KEY")?;
+    let (own, other) = ("Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: same-site");
+    for (headers, given) in [
+        (format!("{session}|{own}"), true),
+        (format!("{session}|{other}"), false),
+        (own.to_owned(), false),
+        (format!("{session}|Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: document"), false),
+    ] {
+        let reply = ask(running, DASHBOARD, &format!("GET {DEPLOYMENT} HTTP/1.1|Host: {{HOST}}|{headers}")).await?;
+        ensure!(reply.text.contains(key) == given, "the dashboard's key, with {headers:?}: {}", reply.status);
+    }
+    let visit = "Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: document";
+    let key = format!("Bearer {}", running.secret("LLAMACPP_API_KEY")?);
+    for (method, headers, given) in [
+        ("GET", format!("{session}|Sec-Fetch-Site: none|{visit}"), true),
+        ("GET", format!("{session}|{own}"), true),
+        ("GET", format!("{session}|Sec-Fetch-Site: cross-site|{visit}"), false),
+        ("GET", format!("{session}|{other}|Sec-Fetch-Mode: no-cors"), false),
+        ("POST", format!("{session}|{other}|{visit}|Content-Length: 0"), false),
+    ] {
+        let seen = echo(running, &format!("{method} / HTTP/1.1|Host: {{HOST}}|{headers}")).await?;
+        ensure!((seen["headers"]["authorization"] == key) == given, "llama.cpp's key, {method} with {headers:?}");
+    }
+    Ok("the dashboard's key and llama.cpp's, for its own page or visit; no other page's".to_owned())
+}
+
+async fn destinations(running: &Running<'_>) -> anyhow::Result<String> {
+    let password = running.secret("ACCESS_PASSWORD")?;
+    for to in ELSEWHERE {
+        let reply = send_form(running, PAGE, password, to).await?;
+        ensure!(reply.status == 303 && reply.header("location") == Some("/"), "to={to}: {}", reply.told());
+        ensure!(reply.text.matches("Set-Cookie").count() == 1, "to={to} sets another cookie");
+    }
+    let script = "/_stack/sign-in?to=/\"><script>alert(1)</script>";
+    let page = ask(running, PAGE, &format!("GET {script} HTTP/1.1|Host: {{HOST}}")).await?;
+    ensure!(!page.body().contains("<script>"), "a script stands in the form");
+    let two = ask(running, PAGE, "GET //evil.example/ HTTP/1.1|Host: {HOST}|Accept: text/html").await?;
+    let to = two.header("location").unwrap_or_default();
+    ensure!(two.status == 303 && to.starts_with("/_stack/sign-in"), "//evil.example/: {}", two.told());
+    for foreign in
+        ["Origin: http://evil.example", "Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: document"]
+    {
+        let head = format!("POST /_stack/sign-in HTTP/1.1|Host: {{HOST}}|{foreign}|Content-Length: {{LENGTH}}");
+        let reply = ask(running, PAGE, &format!("{head}||password={password}")).await?;
+        ensure!(reply.status == 403, "a foreign page's form: {}", reply.told());
+    }
+    Ok(format!("{} destinations, and a foreign page's form", ELSEWHERE.len()))
+}
+
+async fn sign_out(running: &Running<'_>) -> anyhow::Result<String> {
+    let (session, other) = (sign_in(running, PAGE).await?, sign_in(running, PAGE).await?);
+    let status = async |method: &str, path: &str, session: &str| {
+        let head = format!("{method} {path} HTTP/1.1|Host: {{HOST}}|Cookie: {COOKIE}={session}");
+        anyhow::Ok(ask(running, PAGE, &format!("{head}|Content-Length: 0")).await?.status)
+    };
+    ensure!(matches!(status("GET", "/_stack/sign-out", &session).await?, 404 | 405), "a link signs out");
+    ensure!(status("GET", "/_stack.json", &session).await? == 200, "the session is over too soon");
+    ensure!(status("POST", "/_stack/sign-out", &session).await? == 303, "there is no way out");
+    ensure!(status("GET", "/_stack.json", &session).await? == 401, "the session goes on");
+    ensure!(status("GET", "/_stack.json", &other).await? == 200, "another session ended too");
+    Ok("401 with its cookie; another session goes on".to_owned())
+}
+
+async fn guesses(running: &Running<'_>) -> anyhow::Result<String> {
+    let port = running.port(PAGE)?.to_string();
+    let said = running.container.exec(&["node", "--input-type=module", "-e", GUESS, &port, "1000"]).await?;
+    let said: Value = serde_json::from_str(&said)?;
+    let count = |status: &str| said["count"][status].as_u64().unwrap_or_default();
+    ensure!((1..=20).contains(&count("403")) && count("403") + count("429") == 1000, "they are answered {said}");
+    ensure!(said["right"]["status"] == 429 && said["right"]["wait"].as_u64().is_some(), "then the right one: {said}");
+    sign_in(running, PAGE).await.context("from another address")?;
+    Ok(format!("{} looked at, the rest 429, also the right one; another address signs in", count("403")))
+}
