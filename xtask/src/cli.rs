@@ -99,8 +99,12 @@ pub(crate) enum Command {
     Benchmark(Benchmark),
     /// Run the whole release offline, on embedded upstreams, in a scratch directory
     Rehearse(Rehearse),
-    /// Say what this machine lacks, and the command that mends it
+    /// Say what this machine lacks or has too old, and the command that mends it
     Doctor,
+    /// Print the completions of a shell, for a command or alias of the name `xtask`
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page (roff), of the whole or of one command
+    Man { command: Option<String> },
 }
 
 #[derive(Debug, Args)]
@@ -159,9 +163,9 @@ pub(crate) struct Build {
     /// x86_64, aarch64 or all
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Arches,
-    /// Where the OCI layouts go, one folder an architecture
-    #[arg(long, value_name = "DIR", default_value = "target/image")]
-    pub(crate) output: PathBuf,
+    /// Where the OCI layouts go, one folder an architecture [default: the checkout's target/image]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
     /// Build every step anew
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -197,7 +201,7 @@ pub(crate) struct Release {
 #[derive(Debug, Args)]
 pub(crate) struct Smoke {
     /// The image to start: a reference that the engine has, or the folder of an OCI layout [default: the
-    /// native architecture's in target/image]
+    /// native architecture's in the checkout's target/image]
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
     /// Give llama.cpp this model (GGUF) instead of a small one that is made on the spot and always says one word
@@ -209,9 +213,9 @@ pub(crate) struct Smoke {
     /// Fail where there is no Chromium, instead of leaving out what is to be seen in a browser
     #[arg(long)]
     pub(crate) require_browser: bool,
-    /// Where the report and the pictures go
-    #[arg(long, value_name = "DIR", default_value = "target/smoke")]
-    pub(crate) output: PathBuf,
+    /// Where the report and the pictures go [default: the checkout's target/smoke]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

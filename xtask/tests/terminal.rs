@@ -59,6 +59,8 @@ fn stdout_is_one_json_document_whatever_happens() {
     for (arguments, code, field) in [
         (&["tag", "parse", TAG][..], 0, "date"),
         (&["render", "--check"], 0, "changed"),
+        (&["man", "bump"], 0, "text"),
+        (&["completions", "bash"], 0, "text"),
         (&["tag", "parse", "x"], 1, "errors"),
         (&["bump", "nothing", "at-all"], 1, "errors"),
         (&["release", "--registry", "Not/A Registry"], 1, "errors"),
@@ -101,4 +103,28 @@ fn verbose_tells_the_programs_and_quiet_tells_errors_only() {
     };
     assert!(run("--verbose").starts_with("+ git -C "), "{}", run("--verbose"));
     assert!(run("-q").starts_with("error: cannot tell which tags there are"), "{}", run("-q"));
+}
+
+#[test]
+fn shells_complete_every_command_and_man_shows_it() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = text(&run(&["completions", shell]).stdout);
+        for word in ["rehearse", "dry-run", "doctor"] {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+    }
+    let syntax = Command::new("bash").args(["-n", "-c", &text(&run(&["completions", "bash"]).stdout)]).status();
+    assert!(syntax.unwrap().success());
+    assert!(text(&run(&["man"]).stdout).contains("cargo\\-xtask\\-release(1)"));
+    assert!(text(&run(&["man", "bump"]).stdout).contains("Resolve and print, but write nothing"));
+    assert!(text(&run(&["man", "nothing"]).stderr).contains("there is no command `nothing`"));
+}
+
+/// `--root` leads elsewhere; what a person types means the folder that they are in.
+#[test]
+fn relative_paths_are_of_the_current_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program(&["benchmark", "--only", "size", "--layout", "here"]);
+    let said = text(&command.current_dir(folder.path()).output().unwrap().stderr);
+    assert!(said.contains("`here/index.json`"), "{said}");
 }

@@ -50,8 +50,7 @@ fn layout(session: &Session, args: &cli::Benchmark) -> anyhow::Result<PathBuf> {
     if let Some(layout) = &args.layout {
         return Ok(layout.clone());
     }
-    let named = args.image.as_ref().map(|image| session.root.join(image));
-    if let Some(folder) = named.filter(|folder| folder.join("index.json").is_file()) {
+    if let Some(folder) = args.image.as_ref().map(PathBuf::from).filter(|folder| folder.join("index.json").is_file()) {
         return Ok(folder);
     }
     let native = Arch::native().context("this machine runs neither of the image's architectures")?;

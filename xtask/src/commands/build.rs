@@ -38,7 +38,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<
     }
     let docker = Docker::default();
     docker.check().await?;
-    let output = session.root.join(&args.output);
+    let output = session.path(args.output.as_deref(), "target/image")?;
     let request = Request { docker: &docker, lock: &lock, output: &output, no_cache: args.no_cache, logs: None };
     let mut built = Vec::new();
     for arch in args.arch.list() {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Session;
 use crate::cli::Format;
-use crate::engine::docker::Docker;
+use crate::engine::docker::{Docker, NoEngine, Versions, major_minor};
 use crate::error::{self, Ended};
 use crate::io::{self, process};
 use crate::upstream::npm;
@@ -14,91 +14,163 @@ use crate::upstream::npm;
 struct Finding {
     what: &'static str,
     needed_by: &'static str,
-    /// The version that answered, or nothing.
+    state: State,
+    /// What answered, or nothing.
     found: Option<String>,
-    mend: String,
+    /// Where it is not as it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    /// It is there, and older than what is needed, or cannot do it.
+    Unfit,
+    Missing,
+}
+
+impl Finding {
+    fn new(what: &'static str, needed_by: &'static str, found: Option<String>, mend: String) -> Self {
+        let state = if found.is_some() { State::Ok } else { State::Missing };
+        Self { what, needed_by, state, mend: found.is_none().then_some(mend), found }
+    }
 }
 
 /// A program that is asked for its version.
 struct Program {
     name: &'static str,
     version: &'static [&'static str],
+    /// The oldest that knows the options that are used.
+    oldest: (u32, u32),
     needed_by: &'static str,
     mend: &'static str,
 }
 
 const PROGRAMS: &[Program] = &[
-    Program { name: "git", version: &["--version"], needed_by: "bump, tag, release", mend: "apt-get install git" },
-    Program { name: "npm", version: &["--version"], needed_by: "bump", mend: "apt-get install npm" },
+    Program {
+        name: "docker",
+        version: &["compose", "version", "--short"],
+        // `up --wait-timeout`.
+        oldest: (2, 17),
+        needed_by: "rehearse",
+        mend: "apt-get install docker-compose (Ubuntu: docker-compose-v2)",
+    },
+    Program {
+        name: "git",
+        version: &["--version"],
+        // Settings by `GIT_CONFIG_COUNT`.
+        oldest: (2, 31),
+        needed_by: "bump, tag, release",
+        mend: "apt-get install git",
+    },
+    Program {
+        name: "npm",
+        version: &["--version"],
+        // `--omit-lockfile-registry-resolved`.
+        oldest: (8, 10),
+        needed_by: "bump",
+        mend: "apt-get install npm, or Node.js 18 or newer",
+    },
     Program {
         name: "apt-get",
         version: &["--version"],
+        // Patterns.
+        oldest: (2, 0),
         needed_by: "bump debian",
         mend: "run `cargo xtask bump debian` on Debian or Ubuntu",
     },
-    Program { name: "skopeo", version: &["--version"], needed_by: "release", mend: "apt-get install skopeo" },
-    Program { name: "tar", version: &["--version"], needed_by: "bump, smoke, rehearse", mend: "apt-get install tar" },
+    Program {
+        name: "skopeo",
+        version: &["--version"],
+        // `copy --preserve-digests`.
+        oldest: (1, 6),
+        needed_by: "release",
+        mend: "apt-get install skopeo",
+    },
+    Program {
+        name: "tar",
+        version: &["--version"],
+        oldest: (1, 22),
+        needed_by: "bump, smoke, rehearse",
+        mend: "apt-get install tar",
+    },
 ];
 
 pub(crate) async fn run(session: &Session) -> anyhow::Result<()> {
     let mut findings = vec![engine().await];
     for program in PROGRAMS {
-        let version = process::text(process::command(program.name).args(program.version)).await.ok();
-        findings.push(Finding {
-            what: program.name,
-            needed_by: program.needed_by,
-            found: version.map(|text| text.lines().next().unwrap_or_default().to_owned()),
-            mend: program.mend.to_owned(),
-        });
+        findings.push(program.look().await);
     }
     findings.push(keyring());
     findings.push(registry(session).await);
     print(session.format, &findings)?;
-    let missing = findings.iter().filter(|finding| finding.found.is_none()).count();
-    if missing > 0 {
-        return Err(Ended::Difference(format!("{missing} of {} things are missing", findings.len())).into());
+    let wrong = findings.iter().filter(|finding| finding.state != State::Ok).count();
+    if wrong > 0 {
+        let told = format!("{wrong} of {} things are missing or cannot be used", findings.len());
+        return Err(Ended::Difference(told).into());
     }
     Ok(())
 }
 
+impl Program {
+    async fn look(&self) -> Finding {
+        let told = process::text(process::command(self.name).args(self.version)).await.ok();
+        let found = told.map(|text| text.lines().next().unwrap_or_default().to_owned());
+        // `git version 2.47.3`, `apt 2.6.1 (amd64)`, `tar (GNU tar) 1.34`, `11.19.1`, `2.26.1-4`.
+        let version = found.as_deref().and_then(|line| line.split(' ').find_map(major_minor));
+        let what = if self.name == "docker" { "docker compose" } else { self.name };
+        let (major, minor) = self.oldest;
+        let mend = format!("{}: {major}.{minor} or newer is needed", self.mend);
+        let mut finding = Finding::new(what, self.needed_by, found, mend.clone());
+        if version.is_some_and(|version| version < self.oldest) {
+            (finding.state, finding.mend) = (State::Unfit, Some(mend));
+        }
+        finding
+    }
+}
+
 async fn engine() -> Finding {
-    let checked = Docker::default().check().await;
-    let mend = match &checked {
-        Ok(_) => String::new(),
-        Err(error) => match error::hints(error).as_slice() {
-            [] => error.to_string(),
-            hints => hints.join("; "),
-        },
+    let (what, needed_by) = ("docker", "build, smoke, release, rehearse");
+    let error = match Docker::default().check().await {
+        Ok(Versions { engine, buildx }) => {
+            return Finding::new(what, needed_by, Some(format!("engine {engine}, buildx {buildx}")), String::new());
+        }
+        Err(error) => error,
     };
-    let found = checked.ok().map(|versions| format!("engine {}, buildx {}", versions.engine, versions.buildx));
-    Finding { what: "docker", needed_by: "build, smoke, release, rehearse", found, mend }
+    let mend = Some(error::hints(&error).join("; "));
+    if error::is::<NoEngine>(&error) {
+        return Finding { what, needed_by, state: State::Missing, found: None, mend };
+    }
+    Finding { what, needed_by, state: State::Unfit, found: Some(error.to_string()), mend }
 }
 
 fn keyring() -> Finding {
     let found = crate::upstream::debian::keyring().map(|path| path.display().to_string());
-    Finding {
-        what: "Debian's archive keys",
-        needed_by: "bump debian",
-        found,
-        mend: "apt-get install debian-archive-keyring".to_owned(),
-    }
+    Finding::new("Debian's archive keys", "bump debian", found, "apt-get install debian-archive-keyring".to_owned())
 }
 
 async fn registry(session: &Session) -> Finding {
     let found = npm::registry(&session.mirrors).await.ok();
     let mend = "set npm_config_registry, or install npm, whose configuration is asked".to_owned();
-    Finding { what: "npm's registry", needed_by: "bump, build", found, mend }
+    Finding::new("npm's registry", "bump, build", found, mend)
 }
 
 fn print(format: Format, findings: &[Finding]) -> anyhow::Result<()> {
     if format == Format::Json {
         return io::document(&serde_json::json!({ "findings": findings }));
     }
-    for finding in findings {
-        let Finding { what, needed_by, found, mend } = finding;
-        match found {
-            Some(found) => io::print(&format!("ok       {what:22} {found}")),
-            None => io::print(&format!("missing  {what:22} needed by {needed_by}\n         {mend}")),
+    for Finding { what, needed_by, state, found, mend } in findings {
+        let word = match state {
+            State::Ok => "ok",
+            State::Unfit => "unfit",
+            State::Missing => "missing",
+        };
+        let found = found.as_deref().unwrap_or_default();
+        io::print(format!("{word:7}  {what:22} {found}").trim_end());
+        if let Some(mend) = mend {
+            io::print(&format!("         needed by {needed_by}: {mend}"));
         }
     }
     Ok(())

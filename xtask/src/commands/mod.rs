@@ -1,6 +1,6 @@
 //! One file a command. What they share is [`Session`], nothing else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -12,6 +12,7 @@ pub(crate) mod benchmark;
 pub(crate) mod build;
 pub(crate) mod bump;
 pub(crate) mod doctor;
+mod manual;
 pub(crate) mod outdated;
 pub(crate) mod rehearse;
 pub(crate) mod release;
@@ -34,11 +35,26 @@ impl Session {
         let root = files::find_root(global.root.as_deref())?;
         Ok(Self { root, mirrors: Mirrors::new(global.mirrors), format: global.format })
     }
+
+    /// What a person named, in the current folder; or what stands for it in the checkout.
+    fn path(&self, named: Option<&Path>, usual: &str) -> anyhow::Result<PathBuf> {
+        match named {
+            Some(named) => Ok(std::path::absolute(named)?),
+            None => Ok(self.root.join(usual)),
+        }
+    }
 }
 
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
+    // These two need no checkout.
+    match &cli.command {
+        Command::Completions { shell } => return manual::completions(*shell, cli.global.format),
+        Command::Man { command } => return manual::page(command.as_deref(), cli.global.format),
+        _ => {}
+    }
     let session = Session::new(cli.global)?;
     match cli.command {
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
         Command::Outdated(args) => outdated::run(&session, &args).await.context("cannot tell what is outdated"),
         Command::Bump(args) => bump::run(&session, &args).await,
         Command::Verify(args) => verify::run(&session, &args).await,

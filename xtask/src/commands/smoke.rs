@@ -16,7 +16,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
     docker.check().await?;
     let stack = files::read_stack(&session.root)?;
     let image = image(&docker, session, args.image.as_deref()).await?;
-    let output = session.root.join(&args.output);
+    let output = session.path(args.output.as_deref(), "target/smoke")?;
     fs_err::create_dir_all(&output)?;
     let request = Request {
         docker: &docker,
@@ -40,17 +40,13 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
 pub(super) async fn image(docker: &Docker, session: &Session, asked: Option<&str>) -> anyhow::Result<Loaded> {
     let native =
         Arch::native().ok_or_else(|| anyhow::anyhow!("this machine runs neither of the image's architectures"))?;
-    let named = match asked {
-        Some(named) => named.to_owned(),
-        None => format!("target/image/{native}"),
-    };
-    let folder = session.root.join(&named);
+    let folder = session.path(asked.map(Path::new), &format!("target/image/{native}"))?;
     if folder.join("index.json").is_file() {
         return Loaded::from_layout(docker, &folder).await;
     }
-    if Path::new(&named).is_absolute() || asked.is_none() {
-        return Err(anyhow::anyhow!("{} is no OCI layout", folder.display()))
-            .hint(|| format!("cargo xtask build --arch {native}"));
+    match asked {
+        Some(named) if !Path::new(named).is_absolute() => Ok(Loaded::named(named.to_owned())),
+        _ => Err(anyhow::anyhow!("{} is no OCI layout", folder.display()))
+            .hint(|| format!("cargo xtask build --arch {native}")),
     }
-    Ok(Loaded::named(named))
 }

@@ -94,7 +94,7 @@ pub(crate) struct Versions {
 }
 
 /// The first two numbers of `28.2.2`, `v0.13.1`, `0.13.1+ds1` or `26.1.5+dfsg1`.
-fn major_minor(text: &str) -> Option<(u32, u32)> {
+pub(crate) fn major_minor(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.trim_start_matches('v').split('.');
     let major = numbers.next()?.parse().ok()?;
     let minor = numbers.next()?.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()?;
