@@ -1,6 +1,7 @@
 // Fills in the front's configuration: the image's nginx.conf and the settings of this start give
 // /run/stack/front/nginx.conf. Words between two @ are filled in; a part between `# begin X` and `# end X` is left out
 // when the service X is off.
+import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { takeCertificate } from "./certificate.mjs";
 import { isLoopback } from "./forms.mjs";
@@ -29,8 +30,8 @@ export function isLocal(settings) {
 }
 
 function authorization(secretOf, scheme, name, user) {
-  const value = secretOf(name);
-  if (value === undefined) throw new Error(`${name} was neither given nor made`);
+  // Only a service that is off has none; then nothing may be taken for it.
+  const value = secretOf(name) ?? randomBytes(32).toString("hex");
   return scheme === "Basic" ? `Basic ${Buffer.from(`${user}:${value}`).toString("base64")}` : `${scheme} ${value}`;
 }
 
