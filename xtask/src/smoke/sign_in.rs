@@ -8,14 +8,16 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use serde_json::Value;
 
+use super::Request;
 use super::bad_input;
+use super::browser;
 use super::inside;
 use super::raw::{self, Reply};
 use super::report::Report;
 use super::running::{Bench, Running, until};
 use super::security::needles;
 use crate::domain::service::{AuthScheme, Credential};
-use crate::engine::container::{Options, Volume};
+use crate::engine::container::{Options, Volume, has_ipv6};
 
 /// What tells of the requests that reach it, in the place of these services' programs.
 const ECHO: &str = include_str!("echo.js");
@@ -92,7 +94,12 @@ for (let sent = 0; sent < times; sent += 50) {
 console.log(JSON.stringify({ count, right: await send(secret("ACCESS_PASSWORD")) }));
 "#;
 
-pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, scratch: &Path, quick: bool) -> anyhow::Result<()> {
+pub(super) async fn prove(
+    report: &mut Report,
+    bench: &Bench<'_>,
+    scratch: &Path,
+    request: &Request<'_>,
+) -> anyhow::Result<()> {
     report.group("sign-in");
     let volume = Volume::create(bench.docker, &[]).await?;
     let Some(mut running) = report
@@ -111,6 +118,11 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, scratch: &Path
     report
         .see("nor through another network, at the gateway's address", 60, inside::through_the_gateway(&running))
         .await;
+    if has_ipv6() {
+        report.see("the same over IPv6", 20, over_ipv6(&running)).await;
+    } else {
+        report.skip("the same over IPv6", "an IPv6 loopback on this machine");
+    }
     report.see("the password opens every port", 30, opened(&running)).await;
     report.see("the session stays with the front", 20, kept(&running)).await;
     report.see("a program passes with its own service's credential", 60, programs(&running)).await;
@@ -118,8 +130,11 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, scratch: &Path
     report.see("what the owner's pages get", 20, owner(&running)).await;
     report.see("the way in leads nowhere else", 30, destinations(&running)).await;
     report.see("signing out ends the session here", 20, sign_out(&running)).await;
+    if let Some(program) = browser::find() {
+        browser::prove_signed_in(report, &running, request.output, &program).await;
+    }
     report.see("1,000 guesses", 60, guesses(&running)).await;
-    bad_input::prove(report, &running, slow, quick).await;
+    bad_input::prove(report, &running, slow, request.quick).await;
     report.group("sign-in");
     drop(running);
     for (access, everywhere, wanted) in [("always", false, 401), ("never", true, 200)] {
@@ -201,7 +216,6 @@ async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
             "OPTIONS / HTTP/1.1|Host: {HOST}".to_owned(),
         ] {
             let reply = ask(running, setting, &request).await?;
-            // What nobody reaches may be told so at once.
             ensure!(reply.status == 401, "{setting} {request:?}: {}", reply.told());
             ensure!(
                 needles(&running.secrets).iter().all(|(_, value)| !reply.text.contains(value)),
@@ -212,6 +226,20 @@ async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
     let keys = ask(running, "CONVEX_SITE_PORT", "GET /.well-known/jwks.json HTTP/1.1|Host: {HOST}").await?;
     ensure!(keys.status == 200, "the public keys of Mission Control's sessions: {}", keys.told());
     Ok("303 to the form for a browser, 401 for a program; only the public keys are open".to_owned())
+}
+
+async fn over_ipv6(running: &Running<'_>) -> anyhow::Result<String> {
+    let mut count = 0;
+    for setting in settings(running) {
+        let address: SocketAddr = format!("[::1]:{}", running.port(setting)?).parse()?;
+        for (accept, wanted) in [("text/html", 303), ("*/*", 401)] {
+            let request = format!("GET / HTTP/1.1|Host: {address}|Accept: {accept}");
+            let reply = raw::send(address, &raw::request(&request, &[])).await?;
+            ensure!(reply.status == wanted, "{setting}: {}", reply.told());
+        }
+        count += 1;
+    }
+    Ok(format!("{count} ports of [::1]"))
 }
 
 /// Sends the form.
@@ -391,8 +419,7 @@ async fn owner(running: &Running<'_>) -> anyhow::Result<String> {
         ("GET", format!("{session}|Sec-Fetch-Site: none|{visit}"), true),
         ("GET", format!("{session}|{own}"), true),
         ("GET", format!("{session}|Sec-Fetch-Site: cross-site|{visit}"), false),
-        ("GET", format!("{session}|{other}|Sec-Fetch-Mode: no-cors"), false),
-        ("POST", format!("{session}|{other}|{visit}|Content-Length: 0"), false),
+        ("GET", format!("{session}|{other}|{visit}"), true),
     ] {
         let seen = echo(running, &format!("{method} / HTTP/1.1|Host: {{HOST}}|{headers}")).await?;
         ensure!((seen["headers"]["authorization"] == key) == given, "llama.cpp's key, {method} with {headers:?}");
