@@ -73,6 +73,9 @@ pub(crate) struct Walls {
     /// Another service that it starts and stops.
     #[serde(default)]
     pub(crate) controls: Option<String>,
+    /// The part of the temp folder that its agents' shells write; they read all of it.
+    #[serde(default)]
+    pub(crate) shell_temporary: Option<String>,
     /// What its agents' shells reach of that, beside home and temp folder; a `*` stands for names without a leading dot.
     #[serde(default)]
     pub(crate) shell: Vec<String>,
@@ -334,7 +337,9 @@ impl Walls {
             path == folder || path.strip_prefix(folder).is_some_and(|it| it.starts_with('/'))
         };
         let shells = self.shell.iter().chain(&self.shell_lists);
-        for path in self.reach.iter().chain([&self.home, &self.temporary]).chain(shells.clone()) {
+        for path in
+            self.reach.iter().chain([&self.home, &self.temporary]).chain(&self.shell_temporary).chain(shells.clone())
+        {
             let fixed = path.replace('*', "");
             if !path.starts_with('/') || path.contains("..") || !fixed.bytes().all(plain) {
                 return Err(format!("{path:?} in its walls is not a plain absolute path"));
@@ -344,6 +349,9 @@ impl Walls {
             if let Some(kept) = Self::KEPT.iter().find(|kept| within(kept, folder.trim_end_matches('/'))) {
                 return Err(format!("its walls let it reach {folder:?}, and {kept} with it"));
             }
+        }
+        if let Some(path) = self.shell_temporary.as_ref().filter(|path| !within(path, &self.temporary)) {
+            return Err(format!("{path:?} lies outside of its temp folder"));
         }
         for path in [&self.home, &self.temporary].into_iter().chain(shells) {
             if !self.reach.iter().any(|folder| within(path, folder)) {

@@ -9,6 +9,8 @@ try "Convex's data" ls /data/convex
 try "the Manager's database" head -c 1 /data/manager/manager.db
 try "OpenCode's database" head -c 1 /data/opencode/.opencode/state/opencode/opencode.db
 try "OpenCode's configuration" bash -c ': >>/data/opencode/.config/opencode/opencode.json'
+try "OpenCode's temp folder" bash -c ': >>/data/opencode/.tmp/smoke'
+try "OpenClaw's temp folder" bash -c ': >>/data/openclaw/tmp/smoke'
 try "OpenClaw's configuration" head -c 1 /data/openclaw/openclaw.json
 try "OpenClaw's state" ls /data/openclaw/state
 try "people's home" bash -c ': >>/data/home/.smoke'

@@ -19,9 +19,11 @@ const CALLING_MODEL: &str = include_str!("calling-model.mjs");
 const OPENCODE: &str = "/data/opencode/repos";
 const OPENCLAW: &str = "/data/openclaw/workspace";
 /// What a service, other than its shells, reaches of the list.
-const OPENCODE_ITSELF: [&str; 3] = ["OpenCode's database", "OpenCode's configuration", "its own service's environment"];
-const OPENCLAW_ITSELF: [&str; 2] = ["OpenClaw's configuration", "OpenClaw's state"];
-const MANAGER_ITSELF: [&str; 3] = ["the Manager's database", "OpenCode's database", "OpenCode's configuration"];
+const OPENCODE_ITSELF: [&str; 4] =
+    ["OpenCode's database", "OpenCode's configuration", "OpenCode's temp folder", "its own service's environment"];
+const OPENCLAW_ITSELF: [&str; 3] = ["OpenClaw's configuration", "OpenClaw's state", "OpenClaw's temp folder"];
+const MANAGER_ITSELF: [&str; 4] =
+    ["the Manager's database", "OpenCode's database", "OpenCode's configuration", "OpenCode's temp folder"];
 /// Settings of ours, and of the image's programs, that a project of an agent would trip over.
 const NOT_AN_AGENTS: [&str; 4] = ["NODE_ENV", "npm_config_fetch", "XDG_", "LLAMACPP_"];
 

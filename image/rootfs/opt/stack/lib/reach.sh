@@ -3,30 +3,34 @@
 # What each confined service reaches beside the system: walls.sh asks.
 
 # reach_of SERVICE: sets HOME, TMPDIR, REACH, CONTROLS (a service that it starts and stops), and what its agents'
-# shells reach beside those two: SHELL_REACH, and SHELL_LISTS, of which they see names alone.
+# shells reach: their own home, SHELL_TMPDIR and SHELL_REACH, and names alone in SHELL_LISTS.
 reach_of() {
 	case $1 in
 	llamacpp)
 		HOME=/data/llamacpp TMPDIR=/data/llamacpp/tmp CONTROLS=''
 		REACH=(/data/models /data/llamacpp)
+		SHELL_TMPDIR=/data/llamacpp/tmp
 		SHELL_REACH=()
 		SHELL_LISTS=()
 		;;
 	manager)
 		HOME=/data/opencode/.home TMPDIR=/data/manager/tmp CONTROLS=opencode
 		REACH=(/data/manager /data/opencode)
+		SHELL_TMPDIR=/data/manager/tmp
 		SHELL_REACH=()
 		SHELL_LISTS=()
 		;;
 	opencode)
 		HOME=/data/opencode/.home TMPDIR=/data/opencode/.tmp CONTROLS=''
 		REACH=(/data/opencode)
+		SHELL_TMPDIR=/data/opencode/.tmp/opencode
 		SHELL_REACH=(/data/opencode/* /data/opencode/.opencode/state/opencode/worktree /data/opencode/.opencode/state/opencode/tool-output)
 		SHELL_LISTS=(/data/opencode)
 		;;
 	openclaw)
 		HOME=/data/openclaw/home TMPDIR=/data/openclaw/tmp CONTROLS=''
 		REACH=(/data/openclaw /tmp /dev/shm)
+		SHELL_TMPDIR=/data/openclaw/tmp/shell
 		SHELL_REACH=(/data/openclaw/workspace* /data/openclaw/media /data/openclaw/skills /tmp /dev/shm)
 		SHELL_LISTS=()
 		;;

@@ -89,9 +89,9 @@ confine() {
 	# What `die` and `fail` write.
 	: >"$why"
 	rule write-file,truncate "$why"
-	export HOME TMPDIR SHELL=/opt/stack/shell/bash STACK_INSIDE=$STACK_SERVICE
+	export HOME TMPDIR SHELL_TMPDIR SHELL=/opt/stack/shell/bash STACK_INSIDE=$STACK_SERVICE
 	# shellcheck disable=SC2016 # the shell inside expands it
-	behind exec /bin/bash -c 'rm -rf -- "$TMPDIR" && mkdir -p -- "$HOME" "$TMPDIR" && exec "$@"' confine "$@"
+	behind exec /bin/bash -c 'rm -rf -- "$TMPDIR" && mkdir -p -- "$HOME" "$SHELL_TMPDIR" && exec "$@"' confine "$@"
 }
 
 # Sets HOME, TMPDIR and RULES from the table. FILES are some more that a service is told to read.
@@ -129,10 +129,13 @@ confine_shell() {
 	HANDLED=$(<"$LANDLOCK")
 	reach_of "$STACK_SERVICE"
 	system_rules
-	for path in "$HOME" "$TMPDIR" "${SHELL_REACH[@]}"; do
+	# The service loads libraries and compiled code from its temp folder.
+	rule "$SYSTEM" "$TMPDIR"
+	for path in "$HOME" "$SHELL_TMPDIR" "${SHELL_REACH[@]}"; do
 		if [ ! -L "$path" ]; then rule "$FULL" "$path"; fi
 	done
 	for path in "${SHELL_LISTS[@]}"; do rule read-dir "$path"; done
-	export SHELL=/bin/bash
+	export SHELL=/bin/bash TMPDIR=$SHELL_TMPDIR
+	unset -v SHELL_TMPDIR
 	behind exec /bin/bash "$@"
 }
