@@ -36,7 +36,7 @@ pub(crate) struct Options {
     pub(crate) environment: BTreeMap<String, String>,
     /// Container ports that are published on the loopback, each on that port of the host; 0 is any free one.
     pub(crate) ports: Vec<(u16, u16)>,
-    /// They are published on every address of the host instead, and no setting says where.
+    /// They are published on every IPv4 address of the host and on its IPv6 loopback instead, and no setting says so.
     pub(crate) everywhere: bool,
     /// `--mount` of more than the volume.
     pub(crate) mounts: Vec<String>,
@@ -98,7 +98,11 @@ impl Container {
         if !options.everywhere {
             command.args(["--env", "PUBLISH_ADDRESS=127.0.0.1"]);
         }
-        let addresses: &[&str] = if options.everywhere { &["0.0.0.0", "[::1]"] } else { &["127.0.0.1"] };
+        let addresses: &[&str] = match (options.everywhere, has_ipv6()) {
+            (true, true) => &["0.0.0.0", "[::1]"],
+            (true, false) => &["0.0.0.0"],
+            (false, _) => &["127.0.0.1"],
+        };
         for (inside, outside) in &options.ports {
             let outside = if *outside == 0 { String::new() } else { outside.to_string() };
             for address in addresses {
@@ -184,6 +188,11 @@ impl Container {
 
 fn both(output: &std::process::Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Whether this machine has IPv6, at least for itself: an engine cannot publish there otherwise.
+pub(crate) fn has_ipv6() -> bool {
+    std::net::TcpListener::bind("[::1]:0").is_ok()
 }
 
 /// A name that nothing else has.

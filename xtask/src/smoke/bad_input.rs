@@ -120,10 +120,8 @@ async fn killed(running: &Running<'_>) -> anyhow::Result<String> {
     let key = running.secret("LLAMACPP_API_KEY")?;
     let others = async || {
         let mut all = processes(running).await?;
-        all.retain(|it| {
-            it.words.contains("_INNER") || it.words.contains("/opt/stack/run/") || it.words.contains("convex")
-        });
-        anyhow::Ok(all.iter().map(|it| (it.pid, it.words.clone())).collect::<Vec<_>>())
+        all.retain(|it| !matches!(it.service(), "supervisor" | "front"));
+        anyhow::Ok(all.iter().map(|it| format!("{} {}", it.pid, it.words)).collect::<Vec<_>>())
     };
     let before = others().await?;
     let mut stream = TcpStream::connect(address).await?;

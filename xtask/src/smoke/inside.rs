@@ -5,7 +5,7 @@ use anyhow::{Context as _, ensure};
 
 use super::report::Report;
 use super::running::{Running, start_of};
-use super::security::needles;
+use super::security::{listening, needles};
 use crate::io::process;
 
 /// Asks for each door, `PORT METHOD PATH`, as a program, as a page of that port and as somebody who opens it, with and
@@ -55,6 +55,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("inside");
     report.see("a process in the container is nobody", 90, process_inside(running)).await;
     report.see("another container on the bridge is nobody", 60, neighbour(running)).await;
+    report.see("every port listens on IPv6 too", 30, over_ipv6(running)).await;
     report.see("events without the gateway's token", 20, events(running)).await;
 }
 
@@ -119,6 +120,19 @@ async fn ask_from_outside(running: &Running<'_>, address: &str) -> anyhow::Resul
     let mut command = bench.docker.command();
     command.args(["run", "--rm", "--entrypoint", "bash", bench.image, "-c", ASK, "ask", address]);
     refused(running, &process::text(command.args(doors(running)?)).await?)
+}
+
+async fn over_ipv6(running: &Running<'_>) -> anyhow::Result<String> {
+    let sockets = running.container.try_exec(&["cat", "/proc/net/tcp6"]).await?;
+    if sockets.code != 0 {
+        return Ok("this kernel has no IPv6".to_owned());
+    }
+    let open = listening(&sockets.said);
+    let endpoints = running.bench.stack.services.iter().flat_map(|it| &it.endpoints);
+    let ports: anyhow::Result<Vec<u16>> = endpoints.map(|it| running.port(&it.setting)).collect();
+    let closed: Vec<String> = ports?.iter().filter(|port| !open.contains(port)).map(u16::to_string).collect();
+    ensure!(closed.is_empty(), "not open on IPv6: {}", closed.join(", "));
+    Ok(format!("{} ports", open.len()))
 }
 
 async fn events(running: &Running<'_>) -> anyhow::Result<String> {

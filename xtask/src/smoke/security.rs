@@ -120,7 +120,7 @@ async fn open_ports(running: &Running<'_>) -> anyhow::Result<String> {
 }
 
 /// Ports that somebody listens on beyond the loopback, from the kernel's tables.
-fn listening(sockets: &str) -> BTreeSet<u16> {
+pub(super) fn listening(sockets: &str) -> BTreeSet<u16> {
     let parse = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
         let (address, port) = fields.next()?.split_once(':')?;

@@ -15,7 +15,7 @@ use super::report::Report;
 use super::running::{Bench, Running, until};
 use super::security::needles;
 use crate::domain::service::{AuthScheme, Credential};
-use crate::engine::container::{Options, Volume};
+use crate::engine::container::{Options, Volume, has_ipv6};
 
 /// What tells of the requests that reach it, in the place of these services' programs.
 const ECHO: &str = include_str!("echo.js");
@@ -111,6 +111,11 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, scratch: &Path
     report
         .see("nor through another network, at the gateway's address", 60, inside::through_the_gateway(&running))
         .await;
+    if has_ipv6() {
+        report.see("the same over IPv6", 20, over_ipv6(&running)).await;
+    } else {
+        report.skip("the same over IPv6", "an IPv6 loopback on this machine");
+    }
     report.see("the password opens every port", 30, opened(&running)).await;
     report.see("the session stays with the front", 20, kept(&running)).await;
     report.see("a program passes with its own service's credential", 60, programs(&running)).await;
@@ -201,7 +206,6 @@ async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
             "OPTIONS / HTTP/1.1|Host: {HOST}".to_owned(),
         ] {
             let reply = ask(running, setting, &request).await?;
-            // What nobody reaches may be told so at once.
             ensure!(reply.status == 401, "{setting} {request:?}: {}", reply.told());
             ensure!(
                 needles(&running.secrets).iter().all(|(_, value)| !reply.text.contains(value)),
@@ -212,6 +216,20 @@ async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
     let keys = ask(running, "CONVEX_SITE_PORT", "GET /.well-known/jwks.json HTTP/1.1|Host: {HOST}").await?;
     ensure!(keys.status == 200, "the public keys of Mission Control's sessions: {}", keys.told());
     Ok("303 to the form for a browser, 401 for a program; only the public keys are open".to_owned())
+}
+
+async fn over_ipv6(running: &Running<'_>) -> anyhow::Result<String> {
+    let mut count = 0;
+    for setting in settings(running) {
+        let address: SocketAddr = format!("[::1]:{}", running.port(setting)?).parse()?;
+        for (accept, wanted) in [("text/html", 303), ("*/*", 401)] {
+            let request = format!("GET / HTTP/1.1|Host: {address}|Accept: {accept}");
+            let reply = raw::send(address, &raw::request(&request, &[])).await?;
+            ensure!(reply.status == wanted, "{setting}: {}", reply.told());
+        }
+        count += 1;
+    }
+    Ok(format!("{count} ports of [::1]"))
 }
 
 /// Sends the form.
