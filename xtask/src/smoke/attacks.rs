@@ -155,7 +155,7 @@ const ASKS: [&str; 3] = [
 ];
 
 /// What a browser says of a request that a page of another site causes, also where it sends no Origin.
-const SITES: [Attempt; 10] = [
+const SITES: [Attempt; 14] = [
     ("GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: no-cors|Sec-Fetch-Dest: image", FOREIGN),
     ("GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: no-cors|Sec-Fetch-Dest: script", FOREIGN),
     ("GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: cors|Sec-Fetch-Dest: empty", FOREIGN),
@@ -163,6 +163,13 @@ const SITES: [Attempt; 10] = [
     ("GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: object", FOREIGN),
     ("GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: websocket", FOREIGN),
     ("GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: cross-site", FOREIGN),
+    ("GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: same-site", FOREIGN),
+    ("GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: same-site|Sec-Fetch-Mode: no-cors|Sec-Fetch-Dest: script", FOREIGN),
+    ("GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: same-site|Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: iframe", FOREIGN),
+    (
+        "POST / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: same-site|Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: document|Content-Length: 0",
+        FOREIGN,
+    ),
     (
         "POST / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: document|Content-Length: 0",
         FOREIGN,
@@ -178,7 +185,7 @@ const SITES: [Attempt; 10] = [
 ];
 
 /// What people and programs do, which no rule may refuse: whatever the program behind says to it.
-const GOOD: [&str; 13] = [
+const GOOD: [&str; 14] = [
     "GET / HTTP/1.1|Host: {HOST}",
     "GET / HTTP/1.0|Host: {HOST}",
     "GET / HTTP/1.1|Host: localhost:{PORT}",
@@ -189,6 +196,7 @@ const GOOD: [&str; 13] = [
     "GET / HTTP/1.1|Host: localhost:{PORT}|Origin: http://localhost:{PORT}",
     "GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: none|Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: document",
     "GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: document",
+    "GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: same-site|Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: document",
     "GET /?a=..%2f..%5c/../\\b HTTP/1.1|Host: {HOST}",
     "GET /a/.well-known/...b HTTP/1.1|Host: {HOST}",
     "GET /a%20b/%C3%A4 HTTP/1.1|Host: {HOST}",
@@ -309,7 +317,7 @@ const DOORS: [Door; 31] = [
     (
         "MISSION_CONTROL_PORT",
         "POST /hooks/agent HTTP/1.1|Host: {HOST}|Authorization: Bearer |Origin: http://{HOST}|Sec-Fetch-Site: same-site|Content-Length: 2||{}",
-        &[401],
+        FOREIGN,
     ),
     (
         "MISSION_CONTROL_PORT",
@@ -328,7 +336,7 @@ const DOORS: [Door; 31] = [
     (
         "CONVEX_DASHBOARD_PORT",
         "GET /api/current_deployment HTTP/1.1|Host: {HOST}|Referer: http://127.0.0.1:{OTHER}/|Sec-Fetch-Site: same-site|Sec-Fetch-Mode: no-cors|Sec-Fetch-Dest: script",
-        &[404],
+        FOREIGN,
     ),
     (
         "CONVEX_DASHBOARD_PORT",

@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
+use super::foreign_pages;
 use super::report::Report;
-use super::running::{Running, start_of};
+use super::running::{Bench, Running, start_of};
 use crate::io::process;
 
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
@@ -22,7 +23,7 @@ pub(super) const MISSING: &str = "no Chromium on PATH: apt-get install chromium"
 /// Chromium reads commands from its third file and answers on its fourth; ours are the first two.
 const PIPE: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >&2"#;
 /// Nothing but the pages is to be fetched, and nothing kept.
-const FLAGS: [&str; 10] = [
+const FLAGS: [&str; 11] = [
     "--headless",
     "--remote-debugging-pipe",
     "--disable-gpu",
@@ -33,13 +34,53 @@ const FLAGS: [&str; 10] = [
     "--disable-component-update",
     "--disable-sync",
     "--window-size=1400,900",
+    "--host-resolver-rules=MAP evil.example 127.0.0.1",
 ];
+/// A name that leads to this machine and is not the stack's.
+pub(super) const FOREIGN_NAME: &str = "evil.example";
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &str, output: &Path, program: &Path) {
     report.group("browser");
     let name = "Mission Control's page signs in and shows the run";
     report.see(name, 90, mission_control(running, nonce, output, program)).await;
     report.see("the dashboard logs in by itself", 60, dashboard(running, output, program)).await;
+    let name = "pages that are not the stack's get nothing";
+    report.see(name, 120, foreign_pages::attack_unsigned(running, program)).await;
+}
+
+/// On a stack that asks for its password: the form, what it opens, and that it opens nothing to another page.
+pub(super) async fn prove_signed_in(report: &mut Report, running: &Running<'_>, output: &Path, program: &Path) {
+    let mut page = None;
+    let signed_in = async {
+        let (signed_in, told) = sign_in(running, output, program).await?;
+        page = Some(signed_in);
+        Ok(told)
+    };
+    report.see("a browser signs in through the form", 90, signed_in).await;
+    if let Some(mut page) = page {
+        let name = "no other page has a part in its session";
+        report.see(name, 120, foreign_pages::attack(running, &mut page)).await;
+    }
+}
+
+async fn sign_in(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<(Page, String)> {
+    let origin = running.origin("MISSION_CONTROL_PORT")?;
+    let mut page = Page::open(program, &format!("{origin}/")).await?;
+    page.wait("!!document.querySelector('form[action=\"/_stack/sign-in\"]')").await?;
+    page.fill("input[type=password]", running.secret("ACCESS_PASSWORD")?).await?;
+    let picture = page.screenshot(&output.join("sign-in.png")).await?;
+    page.value("document.querySelector('form button').click()").await?;
+    page.wait("document.title !== 'Sign in' && document.body.innerText.trim() !== ''").await?;
+    make_account(&mut page, &Bench::nonce()).await?;
+    page.hear(&format!("{origin}/api"), 1).await?;
+    let dashboard = running.origin("CONVEX_DASHBOARD_PORT")?;
+    page.go(&format!("{dashboard}/data")).await?;
+    // The first answer is the front's, with the key.
+    page.hear(&format!("{dashboard}/api"), 2).await?;
+    page.go(&format!("{origin}/_stack")).await?;
+    page.wait("document.body.innerText.includes('Everything that is switched on is up')").await?;
+    ensure!(page.seen.wrong.is_empty(), "{}", page.seen.told());
+    Ok((page, format!("Mission Control, the dashboard and /_stack open; {picture}")))
 }
 
 /// The first Chromium on PATH.
@@ -58,12 +99,7 @@ async fn mission_control(running: &Running<'_>, nonce: &str, output: &Path, prog
         let form = "!!document.querySelector('form input[type=password]')";
         let begun = page.wait(&format!("{form} || document.body.innerText.toLowerCase().includes('{nonce}')")).await;
         begun.context("neither a form nor the run is shown")?;
-        let asks = page.value(form).await?.as_bool() == Some(true);
-        if asks {
-            page.fill("input[type=email]", &format!("{nonce}@example.com")).await?;
-            page.fill("input[type=password]", nonce).await?;
-            page.value("document.querySelector('form button[type=submit]').click()").await?;
-        }
+        let asks = make_account(&mut page, nonce).await?;
         page.wait(&format!("document.body.innerText.toLowerCase().includes('{nonce}')")).await?;
         anyhow::Ok(if asks { "signed in through its form" } else { "it asks for no account" })
     };
@@ -81,21 +117,24 @@ async fn mission_control(running: &Running<'_>, nonce: &str, output: &Path, prog
     Ok(format!("{how}; {spoken} messages from Convex; {picture}"))
 }
 
+/// Makes an account where the page asks for one; tells whether it did.
+async fn make_account(page: &mut Page, name: &str) -> anyhow::Result<bool> {
+    let asks = page.value("!!document.querySelector('form input[type=email]')").await?.as_bool() == Some(true);
+    if asks {
+        page.fill("input[type=email]", &format!("{name}@example.com")).await?;
+        page.fill("input[type=password]", name).await?;
+        page.value("document.querySelector('form button[type=submit]').click()").await?;
+    }
+    Ok(asks)
+}
+
 async fn dashboard(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<String> {
     let origin = running.origin("CONVEX_DASHBOARD_PORT")?;
     let backend = format!("{origin}/api");
     let mut page = Page::open(program, &format!("{origin}/data")).await?;
     // What the page looks like is upstream's affair; that it asks the backend, and is answered, is ours.
-    let asked = async {
-        loop {
-            page.wait("document.body.innerText.trim() !== ''").await?;
-            // The first answer is the front's, with the key.
-            if page.seen.heard_from(&backend) > 1 {
-                break anyhow::Ok(());
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
-        }
-    };
+    // The first answer is the front's, with the key.
+    let asked = page.hear(&backend, 2);
     let asked = tokio::time::timeout(std::time::Duration::from_secs(40), asked).await;
     let picture = page.screenshot(&output.join("dashboard.png")).await?;
     ensure!(asked.is_ok(), "nothing from {backend}; it shows {:?}, {}", page.text().await?, page.seen.told());
@@ -130,7 +169,7 @@ impl Drop for Browser {
 }
 
 /// A browser with one page in it.
-struct Page {
+pub(super) struct Page {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     /// A message that is not all there: a wait that is given up must not lose its beginning.
@@ -148,6 +187,8 @@ struct Seen {
     requests: BTreeMap<String, String>,
     /// Messages and good answers, by address.
     heard: BTreeMap<String, u32>,
+    /// Every answer, also one that the page does not get: its request and its status.
+    answers: Vec<(String, u16)>,
     wrong: Vec<String>,
 }
 
@@ -159,6 +200,13 @@ impl Seen {
         match event["method"].as_str().unwrap_or_default() {
             "Network.webSocketCreated" => {
                 self.requests.insert(text(&params["requestId"]), text(&params["url"]));
+            }
+            "Network.requestWillBeSent" => {
+                self.requests.insert(text(&params["requestId"]), text(&params["request"]["url"]));
+            }
+            "Network.responseReceivedExtraInfo" => {
+                let status = params["statusCode"].as_u64().and_then(|it| u16::try_from(it).ok()).unwrap_or_default();
+                self.answers.push((text(&params["requestId"]), status));
             }
             "Network.webSocketFrameReceived" => {
                 if let Some(address) = self.requests.get(&text(&params["requestId"])) {
@@ -198,7 +246,7 @@ impl Seen {
 }
 
 impl Page {
-    async fn open(program: &Path, address: &str) -> anyhow::Result<Self> {
+    pub(super) async fn open(program: &Path, address: &str) -> anyhow::Result<Self> {
         let profile = TempDir::with_prefix("mission-control-browser-")?;
         let mut command = process::command("bash");
         command.args(["-c", PIPE]).arg(program).args(FLAGS);
@@ -227,8 +275,37 @@ impl Page {
         for domain in ["Page", "Runtime", "Network", "Log"] {
             page.call(&format!("{domain}.enable"), json!({})).await?;
         }
-        page.call("Page.navigate", json!({ "url": address })).await?;
+        page.go(address).await?;
         Ok(page)
+    }
+
+    pub(super) async fn go(&mut self, address: &str) -> anyhow::Result<()> {
+        self.call("Page.navigate", json!({ "url": address })).await.map(drop)
+    }
+
+    /// Waits until something came from an origin so often.
+    async fn hear(&mut self, origin: &str, times: u32) -> anyhow::Result<()> {
+        loop {
+            self.wait("document.body.innerText.trim() !== ''").await?;
+            if self.seen.heard_from(origin) >= times {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        }
+    }
+
+    /// Begins to note afresh.
+    pub(super) fn forget(&mut self) {
+        self.seen = Seen::default();
+    }
+
+    /// What was answered to the page's requests to an origin.
+    pub(super) fn statuses(&self, origin: &str) -> Vec<u16> {
+        let seen = &self.seen;
+        let from = |request: &String| {
+            seen.requests.get(request).is_some_and(|address| address.replacen("ws", "http", 1).starts_with(origin))
+        };
+        seen.answers.iter().filter(|(request, _)| from(request)).map(|(_, status)| *status).collect()
     }
 
     /// Sends one command and waits for its answer; events that come before it are noted.
@@ -255,7 +332,7 @@ impl Page {
     }
 
     /// The value of an expression in the page.
-    async fn value(&mut self, expression: &str) -> anyhow::Result<Value> {
+    pub(super) async fn value(&mut self, expression: &str) -> anyhow::Result<Value> {
         let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let mut result = self.call("Runtime.evaluate", params).await?;
         ensure!(result["exceptionDetails"].is_null(), "{expression}: {}", result["exceptionDetails"]["text"]);
@@ -263,7 +340,7 @@ impl Page {
     }
 
     /// Waits until an expression is true; a page that is being replaced has no answer yet.
-    async fn wait(&mut self, expression: &str) -> anyhow::Result<()> {
+    pub(super) async fn wait(&mut self, expression: &str) -> anyhow::Result<()> {
         loop {
             match self.value(&format!("document.body !== null && ({expression})")).await {
                 Ok(value) if value == true => return Ok(()),
@@ -279,7 +356,7 @@ impl Page {
         self.call("Input.insertText", json!({ "text": text })).await.map(drop)
     }
 
-    async fn text(&mut self) -> anyhow::Result<String> {
+    pub(super) async fn text(&mut self) -> anyhow::Result<String> {
         let text = self.value("document.body.innerText").await?;
         Ok(start_of(text.as_str().unwrap_or_default()))
     }

@@ -18,6 +18,7 @@ mod bad_input;
 mod browser;
 mod convex;
 mod disk;
+mod foreign_pages;
 mod fronts;
 mod inside;
 mod kills;
@@ -97,7 +98,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     walls::prove(&mut report, &running).await;
     attacks::prove(&mut report, &running).await;
     inside::prove(&mut report, &running).await;
-    sign_in::prove(&mut report, &bench, scratch.path(), request.quick).await?;
+    sign_in::prove(&mut report, &bench, scratch.path(), request).await?;
     if !request.quick {
         refusals::prove(&mut report, &bench, &volume).await;
         kills::prove(&mut report, &running, &Bench::nonce()).await;

@@ -1,0 +1,130 @@
+//! Pages that are not the stack's, in a real browser: on another port of the same name, on another name, and on a name
+//! that was made to lead to this machine. They read nothing and send nothing.
+
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::browser::{FOREIGN_NAME, Page};
+use super::running::Running;
+
+/// All ways of a page to reach another origin; what of it succeeded, by name. That a form, a frame or a request
+/// without CORS had no effect shows in the statuses of the answers alone.
+const TRY: &str = r#"(async () => {
+  const target = TARGET;
+  const done = {};
+  const attempt = async (name, work) => {
+    const late = new Promise((resolve) => setTimeout(resolve, 4000, "late"));
+    try { done[name] = await Promise.race([work(), late]) } catch { done[name] = null }
+  };
+  const loaded = (element) => new Promise((resolve) => {
+    element.onload = () => resolve("loaded");
+    element.onerror = () => resolve(null);
+    document.body.append(element);
+  });
+  const element = (kind, more) => Object.assign(document.createElement(kind), more);
+  await Promise.all([
+    attempt("fetch", async () => (await fetch(target)).status),
+    attempt("fetch with cookies", async () => (await fetch(target, { credentials: "include" })).status),
+    attempt("fetch POST", async () => (await fetch(target, { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" })).status),
+    attempt("socket", () => new Promise((resolve) => {
+      const socket = new WebSocket(target.replace("http", "ws"));
+      socket.onopen = () => resolve("open");
+      socket.onerror = () => resolve(null);
+    })),
+    attempt("script", () => loaded(element("script", { src: target }))),
+    attempt("image", () => loaded(element("img", { src: target }))),
+  ]);
+  const without = async (method) => { await fetch(target, { method, mode: "no-cors", credentials: "include", body: method === "POST" ? "{}" : undefined }) };
+  await Promise.all([without("GET"), without("POST")]).catch(() => {});
+  const frame = element("iframe", { name: "frame", src: target });
+  await Promise.race([loaded(frame), new Promise((resolve) => setTimeout(resolve, 2000))]);
+  const form = element("form", { method: "post", action: target, target: "frame", enctype: "text/plain" });
+  document.body.append(form);
+  const sent = new Promise((resolve) => { frame.onload = resolve; setTimeout(resolve, 2000) });
+  form.submit();
+  await sent;
+  return done;
+})()"#;
+/// Where there was something to get.
+const TARGETS: [(&str, &str); 8] = [
+    ("CONVEX_DASHBOARD_PORT", "/api/current_deployment"),
+    ("CONVEX_BACKEND_PORT", "/api/1.31.7/sync"),
+    ("MISSION_CONTROL_PORT", "/api/1.31.7/sync"),
+    ("MISSION_CONTROL_PORT", "/hooks/agent"),
+    ("OPENCODE_PORT", "/pty"),
+    ("OPENCLAW_PORT", "/"),
+    ("LLAMACPP_PORT", "/v1/models"),
+    ("MANAGER_PORT", "/api/health"),
+];
+
+/// Tries all of it in a browser, which may be signed in to the stack.
+pub(super) async fn attack(running: &Running<'_>, page: &mut Page) -> anyhow::Result<String> {
+    let (served, port) = serve().await?;
+    let result = attack_from(running, page, port).await;
+    served.abort();
+    result
+}
+
+pub(super) async fn attack_unsigned(running: &Running<'_>, program: &Path) -> anyhow::Result<String> {
+    let mut page = Page::open(program, "about:blank").await?;
+    let told = attack(running, &mut page).await?;
+    let mut rebound = 0;
+    for setting in running.bench.stack.services.iter().flat_map(|it| &it.endpoints).map(|it| &it.setting) {
+        page.go(&format!("http://{FOREIGN_NAME}:{}/", running.port(setting)?)).await?;
+        page.wait("document.body.innerText !== ''").await?;
+        let text = page.text().await?;
+        ensure!(text.contains("ALLOWED_HOSTS"), "{setting} under {FOREIGN_NAME} shows {text:?}");
+        rebound += 1;
+    }
+    Ok(format!("{told}; {rebound} ports under a rebound name say what to set"))
+}
+
+async fn attack_from(running: &Running<'_>, page: &mut Page, port: u16) -> anyhow::Result<String> {
+    let mut answers = 0;
+    for name in ["127.0.0.1", FOREIGN_NAME] {
+        for (setting, path) in TARGETS {
+            let origin = running.origin(setting)?;
+            let from = format!("http://{name}:{port}/");
+            page.go(&from).await?;
+            page.wait("document.body.innerText === 'foreign'").await?;
+            page.forget();
+            let target = json!(format!("{origin}{path}")).to_string();
+            let done = page.value(&TRY.replace("TARGET", &target)).await?;
+            let done = done.as_object().with_context(|| format!("{from} could not try {target}"))?;
+            let got: Vec<String> = done
+                .iter()
+                .filter(|(_, value)| **value != Value::Null)
+                .map(|(how, what)| format!("{how} {what}"))
+                .collect();
+            ensure!(got.is_empty(), "{from} reached {target}: {}", got.join(", "));
+            let statuses = page.statuses(&origin);
+            ensure!(!statuses.is_empty(), "{from}: the browser did not even ask {target}");
+            let taken: Vec<String> = statuses.iter().filter(|it| **it != 403).map(u16::to_string).collect();
+            ensure!(taken.is_empty(), "{from}: requests to {target} are answered {}", taken.join(", "));
+            answers += statuses.len();
+        }
+    }
+    Ok(format!("{answers} requests of pages on another port and another name, each 403"))
+}
+
+/// An empty page on any port of this machine.
+async fn serve() -> anyhow::Result<(tokio::task::JoinHandle<()>, u16)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let serving = async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut asked = [0; 4096];
+                let _ = stream.read(&mut asked).await;
+                let page = "<!doctype html><title>foreign</title><body>foreign";
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}", page.len());
+                let _ = stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n{page}").as_bytes()).await;
+            });
+        }
+    };
+    Ok((tokio::spawn(serving), port))
+}
