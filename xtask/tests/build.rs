@@ -1,7 +1,11 @@
 //! `build` against a `docker` on PATH that answers as the real one does and then does as each test wants: which
 //! engines are refused and how, and what an interruption leaves behind. The real engine is the rehearsal's.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that fails should panic where it fails, helpers included"
+)]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -57,12 +61,16 @@ impl Scratch {
     }
 
     fn build(&self) -> Command {
+        self.command(&["build", "--arch", "aarch64"])
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
         command
             .arg("--root")
             .arg(self.folder.path())
-            .args(["build", "--arch", "aarch64"])
+            .args(words)
             .env("PATH", path)
             .env("SCRATCH", self.folder.path())
             .env("npm_config_registry", "http://127.0.0.1:1/")
@@ -93,6 +101,23 @@ async fn an_engine_that_cannot_build_the_image_is_named_with_what_to_do() {
         let told = said.lines().find_map(|line| line.strip_prefix("hint: "));
         assert!(told.is_some_and(|told| told.contains(hint)), "{said}");
     }
+}
+
+/// A rehearsal that left out half of itself because of an engine that can be mended would look like a good one.
+#[tokio::test]
+async fn a_rehearsal_goes_on_without_an_engine_and_not_with_an_unfit_one() {
+    let unfit = Engine { store: "echo '[]'", ..FIT };
+    let output = Scratch::new(&unfit).command(&["rehearse"]).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot export an OCI layout") && said.contains("containerd-snapshotter"), "{said}");
+
+    let scratch = Scratch::new(&Engine { version: "echo 'permission denied on the socket' >&2; exit 1", ..FIT });
+    let output = scratch.command(&["rehearse"]).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    // As far as it goes here: the copy of what is no repository.
+    assert!(said.contains("note: no Docker engine answers") && said.contains("permission denied"), "{said}");
+    assert!(said.contains("copy the checkout ..."), "{said}");
 }
 
 #[tokio::test]

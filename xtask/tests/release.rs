@@ -87,7 +87,8 @@ impl Scratch {
         std::fs::create_dir_all(&blobs).unwrap();
         let digest = format!("sha256:{}", "0".repeat(64));
         let manifest = json!({ "config": { "digest": digest, "size": 1 }, "layers": [], "for": arch }).to_string();
-        let hex: String = sha2::Sha256::digest(&manifest).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits: Vec<String> = sha2::Sha256::digest(&manifest).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = digits.concat();
         std::fs::write(blobs.join(&hex), &manifest).unwrap();
         let index = json!({ "schemaVersion": 2, "manifests": [{
             "digest": format!("sha256:{hex}"), "size": manifest.len(), "platform": { "architecture": architecture },

@@ -40,20 +40,24 @@ impl Signal {
 /// command or its clean-up waits for, a second signal ends the process.
 pub(crate) fn watch() -> oneshot::Receiver<Signal> {
     let (sender, receiver) = oneshot::channel();
+    let (watches, is_watching) = std::sync::mpsc::channel();
     let watching = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         // Without handlers the signals keep their default, which ends the process.
         if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            let _ = runtime.block_on(wait(sender));
+            let _ = runtime.block_on(wait(&watches, sender));
         }
     });
     drop(watching);
+    // Nothing is begun before a signal would clean it up; an error says that the thread has given up.
+    let _ = is_watching.recv();
     receiver
 }
 
-async fn wait(sender: oneshot::Sender<Signal>) -> std::io::Result<()> {
+async fn wait(watches: &std::sync::mpsc::Sender<()>, sender: oneshot::Sender<Signal>) -> std::io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     // `nohup` ignores it, and that stays so.
     let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+    let _ = watches.send(());
     let mut next = async || {
         let hung_up = async {
             match &mut hangup {
@@ -76,14 +80,11 @@ async fn wait(sender: oneshot::Sender<Signal>) -> std::io::Result<()> {
         }
     };
     let _ = tokio::time::timeout(SAME_REQUEST, soon).await;
-    let second = match tokio::time::timeout(SLOW, next()).await {
-        Ok(second) => second,
-        Err(_) => {
-            say("interrupted; cleaning up, a second signal exits at once");
-            next().await
-        }
-    };
-    exit_at_once(second)
+    if let Ok(second) = tokio::time::timeout(SLOW, next()).await {
+        exit_at_once(second);
+    }
+    say("interrupted; cleaning up, a second signal exits at once");
+    exit_at_once(next().await)
 }
 
 /// The mask of ignored signals: `SigIgn` of proc(5), where the lowest bit is signal 1.

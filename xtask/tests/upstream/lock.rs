@@ -115,7 +115,7 @@ async fn a_lock_that_is_a_mount_is_written() {
     }
     let ran = Ran::from(command.output().await.unwrap());
     if ran.code == Some(77) || ran.stderr.contains("unshare failed") {
-        eprintln!("skipped: this machine mounts nothing here: {}", ran.stderr);
+        // This machine mounts nothing here.
         return;
     }
     ran.succeeded();
