@@ -32,7 +32,7 @@ pub(super) struct Resolver {
 impl Resolver {
     pub(super) fn new(session: &Session, stack: Stack, lock: Lock) -> anyhow::Result<Self> {
         let http = Http::new(session.mirrors.clone())?;
-        let github = Client::from_env(&session.mirrors)?;
+        let github = Client::from_env(&http)?;
         Ok(Self { stack, lock, root: session.root.clone(), http, github, now: Utc::now() })
     }
 
@@ -93,13 +93,13 @@ pub(super) fn ended(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
     }
 }
 
-/// Puts what to do about a connection that failed under the error; GitHub's own answers have theirs already.
+/// Puts what to do about a request that failed under the error; GitHub's own answers have theirs already.
 pub(super) fn advised(error: anyhow::Error) -> anyhow::Error {
-    let is_network = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(HttpError::Transport { .. })));
-    if !is_network {
-        return error;
+    let told = error.chain().find_map(|cause| cause.downcast_ref::<HttpError>()?.advice());
+    match told.filter(|_| crate::error::hints(&error).is_empty()) {
+        Some(advice) => hinted(error, advice.to_owned()),
+        None => error,
     }
-    hinted(error, "check the network; --mirror FROM=TO leads to another address".to_owned())
 }
 
 /// The releases that were passed over, shortened for a person: those with one reason in common are counted, and

@@ -1,12 +1,13 @@
-//! Downloads and plain HTTP metadata. GitHub's REST API has its own client, `upstream::github::client`.
+//! The one way to the network: proxies, certificates, retries, redirects, time limits and mirrors are decided here,
+//! for GitHub's API (`upstream::github::client`) as for everything else.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Response, Url};
 use serde::de::DeserializeOwned;
 use sha2::Digest as _;
 
@@ -14,55 +15,26 @@ use super::progress::{Bars, Waiting};
 use crate::domain::digest::Sha256;
 use crate::domain::mirror::Mirrors;
 
+mod error;
+mod retry;
+
+pub(crate) use error::{HttpError, Refusal, json};
+pub(crate) use retry::{asked_to_wait, is_throttled};
+
 /// What this program calls itself; GitHub refuses requests without a name.
 pub(crate) const USER_AGENT: &str = concat!("mission-control-xtask/", env!("CARGO_PKG_VERSION"));
 
-/// How often a request is tried when the connection breaks or the server fails (5xx): upstreams' load
-/// balancers answer 502 now and then, and three tries end within two seconds where nobody is there.
-const TRIES: u32 = 3;
 const CONNECT: Duration = Duration::from_secs(10);
 /// A transfer that stands still for so long has broken off.
 const STALL: Duration = Duration::from_secs(30);
+/// A server that sends a byte now and then never stalls; these end it.
+const WHOLE_TEXT: Duration = Duration::from_secs(180);
+const WHOLE_FILE: Duration = Duration::from_secs(60 * 60);
 /// Metadata is small; a longer reply is not what was asked for.
-const LONGEST_TEXT: usize = 64 << 20;
-
-/// A request that failed, with what was asked.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HttpError {
-    #[error("cannot {method} {url}")]
-    Transport { method: Method, url: String, source: reqwest::Error },
-    #[error("cannot {method} {url}: the server answers {status}")]
-    Status {
-        method: Method,
-        url: String,
-        status: StatusCode,
-        /// `WWW-Authenticate`: what a registry asks for.
-        challenge: Option<String>,
-    },
-    #[error("the reply of {url} is not the JSON that was expected")]
-    Json { url: String, source: serde_json::Error },
-    #[error("the reply of {url} is longer than {LONGEST_TEXT} bytes or is not UTF-8")]
-    NoText { url: String },
-    #[error("cannot keep the download of {url}")]
-    Keep { url: String, source: std::io::Error },
-    #[error("cannot set up the HTTP client")]
-    Client(#[source] reqwest::Error),
-}
-
-impl HttpError {
-    /// Whether what was asked for is not there, as opposed to not to be had right now.
-    pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, Self::Status { status: StatusCode::NOT_FOUND | StatusCode::GONE, .. })
-    }
-
-    fn is_worth_another_try(&self) -> bool {
-        match self {
-            Self::Transport { .. } => true,
-            Self::Status { status, .. } => status.is_server_error(),
-            _ => false,
-        }
-    }
-}
+pub(crate) const LONGEST_TEXT: usize = 64 << 20;
+/// As much of a refusal as is worth reading.
+const LONGEST_REFUSAL: usize = 64 << 10;
+const REDIRECTS: usize = 10;
 
 /// The one HTTP client of a run. Addresses are rewritten through the mirrors here, and nowhere above.
 #[derive(Debug, Clone)]
@@ -72,13 +44,26 @@ pub(crate) struct Http {
     bars: Bars,
 }
 
+/// A reply with its whole body.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
 impl Http {
     pub(crate) fn new(mirrors: Mirrors) -> anyhow::Result<Self> {
         install_tls();
+        let mut headers = HeaderMap::new();
+        // What is hashed must be the file, and not a compressed form of it.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let client = reqwest::Client::builder()
             .user_agent(USER_AGENT)
+            .default_headers(headers)
             .connect_timeout(CONNECT)
             .read_timeout(STALL)
+            // Followed here, where mirrors are known; and GitHub's client must see them.
+            .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(HttpError::Client)?;
         Ok(Self { client, mirrors, bars: Bars::default() })
@@ -95,57 +80,79 @@ impl Http {
 
     /// A small text.
     pub(crate) async fn text(&self, url: &str) -> Result<String, HttpError> {
-        let (_, body) = self.get(url, HeaderMap::new()).await?;
+        let Reply { headers, body } = self.get(url, HeaderMap::new()).await?;
+        if let Some(title) = error::page(&headers, &body) {
+            return Err(HttpError::Page { url: url.to_owned(), title });
+        }
         String::from_utf8(body).map_err(|_| HttpError::NoText { url: url.to_owned() })
     }
 
     pub(crate) async fn json<T: DeserializeOwned>(&self, url: &str) -> Result<T, HttpError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(reqwest::header::ACCEPT, HeaderValue::from_static("application/json"));
-        let (_, body) = self.get(url, headers).await?;
-        serde_json::from_slice(&body).map_err(|source| HttpError::Json { url: url.to_owned(), source })
+        self.json_as(url, HeaderMap::new()).await
     }
 
-    /// The headers and the whole body of a reply.
-    pub(crate) async fn get(&self, url: &str, headers: HeaderMap) -> Result<(HeaderMap, Vec<u8>), HttpError> {
-        retried(|| self.get_once(url, headers.clone())).await
+    /// The same, with headers of its own; `Accept` is added where it is not among them.
+    pub(crate) async fn json_as<T: DeserializeOwned>(&self, url: &str, headers: HeaderMap) -> Result<T, HttpError> {
+        let mut headers = headers;
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        let Reply { body, .. } = self.get(url, headers).await?;
+        json(url, &body)
     }
 
-    async fn get_once(&self, url: &str, headers: HeaderMap) -> Result<(HeaderMap, Vec<u8>), HttpError> {
-        let response = self.send(url, headers).await?;
-        let reply_headers = response.headers().clone();
-        let mut body = Vec::new();
-        let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.try_next().await.map_err(|source| transport(url, source))? {
-            if body.len() + chunk.len() > LONGEST_TEXT {
-                return Err(HttpError::NoText { url: url.to_owned() });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok((reply_headers, body))
+    /// The headers and the whole body of a reply, after redirects.
+    pub(crate) async fn get(&self, url: &str, headers: HeaderMap) -> Result<Reply, HttpError> {
+        retry::run(|| async {
+            let whole = async {
+                let response = self.follow(url, headers.clone()).await?;
+                read(url, response).await
+            };
+            within(url, WHOLE_TEXT, whole).await
+        })
+        .await
+    }
+
+    /// The same for one address as it is: a redirect is given back as what it is, a refusal.
+    pub(crate) async fn get_here(&self, url: &str, headers: HeaderMap) -> Result<Reply, HttpError> {
+        retry::run(|| async {
+            let whole = async {
+                let response = accepted(url, self.send(url, headers.clone()).await?).await?;
+                read(url, response).await
+            };
+            within(url, WHOLE_TEXT, whole).await
+        })
+        .await
     }
 
     /// Streams a file through SHA-256 without keeping it; gives its digest and size. `label` names it on
     /// the progress bar.
     pub(crate) async fn hash(&self, url: &str, label: &str) -> Result<(Sha256, u64), HttpError> {
-        retried(|| self.stream(url, label, None)).await
+        retry::run(|| within(url, WHOLE_FILE, self.stream(url, label, None))).await
     }
 
     /// The same, and keeps the file.
     pub(crate) async fn download(&self, url: &str, label: &str, into: &Path) -> Result<(Sha256, u64), HttpError> {
-        retried(|| self.stream(url, label, Some(into))).await
+        retry::run(|| within(url, WHOLE_FILE, self.stream(url, label, Some(into)))).await
     }
 
     async fn stream(&self, url: &str, label: &str, into: Option<&Path>) -> Result<(Sha256, u64), HttpError> {
         let keep = |source| HttpError::Keep { url: url.to_owned(), source };
         // Anew for each try: what a broken transfer left is gone.
         let mut file = into.map(fs_err::File::create).transpose().map_err(keep)?;
-        let response = self.send(url, HeaderMap::new()).await?;
+        let response = self.follow(url, HeaderMap::new()).await?;
+        if error::is_page(response.headers()) && !label.ends_with("html") {
+            let Reply { headers, body } = read(url, response).await?;
+            let title = error::page(&headers, &body).unwrap_or_default();
+            return Err(HttpError::Page { url: url.to_owned(), title });
+        }
+        // Some servers call a file that is an archive by itself encoded: its bytes are the file all the same.
+        if let Some(encoding) = encoding(response.headers()).filter(|_| !label.ends_with("gz")) {
+            return Err(HttpError::Encoded { url: url.to_owned(), encoding });
+        }
         let bar = self.bars.download(label, response.content_length());
         let mut hasher = sha2::Sha256::new();
         let mut size = 0;
         let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.try_next().await.map_err(|source| transport(url, source))? {
+        while let Some(chunk) = chunks.try_next().await.map_err(|source| HttpError::transport(url, source))? {
             hasher.update(&chunk);
             if let Some(file) = &mut file {
                 file.write_all(&chunk).map_err(keep)?;
@@ -157,40 +164,109 @@ impl Http {
         Ok((Sha256::from_bytes(&hasher.finalize()), size))
     }
 
-    async fn send(&self, url: &str, headers: HeaderMap) -> Result<Response, HttpError> {
-        let asked = self.mirrors.rewrite(url);
-        let response =
-            self.client.get(&asked).headers(headers).send().await.map_err(|source| transport(&asked, source))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let challenge = response.headers().get(reqwest::header::WWW_AUTHENTICATE);
-        let challenge = challenge.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Err(HttpError::Status { method: Method::GET, url: asked, status: response.status(), challenge })
-    }
-}
-
-/// `without_url`: the address is in our own message already, and the one that a redirect led to may be signed.
-fn transport(url: &str, source: reqwest::Error) -> HttpError {
-    HttpError::Transport { method: Method::GET, url: url.to_owned(), source: source.without_url() }
-}
-
-/// Runs a request again after a failure that may pass, a little later each time.
-async fn retried<T, F: Future<Output = Result<T, HttpError>>>(request: impl Fn() -> F) -> Result<T, HttpError> {
-    let mut pause = Duration::from_millis(200);
-    for _ in 1..TRIES {
-        match request().await {
-            Err(error) if error.is_worth_another_try() => {
-                tokio::time::sleep(pause).await;
-                pause *= 4;
+    /// A request with its redirects, which mirrors hold for, too.
+    async fn follow(&self, url: &str, mut headers: HeaderMap) -> Result<Response, HttpError> {
+        let mut asked = self.mirrors.rewrite(url);
+        for _ in 0..=REDIRECTS {
+            let response = self.send(&asked, headers.clone()).await?;
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let Some(location) = location.filter(|_| response.status().is_redirection()) else {
+                return accepted(&asked, response).await;
+            };
+            let bad = || HttpError::Redirect { url: url.to_owned(), to: location.escape_debug().to_string() };
+            let from = response.url();
+            let to = from.join(location).map_err(|_| bad())?;
+            if from.scheme() == "https" && to.scheme() != "https" {
+                return Err(bad());
             }
-            result => return result,
+            let next = self.mirrors.rewrite(to.as_str());
+            // A login is for the server that asked for it.
+            if Url::parse(&next).is_ok_and(|next| next.origin() != from.origin()) {
+                headers.remove(AUTHORIZATION);
+            }
+            asked = next;
         }
+        Err(HttpError::Redirects { url: url.to_owned() })
     }
-    request().await
+
+    async fn send(&self, url: &str, headers: HeaderMap) -> Result<Response, HttpError> {
+        self.client.get(url).headers(headers).send().await.map_err(|source| HttpError::transport(url, source))
+    }
 }
 
-/// Both reqwest and octocrab are built without a TLS provider of their own: the process installs one, once.
+/// Makes an error of a reply that is none to what was asked.
+async fn accepted(url: &str, response: Response) -> Result<Response, HttpError> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    // What a refusal says is a nicety: a body that breaks off is told as far as it came.
+    while let Ok(Some(chunk)) = chunks.try_next().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > LONGEST_REFUSAL {
+            break;
+        }
+    }
+    let body = decoded(url, &headers, body).unwrap_or_default();
+    Err(HttpError::refused(url, Refusal { status, headers, body }))
+}
+
+async fn read(url: &str, response: Response) -> Result<Reply, HttpError> {
+    let headers = response.headers().clone();
+    let too_long = || HttpError::TooLong { url: url.to_owned() };
+    if response.content_length().is_some_and(|length| length > LONGEST_TEXT as u64) {
+        return Err(too_long());
+    }
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.try_next().await.map_err(|source| HttpError::transport(url, source))? {
+        if body.len() + chunk.len() > LONGEST_TEXT {
+            return Err(too_long());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let body = decoded(url, &headers, body)?;
+    Ok(Reply { headers, body })
+}
+
+/// Some caches answer with what they hold, gzip, whoever asks.
+fn decoded(url: &str, headers: &HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, HttpError> {
+    use std::io::Read as _;
+    match encoding(headers) {
+        None => Ok(body),
+        Some(encoding) if encoding == "gzip" || encoding == "x-gzip" => {
+            let mut whole = Vec::new();
+            let limit = LONGEST_TEXT as u64 + 1;
+            let read = flate2::read::MultiGzDecoder::new(body.as_slice()).take(limit).read_to_end(&mut whole);
+            match read {
+                Err(_) => Err(HttpError::Encoded { url: url.to_owned(), encoding }),
+                Ok(_) if whole.len() > LONGEST_TEXT => Err(HttpError::TooLong { url: url.to_owned() }),
+                Ok(_) => Ok(whole),
+            }
+        }
+        Some(encoding) => Err(HttpError::Encoded { url: url.to_owned(), encoding }),
+    }
+}
+
+fn encoding(headers: &HeaderMap) -> Option<String> {
+    let told = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim().to_ascii_lowercase();
+    (!told.is_empty() && told != "identity").then_some(told)
+}
+
+async fn within<T>(
+    url: &str,
+    limit: Duration,
+    whole: impl Future<Output = Result<T, HttpError>>,
+) -> Result<T, HttpError> {
+    match tokio::time::timeout(limit, whole).await {
+        Ok(result) => result,
+        Err(_) => Err(HttpError::Slow { url: url.to_owned(), seconds: limit.as_secs() }),
+    }
+}
+
+/// reqwest is built without a TLS provider of its own: the process installs one, once.
 pub(crate) fn install_tls() {
     // An error says that one is installed already, which is what is wanted.
     let _ = rustls::crypto::ring::default_provider().install_default();

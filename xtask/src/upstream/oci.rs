@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
-use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use sha2::Digest as _;
@@ -15,7 +14,7 @@ use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::host::is_loopback;
 use crate::domain::lock::{ImagePin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source};
-use crate::io::http::HttpError;
+use crate::io::http::Reply;
 
 /// Manifests and indexes, as the OCI image specification and Docker before it name them.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
@@ -165,7 +164,7 @@ impl Repository {
 
     /// A manifest or index by tag or digest: its digest, counted here and compared, and its bytes.
     pub(crate) async fn manifest(&self, up: Upstream<'_>, reference: &str) -> anyhow::Result<(OciDigest, Vec<u8>)> {
-        let (headers, body) = self.get(up, &format!("manifests/{reference}"), MANIFESTS).await?;
+        let Reply { headers, body } = self.get(up, &format!("manifests/{reference}"), MANIFESTS).await?;
         let counted = digest_of(&body)?;
         let asked = Some(reference).filter(|reference| reference.contains(':'));
         let told = headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
@@ -182,17 +181,17 @@ impl Repository {
     async fn created(&self, up: Upstream<'_>, manifest: &OciDigest) -> anyhow::Result<Option<Published>> {
         let (_, body) = self.manifest(up, manifest.as_str()).await?;
         let manifest: Manifest = serde_json::from_slice(&body)?;
-        let (_, body) = self.get(up, &format!("blobs/{}", manifest.config.digest), "*/*").await?;
+        let Reply { body, .. } = self.get(up, &format!("blobs/{}", manifest.config.digest), "*/*").await?;
         let config: ImageConfig = serde_json::from_slice(&body)?;
         Ok(config.created.map(Published::at))
     }
 
-    async fn get(&self, up: Upstream<'_>, path: &str, accept: &'static str) -> anyhow::Result<(HeaderMap, Vec<u8>)> {
+    async fn get(&self, up: Upstream<'_>, path: &str, accept: &'static str) -> anyhow::Result<Reply> {
         let url = format!("{}/{path}", self.base);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         let challenge = match up.http.get(&url, headers.clone()).await {
-            Err(HttpError::Status { status: StatusCode::UNAUTHORIZED, challenge: Some(challenge), .. }) => challenge,
+            Err(error) if error.challenge().is_some() => error.challenge().unwrap_or_default().to_owned(),
             Err(error) if error.is_gone() => {
                 return Err(error).with_context(|| format!("`{}` has no {path}", self.image));
             }

@@ -7,6 +7,7 @@ mod bad_input;
 mod convex;
 mod interrupted;
 mod lock;
+mod network;
 mod npm;
 mod odd_listings;
 mod sources;

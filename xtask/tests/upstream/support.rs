@@ -14,13 +14,17 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 pub(crate) const CONVEX: &str = "get-convex/convex-backend";
 
 /// What of the surroundings would change a run.
-const UNSET: [&str; 8] = [
+const UNSET: [&str; 12] = [
     "GITHUB_TOKEN",
     "GH_TOKEN",
     "GITHUB_OUTPUT",
     "GITHUB_STEP_SUMMARY",
     "HTTP_PROXY",
     "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
     "ALL_PROXY",
     "all_proxy",
 ];

@@ -1,15 +1,18 @@
 //! GitHub's REST API through octocrab: where it is, who asks, what a refusal means.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use http_body_util::BodyExt as _;
-use octocrab::Octocrab;
+use chrono::{DateTime, Utc};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use octocrab::{AuthState, OctoBody, Octocrab, OctocrabBuilder};
 use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
-use secrecy::SecretString;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
@@ -17,14 +20,12 @@ use tokio::sync::OnceCell;
 use super::error::GithubError;
 use super::release::Release;
 use crate::domain::mirror::Mirrors;
-use crate::io::http;
+use crate::io::http::{self, Http, HttpError, Refusal};
 
 const PUBLIC_API: &str = "https://api.github.com";
 /// The most that GitHub gives (docs.github.com, "List releases").
 const PER_PAGE: u32 = 100;
 const REDIRECTS: usize = 5;
-/// As for other downloads: a connection that breaks or a 5xx may pass.
-const TRIES: u32 = 3;
 
 /// One page of a listing.
 #[derive(Debug)]
@@ -46,6 +47,66 @@ pub(crate) struct Client {
     releases: Kept<Release>,
     /// Repositories that have moved: the name in `stack.toml`, and the new one where GitHub tells it.
     renamed: Mutex<BTreeMap<String, Option<String>>>,
+    left: Mutex<Option<Left>>,
+}
+
+/// octocrab's way to the network: the one HTTP client of this program, and the token for the API alone.
+#[derive(Clone)]
+struct WayOut {
+    http: Http,
+    base: String,
+    token: Option<SecretString>,
+}
+
+impl WayOut {
+    async fn pass(self, request: Request<OctoBody>) -> Result<Response<Full<Bytes>>, HttpError> {
+        let url = request.uri().to_string();
+        let mut headers = request.headers().clone();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
+        let at_base = url.strip_prefix(&self.base).is_some_and(|rest| rest.starts_with(['/', '?']));
+        if let Some(token) = self.token.as_ref().filter(|_| at_base) {
+            let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+            let mut bearer = bearer.map_err(|_| HttpError::Login)?;
+            bearer.set_sensitive(true);
+            headers.insert(AUTHORIZATION, bearer);
+        }
+        let (status, headers, body) = match self.http.get_here(&url, headers).await {
+            Ok(reply) => (StatusCode::OK, reply.headers, reply.body),
+            // What GitHub means by it stands in its headers.
+            Err(HttpError::Status { refusal, .. } | HttpError::Throttled { refusal, .. }) => {
+                (refusal.status, refusal.headers, refusal.body)
+            }
+            Err(error) => return Err(error),
+        };
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+}
+
+/// What is left of the hour's requests, as the last reply told.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    remaining: u64,
+    limit: u64,
+    resets: DateTime<Utc>,
+}
+
+impl Left {
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+        let resets = i64::try_from(number("x-ratelimit-reset")?).ok()?;
+        let resets = DateTime::from_timestamp(resets, 0)?;
+        Some(Self { remaining: number("x-ratelimit-remaining")?, limit: number("x-ratelimit-limit")?, resets })
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { remaining, limit, resets } = self;
+        write!(f, "note: GitHub's API has {remaining} of {limit} requests left until {}", resets.format("%H:%M UTC"))
+    }
 }
 
 /// Replies by address. The cell lets whoever asks second wait for the first instead of asking too.
@@ -64,34 +125,28 @@ struct Reply {
 impl Client {
     /// `GITHUB_API_URL` says where the API is (GitHub's own variable, set in Actions too); `GITHUB_TOKEN`,
     /// then `GH_TOKEN`, hold the token.
-    pub(crate) fn from_env(mirrors: &Mirrors) -> anyhow::Result<Self> {
+    pub(crate) fn from_env(http: &Http) -> anyhow::Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let api = variable("GITHUB_API_URL").unwrap_or_else(|| PUBLIC_API.to_owned());
         let token = variable("GITHUB_TOKEN").or_else(|| variable("GH_TOKEN"));
-        Self::new(mirrors, api.trim_end_matches('/'), token.map(|token| SecretString::from(token.trim().to_owned())))
+        Self::new(http, api.trim_end_matches('/'), token.map(|token| SecretString::from(token.trim().to_owned())))
     }
 
-    fn new(mirrors: &Mirrors, api: &str, token: Option<SecretString>) -> anyhow::Result<Self> {
-        http::install_tls();
-        let base = mirrors.rewrite(api);
-        if !base.starts_with("https://") && !base.starts_with("http://") {
-            bail!("GITHUB_API_URL is no http(s) address: {}", base.escape_debug());
+    fn new(http: &Http, api: &str, token: Option<SecretString>) -> anyhow::Result<Self> {
+        let base = http.mirrors().rewrite(api);
+        if reqwest::Url::parse(&base).is_err() || !base.starts_with("https://") && !base.starts_with("http://") {
+            bail!("GITHUB_API_URL or its mirror is no http(s) address: {}", base.escape_debug());
         }
         // Only the API gets the token: a mirror is somebody else, even when it answers in the API's place.
         let token = token.filter(|_| base == api);
-        let mut builder = Octocrab::builder()
-            .base_uri(base.as_str())
-            .with_context(|| format!("GITHUB_API_URL or its mirror is no address: {base}"))?
-            .set_connect_timeout(Some(Duration::from_secs(10)))
-            .set_read_timeout(Some(Duration::from_secs(30)));
         let has_token = token.is_some();
-        if let Some(token) = token {
-            builder = builder.personal_token(token);
-        }
-        let octocrab = builder.build().context("cannot set up the client of GitHub's API")?;
-        let mirrors = mirrors.clone();
-        let (pages, releases, renamed) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self { octocrab, base, mirrors, has_token, pages, releases, renamed })
+        let way_out = WayOut { http: http.clone(), base: base.clone(), token };
+        let service = tower::service_fn(move |request| way_out.clone().pass(request));
+        let octocrab = OctocrabBuilder::new_empty().with_service(service).with_auth(AuthState::None).build();
+        let octocrab = octocrab.context("cannot set up the client of GitHub's API")?;
+        let mirrors = http.mirrors().clone();
+        let (pages, releases, renamed, left) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { octocrab, base, mirrors, has_token, pages, releases, renamed, left })
     }
 
     /// The first page of a repository's releases.
@@ -160,27 +215,21 @@ impl Client {
                 format!("warning: GitHub renamed `{old}`, and does not say to what: look at https://github.com/{old}")
             }
         };
-        renamed.iter().map(warning).collect()
+        let left = self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        renamed.iter().map(warning).chain(left.as_ref().map(ToString::to_string)).collect()
     }
 
-    /// Asks until there is an answer that is not about the connection, and makes refusals errors.
+    /// A reply, with refusals made errors. What may pass has been tried again by then.
     async fn get(&self, url: &str) -> Result<Reply, GithubError> {
-        let mut pause = Duration::from_millis(200);
-        let mut tries = 1;
-        let reply = loop {
-            match self.follow(url).await {
-                Err(GithubError::Unreachable { .. }) if tries < TRIES => {}
-                Ok(reply) if reply.status.is_server_error() && tries < TRIES => {}
-                result => break result?,
-            }
-            tries += 1;
-            tokio::time::sleep(pause).await;
-            pause *= 4;
-        };
+        let reply = self.follow(url).await?;
+        if let Some(left) = Left::read(&reply.headers) {
+            *self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(left);
+        }
         if reply.status.is_success() {
             return Ok(reply);
         }
-        Err(GithubError::refused(&reply.url, reply.status, &reply.headers, &reply.body, self.has_token))
+        let Reply { status, headers, body, url, .. } = reply;
+        Err(GithubError::refused(url, Refusal { status, headers, body }, self.has_token))
     }
 
     /// One request, with its redirects: a renamed repository answers 301 and `/repositories/<id>/…`.
@@ -189,8 +238,7 @@ impl Client {
         let mut url = url.to_owned();
         let mut redirected = None;
         for _ in 0..=REDIRECTS {
-            let unreachable = |source| GithubError::Unreachable { url: url.clone(), source: Box::new(source) };
-            let response = self.octocrab._get(url.as_str()).await.map_err(unreachable)?;
+            let response = self.octocrab._get(url.as_str()).await?;
             let (parts, body) = response.into_parts();
             let location = parts.headers.get("location").and_then(|value| value.to_str().ok());
             if let (true, Some(location)) = (parts.status.is_redirection(), location) {
@@ -198,7 +246,7 @@ impl Client {
                 url = self.here(location);
                 continue;
             }
-            let body = body.collect().await.map_err(unreachable)?.to_bytes().to_vec();
+            let body = body.collect().await?.to_bytes().to_vec();
             return Ok(Reply { status: parts.status, headers: parts.headers, body, url, redirected });
         }
         Err(GithubError::Redirects { url })
@@ -212,7 +260,7 @@ impl Client {
             rest.starts_with(['/', '?']).then(|| format!("{}{rest}", self.base))
         };
         at_base("").or_else(|| at_base(&self.base)).or_else(|| at_base(PUBLIC_API)).unwrap_or_else(|| {
-            // Another host. octocrab sends the token to the base's host only.
+            // Another host, which gets no token.
             self.mirrors.rewrite(url)
         })
     }
@@ -253,7 +301,7 @@ async fn keep<T>(
 }
 
 fn parse<T: DeserializeOwned>(reply: &Reply) -> Result<T, GithubError> {
-    serde_json::from_slice(&reply.body).map_err(|source| GithubError::Json { url: reply.url.clone(), source })
+    Ok(http::json(&reply.url, &reply.body)?)
 }
 
 /// The `rel="next"` address of a `Link` header (RFC 8288, as GitHub writes it).
@@ -288,9 +336,13 @@ fn repository_path(location: &str) -> Option<RepositoryPath> {
 mod tests {
     use super::*;
 
+    fn http(mirrors: Mirrors) -> Http {
+        Http::new(mirrors).unwrap()
+    }
+
     #[tokio::test]
     async fn links_of_the_public_api_lead_back_to_the_base() {
-        let client = Client::new(&Mirrors::default(), "http://127.0.0.1:1/api/v3", None).unwrap();
+        let client = Client::new(&http(Mirrors::default()), "http://127.0.0.1:1/api/v3", None).unwrap();
         for (given, asked) in [
             (
                 "https://api.github.com/repositories/1/releases?page=2",
@@ -308,14 +360,14 @@ mod tests {
     async fn a_mirror_of_the_api_does_not_get_the_token() {
         let mirrors = Mirrors::new(vec!["https://api.github.com=http://127.0.0.1:1".parse().unwrap()]);
         let token = || Some(SecretString::from("secret".to_owned()));
-        assert!(!Client::new(&mirrors, PUBLIC_API, token()).unwrap().has_token);
-        assert!(Client::new(&Mirrors::default(), "http://127.0.0.1:1", token()).unwrap().has_token);
+        assert!(!Client::new(&http(mirrors), PUBLIC_API, token()).unwrap().has_token);
+        assert!(Client::new(&http(Mirrors::default()), "http://127.0.0.1:1", token()).unwrap().has_token);
     }
 
     #[tokio::test]
     async fn an_api_that_is_no_address_is_refused() {
         for api in ["", "api.github.com", "ftp://api.github.com", "https://a b"] {
-            assert!(Client::new(&Mirrors::default(), api, None).is_err(), "{api}");
+            assert!(Client::new(&http(Mirrors::default()), api, None).is_err(), "{api}");
         }
     }
 

@@ -1,14 +1,17 @@
 //! What GitHub's API can answer instead of what was asked.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
 use serde::Deserialize;
+
+use crate::io::http::{HttpError, Refusal, asked_to_wait, is_throttled};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GithubError {
     #[error("cannot reach GitHub at {url}")]
-    Unreachable { url: String, source: Box<octocrab::Error> },
+    Unreachable { url: String, source: reqwest::Error },
+    #[error("cannot ask GitHub")]
+    Client(#[source] Box<octocrab::Error>),
     #[error("GitHub refuses {url}: the rate limit is used up{}", say_reset(*.resets))]
     RateLimit { url: String, resets: Option<DateTime<Utc>>, has_token: bool },
     #[error("GitHub does not accept the token (GITHUB_TOKEN or GH_TOKEN): {message}")]
@@ -23,10 +26,32 @@ pub(crate) enum GithubError {
     ListingEnds { url: String, message: String },
     #[error("GitHub answers {status} to {url}: {message}")]
     Refused { url: String, status: StatusCode, message: String },
-    #[error("the reply of {url} is not the JSON that was expected")]
-    Json { url: String, source: serde_json::Error },
+    #[error(transparent)]
+    Http(HttpError),
     #[error("{url} redirects in circles")]
     Redirects { url: String },
+}
+
+impl From<HttpError> for GithubError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Transport { url, source } => Self::Unreachable { url, source },
+            error => Self::Http(error),
+        }
+    }
+}
+
+impl From<octocrab::Error> for GithubError {
+    /// Without octocrab's own words around what our way out says.
+    fn from(error: octocrab::Error) -> Self {
+        match error {
+            octocrab::Error::Service { source, backtrace } => match source.downcast::<HttpError>() {
+                Ok(error) => (*error).into(),
+                Err(source) => Self::Client(Box::new(octocrab::Error::Service { source, backtrace })),
+            },
+            error => Self::Client(Box::new(error)),
+        }
+    }
 }
 
 fn say_reset(moment: Option<DateTime<Utc>>) -> String {
@@ -42,7 +67,7 @@ impl GithubError {
             ),
             Self::RateLimit { has_token: true, .. } => Some("wait until then; the token is in use already".to_owned()),
             Self::Unreachable { .. } => {
-                Some("check the network; GITHUB_API_URL or --mirror name another address".to_owned())
+                Some("check the network and HTTPS_PROXY; GITHUB_API_URL or --mirror name another address".to_owned())
             }
             Self::Token { .. } => Some("make a new token, or unset the variable: public data needs none".to_owned()),
             _ => None,
@@ -51,29 +76,16 @@ impl GithubError {
 
     /// Reads a refusal. Rate limits are told by docs.github.com, "Rate limits for the REST API": 403 or 429,
     /// with `retry-after`, or `x-ratelimit-remaining: 0` and `x-ratelimit-reset`, or neither.
-    pub(super) fn refused(url: &str, status: StatusCode, headers: &HeaderMap, body: &[u8], has_token: bool) -> Self {
-        let url = url.to_owned();
-        let message = message(body);
-        let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<i64>().ok();
-        match status {
-            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-                let retry_after = number("retry-after").and_then(TimeDelta::try_seconds);
-                let used_up = number("x-ratelimit-remaining") == Some(0);
-                let limited = status == StatusCode::TOO_MANY_REQUESTS
-                    || retry_after.is_some()
-                    || used_up
-                    || message.to_ascii_lowercase().contains("rate limit");
-                if !limited {
-                    return Self::Refused { url, status, message };
-                }
-                let reset = number("x-ratelimit-reset").and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-                let resets = retry_after.and_then(|wait| Utc::now().checked_add_signed(wait)).or(reset);
-                Self::RateLimit { url, resets, has_token }
+    pub(super) fn refused(url: String, refusal: Refusal, has_token: bool) -> Self {
+        let message = message(&refusal.body);
+        match refusal.status {
+            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS if is_throttled(&refusal) => {
+                Self::RateLimit { url, resets: asked_to_wait(&refusal.headers, Utc::now()), has_token }
             }
             StatusCode::UNAUTHORIZED if has_token => Self::Token { message },
             StatusCode::NOT_FOUND => Self::NotFound { url },
             StatusCode::UNPROCESSABLE_ENTITY => Self::ListingEnds { url, message },
-            _ => Self::Refused { url, status, message },
+            status => Self::Refused { url, status, message },
         }
     }
 }

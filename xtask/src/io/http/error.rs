@@ -1,0 +1,197 @@
+//! What can come instead of what was asked for. A server that throttles, a page of somebody in between, and a file
+//! that was replaced must never read alike.
+
+use chrono::{DateTime, Utc};
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
+use serde::de::DeserializeOwned;
+
+use super::LONGEST_TEXT;
+use super::retry::{asked_to_wait, is_throttled};
+
+/// How much of a page's title, or of a body, is told.
+const TOLD: usize = 80;
+
+/// A request that failed, with what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HttpError {
+    #[error("cannot GET {url}")]
+    Transport { url: String, source: reqwest::Error },
+    #[error("cannot GET {url}: the server answers {}{}", .refusal.status, say_page(.refusal))]
+    Status { url: String, refusal: Box<Refusal> },
+    /// 429, 503 or GitHub's 403: it is asked too often, or has too much to do.
+    #[error("cannot GET {url}: the server refuses requests for now ({}){}", .refusal.status, say_until(*.until))]
+    Throttled { url: String, until: Option<DateTime<Utc>>, refusal: Box<Refusal> },
+    #[error("{url} gives an HTML page{} in place of the file: somebody in between answers", say_title(.title))]
+    Page { url: String, title: String },
+    #[error("the reply of {url} is not the JSON that was expected{instead}")]
+    Json { url: String, instead: &'static str, source: serde_json::Error },
+    #[error("the reply of {url} is no text (UTF-8)")]
+    NoText { url: String },
+    #[error("the reply of {url} is longer than our limit of {LONGEST_TEXT} bytes")]
+    TooLong { url: String },
+    #[error("{url} is sent in the encoding `{}`, which nobody asked for", .encoding.escape_debug())]
+    Encoded { url: String, encoding: String },
+    #[error("{url} was not done after {seconds} seconds")]
+    Slow { url: String, seconds: u64 },
+    #[error("{url} redirects to {to}, which is not followed: it is no address, or leaves https")]
+    Redirect { url: String, to: String },
+    #[error("{url} redirects in circles")]
+    Redirects { url: String },
+    #[error("cannot keep the download of {url}")]
+    Keep { url: String, source: std::io::Error },
+    #[error("the token holds characters that no header can")]
+    Login,
+    #[error("cannot set up the HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+/// A reply that is none to what was asked.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// The beginning of it.
+    pub(crate) body: Vec<u8>,
+}
+
+fn say_page(refusal: &Refusal) -> String {
+    page(&refusal.headers, &refusal.body)
+        .map(|title| format!(" with an HTML page{}", say_title(&title)))
+        .unwrap_or_default()
+}
+
+fn say_title(title: &str) -> String {
+    if title.is_empty() { String::new() } else { format!(" titled `{title}`") }
+}
+
+fn say_until(until: Option<DateTime<Utc>>) -> String {
+    until.map(|until| format!(" until {}", until.format("%Y-%m-%d %H:%M:%S UTC"))).unwrap_or_default()
+}
+
+impl HttpError {
+    /// `without_url`: the address is in our own message already, and the one that a redirect led to may be signed.
+    pub(super) fn transport(url: &str, source: reqwest::Error) -> Self {
+        Self::Transport { url: url.to_owned(), source: source.without_url() }
+    }
+
+    pub(super) fn refused(url: &str, refusal: Refusal) -> Self {
+        let (url, refusal) = (url.to_owned(), Box::new(refusal));
+        if is_throttled(&refusal) {
+            let until = asked_to_wait(&refusal.headers, Utc::now());
+            return Self::Throttled { url, until, refusal };
+        }
+        Self::Status { url, refusal }
+    }
+
+    /// Whether what was asked for is not there, as opposed to not to be had right now.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE))
+    }
+
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Status { refusal, .. } | Self::Throttled { refusal, .. } => Some(refusal.status),
+            _ => None,
+        }
+    }
+
+    /// `WWW-Authenticate`: the login that a registry asks for.
+    pub(crate) fn challenge(&self) -> Option<&str> {
+        let Self::Status { refusal, .. } = self else { return None };
+        refusal.headers.get(WWW_AUTHENTICATE)?.to_str().ok().filter(|_| refusal.status == StatusCode::UNAUTHORIZED)
+    }
+
+    /// What to do about it.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Transport { .. } | Self::Slow { .. } => {
+                Some("check the network and HTTPS_PROXY; --mirror FROM=TO leads to another address")
+            }
+            Self::Throttled { .. } => Some(
+                "wait and run it again: the server limits requests, which says nothing about its files; \
+                 --mirror FROM=TO leads to another address",
+            ),
+            Self::Page { .. } | Self::Json { instead: AN_HTML_PAGE, .. } => Some(
+                "a proxy or a login page answers in the server's place: check HTTPS_PROXY and NO_PROXY, and whether \
+                 this network wants a login",
+            ),
+            Self::Status { refusal, .. } if refusal.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Some("the proxy wants a login: HTTPS_PROXY and HTTP_PROXY hold one as http://USER:PASSWORD@HOST:PORT")
+            }
+            _ => None,
+        }
+    }
+}
+
+const AN_HTML_PAGE: &str = ", but an HTML page";
+
+/// Reads a document.
+pub(crate) fn json<T: DeserializeOwned>(url: &str, body: &[u8]) -> Result<T, HttpError> {
+    serde_json::from_slice(body).map_err(|source| {
+        let instead = if looks_like_page(body) { AN_HTML_PAGE } else { "" };
+        HttpError::Json { url: url.to_owned(), instead, source }
+    })
+}
+
+pub(super) fn is_page(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.trim_start().to_ascii_lowercase().starts_with("text/html")
+}
+
+fn looks_like_page(body: &[u8]) -> bool {
+    let start = String::from_utf8_lossy(&body[..body.len().min(TOLD)]).trim_start().to_ascii_lowercase();
+    start.starts_with("<!doctype html") || start.starts_with("<html")
+}
+
+/// The title of an HTML page, empty where it has none; nothing where a reply is no such page.
+pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    if !is_page(headers) && !looks_like_page(body) {
+        return None;
+    }
+    let text = String::from_utf8_lossy(body);
+    let lower = text.to_ascii_lowercase();
+    let title = lower.find("<title>").and_then(|start| {
+        let from = start + "<title>".len();
+        let to = from + lower[from..].find("</title>")?;
+        text.get(from..to)
+    });
+    let words: Vec<&str> = title.unwrap_or_default().split_whitespace().collect();
+    Some(words.join(" ").chars().take(TOLD).flat_map(char::escape_debug).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_known_by_its_type_or_its_beginning_and_told_by_its_title() {
+        let mut headers = HeaderMap::new();
+        let body = b"\n<!DOCTYPE html><head><title>Sign in\n to Example</title>";
+        assert_eq!(page(&headers, body).as_deref(), Some("Sign in to Example"));
+        assert_eq!(page(&headers, b"<html>oops").as_deref(), Some(""));
+        assert_eq!(page(&headers, b"{\"html\": \"<html>\"}"), None);
+        headers.insert(CONTENT_TYPE, "Text/HTML; charset=utf-8".parse().unwrap());
+        assert_eq!(page(&headers, b"blocked").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn a_throttle_a_page_and_a_status_read_differently() {
+        let refused = |status: StatusCode, header: Option<(&'static str, &str)>, body: &str| {
+            let mut headers = HeaderMap::new();
+            if let Some((name, value)) = header {
+                headers.insert(name, value.parse().unwrap());
+            }
+            HttpError::refused("http://x/y", Refusal { status, headers, body: body.into() }).to_string()
+        };
+        let throttled = "the server refuses requests for now";
+        assert!(refused(StatusCode::TOO_MANY_REQUESTS, None, "").contains(throttled));
+        assert!(refused(StatusCode::SERVICE_UNAVAILABLE, Some(("retry-after", "9")), "").contains(" until 2"));
+        assert!(refused(StatusCode::FORBIDDEN, Some(("x-ratelimit-remaining", "0")), "").contains(throttled));
+        let blocked = refused(StatusCode::FORBIDDEN, None, "<html><title>Blocked</title>");
+        assert_eq!(
+            blocked,
+            "cannot GET http://x/y: the server answers 403 Forbidden with an HTML page titled `Blocked`"
+        );
+    }
+}

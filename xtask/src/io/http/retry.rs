@@ -1,0 +1,158 @@
+//! When a request is tried again, and after how long.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+use super::error::{HttpError, Refusal};
+use crate::io;
+
+/// For a connection that breaks or a server that fails (5xx): upstreams' load balancers answer 502 now and then, and
+/// three tries end within two seconds where nobody is there.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(300);
+/// For a server that throttles. What it asks for is waited for up to [`PATIENCE`] in all; a person can wait longer.
+const THROTTLED_TRIES: u32 = 4;
+const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(45);
+/// A wait that a person would wonder about is told.
+const TOLD: Duration = Duration::from_secs(5);
+
+/// Runs a request again after a failure that may pass.
+pub(super) async fn run<T, F: Future<Output = Result<T, HttpError>>>(request: impl Fn() -> F) -> Result<T, HttpError> {
+    let (mut failed, mut waited) = (0, Duration::ZERO);
+    loop {
+        let error = match request().await {
+            Err(error) => error,
+            result => return result,
+        };
+        failed += 1;
+        let Some(pause) = pause(&error, failed, waited, Utc::now()) else { return Err(error) };
+        let pause = pause.mul_f64(1.0 + fastrand::f64() / 4.0);
+        if pause >= TOLD {
+            io::say(&format!("note: {error}: asked again in {} seconds", pause.as_secs()));
+        }
+        tokio::time::sleep(pause).await;
+        waited += pause;
+    }
+}
+
+/// How long to wait after `failed` failures, the last of which is `error`; nothing when it is to be told.
+fn pause(error: &HttpError, failed: u32, waited: Duration, now: DateTime<Utc>) -> Option<Duration> {
+    match error {
+        HttpError::Throttled { until, .. } if failed < THROTTLED_TRIES => {
+            let backoff = THROTTLED_PAUSE * 2_u32.pow(failed - 1);
+            let asked = until.and_then(|until| (until - now).to_std().ok());
+            let pause = asked.unwrap_or(backoff);
+            (waited + pause <= PATIENCE).then_some(pause)
+        }
+        HttpError::Transport { source, .. } if failed < TRIES && !source.is_builder() => {
+            Some(PAUSE * 3_u32.pow(failed - 1))
+        }
+        HttpError::Status { refusal, .. } if failed < TRIES && refusal.status.is_server_error() => {
+            Some(PAUSE * 3_u32.pow(failed - 1))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a refusal is about how often, not about what was asked. GitHub says it with 403, too (docs.github.com,
+/// "Rate limits for the REST API").
+pub(crate) fn is_throttled(refusal: &Refusal) -> bool {
+    match refusal.status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
+        StatusCode::FORBIDDEN => {
+            let headers = &refusal.headers;
+            headers.contains_key(RETRY_AFTER)
+                || number(headers, "x-ratelimit-remaining") == Some(0)
+                || String::from_utf8_lossy(&refusal.body).to_ascii_lowercase().contains("rate limit exceeded")
+        }
+        _ => false,
+    }
+}
+
+/// Until when a server asks not to be asked: `Retry-After` as seconds or a date (RFC 9110 10.2.3), or GitHub's
+/// `x-ratelimit-reset`, which counts only when nothing remains.
+pub(crate) fn asked_to_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::trim);
+    if let Some(after) = after {
+        return match after.parse::<u32>() {
+            Ok(seconds) => now.checked_add_signed(TimeDelta::seconds(seconds.into())),
+            Err(_) => DateTime::parse_from_rfc2822(after).ok().map(|date| date.with_timezone(&Utc)),
+        };
+    }
+    if number(headers, "x-ratelimit-remaining").is_some_and(|left| left > 0) {
+        return None;
+    }
+    DateTime::from_timestamp(number(headers, "x-ratelimit-reset")?, 0)
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<i64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn refused(status: u16, pairs: &[(&'static str, &str)]) -> HttpError {
+        let status = StatusCode::from_u16(status).unwrap();
+        let refusal = Refusal { status, headers: headers(pairs), body: Vec::new() };
+        let until = asked_to_wait(&refusal.headers, now());
+        if is_throttled(&refusal) {
+            return HttpError::Throttled { url: String::new(), until, refusal: Box::new(refusal) };
+        }
+        HttpError::Status { url: String::new(), refusal: Box::new(refusal) }
+    }
+
+    #[test]
+    fn what_a_server_asks_for_is_read_in_all_its_forms() {
+        let seconds = |pairs| asked_to_wait(&headers(pairs), now()).map(|until| (until - now()).num_seconds());
+        assert_eq!(seconds(&[("retry-after", "7")]), Some(7));
+        assert_eq!(seconds(&[("retry-after", "Fri, 15 Jan 2027 08:00:30 GMT")]), Some(30));
+        assert_eq!(seconds(&[("retry-after", "soon")]), None);
+        assert_eq!(seconds(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1800000009")]), Some(9));
+        assert_eq!(seconds(&[("x-ratelimit-remaining", "5"), ("x-ratelimit-reset", "1800000009")]), None);
+        assert_eq!(seconds(&[]), None);
+    }
+
+    #[test]
+    fn a_throttle_is_waited_for_within_a_bound() {
+        let wait = |status, pairs: &[(&'static str, &str)], failed, waited| {
+            pause(&refused(status, pairs), failed, Duration::from_secs(waited), now()).map(|pause| pause.as_millis())
+        };
+        for status in [429, 503] {
+            assert_eq!(wait(status, &[("retry-after", "2")], 1, 0), Some(2000));
+            assert_eq!(wait(status, &[("retry-after", "45")], 1, 0), Some(45_000));
+            assert_eq!(wait(status, &[("retry-after", "46")], 1, 0), None);
+            assert_eq!(wait(status, &[("retry-after", "30")], 2, 16), None);
+            assert_eq!(wait(status, &[], 1, 0), Some(1000));
+            assert_eq!(wait(status, &[], 3, 0), Some(4000));
+            assert_eq!(wait(status, &[], 4, 0), None);
+        }
+        // A moment that has passed says nothing.
+        assert_eq!(wait(429, &[("retry-after", "Fri, 15 Jan 2027 07:00:00 GMT")], 1, 0), Some(1000));
+        assert_eq!(wait(403, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1800003600")], 1, 0), None);
+    }
+
+    #[test]
+    fn a_server_that_fails_is_asked_three_times_and_one_that_says_no_once() {
+        let wait = |status, failed| pause(&refused(status, &[]), failed, Duration::ZERO, now()).is_some();
+        for status in [500, 502, 504] {
+            assert_eq!([wait(status, 1), wait(status, 2), wait(status, 3)], [true, true, false]);
+        }
+        for status in [301, 400, 401, 403, 404, 407, 410, 422] {
+            assert!(!wait(status, 1), "{status}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The network between: proxies, servers that throttle, pages of somebody else, encodings that nobody asked for.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use wiremock::matchers::{header, method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::support::{
+    CONVEX, CONVEX_STACK, Ran, Scratch, convex_asset, convex_releases, serve, serve_bytes, serve_tags, serve_text,
+    without_digest, zip_of,
+};
+
+const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
+const X86_64: &str = "convex-local-backend-x86_64-unknown-linux-gnu.zip";
+
+const ONE_OF_EACH: &str = r#"
+[components.bun]
+title = "Bun"
+scheme = "semver"
+source = { type = "github", repo = "oven-sh/bun", prefix = "bun-" }
+file = { name = "bun.zip", contains = "bun" }
+[components.tool]
+title = "Tool"
+scheme = "calver"
+source = { type = "npm", package = "tool", directory = "npm/tool" }
+"#;
+
+async fn serve_one_of_each(server: &MockServer) {
+    let bun = crate::support::release("bun-v1.4.3", "2026-09-01", false, &[("bun.zip", "bun")]);
+    serve(server, "oven-sh/bun", &[(vec![bun], 1)]).await;
+    let tool = json!({"name": "tool", "dist-tags": {"latest": "2026.9.6"},
+        "versions": {"2026.9.6": {"name": "tool", "version": "2026.9.6"}}, "time": {"2026.9.6": "2026-09-01T00:00:00Z"}});
+    serve_text(server, "/tool", &tool.to_string()).await;
+}
+
+#[tokio::test]
+async fn a_proxy_is_the_way_to_githubs_api_and_to_npms_registry_alike() {
+    let (scratch, proxy) = (Scratch::new(ONE_OF_EACH), MockServer::start().await);
+    serve_one_of_each(&proxy).await;
+    let run = async |no_proxy: &str| {
+        let mut command = scratch.command(&proxy, &["outdated"]);
+        command.env("HTTP_PROXY", proxy.uri()).env("NO_PROXY", no_proxy);
+        command
+            .env("GITHUB_API_URL", "http://github.company.invalid")
+            .env("npm_config_registry", "http://npm.company.invalid");
+        Ran::from(command.output().await.unwrap())
+    };
+    let ran = run("").await;
+    assert!(ran.succeeded().stdout.contains("1.4.3 (2026-09-01)"), "{}", ran.stdout);
+    // Who is not to be asked through the proxy is asked directly, and has no address.
+    run("github.company.invalid")
+        .await
+        .failed_with(&["cannot reach GitHub", "hint: check the network and HTTPS_PROXY"]);
+    run(".company.invalid").await.failed_with(&["failed to look up `bun`", "failed to look up `tool`"]);
+}
+
+#[tokio::test]
+async fn a_server_that_throttles_is_waited_for_as_it_asks() {
+    for status in [429, 503] {
+        let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+        Mock::given(method("GET"))
+            .respond_with(ResponseTemplate::new(status).insert_header("retry-after", "1"))
+            .up_to_n_times(1)
+            .with_priority(1)
+            .mount(&server)
+            .await;
+        serve(&server, CONVEX, &[(convex_releases(), 1)]).await;
+        let started = Instant::now();
+        scratch.run(&server, &["bump", "convex"]).await.succeeded();
+        assert!(started.elapsed() >= Duration::from_secs(1), "{status}: nothing was waited for");
+    }
+}
+
+/// A limit, a page of somebody in between and a file that was replaced are told apart.
+#[tokio::test]
+async fn a_throttle_a_page_and_a_replaced_file_are_three_messages() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    let bytes = zip_of(&["convex-local-backend"]);
+    let releases = without_digest(STABLE, X86_64, bytes.len());
+    serve_tags(&server, CONVEX, &releases).await;
+    serve_bytes(&server, &convex_asset(STABLE, X86_64), &bytes).await;
+    scratch.run(&server, &["bump", "convex", "--to", STABLE]).await.succeeded();
+    let verify = async |reply: ResponseTemplate| {
+        server.reset().await;
+        serve_tags(&server, CONVEX, &releases).await;
+        Mock::given(path(convex_asset(STABLE, X86_64))).respond_with(reply).mount(&server).await;
+        scratch.run(&server, &["verify", "convex"]).await
+    };
+    let throttled = verify(ResponseTemplate::new(429).insert_header("retry-after", "3600")).await;
+    throttled.failed_with(&[
+        "the server refuses requests for now (429 Too Many Requests) until 2",
+        "hint: wait and run it again: the server limits requests, which says nothing about its files",
+    ]);
+    let page = "<!DOCTYPE html><title>Sign in to the company</title>";
+    let page = verify(ResponseTemplate::new(200).set_body_raw(page, "text/html")).await;
+    page.failed_with(&[
+        "gives an HTML page titled `Sign in to the company` in place of the file",
+        "hint: a proxy or a login page answers in the server's place",
+    ]);
+    let mut other = bytes.clone();
+    other[0] ^= 1;
+    let replaced = verify(ResponseTemplate::new(200).set_body_bytes(other)).await;
+    assert_eq!(replaced.code, Some(3), "{}", replaced.stderr);
+    assert!(replaced.stdout.contains("replaced: https://github.com/"), "{}", replaced.stdout);
+    for ran in [&throttled, &page] {
+        assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("replaced"), "{}", ran.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_is_compressed_unasked_is_read_all_the_same() {
+    let (scratch, server) = (Scratch::new(ONE_OF_EACH), MockServer::start().await);
+    serve_one_of_each(&server).await;
+    let squeezed = |body: &str| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(body.as_bytes()).unwrap();
+        ResponseTemplate::new(200).insert_header("content-encoding", "gzip").set_body_bytes(gzip.finish().unwrap())
+    };
+    let tool = json!({"dist-tags": {"latest": "2026.9.7"}, "versions": {"2026.9.7": {}}, "time": {"2026.9.7": "2026-09-02T00:00:00Z"}});
+    Mock::given(path("/tool"))
+        .and(header("accept-encoding", "identity"))
+        .respond_with(squeezed(&tool.to_string()))
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    let mut command = scratch.command(&server, &["outdated"]);
+    let ran = Ran::from(command.env("npm_config_registry", server.uri()).output().await.unwrap());
+    assert!(ran.succeeded().stdout.contains("2026.9.7 (2026-09-02)"), "{}", ran.stdout);
+}
+
+/// A mirror may redirect, and a login goes no further than the server that asked for it.
+#[tokio::test]
+async fn redirects_are_followed_ten_times() {
+    let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    let bytes = zip_of(&["convex-local-backend"]);
+    serve_tags(&server, CONVEX, &without_digest(STABLE, X86_64, bytes.len())).await;
+    let leads_to = |to: &str| ResponseTemplate::new(302).insert_header("location", to);
+    Mock::given(path(convex_asset(STABLE, X86_64))).respond_with(leads_to("/elsewhere")).mount(&server).await;
+    serve_bytes(&server, "/elsewhere", &bytes).await;
+    scratch.run(&server, &["bump", "convex", "--to", STABLE]).await.succeeded();
+
+    server.reset().await;
+    serve_tags(&server, CONVEX, &without_digest(STABLE, X86_64, bytes.len())).await;
+    Mock::given(path(convex_asset(STABLE, X86_64))).respond_with(leads_to("/circle")).mount(&server).await;
+    Mock::given(path("/circle")).respond_with(leads_to("/circle")).mount(&server).await;
+    scratch.run(&server, &["verify", "convex"]).await.failed_with(&["redirects in circles"]);
+}
