@@ -122,6 +122,12 @@ pub(crate) struct Bump {
     /// Take this version of the one component named
     #[arg(long, value_name = "VERSION")]
     pub(crate) to: Option<String>,
+    /// Wait for nothing this once: take what came out, or was first seen, less than `minimum_age_days` ago
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// Pin what can be resolved, also when other components fail; they are told, and the exit code is 1
+    #[arg(long)]
+    pub(crate) keep_going: bool,
     /// Resolve and print, but write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

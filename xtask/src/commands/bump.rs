@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use futures_util::{StreamExt as _, stream};
 
-use super::resolve::{AT_ONCE, Resolver, advised, ended, names, units};
+use super::resolve::{AT_ONCE, Resolver, advised, ended, held, names, units};
 use super::{Session, render};
 use crate::cli;
 use crate::domain::lock::{Lock, LockError, Pin};
@@ -14,7 +14,7 @@ use crate::domain::rules;
 use crate::domain::stack::{Source, Stack};
 use crate::error::{HintExt as _, hinted};
 use crate::io::{self, files};
-use crate::upstream::{self, Candidate, PassedOver, Upstream, Want};
+use crate::upstream::{self, Candidate, Finding, PassedOver, Upstream, Want};
 
 mod report;
 
@@ -29,24 +29,23 @@ struct Resolution {
     /// Files of the checkout that go with the new pin.
     files: Vec<(PathBuf, String)>,
     passed_over: Vec<PassedOver>,
+    /// What became of the old pin, where it stays.
+    findings: Vec<Finding>,
 }
 
 impl Resolution {
-    fn unchanged(lock: &Lock, name: &str) -> Option<Self> {
-        let pin = lock.components.get(name)?;
-        let (old, new) = (Some(pin.clone()), pin.clone());
-        Some(Self { name: name.to_owned(), old, new, files: Vec::new(), passed_over: Vec::new() })
-    }
-
+    /// That something was seen and waits is written down, and changes nothing of what is pinned.
     fn is_change(&self) -> bool {
-        self.old.as_ref() != Some(&self.new) || !self.files.is_empty()
+        let without_seen = |pin: &Pin| Pin { seen: self.new.seen.clone(), ..pin.clone() };
+        self.old.as_ref().map(without_seen).as_ref() != Some(&self.new) || !self.files.is_empty()
     }
 }
 
 pub(crate) async fn run(session: &Session, args: &cli::Bump) -> anyhow::Result<()> {
     let report = bump(session, args).await?;
     report.print(session.format)?;
-    report.tell_github_actions()
+    report.tell_github_actions()?;
+    ended(report.failures)
 }
 
 /// The bump itself, which tells nobody on stdout: `rehearse` has its own table.
@@ -58,9 +57,12 @@ pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<
     let _held = if args.dry_run { None } else { Some(files::hold(&session.root).await?) };
     let before = files::read_lock_text(&session.root)?;
     let lock = files::parse_lock(&before)?;
-    let resolver = Resolver::new(session, stack, lock)?;
+    let resolver = Resolver::new(session, stack, lock)?.waiting_for_nothing(args.now);
 
-    let resolutions = resolve(&resolver, &names, &want).await?;
+    let (resolutions, mut failures) = resolve(&resolver, &names, &want).await;
+    if !args.keep_going {
+        ended(std::mem::take(&mut failures))?;
+    }
     let new = new_lock(&resolver, &resolutions)?;
     let text = new.to_text()?;
     // Whatever upstream says, the next run must be able to read it.
@@ -82,6 +84,8 @@ pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<
         dropped: dropped.collect(),
         resolutions,
         asked: args.names.clone(),
+        now: resolver.upstream().clock.now,
+        failures,
     })
 }
 
@@ -94,8 +98,8 @@ fn want(args: &cli::Bump) -> anyhow::Result<Want> {
     }
 }
 
-/// Resolves all components at once. Every one that fails is told, and then nothing is written.
-async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> anyhow::Result<Vec<Resolution>> {
+/// Resolves all components at once, each for itself: what one upstream fails at says nothing about the others.
+async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> (Vec<Resolution>, Vec<anyhow::Error>) {
     let units = units(&resolver.stack, names);
     for (leader, members) in &units {
         for follower in members.iter().filter(|member| *member != leader) {
@@ -127,8 +131,7 @@ async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> anyhow::
             Err(error) => failures.push(error),
         }
     }
-    ended(failures)?;
-    Ok(resolutions)
+    (resolutions, failures)
 }
 
 async fn resolve_unit(
@@ -139,45 +142,61 @@ async fn resolve_unit(
     broken: &BTreeSet<String>,
 ) -> anyhow::Result<Vec<Resolution>> {
     let candidate = upstream::candidate(up, leader, want).await?;
-    if *want == Want::Newest
-        && let Some(pin) = up.lock.components.get(leader)
-        && upstream::is_ahead(up.stack, leader, pin, &candidate)
-        && members.iter().all(|name| !broken.contains(name) && is_same_version(up.lock, name, &pin.version))
-    {
+    let is_whole = members.iter().all(|name| !broken.contains(name) && up.lock.components.contains_key(name));
+    let may_stay = !candidate.asked && is_whole;
+    let held = held(up, members, &candidate).filter(|_| may_stay);
+    let stays = may_stay && (held.is_some() || is_ahead(up, leader, members, &candidate));
+    let mut unit = Vec::new();
+    for name in members {
+        let old = up.lock.components.get(name).cloned();
+        let mut passed_over = if name == leader { candidate.passed_over.clone() } else { Vec::new() };
+        let kept = old.clone().filter(|pin| {
+            let is_at = says_all(up.stack, name) && is_at(pin, &candidate);
+            stays || !candidate.asked && !broken.contains(name) && is_at
+        });
+        let (new, files) = if let Some(pin) = kept {
+            if let Some(held) = held.as_ref().filter(|held| name == leader && held.version != pin.version) {
+                passed_over.insert(0, held.clone());
+            }
+            let seen = if stays { pin.seen.clone() } else { candidate.seen.clone() };
+            (Pin { seen, ..pin }, Vec::new())
+        } else {
+            let resolved = upstream::pin(up, name, &candidate).await.with_context(|| format!("cannot pin `{name}`"))?;
+            passed_over.extend(resolved.passed_over);
+            (resolved.pin, resolved.files)
+        };
+        let mut one = Resolution { name: name.clone(), old, new, files, passed_over, findings: Vec::new() };
+        if !candidate.asked && !one.is_change() {
+            one.findings = upstream::standing(up, name, &candidate).await?;
+        }
+        unit.push(one);
+    }
+    Ok(unit)
+}
+
+/// Whether what is pinned is newer than what is taken unasked, and stays.
+fn is_ahead(up: Upstream<'_>, leader: &str, members: &[String], candidate: &Candidate) -> bool {
+    let Some(pin) = up.lock.components.get(leader) else { return false };
+    let is_ahead = upstream::is_ahead(up.stack, leader, pin, candidate)
+        && members.iter().all(|name| is_same_version(up.lock, name, &pin.version));
+    if is_ahead {
         io::say(&format!(
             "note: `{leader}` is pinned at {}, ahead of {}, the newest that is taken unasked, and stays there; to go \
              back: cargo xtask bump {leader} --to {}",
             pin.version, candidate.version, candidate.version
         ));
-        return Ok(members.iter().filter_map(|name| Resolution::unchanged(up.lock, name)).collect());
     }
-    let mut unit = Vec::new();
-    for name in members {
-        let old = up.lock.components.get(name).cloned();
-        let passed_over = if name == leader { candidate.passed_over.clone() } else { Vec::new() };
-        let kept = old.clone().filter(|pin| {
-            *want == Want::Newest && !broken.contains(name) && says_all(up.stack, name) && is_at(pin, &candidate)
-        });
-        let (new, files) = if let Some(pin) = kept {
-            (pin, Vec::new())
-        } else {
-            let resolved = upstream::pin(up, name, &candidate).await.with_context(|| format!("cannot pin `{name}`"))?;
-            (resolved.pin, resolved.files)
-        };
-        unit.push(Resolution { name: name.clone(), old, new, files, passed_over });
-    }
-    Ok(unit)
+    is_ahead
 }
 
 fn is_same_version(lock: &Lock, name: &str, version: &str) -> bool {
     lock.components.get(name).is_some_and(|pin| pin.version == version)
 }
 
-/// Whether a pin is at the candidate already. Its digests are then left alone: a file that was replaced
-/// upstream is for `verify` to tell, not for `bump` to take silently.
+/// Whether a pin is at the candidate already. Its digests are then left alone: a file that was replaced or a tag that
+/// was moved upstream is told, and taken with `--to` only.
 fn is_at(pin: &Pin, candidate: &Candidate) -> bool {
-    let same_commit = candidate.commit.is_none() || pin.commit.is_none() || pin.commit == candidate.commit;
-    pin.version == candidate.version.as_str() && pin.tag == candidate.tag && same_commit
+    pin.version == candidate.version.as_str() && pin.tag == candidate.tag
 }
 
 /// Whether the version alone says what is pinned. An image tag does not: it is moved on purpose. Nor does a snapshot:
@@ -197,11 +216,12 @@ fn broken(lock: &Lock, stack: &Stack) -> BTreeSet<String> {
 /// and the rules between them.
 fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<Lock> {
     let stack = &resolver.stack;
-    let mut lock = resolver.lock.clone();
-    lock.components.retain(|name, _| stack.components.contains_key(name));
+    let mut components = resolver.lock.components.clone();
+    components.retain(|name, _| stack.components.contains_key(name));
     for resolution in resolutions {
-        lock.components.insert(resolution.name.clone(), resolution.new.clone());
+        components.insert(resolution.name.clone(), resolution.new.clone());
     }
+    let lock = Lock::new(components);
     // What was wrong before with other components is no fault of this bump.
     let is_ours = |error: &LockError| {
         error.component().is_none_or(|name| resolutions.iter().any(|resolution| resolution.name == name))
@@ -265,6 +285,8 @@ mod tests {
         let args = |names: &[&str], to: Option<&str>| cli::Bump {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             to: to.map(str::to_owned),
+            now: false,
+            keep_going: false,
             dry_run: false,
         };
         assert_eq!(want(&args(&["convex"], Some("x"))).unwrap(), Want::Exactly("x".to_owned()));

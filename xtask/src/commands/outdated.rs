@@ -7,13 +7,13 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::Session;
-use super::resolve::{AT_ONCE, Resolver, advised, ended, names, short_version, shortened, units};
+use super::resolve::{AT_ONCE, Gated, Resolver, advised, ended, gated, held, names, short_version, shortened, units};
 use crate::cli::{self, Format};
 use crate::domain::lock::{Pin, Pinned, Published};
 use crate::domain::rules;
 use crate::domain::stack::{Source, Waiver};
 use crate::io::{self, files};
-use crate::upstream::{self, PassedOver, Upstream, Want};
+use crate::upstream::{self, Finding, PassedOver, Upstream, Want};
 
 /// How many reasons for passing releases over are told.
 const TOLD: usize = 3;
@@ -22,17 +22,24 @@ const TOLD: usize = 3;
 struct Row {
     name: String,
     pinned: Option<Side>,
+    /// What `bump` takes.
+    newest_allowed: Option<Side>,
+    /// The newest of all; what keeps it from being taken stands in `passed_over`.
     newest: Option<Side>,
     outdated: bool,
     /// What is pinned is newer than what `bump` takes by itself.
     ahead: bool,
-    passed_over: Vec<PassedOver>,
+    passed_over: Vec<Gated>,
+    #[serde(skip)]
+    told: Vec<String>,
+    /// What became of the pin since.
+    findings: Vec<Finding>,
     waivers: Vec<String>,
     /// Why upstream could not be asked, in a line; the whole of it is on stderr.
     error: Option<String>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Side {
     version: String,
     published: Option<Published>,
@@ -76,19 +83,35 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
         let pinned: Option<Side> = resolver.lock.components.get(&name).map(Into::into);
         let waived = verdict.waived.iter().filter(|waiver| waiver.component == name);
         let waivers = waived.map(|waiver: &&Waiver| format!("`{}` waived: {}", waiver.rule, waiver.reason)).collect();
-        let (newest, ahead, passed_over, error) = match result {
-            Ok(Newest { side, ahead, passed_over }) => (Some(side), ahead, passed_over, None),
+        let (allowed, error) = match result {
+            Ok(newest) => (newest, None),
             Err(error) => {
                 let line = format!("{}", error.root_cause());
                 failures.push(error);
-                (None, false, Vec::new(), Some(line))
+                (Newest::default(), Some(line))
             }
         };
+        let Newest { side: newest_allowed, ahead, passed_over, findings } = allowed;
         let differs = |newest: &Side| {
             pinned.as_ref().is_none_or(|pin| (&pin.version, &pin.digest) != (&newest.version, &newest.digest))
         };
-        let outdated = !ahead && newest.as_ref().is_some_and(differs);
-        rows.push(Row { name, pinned, newest, outdated, ahead, passed_over, waivers, error });
+        let outdated = !ahead && newest_allowed.as_ref().is_some_and(differs);
+        let newest = passed_over.first().map(Side::from).or_else(|| newest_allowed.clone());
+        let told = shortened(&passed_over, TOLD);
+        let passed_over = gated(&passed_over, up.clock.now);
+        rows.push(Row {
+            name,
+            pinned,
+            newest_allowed,
+            newest,
+            outdated,
+            ahead,
+            passed_over,
+            told,
+            findings,
+            waivers,
+            error,
+        });
     }
     match session.format {
         Format::Json => io::document(&serde_json::json!({ "components": rows }))?,
@@ -101,30 +124,45 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
 }
 
 /// What `bump` would take.
+#[derive(Default)]
 struct Newest {
-    side: Side,
+    side: Option<Side>,
     ahead: bool,
     passed_over: Vec<PassedOver>,
+    findings: Vec<Finding>,
 }
 
 /// What upstream has. An image's tag says nothing by itself, and neither does a moment of Debian's archive: what
 /// they stand for is asked for.
 async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<Newest> {
     let mut candidate = upstream::candidate(up, name, &Want::Newest).await?;
-    if upstream::leader(up.stack, name) != name {
+    let leader = upstream::leader(up.stack, name);
+    if leader != name {
         // What its leader passed over stands in the leader's row.
         candidate.passed_over.clear();
     }
+    let findings = upstream::standing(up, name, &candidate).await?;
+    let mut passed_over = std::mem::take(&mut candidate.passed_over);
     let pinned = up.lock.components.get(name);
+    let members: Vec<String> = std::iter::once(leader)
+        .chain(up.stack.followers(leader).map(|(name, _)| name.as_str()))
+        .map(str::to_owned)
+        .collect();
+    if let (Some(pin), Some(held)) = (pinned, held(up, &members, &candidate)) {
+        if held.version != pin.version {
+            passed_over.insert(0, held);
+        }
+        return Ok(Newest { side: Some(pin.into()), ahead: false, passed_over, findings });
+    }
     let ahead = pinned.is_some_and(|pin| upstream::is_ahead(up.stack, name, pin, &candidate));
-    if matches!(up.stack.component(name)?.source, Source::Oci { .. } | Source::Debian { .. }) {
+    if matches!(up.stack.component(name)?.source, Source::Oci { .. } | Source::Debian { .. }) && !ahead {
         let resolved = upstream::pin(up, name, &candidate).await?;
-        let side = (&resolved.pin).into();
-        return Ok(Newest { side, ahead, passed_over: candidate.passed_over });
+        passed_over.extend(resolved.passed_over);
+        return Ok(Newest { side: Some((&resolved.pin).into()), ahead, passed_over, findings });
     }
     let version = candidate.version.as_str().to_owned();
     let side = Side { version, published: candidate.published, digest: None };
-    Ok(Newest { side, ahead, passed_over: candidate.passed_over })
+    Ok(Newest { side: Some(side), ahead, passed_over, findings })
 }
 
 fn say_what_to_do(resolver: &Resolver, rows: &[Row]) {
@@ -138,7 +176,7 @@ fn say_what_to_do(resolver: &Resolver, rows: &[Row]) {
 /// Columns as wide as their widest cell, and what there is to say of a row below it.
 fn table(rows: &[Row]) -> String {
     let cells = rows.iter().map(|row| {
-        let newest = match &row.newest {
+        let newest = match &row.newest_allowed {
             None => "not known".to_owned(),
             Some(side) if row.ahead => format!("{}, which is older", side.shown()),
             Some(_) if !row.outdated => "up to date".to_owned(),
@@ -163,9 +201,15 @@ fn table(rows: &[Row]) -> String {
 }
 
 fn notes(row: &Row) -> Vec<String> {
-    let passed_over = shortened(&row.passed_over, TOLD);
-    let passed_over = passed_over.into_iter().map(|passed| format!("passed over {passed}"));
-    row.error.iter().cloned().chain(row.waivers.iter().cloned()).chain(passed_over).collect()
+    let findings = row.findings.iter().map(|finding| format!("warning: {finding}"));
+    let passed_over = row.told.iter().map(|passed| format!("passed over {passed}"));
+    findings.chain(row.error.iter().cloned()).chain(row.waivers.iter().cloned()).chain(passed_over).collect()
+}
+
+impl From<&PassedOver> for Side {
+    fn from(passed: &PassedOver) -> Self {
+        Self { version: passed.version.clone(), published: passed.published.clone(), digest: None }
+    }
 }
 
 impl Side {

@@ -300,7 +300,7 @@ fn debian_of_today(stack: &Stack) -> anyhow::Result<(String, String)> {
 
 /// Bumps the scratch checkout, which renders it too.
 async fn bump_all(session: &Session, steps: &mut Steps, names: &[String]) -> anyhow::Result<()> {
-    let args = cli::Bump { names: names.to_vec(), to: None, dry_run: false };
+    let args = cli::Bump { names: names.to_vec(), to: None, now: true, keep_going: false, dry_run: false };
     let bumped = bump::bump(session, &args);
     steps.run("bump and render", bumped, bump::Report::summary).await?;
     Ok(())

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use super::Session;
+use crate::domain::age::Clock;
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
 use crate::error::{Failures, hinted};
@@ -13,7 +15,8 @@ use crate::io::http::{Http, HttpError};
 use crate::io::progress::Waiting;
 use crate::io::{self, files};
 use crate::upstream::github::client::Client;
-use crate::upstream::{self, PassedOver, Upstream};
+use crate::upstream::npm::Documents;
+use crate::upstream::{self, Candidate, Gate, PassedOver, Upstream};
 
 /// How many components are resolved at once: enough that nobody waits, far below GitHub's limit of 100
 /// concurrent requests.
@@ -26,24 +29,33 @@ pub(super) struct Resolver {
     root: PathBuf,
     http: Http,
     github: Client,
-    now: DateTime<Utc>,
+    npm: Documents,
+    clock: Clock,
 }
 
 impl Resolver {
     pub(super) fn new(session: &Session, stack: Stack, lock: Lock) -> anyhow::Result<Self> {
         let http = Http::new(session.mirrors.clone())?;
         let github = Client::from_env(&http)?;
-        Ok(Self { stack, lock, root: session.root.clone(), http, github, now: Utc::now() })
+        let clock = Clock { now: Utc::now(), waived: false };
+        Ok(Self { stack, lock, root: session.root.clone(), http, github, npm: Documents::default(), clock })
+    }
+
+    /// `--now`: nothing is waited for this once.
+    pub(super) fn waiting_for_nothing(mut self, waived: bool) -> Self {
+        self.clock.waived = waived;
+        self
     }
 
     pub(super) fn upstream(&self) -> Upstream<'_> {
         Upstream {
             http: &self.http,
             github: &self.github,
+            npm: &self.npm,
             stack: &self.stack,
             lock: &self.lock,
             root: &self.root,
-            now: self.now,
+            clock: self.clock,
         }
     }
 
@@ -102,6 +114,30 @@ pub(super) fn advised(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
+/// What a `hold` of `stack.toml` keeps from being taken, for who moves together.
+pub(super) fn held(up: Upstream<'_>, members: &[String], candidate: &Candidate) -> Option<PassedOver> {
+    let today = up.clock.now.date_naive();
+    let hold = members.iter().filter_map(|name| up.stack.components.get(name)?.hold.as_ref());
+    let hold = hold.filter(|hold| today <= hold.until).max_by_key(|hold| hold.until)?;
+    let reason = format!("held until {}: {}", hold.until, hold.reason);
+    let (version, published) = (candidate.version.to_string(), candidate.published.clone());
+    Some(PassedOver { version, published, gate: Gate::Held, reason })
+}
+
+/// A version that was passed over, for programs.
+#[derive(Debug, Serialize)]
+pub(super) struct Gated {
+    #[serde(flatten)]
+    passed_over: PassedOver,
+    /// How long it has been out, where upstream says so.
+    age_hours: Option<i64>,
+}
+
+pub(super) fn gated(passed_over: &[PassedOver], now: DateTime<Utc>) -> Vec<Gated> {
+    let age = |passed: &PassedOver| Some((now - passed.published.as_ref()?.moment()).num_hours());
+    passed_over.iter().map(|passed| Gated { passed_over: passed.clone(), age_hours: age(passed) }).collect()
+}
+
 /// The releases that were passed over, shortened for a person: those with one reason in common are counted, and
 /// at most `most` reasons told.
 pub(super) fn shortened(passed_over: &[PassedOver], most: usize) -> Vec<String> {
@@ -150,7 +186,7 @@ mod tests {
     use super::*;
 
     fn passed(version: &str, reason: &str) -> PassedOver {
-        PassedOver { version: version.to_owned(), published: None, reason: reason.to_owned() }
+        PassedOver { version: version.to_owned(), published: None, gate: Gate::Incomplete, reason: reason.to_owned() }
     }
 
     #[test]

@@ -118,9 +118,27 @@ checked_text!(
 );
 
 impl FileUrl {
-    /// The last segment of the path: the file's name.
+    /// The last segment of the path, as it stands in the address.
     pub(crate) fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The file's name: `a+b.zip` of `…/a%2Bb.zip`.
+    pub(crate) fn decoded_file_name(&self) -> String {
+        let mut name = Vec::new();
+        let mut rest = self.file_name().bytes();
+        while let Some(byte) = rest.next() {
+            let mut after = rest.clone();
+            let mut digit = || after.next().and_then(|byte| char::from(byte).to_digit(16));
+            match (byte, digit(), digit()) {
+                (b'%', Some(high), Some(low)) => {
+                    name.extend(u8::try_from(high * 16 + low));
+                    rest = after;
+                }
+                _ => name.push(byte),
+            }
+        }
+        String::from_utf8_lossy(&name).into_owned()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the tool knows: versions, pins, tags and the rules between them. Pure: no network, no clock, no file.
 
+pub(crate) mod age;
 pub(crate) mod arch;
 pub(crate) mod digest;
 pub(crate) mod host;

@@ -54,9 +54,12 @@ pub(crate) struct Component {
     /// What this component asks of the versions of others.
     #[serde(default)]
     pub(crate) needs: BTreeMap<String, VersionReq>,
-    /// A release must have been out for this long before `bump` chooses it by itself.
+    /// A version must have been out for this long before `bump` chooses it by itself; a day where it is not said.
     #[serde(default)]
-    pub(crate) minimum_age_days: u32,
+    pub(crate) minimum_age_days: Option<u32>,
+    /// `bump` leaves the pin where it is.
+    #[serde(default)]
+    pub(crate) hold: Option<Hold>,
     #[serde(default)]
     pub(crate) file: Option<FileSpec>,
     /// How this upstream spells each architecture. Empty: one file serves them all.
@@ -147,6 +150,15 @@ impl FileSpec {
     pub(crate) fn file_name(&self, tag: &str, version: &str, arch: &str) -> String {
         Self::fill(&self.name, tag, version, arch, "")
     }
+}
+
+/// A pin that stays where it is, for a reason and up to a day.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hold {
+    pub(crate) reason: String,
+    /// The last day of it, `2026-12-31`.
+    pub(crate) until: chrono::NaiveDate,
 }
 
 /// An exception from a rule between components, for exactly these versions.

@@ -18,7 +18,7 @@ use crate::domain::mirror::Mirrors;
 mod error;
 mod retry;
 
-pub(crate) use error::{HttpError, Refusal, json};
+pub(crate) use error::{HttpError, Refusal, json, shown};
 pub(crate) use retry::{asked_to_wait, is_throttled};
 
 /// What this program calls itself; GitHub refuses requests without a name.

@@ -87,26 +87,26 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The midnight that began today, or the moment that was typed. The archive answers any moment with its last
-/// snapshot at or before it, so that midnight always has an answer and everybody on that day gets the same.
+/// The last midnight that is old enough, or the moment that was typed. The archive answers any moment with its last
+/// snapshot at or before it, so that midnight always has an answer and everybody on that day gets the same. What it
+/// answers for today's midnight can still change while it takes snapshots in; a day later it is settled.
 #[expect(clippy::unused_async, reason = "the resolvers of all rooms have one shape")]
 pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
     let component = up.stack.component(name)?;
     let version = match want {
-        Want::Newest => component.scheme.parse(&newest_moment(up.now))?,
+        Want::Newest => component.scheme.parse(&newest_moment(up.clock.now - up.clock.minimum(component)))?,
         Want::Exactly(typed) => component.scheme.parse(typed)?,
     };
     let moment = moment(&version)?;
-    if moment > up.now {
+    if moment > up.clock.now {
         return Err(DebianError::Future(version.to_string()).into());
     }
-    let published = Some(Published::at(moment));
-    Ok(Candidate { version, tag: None, commit: None, published, passed_over: Vec::new() })
+    Ok(Candidate { published: Published::at(moment), ..Candidate::new(version, want) })
 }
 
-/// The version that is newest at `now`.
-pub(crate) fn newest_moment(now: DateTime<Utc>) -> String {
-    now.format("%Y%m%dT000000Z").to_string()
+/// The version that is newest at a moment.
+pub(crate) fn newest_moment(at: DateTime<Utc>) -> String {
+    at.format("%Y%m%dT000000Z").to_string()
 }
 
 fn moment(version: &Version) -> anyhow::Result<DateTime<Utc>> {
@@ -139,16 +139,17 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         && pin.version.as_str() <= candidate.version.as_str()
         && same_packages(pinned, &lists)
     {
-        return Ok(Resolved { pin: pin.clone(), files: Vec::new() });
+        return Ok(pin.clone().into());
     }
     let pin = Pin {
         version: candidate.version.as_str().to_owned(),
         tag: None,
         commit: None,
         published: candidate.published.clone(),
+        seen: BTreeMap::new(),
         pinned: Pinned::Packages(lists),
     };
-    Ok(Resolved { pin, files: Vec::new() })
+    Ok(pin.into())
 }
 
 /// Whether two locks hold the same bytes; their addresses differ by the snapshot.

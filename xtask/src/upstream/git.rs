@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::process::Command;
 
-use super::{Candidate, PassedOver, Resolved, Upstream, Want, hinted, not_allowed};
+use super::{
+    Candidate, Finding, Gate, PassedOver, Resolved, Upstream, Want, first_seen, hinted, not_allowed, not_allowed_asked,
+};
 use crate::domain::digest::{CommitId, FileUrl};
 use crate::domain::lock::{GitPin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source};
@@ -55,13 +57,11 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
     match (component.scheme, want) {
         (Scheme::Commit, Want::Exactly(typed)) => {
             let version = component.scheme.parse(typed)?;
-            at_commit(up, name, repository, version, None).await
+            at_commit(up, name, repository, version, None, want).await
         }
         (Scheme::Commit, Want::Newest) => {
             let branch = repository.branch.context("the source follows commits and has no `branch`")?;
-            let commit = head(up, repository.url, branch).await?;
-            let version = component.scheme.parse(commit.as_str())?;
-            at_commit(up, name, repository, version, None).await
+            newest_commit(up, name, component, repository, branch).await
         }
         (_, want) => tagged(up, name, component, repository, want).await,
     }
@@ -76,9 +76,10 @@ pub(crate) fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow
         tag: candidate.tag.clone(),
         commit: Some(commit.clone()),
         published: candidate.published.clone(),
+        seen: candidate.seen.clone(),
         pinned: Pinned::Git(GitPin { repository, commit }),
     };
-    Ok(Resolved { pin, files: Vec::new() })
+    Ok(pin.into())
 }
 
 /// The newest tag by its scheme, or the one that was typed.
@@ -115,39 +116,147 @@ async fn tagged(
                 ),
             });
         };
-        if let Some(reason) = not_allowed(up.stack, name, component, version) {
+        if let Some(reason) = not_allowed_asked(up.stack, name, component, version) {
             bail!("{version} is out of what stack.toml allows: {reason}");
         }
-        return at_commit(up, name, repository, version.clone(), Some((tag, commit))).await;
+        return at_commit(up, name, repository, version.clone(), Some((tag, commit)), want).await;
     }
 
-    let mut passed_over = Vec::new();
-    let looked = versions.len();
-    for (version, tag, commit) in versions {
-        let mut pass_over = |published, reason| {
-            passed_over.push(PassedOver { version: version.to_string(), published, reason });
-        };
-        if version.is_prerelease() {
-            pass_over(None, "a prerelease".to_owned());
-        } else if let Some(reason) = not_allowed(up.stack, name, component, &version) {
-            pass_over(None, reason);
-        } else {
-            let candidate = at_commit(up, name, repository, version.clone(), Some((tag, commit))).await?;
-            match too_young(component, candidate.published.as_ref(), up.now) {
-                Some(reason) => pass_over(candidate.published, reason),
-                None => return Ok(Candidate { passed_over, ..candidate }),
-            }
-        }
-    }
-    Err(GitError::NothingFits { repository: repository.url.to_owned(), looked }.into())
+    let mut candidate = newest_tag(up, name, component, repository, &versions).await?;
+    candidate.findings = pinned_tag(up, name, repository.url, &tags);
+    Ok(candidate)
 }
 
-fn too_young(component: &Component, published: Option<&Published>, now: DateTime<Utc>) -> Option<String> {
-    let asked = component.minimum_age_days;
-    let published = published?.to_string().parse::<DateTime<Utc>>().ok()?;
-    let age = now - published;
-    (age < TimeDelta::days(asked.into()))
-        .then(|| format!("out for {} of the {asked} days that stack.toml waits", age.num_days().max(0)))
+async fn newest_tag(
+    up: Upstream<'_>,
+    name: &str,
+    component: &Component,
+    repository: Repository<'_>,
+    versions: &[(Version, &String, &CommitId)],
+) -> anyhow::Result<Candidate> {
+    let pin = up.lock.components.get(name);
+    let pinned = pin.and_then(|pin| pin.parsed_version(component.scheme).ok());
+    let mut passed_over = Vec::new();
+    let mut seen = BTreeMap::new();
+    for (version, tag, commit) in versions {
+        let reason = if version.is_prerelease() {
+            Some((Gate::Prerelease, "a prerelease".to_owned()))
+        } else if let Some(reason) = not_allowed(up.stack, name, component, version) {
+            Some((Gate::Constraint, reason))
+        } else if pinned.as_ref().is_some_and(|pinned| version > pinned) {
+            // A commit's date is what its author writes.
+            first_seen(up, name, component, commit.as_str(), &mut seen).map(|reason| (Gate::TooFresh, reason))
+        } else {
+            None
+        };
+        let Some((gate, reason)) = reason else {
+            let tag = Some((*tag, *commit));
+            let candidate = at_commit(up, name, repository, version.clone(), tag, &Want::Newest).await?;
+            return Ok(Candidate { passed_over, seen, ..candidate });
+        };
+        passed_over.push(PassedOver { version: version.to_string(), published: None, gate, reason });
+    }
+    Err(GitError::NothingFits { repository: repository.url.to_owned(), looked: versions.len() }.into())
+}
+
+/// What became of the pinned tag.
+fn pinned_tag(up: Upstream<'_>, name: &str, url: &str, tags: &BTreeMap<String, CommitId>) -> Vec<Finding> {
+    let Some(Pin { tag: Some(tag), pinned: Pinned::Git(git), .. }) = up.lock.components.get(name) else {
+        return Vec::new();
+    };
+    let what = format!("tag {tag} of {url}");
+    match tags.get(tag) {
+        Some(commit) if *commit == git.commit => Vec::new(),
+        Some(commit) => {
+            vec![Finding::Replaced { what, pinned: git.commit.to_string(), found: commit.to_string() }]
+        }
+        None => vec![Finding::Deleted { what }],
+    }
+}
+
+/// Whether upstream still has what is pinned.
+pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::Result<Vec<Finding>> {
+    let Pinned::Git(git) = &pin.pinned else { bail!("`{name}` is pinned as {}", pin.pinned.kind()) };
+    let url = git.repository.as_str();
+    if pin.tag.is_some() {
+        return Ok(pinned_tag(up, name, url, &tags(up, url).await?));
+    }
+    // A branch moves on; what matters is that the commit can still be had.
+    match committed(up, url, &git.commit).await {
+        Ok(_) => Ok(Vec::new()),
+        Err(error) if is_not_there(&error) => {
+            Ok(vec![Finding::Deleted { what: format!("commit {} of {url}", git.commit) }])
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What git prints when a server has no such commit, as opposed to not answering (upload-pack.c, fetch.c).
+fn is_not_there(error: &anyhow::Error) -> bool {
+    let said = format!("{error:#}");
+    ["not our ref", "couldn't find remote ref", "unadvertised object"].iter().any(|words| said.contains(words))
+}
+
+/// The newest commit of a branch that has been there long enough. Its head is never older than its last commit, so
+/// that on a busy branch an earlier head is taken, which was seen by an earlier run and is still part of the branch.
+async fn newest_commit(
+    up: Upstream<'_>,
+    name: &str,
+    component: &Component,
+    repository: Repository<'_>,
+    branch: &str,
+) -> anyhow::Result<Candidate> {
+    let head = head(up, repository.url, branch).await?;
+    let at = async |commit: &CommitId| {
+        at_commit(up, name, repository, component.scheme.parse(commit.as_str())?, None, &Want::Newest).await
+    };
+    let pin = up.lock.components.get(name);
+    let Some(pinned) = pin.and_then(|pin| pin.commit.as_ref()).filter(|pinned| **pinned != head) else {
+        return at(&head).await;
+    };
+    let mut seen = BTreeMap::new();
+    let Some(reason) = first_seen(up, name, component, head.as_str(), &mut seen) else { return at(&head).await };
+    let waits = PassedOver { version: head.to_string(), published: None, gate: Gate::TooFresh, reason };
+    let mut earlier: Vec<(&Published, CommitId)> = pin
+        .iter()
+        .flat_map(|pin| &pin.seen)
+        .filter_map(|(commit, since)| Some((since, commit.parse::<CommitId>().ok()?)))
+        .filter(|(_, commit)| *commit != head)
+        .collect();
+    earlier.sort();
+    let mut taken = pinned.clone();
+    for (since, commit) in earlier.into_iter().rev() {
+        if up.clock.too_new_here(component, since.moment()).is_some() {
+            seen.insert(commit.to_string(), since.clone());
+        } else if is_on_branch(up, repository.url, branch, &commit).await? {
+            taken = commit;
+            break;
+        }
+    }
+    let mut candidate = at(&taken).await?;
+    candidate.passed_over.push(waits);
+    candidate.seen = seen;
+    Ok(candidate)
+}
+
+/// Whether a branch leads to a commit: one that was taken back is not to be pinned because we saw it once.
+async fn is_on_branch(up: Upstream<'_>, url: &str, branch: &str, commit: &CommitId) -> anyhow::Result<bool> {
+    let address = address(up, url)?;
+    let scratch = scratch().await?;
+    let folder = scratch.path();
+    let reference = format!("refs/heads/{branch}");
+    let fetch = |filter: &'static [&'static str]| {
+        let mut command = git();
+        command.arg("-C").arg(folder).args(["fetch", "--quiet", "--no-tags"]);
+        command.args(filter).args(["--", &address, &reference]);
+        command
+    };
+    if run(&mut fetch(&["--filter=tree:0"])).await.is_err() {
+        run(&mut fetch(&[])).await.with_context(|| GitError::Unreadable(url.to_owned()))?;
+    }
+    let mut is_ancestor = git();
+    is_ancestor.arg("-C").arg(folder).args(["merge-base", "--is-ancestor", commit.as_str(), "FETCH_HEAD"]);
+    Ok(run(&mut is_ancestor).await.is_ok())
 }
 
 /// A candidate at a commit, with the commit's date: kept when this very commit is pinned, fetched otherwise.
@@ -157,6 +266,7 @@ async fn at_commit(
     repository: Repository<'_>,
     version: Version,
     tag: Option<(&String, &CommitId)>,
+    want: &Want,
 ) -> anyhow::Result<Candidate> {
     let commit = match tag {
         Some((_, commit)) => commit.clone(),
@@ -164,21 +274,21 @@ async fn at_commit(
     };
     let pinned = up.lock.components.get(name).filter(|pin| pin.commit.as_ref() == Some(&commit));
     let published = match pinned.and_then(|pin| pin.published.clone()) {
-        Some(published) => published,
+        Some(published) => Some(published),
         None => committed(up, repository.url, &commit).await?,
     };
     let tag = tag.map(|(tag, _)| tag.clone());
-    Ok(Candidate { version, tag, commit: Some(commit), published: Some(published), passed_over: Vec::new() })
+    Ok(Candidate { tag, commit: Some(commit), published, ..Candidate::new(version, want) })
 }
 
 /// All tags, each with the commit that it stands for.
-pub(crate) async fn tags(up: Upstream<'_>, url: &str) -> anyhow::Result<BTreeMap<String, CommitId>> {
+async fn tags(up: Upstream<'_>, url: &str) -> anyhow::Result<BTreeMap<String, CommitId>> {
     let text = ls_remote(up, url, "refs/tags/*").await?;
     Ok(parse_refs(&text, "refs/tags/"))
 }
 
 /// The head of a branch.
-pub(crate) async fn head(up: Upstream<'_>, url: &str, branch: &str) -> anyhow::Result<CommitId> {
+async fn head(up: Upstream<'_>, url: &str, branch: &str) -> anyhow::Result<CommitId> {
     let text = ls_remote(up, url, &format!("refs/heads/{branch}")).await?;
     let missing = || GitError::NoBranch { repository: url.to_owned(), branch: branch.to_owned() };
     parse_refs(&text, "refs/heads/").remove(branch).ok_or_else(|| missing().into())
@@ -207,11 +317,10 @@ async fn ls_remote(up: Upstream<'_>, url: &str, pattern: &str) -> anyhow::Result
 
 /// When a commit was made. Only the commit is fetched, without its files, where the server knows how to
 /// leave them out; whole, but still alone, where it does not.
-pub(crate) async fn committed(up: Upstream<'_>, url: &str, commit: &CommitId) -> anyhow::Result<Published> {
+async fn committed(up: Upstream<'_>, url: &str, commit: &CommitId) -> anyhow::Result<Option<Published>> {
     let address = address(up, url)?;
-    let scratch = tempfile::Builder::new().prefix("xtask-git-").tempdir()?;
+    let scratch = scratch().await?;
     let folder = scratch.path();
-    run(git().args(["init", "--quiet", "--bare", "--"]).arg(folder)).await?;
     let fetch = |filter: &'static [&'static str]| {
         let mut command = git();
         command.arg("-C").arg(folder).args(["fetch", "--quiet", "--depth=1", "--no-tags"]);
@@ -231,6 +340,13 @@ pub(crate) async fn committed(up: Upstream<'_>, url: &str, commit: &CommitId) ->
     .await?;
     let date = DateTime::parse_from_rfc3339(date.trim()).with_context(|| format!("commit {commit} has no date"))?;
     Ok(Published::at(date.with_timezone(&Utc)))
+}
+
+/// An empty repository of our own to fetch into.
+async fn scratch() -> anyhow::Result<tempfile::TempDir> {
+    let scratch = tempfile::Builder::new().prefix("xtask-git-").tempdir()?;
+    run(git().args(["init", "--quiet", "--bare", "--"]).arg(scratch.path())).await?;
+    Ok(scratch)
 }
 
 fn address(up: Upstream<'_>, url: &str) -> Result<String, GitError> {

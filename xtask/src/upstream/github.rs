@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Candidate, PassedOver, Resolved, Upstream, Want, hinted, leader};
+use super::{Candidate, Resolved, Upstream, Want, hinted, leader};
 use crate::domain::digest::CommitId;
 use crate::domain::lock::Pin;
 use crate::domain::stack::{Component, Source};
@@ -20,11 +20,13 @@ pub(crate) mod files;
 mod listing;
 mod pointer;
 pub(crate) mod release;
+mod verify;
 
 use archive::ArchiveError;
 use choose::{ChooseError, Rules};
 use error::GithubError;
 use release::{Release, version_of};
+pub(crate) use verify::{Depth, verify};
 
 /// A `source` of `stack.toml` that is GitHub.
 #[derive(Clone, Copy)]
@@ -61,14 +63,22 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
     if !is_repository(repo.name) {
         anyhow::bail!("`repo` of [components.{name}] in stack.toml is not of the form owner/name");
     }
-    let rules = Rules { stack: up.stack, name, component, prefix: repo.prefix, now: up.now };
+    let rules = Rules { stack: up.stack, name, component, prefix: repo.prefix, clock: up.clock };
     let chosen = match want {
         Want::Exactly(typed) => exactly(up, rules, repo, typed).await.map(|chosen| (chosen, Vec::new())),
         Want::Newest if repo.pointer.is_some() => pointer::newest(up, rules, repo).await,
         Want::Newest => listing::newest(up, rules, repo).await,
     };
     let (chosen, passed_over) = chosen.map_err(|error| advised(error, name))?;
-    Ok(make_candidate(&chosen, passed_over))
+    let release = &chosen.release;
+    Ok(Candidate {
+        tag: Some(release.tag_name.clone()),
+        // A branch's name says nothing; a commit there is what upstream says that the release was made from.
+        commit: release.target_commitish.as_deref().and_then(|target| target.parse::<CommitId>().ok()),
+        published: release.published(),
+        passed_over,
+        ..Candidate::new(chosen.version, want)
+    })
 }
 
 /// The digests of the component's files in the candidate's release.
@@ -82,7 +92,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
             let leader = leader(up.stack, name);
             let component = up.stack.component(leader)?;
             let repo = Repo::of(component)?;
-            let rules = Rules { stack: up.stack, name: leader, component, prefix: repo.prefix, now: up.now };
+            let rules = Rules { stack: up.stack, name: leader, component, prefix: repo.prefix, clock: up.clock };
             return Err(listing::with_newest_complete(up, rules, repo, error, candidate.tag.as_deref()).await);
         }
         Err(error) => return Err(advised(error, name)),
@@ -92,9 +102,10 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         tag: candidate.tag.clone(),
         commit: candidate.commit.clone(),
         published: candidate.published.clone(),
+        seen: candidate.seen.clone(),
         pinned,
     };
-    Ok(Resolved { pin, files: Vec::new() })
+    Ok(pin.into())
 }
 
 fn is_broken_file(error: &anyhow::Error) -> bool {
@@ -106,19 +117,6 @@ fn is_broken_file(error: &anyhow::Error) -> bool {
 pub(crate) struct Chosen {
     pub(crate) version: Version,
     pub(crate) release: Arc<Release>,
-}
-
-fn make_candidate(chosen: &Chosen, passed_over: Vec<PassedOver>) -> Candidate {
-    let release = &chosen.release;
-    // A branch's name says nothing; a commit there is what upstream says that the release was made from.
-    let commit = release.target_commitish.as_deref().and_then(|target| target.parse::<CommitId>().ok());
-    Candidate {
-        version: chosen.version.clone(),
-        tag: Some(release.tag_name.clone()),
-        commit,
-        published: release.published(),
-        passed_over,
-    }
 }
 
 /// `--to`: the release of a version or tag as typed. It may be a prerelease or a young one: that was asked

@@ -1,10 +1,9 @@
 //! What the upstreams published. Two steps, so that `outdated` stays cheap: a *candidate* is a version that
 //! could be pinned, a *pin* has its digests.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-
-use chrono::{DateTime, Utc};
 
 pub(crate) mod debian;
 pub(crate) mod git;
@@ -12,6 +11,7 @@ pub(crate) mod github;
 pub(crate) mod npm;
 pub(crate) mod oci;
 
+use crate::domain::age::Clock;
 use crate::domain::digest::CommitId;
 use crate::domain::lock::{Lock, Pin, Published};
 use crate::domain::stack::{Component, Source, Stack};
@@ -19,18 +19,21 @@ use crate::domain::version::{Scheme, Version};
 use crate::error::hinted;
 use crate::io::http::Http;
 
+/// How many versions that wait the lock holds of one component.
+const MOST_SEEN: usize = 5;
+
 /// What every resolver works with.
 #[derive(Clone, Copy)]
 pub(crate) struct Upstream<'a> {
     pub(crate) http: &'a Http,
     pub(crate) github: &'a github::client::Client,
+    pub(crate) npm: &'a npm::Documents,
     pub(crate) stack: &'a Stack,
     /// What is pinned now.
     pub(crate) lock: &'a Lock,
     /// The checkout.
     pub(crate) root: &'a Path,
-    /// When the command was started: what ages are measured from.
-    pub(crate) now: DateTime<Utc>,
+    pub(crate) clock: Clock,
 }
 
 /// Which version is wanted.
@@ -50,12 +53,46 @@ pub(crate) struct Candidate {
     pub(crate) published: Option<Published>,
     /// Newer releases that were not taken, newest first.
     pub(crate) passed_over: Vec<PassedOver>,
+    /// What waits and has no moment of its own, with when it was first seen; see [`Pin::seen`].
+    pub(crate) seen: BTreeMap<String, Published>,
+    /// What became of the version that is pinned now, as far as it was seen on the way.
+    pub(crate) findings: Vec<Finding>,
+    /// Somebody named it, so that nothing has to wait.
+    pub(crate) asked: bool,
+}
+
+impl Candidate {
+    pub(crate) fn new(version: Version, want: &Want) -> Self {
+        let asked = *want != Want::Newest;
+        let (seen, findings, passed_over) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { version, tag: None, commit: None, published: None, passed_over, seen, findings, asked }
+    }
+}
+
+/// What keeps a version from being taken unasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Gate {
+    /// A file or a package for one architecture is not there.
+    Incomplete,
+    TooFresh,
+    /// Deprecated or taken back by who published it.
+    Withdrawn,
+    Draft,
+    Prerelease,
+    /// Its publisher does not call it the latest.
+    NotPromoted,
+    /// `hold` in `stack.toml`.
+    Held,
+    /// `require`, or what another component needs.
+    Constraint,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct PassedOver {
     pub(crate) version: String,
     pub(crate) published: Option<Published>,
+    pub(crate) gate: Gate,
     pub(crate) reason: String,
 }
 
@@ -64,6 +101,14 @@ pub(crate) struct PassedOver {
 pub(crate) struct Resolved {
     pub(crate) pin: Pin,
     pub(crate) files: Vec<(PathBuf, String)>,
+    /// What was not taken and why, where only the digests told.
+    pub(crate) passed_over: Vec<PassedOver>,
+}
+
+impl From<Pin> for Resolved {
+    fn from(pin: Pin) -> Self {
+        Self { pin, files: Vec::new(), passed_over: Vec::new() }
+    }
 }
 
 /// What is not as it was when it was pinned.
@@ -74,6 +119,8 @@ pub(crate) enum Finding {
     Replaced { what: String, pinned: String, found: String },
     /// It is not there any more.
     Deleted { what: String },
+    /// It is there, and who published it advises against it.
+    Withdrawn { what: String, reason: String },
 }
 
 impl fmt::Display for Finding {
@@ -81,6 +128,7 @@ impl fmt::Display for Finding {
         match self {
             Self::Replaced { what, pinned, found } => write!(f, "replaced: {what} is {found}, pinned is {pinned}"),
             Self::Deleted { what } => write!(f, "deleted: {what}"),
+            Self::Withdrawn { what, reason } => write!(f, "withdrawn: {what}: {reason}"),
         }
     }
 }
@@ -108,12 +156,40 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     }
 }
 
+/// What became of what is pinned, as far as metadata tell: nothing is downloaded for it.
+pub(crate) async fn standing(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Vec<Finding>> {
+    match (up.lock.components.get(name), &up.stack.component(name)?.source) {
+        // A pin that is not sound is told by who reads the lock, and names nothing that could be asked for.
+        (Some(pin), Source::Github { .. }) if pin.check(name, up.stack).is_ok() => {
+            github::verify(up, name, pin, github::Depth::Metadata).await
+        }
+        _ => Ok(candidate.findings.clone()),
+    }
+}
+
 /// Who moves when `name` moves: itself, or the component from whose release it always comes.
 pub(crate) fn leader<'a>(stack: &'a Stack, name: &'a str) -> &'a str {
     match stack.components.get(name).map(|component| &component.source) {
         Some(Source::Github { same_release_as: Some(leader), .. }) => leader,
         _ => name,
     }
+}
+
+/// Why something that was first seen a while ago, or just now, has to wait. What waits is noted in `seen`.
+pub(crate) fn first_seen(
+    up: Upstream<'_>,
+    name: &str,
+    component: &Component,
+    what: &str,
+    seen: &mut BTreeMap<String, Published>,
+) -> Option<String> {
+    let known = up.lock.components.get(name).and_then(|pin| pin.seen.get(what)).cloned();
+    let since = known.or_else(|| Published::at(up.clock.now))?;
+    let reason = up.clock.too_new_here(component, since.moment())?;
+    if seen.len() < MOST_SEEN {
+        seen.insert(what.to_owned(), since);
+    }
+    Some(reason)
 }
 
 /// Why stack.toml does not allow a version: `require` of the component itself, `needs` of the others.
@@ -124,6 +200,14 @@ pub(crate) fn not_allowed(stack: &Stack, name: &str, component: &Component, vers
     }
     let (asker, need) = stack.asked_of(name).find(|(_, need)| outside(need))?;
     Some(format!("`{asker}` needs {need}"))
+}
+
+/// The same for a version that was named on purpose: `1.3.0` for `1.3.0-rc.1`, because a prerelease meets no plain
+/// requirement, and is not to be refused for being one.
+pub(crate) fn not_allowed_asked(stack: &Stack, name: &str, component: &Component, version: &Version) -> Option<String> {
+    let number = version.as_str().split('-').next().filter(|_| version.is_prerelease());
+    let plain = number.and_then(|number| component.scheme.parse(number).ok());
+    not_allowed(stack, name, component, plain.as_ref().unwrap_or(version))
 }
 
 /// Whether a pin is newer than the candidate: somebody took it with `--to` (a prerelease, a young release), and

@@ -1,13 +1,16 @@
 //! Packages of the npm registry. A candidate is complete when every architecture's platform package is there;
 //! a pin locks the package and everything that it pulls in.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::Digest as _;
 
-use super::{Candidate, Finding, PassedOver, Resolved, Upstream, Want, hinted, not_allowed};
+use super::{
+    Candidate, Finding, Gate, PassedOver, Resolved, Upstream, Want, first_seen, hinted, not_allowed, not_allowed_asked,
+};
 use crate::domain::digest::{Integrity, Sha256};
 use crate::domain::lock::{NpmPin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source};
@@ -15,12 +18,13 @@ use crate::domain::version::Version;
 use crate::io;
 
 mod lockfile;
+mod npmrc;
 mod platform;
 mod registry;
 mod tarballs;
 
-pub(crate) use registry::registry;
-use registry::{Packument, Registry};
+pub(crate) use registry::{Documents, registry};
+use registry::{Manifest, Packument, Registry};
 pub(crate) use tarballs::{Tarballs, tarballs};
 
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +69,16 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
         Want::Newest => None,
         Want::Exactly(typed) => Some(asked.component.scheme.parse(typed)?),
     };
-    let registry = Registry::new(up.http).await?;
+    let registry = Registry::new(up).await?;
     let packument = registry.packument(asked.package).await?;
     let Some(version) = typed else {
-        return newest(up, asked, &registry, &packument).await;
+        let mut candidate = newest(up, asked, registry, &packument).await?;
+        candidate.findings = standing(up, asked, &packument);
+        return Ok(candidate);
     };
-    match wanted(up, asked, &registry, &packument, &version).await {
-        Ok(()) => Ok(packument.candidate(version, Vec::new())),
-        Err(error) => Err(match newest(up, asked, &registry, &packument).await {
+    match wanted(up, asked, registry, &packument, &version).await {
+        Ok(()) => Ok(packument.candidate(version, want)),
+        Err(error) => Err(match newest(up, asked, registry, &packument).await {
             Ok(other) => {
                 let other = other.version;
                 hinted(error, format!("newest complete version is {other}: cargo xtask bump {name} --to {other}"))
@@ -86,13 +92,13 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
 async fn wanted(
     up: Upstream<'_>,
     asked: Asked<'_>,
-    registry: &Registry<'_>,
+    registry: Registry<'_>,
     packument: &Packument,
     version: &Version,
 ) -> anyhow::Result<()> {
     let missing = || NpmError::NoVersion { package: asked.package.to_owned(), version: version.as_str().to_owned() };
     let manifest = packument.versions.get(version.as_str()).ok_or_else(missing)?;
-    if let Some(reason) = not_allowed(up.stack, asked.name, asked.component, version) {
+    if let Some(reason) = not_allowed_asked(up.stack, asked.name, asked.component, version) {
         bail!("{version} is out of what stack.toml allows: {reason}");
     }
     if let Some(reason) = platform::missing(registry, manifest).await? {
@@ -105,7 +111,7 @@ async fn wanted(
 async fn newest(
     up: Upstream<'_>,
     asked: Asked<'_>,
-    registry: &Registry<'_>,
+    registry: Registry<'_>,
     packument: &Packument,
 ) -> anyhow::Result<Candidate> {
     let scheme = asked.component.scheme;
@@ -117,51 +123,99 @@ async fn newest(
     versions.sort();
 
     let mut passed_over = Vec::new();
+    let mut seen = BTreeMap::new();
     for version in versions.into_iter().rev() {
         // `parse` drops a `v`, which no version in a registry has.
         let Some(manifest) = packument.versions.get(version.as_str()) else { continue };
         let published = packument.published(version.as_str());
         let reason = if version.is_prerelease() {
-            Some("a prerelease".to_owned())
+            Some((Gate::Prerelease, "a prerelease".to_owned()))
         } else if version.is_extended_stable() {
-            Some("of the extended-stable line".to_owned())
+            Some((Gate::NotPromoted, "of the extended-stable line".to_owned()))
         } else if let Some(latest) = latest.as_ref().filter(|latest| version > **latest) {
-            Some(format!("newer than the dist-tag `latest`, {latest}"))
-        } else if manifest.is_deprecated() {
-            Some("deprecated by its publisher".to_owned())
+            Some((Gate::NotPromoted, format!("newer than the dist-tag `latest`, {latest}")))
+        } else if let Some(reason) = manifest.deprecation() {
+            Some((Gate::Withdrawn, reason))
         } else if let Some(reason) = not_allowed(up.stack, asked.name, asked.component, &version) {
-            Some(reason)
-        } else if let Some(reason) = too_young(asked.component, published.as_ref(), up.now) {
-            Some(reason)
+            Some((Gate::Constraint, reason))
+        } else if let Some(reason) = too_fresh(up, asked, packument, &version, &mut seen) {
+            Some((Gate::TooFresh, reason))
         } else {
-            platform::missing(registry, manifest).await?
+            platform::missing(registry, manifest).await?.map(|reason| (Gate::Incomplete, reason))
         };
         match reason {
-            None => return Ok(packument.candidate(version, passed_over)),
-            Some(reason) => passed_over.push(PassedOver { version: version.to_string(), published, reason }),
+            None => return Ok(Candidate { passed_over, seen, ..packument.candidate(version, &Want::Newest) }),
+            Some((gate, reason)) => {
+                passed_over.push(PassedOver { version: version.to_string(), published, gate, reason });
+            }
         }
     }
     let looked = passed_over.len();
     Err(NpmError::NothingFits { package: asked.package.to_owned(), looked }.into())
 }
 
-/// Publication times are optional: not every registry keeps them.
-fn too_young(component: &Component, published: Option<&Published>, now: DateTime<Utc>) -> Option<String> {
-    let asked = component.minimum_age_days;
-    let age = now - published?.to_string().parse::<DateTime<Utc>>().ok()?;
-    (age < TimeDelta::days(asked.into()))
-        .then(|| format!("out for {} of the {asked} days that stack.toml waits", age.num_days().max(0)))
+/// By the registry's time; where it keeps none, by when a version newer than the pinned one was first seen.
+fn too_fresh(
+    up: Upstream<'_>,
+    asked: Asked<'_>,
+    packument: &Packument,
+    version: &Version,
+    seen: &mut BTreeMap<String, Published>,
+) -> Option<String> {
+    if let Some(since) = packument.out_since(version.as_str()) {
+        return up.clock.too_fresh(asked.component, since);
+    }
+    let pinned = up.lock.components.get(asked.name)?.parsed_version(asked.component.scheme).ok()?;
+    if *version <= pinned {
+        return None;
+    }
+    first_seen(up, asked.name, asked.component, version.as_str(), seen)
+}
+
+/// What became of the pinned version.
+fn standing(up: Upstream<'_>, asked: Asked<'_>, packument: &Packument) -> Vec<Finding> {
+    let Some(Pin { version, pinned: Pinned::Npm(npm), .. }) = up.lock.components.get(asked.name) else {
+        return Vec::new();
+    };
+    findings_of(npm, version, packument.versions.get(version))
+}
+
+fn findings_of(npm: &NpmPin, version: &str, manifest: Option<&Manifest>) -> Vec<Finding> {
+    let what = format!("{} {version} in npm's registry", npm.package);
+    let Some(manifest) = manifest else { return vec![Finding::Deleted { what }] };
+    let mut findings = Vec::new();
+    if let Ok(found) = manifest.integrity(&npm.package, version)
+        && found != npm.integrity
+    {
+        let (what, pinned) = (what.clone(), npm.integrity.to_string());
+        findings.push(Finding::Replaced { what, pinned, found: found.to_string() });
+    }
+    findings.extend(manifest.deprecation().map(|reason| Finding::Withdrawn { what, reason }));
+    findings
+}
+
+/// Until when the packages that this one pulls in may have come out. One that was named, or not waited for, may be
+/// younger than the rule; what belongs to it comes out with it.
+fn before(up: Upstream<'_>, asked: Asked<'_>, candidate: &Candidate) -> Option<DateTime<Utc>> {
+    let minimum = up.clock.minimum(asked.component);
+    if minimum.is_zero() {
+        return None;
+    }
+    let own = candidate.published.as_ref().map(|published| published.moment() + TimeDelta::hours(1));
+    own.into_iter().chain([up.clock.now - minimum]).max()
 }
 
 pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
     let asked = Asked::new(up, name)?;
-    let registry = Registry::new(up.http).await?;
+    let registry = Registry::new(up).await?;
     let version = candidate.version.as_str();
-    let found = registry
-        .integrity(asked.package, version)
-        .await?
-        .ok_or_else(|| NpmError::NoVersion { package: asked.package.to_owned(), version: version.to_owned() })?;
-    let made = lockfile::make(&registry.mirrored(), name, asked.package, version)
+    let packument = registry.packument(asked.package).await?;
+    let found = packument
+        .versions
+        .get(version)
+        .ok_or_else(|| NpmError::NoVersion { package: asked.package.to_owned(), version: version.to_owned() })?
+        .integrity(asked.package, version)?;
+    let made = lockfile::make(registry, name, asked.package, version, before(up, asked, candidate))
         .await
         .with_context(|| format!("cannot lock what `{}` {version} pulls in", asked.package))?;
     let checked = lockfile::check(&made.lockfile, asked.package, version)
@@ -187,9 +241,10 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         tag: candidate.tag.clone(),
         commit: None,
         published: candidate.published.clone(),
+        seen: candidate.seen.clone(),
         pinned: Pinned::Npm(NpmPin { package: asked.package.to_owned(), integrity: found, lockfile }),
     };
-    Ok(Resolved { pin, files })
+    Ok(Resolved { files, ..pin.into() })
 }
 
 /// Whether the registry still has the pinned version with its integrity, and the checkout the pinned lockfile.
@@ -197,15 +252,11 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
     let asked = Asked::new(up, name)?;
     let Pinned::Npm(npm) = &pin.pinned else { bail!("`{name}` is pinned as {}", pin.pinned.kind()) };
     let version = asked.component.scheme.parse(&pin.version)?;
-    let mut findings = Vec::new();
-    let what = format!("{} {version} in npm's registry", npm.package);
-    match Registry::new(up.http).await?.integrity(&npm.package, version.as_str()).await? {
-        Some(found) if found == npm.integrity => {}
-        Some(found) => {
-            findings.push(Finding::Replaced { what, pinned: npm.integrity.to_string(), found: found.to_string() });
-        }
-        None => findings.push(Finding::Deleted { what }),
+    let manifest = Registry::new(up).await?.manifest(&npm.package, version.as_str()).await?;
+    if let Some(manifest) = &manifest {
+        manifest.integrity(&npm.package, version.as_str())?;
     }
+    let mut findings = findings_of(npm, version.as_str(), manifest.as_ref());
     let path = Path::new("image").join(asked.directory).join("package-lock.json");
     let what = path.display().to_string();
     match fs_err::read(up.root.join(&path)) {

@@ -8,13 +8,14 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use sha2::Digest as _;
 
-use super::{Candidate, Resolved, Upstream, Want};
+use super::{Candidate, Finding, Gate, PassedOver, Resolved, Upstream, Want, first_seen};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::host::is_loopback;
 use crate::domain::lock::{ImagePin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source};
-use crate::io::http::Reply;
+use crate::io;
+use crate::io::http::{HttpError, Reply};
 
 /// Manifests and indexes, as the OCI image specification and Docker before it name them.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
@@ -91,26 +92,45 @@ pub(crate) fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Re
     };
     let version = component.scheme.parse(tag)?;
     let tag = Some(version.as_str().to_owned());
-    Ok(Candidate { version, tag, commit: None, published: None, passed_over: Vec::new() })
+    Ok(Candidate { tag, ..Candidate::new(version, want) })
 }
 
+/// What the tag stands for. A registry tells no moment at which a tag was moved, so that it counts from when the new
+/// digest was first seen.
 pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
-    let (image, _) = image(up.stack.component(name)?)?;
+    let component = up.stack.component(name)?;
+    let (image, _) = image(component)?;
     let repository = Repository::new(up, image)?;
     let tag = candidate.version.as_str();
     let (digest, body) = repository.manifest(up, tag).await?;
-    // Of an image that is pinned already, all is known.
-    let is_same = |pin: &&Pin| {
-        matches!(&pin.pinned, Pinned::Image(pinned) if pinned.digest == digest && pinned.name == image)
-            && pin.tag == candidate.tag
-    };
-    if let Some(pin) = up.lock.components.get(name).filter(is_same) {
-        return Ok(Resolved { pin: pin.clone(), files: Vec::new() });
-    }
     let platforms = platforms(&format!("{image}:{tag}"), &body)?;
+    let of_this_tag =
+        |pin: &&Pin| matches!(&pin.pinned, Pinned::Image(pinned) if pinned.name == image) && pin.tag == candidate.tag;
+    if let Some(pin) = up.lock.components.get(name).filter(of_this_tag)
+        && let Pinned::Image(pinned) = &pin.pinned
+        && pinned.platforms.len() == platforms.len()
+    {
+        let stays = |seen| Pin { seen, ..pin.clone() };
+        // Of an image that is pinned already, all is known.
+        if pinned.digest == digest {
+            return Ok(stays(BTreeMap::new()).into());
+        }
+        let mut seen = BTreeMap::new();
+        let waits = first_seen(up, name, component, digest.as_str(), &mut seen).filter(|_| !candidate.asked);
+        if let Some(reason) = waits {
+            let version = format!("{tag}@{}", digest.as_str().get(..19).unwrap_or_default());
+            let waits = PassedOver { version, published: None, gate: Gate::TooFresh, reason };
+            return Ok(Resolved { passed_over: vec![waits], ..stays(seen).into() });
+        }
+    }
     // The date is a nicety; an image without one is pinned all the same.
     let published = match platforms.get(&Arch::X86_64) {
-        Some(amd64) => repository.created(up, amd64).await.unwrap_or_default(),
+        Some(amd64) => repository.created(up, amd64).await.unwrap_or_else(|error| {
+            io::say(&format!(
+                "note: cannot tell when `{image}:{tag}` was made, so it is pinned without a date: {error:#}"
+            ));
+            None
+        }),
         None => None,
     };
     let pin = Pin {
@@ -118,13 +138,35 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         tag: candidate.tag.clone(),
         commit: None,
         published,
+        seen: BTreeMap::new(),
         pinned: Pinned::Image(ImagePin { name: image.to_owned(), digest, platforms }),
     };
-    Ok(Resolved { pin, files: Vec::new() })
+    Ok(pin.into())
+}
+
+/// By digest: that the tag has moved on since is what tags do. The registry's bytes are hashed on the way,
+/// so that a reply of other bytes is an error.
+pub(crate) async fn verify(up: Upstream<'_>, image: &ImagePin) -> anyhow::Result<Vec<Finding>> {
+    let what = format!("{}@{}", image.name, image.digest);
+    let body = match Repository::new(up, &image.name)?.manifest(up, image.digest.as_str()).await {
+        Ok((_, body)) => body,
+        Err(error) => {
+            let is_gone = error.chain().filter_map(|cause| cause.downcast_ref::<HttpError>()).any(HttpError::is_gone);
+            return if is_gone { Ok(vec![Finding::Deleted { what }]) } else { Err(error) };
+        }
+    };
+    let platforms = platforms(&what, &body)?;
+    let differing = image.platforms.iter().filter(|(arch, digest)| platforms.get(arch) != Some(digest));
+    let finding = |(arch, digest): (&Arch, &OciDigest)| Finding::Replaced {
+        what: format!("{what} for {}", arch.platform()),
+        pinned: digest.to_string(),
+        found: platforms.get(arch).map(ToString::to_string).unwrap_or_default(),
+    };
+    Ok(differing.map(finding).collect())
 }
 
 /// The digest of each architecture's manifest in an index. Entries for `unknown/unknown` are attestations.
-pub(crate) fn platforms(image: &str, body: &[u8]) -> anyhow::Result<BTreeMap<Arch, OciDigest>> {
+fn platforms(image: &str, body: &[u8]) -> anyhow::Result<BTreeMap<Arch, OciDigest>> {
     let index: Index = serde_json::from_slice(body).with_context(|| format!("the index of {image} does not parse"))?;
     if index.manifests.is_empty() {
         return Err(OciError::NoIndex { image: image.to_owned() }.into());
@@ -146,14 +188,14 @@ pub(crate) fn platforms(image: &str, body: &[u8]) -> anyhow::Result<BTreeMap<Arc
 }
 
 /// A repository of a registry, at its address after mirrors.
-pub(crate) struct Repository {
+struct Repository {
     /// `https://registry-1.docker.io/v2/library/debian`.
     base: String,
     image: String,
 }
 
 impl Repository {
-    pub(crate) fn new(up: Upstream<'_>, image: &str) -> Result<Self, OciError> {
+    fn new(up: Upstream<'_>, image: &str) -> Result<Self, OciError> {
         let mirrored = up.http.mirrors().rewrite(image);
         let (registry, path) = mirrored.split_once('/').ok_or_else(|| OciError::Name(mirrored.clone()))?;
         // Docker Hub's name and its host differ, since before there was a specification.
@@ -163,7 +205,7 @@ impl Repository {
     }
 
     /// A manifest or index by tag or digest: its digest, counted here and compared, and its bytes.
-    pub(crate) async fn manifest(&self, up: Upstream<'_>, reference: &str) -> anyhow::Result<(OciDigest, Vec<u8>)> {
+    async fn manifest(&self, up: Upstream<'_>, reference: &str) -> anyhow::Result<(OciDigest, Vec<u8>)> {
         let Reply { headers, body } = self.get(up, &format!("manifests/{reference}"), MANIFESTS).await?;
         let counted = digest_of(&body)?;
         let asked = Some(reference).filter(|reference| reference.contains(':'));
@@ -183,7 +225,7 @@ impl Repository {
         let manifest: Manifest = serde_json::from_slice(&body)?;
         let Reply { body, .. } = self.get(up, &format!("blobs/{}", manifest.config.digest), "*/*").await?;
         let config: ImageConfig = serde_json::from_slice(&body)?;
-        Ok(config.created.map(Published::at))
+        Ok(config.created.and_then(Published::at))
     }
 
     async fn get(&self, up: Upstream<'_>, path: &str, accept: &'static str) -> anyhow::Result<Reply> {

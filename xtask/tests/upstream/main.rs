@@ -5,11 +5,13 @@
 mod archives;
 mod bad_input;
 mod convex;
+mod gates;
 mod interrupted;
 mod lock;
 mod network;
 mod npm;
 mod odd_listings;
+mod pins;
 mod sources;
 mod support;
 mod verify;

@@ -83,7 +83,7 @@ async fn the_newest_whole_version_is_taken_and_locked_by_npm() {
         "tool: not pinned → 2026.9.6 (2026-09-02)\n",
         "passed over 2026.10.1 (2026-09-07): newer than the dist-tag `latest`, 2026.9.33\n",
         "passed over 2026.9.33 (2026-09-05): of the extended-stable line\n",
-        "passed over 2026.9.8 (2026-09-04): deprecated by its publisher\n",
+        "passed over 2026.9.8 (2026-09-04): deprecated by its publisher: broken\n",
         "passed over 2026.9.7 (2026-09-03): npm's registry has no `tool-linux-arm64` 2026.9.7\n",
         "passed over 2026.10.0-beta.1 (2026-09-06): a prerelease\n",
     ] {

@@ -4,7 +4,7 @@ use serde_json::json;
 use wiremock::matchers::{header, header_regex, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::{Scratch, release, serve, serve_tags, serve_text};
+use crate::support::{Scratch, git, release, serve, serve_tags, serve_text};
 
 const LLAMACPP: &str = r#"
 [components.llamacpp]
@@ -132,21 +132,6 @@ file = { name = "bun-linux.zip", contains = "bun" }
         scratch.run(&server, &["bump", "bun", "--to", to]).await.succeeded();
         assert!(scratch.lock().unwrap().contains("tag = \"bun-v1.5.0\""));
     }
-}
-
-/// Runs git in a folder, with a fixed author and date.
-fn git(folder: &std::path::Path, arguments: &[&str]) -> String {
-    let output = std::process::Command::new("git")
-        .arg("-C")
-        .arg(folder)
-        .args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "init.defaultBranch=main"])
-        .args(["-c", "tag.gpgSign=false", "-c", "commit.gpgSign=false"])
-        .args(arguments)
-        .env("GIT_COMMITTER_DATE", "2026-08-21T12:00:00+02:00")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 #[tokio::test]

@@ -281,3 +281,18 @@ pub(crate) async fn convex_server() -> MockServer {
     serve(&server, CONVEX, &[(recorded("convex-page-1.json"), 1), (recorded("convex-page-2.json"), 1)]).await;
     server
 }
+
+/// Runs git in a folder, with a fixed author and date.
+pub(crate) fn git(folder: &Path, arguments: &[&str]) -> String {
+    let output = std::process::Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "init.defaultBranch=main"])
+        .args(["-c", "tag.gpgSign=false", "-c", "commit.gpgSign=false"])
+        .args(arguments)
+        .env("GIT_COMMITTER_DATE", "2026-08-21T12:00:00+02:00")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}

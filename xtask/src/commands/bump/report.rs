@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::Resolution;
 use crate::cli::Format;
-use crate::commands::resolve::{short_version, shortened};
+use crate::commands::resolve::{Gated, gated, short_version, shortened};
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, PackagePin, Pin, Pinned};
 use crate::io;
 use crate::io::progress::mebibytes;
-use crate::upstream::PassedOver;
+use crate::upstream::Finding;
 
 /// How many passed-over releases a person is told one by one.
 const TOLD: usize = 5;
@@ -27,6 +28,9 @@ pub(crate) struct Report {
     pub(super) dropped: Vec<String>,
     /// What was named on the command line.
     pub(super) asked: Vec<String>,
+    pub(super) now: DateTime<Utc>,
+    /// Components that could not be resolved, with `--keep-going`.
+    pub(super) failures: Vec<anyhow::Error>,
 }
 
 /// The JSON form.
@@ -36,6 +40,8 @@ struct Document<'a> {
     written: bool,
     components: Vec<ComponentDocument<'a>>,
     dropped: &'a [String],
+    /// What failed, each in a line; the whole of it is on stderr.
+    failed: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -44,7 +50,8 @@ struct ComponentDocument<'a> {
     changed: bool,
     old: Option<PinDocument<'a>>,
     new: PinDocument<'a>,
-    passed_over: &'a [PassedOver],
+    passed_over: Vec<Gated>,
+    findings: &'a [Finding],
 }
 
 #[derive(Serialize)]
@@ -90,15 +97,17 @@ impl Report {
 
     fn document(&self) -> Document<'_> {
         let component = |resolution| {
-            let Resolution { name, old, new, passed_over, .. }: &Resolution = resolution;
-            let changed = resolution.is_change();
-            ComponentDocument { name, changed, old: old.as_ref().map(Into::into), new: new.into(), passed_over }
+            let Resolution { name, old, new, passed_over, findings, .. }: &Resolution = resolution;
+            let (changed, old) = (resolution.is_change(), old.as_ref().map(Into::into));
+            let passed_over = gated(passed_over, self.now);
+            ComponentDocument { name, changed, old, new: new.into(), passed_over, findings }
         };
         Document {
             changed: self.changed,
             written: self.written,
             components: self.resolutions.iter().map(component).collect(),
             dropped: &self.dropped,
+            failed: self.failures.iter().map(|error| format!("{error:#}")).collect(),
         }
     }
 
@@ -106,10 +115,13 @@ impl Report {
         let mut text = String::new();
         for resolution in &self.resolutions {
             let is_asked = self.asked.contains(&resolution.name);
-            if !resolution.is_change() && !is_asked {
+            if !resolution.is_change() && !is_asked && resolution.findings.is_empty() {
                 continue;
             }
             text.push_str(&change(resolution));
+            for finding in &resolution.findings {
+                let _ = writeln!(text, "  warning: {}", told(&resolution.name, &resolution.new, finding));
+            }
             for line in shortened(&resolution.passed_over, TOLD) {
                 let _ = writeln!(text, "  passed over {line}");
             }
@@ -120,16 +132,20 @@ impl Report {
         text.push_str(match (self.changed, self.written) {
             (false, _) => "nothing to bump",
             (true, false) => "nothing was written (--dry-run)",
+            (true, true) if !self.resolutions.iter().any(Resolution::is_change) && self.dropped.is_empty() => {
+                "nothing to bump; versions.lock notes what was seen and waits"
+            }
             (true, true) => "",
         });
         text
     }
 
     fn step_summary(&self) -> String {
-        if !self.changed {
-            return "Nothing to bump.".to_owned();
-        }
-        let mut text = "| component | from | to |\n|---|---|---|\n".to_owned();
+        let mut text = if self.changed {
+            "| component | from | to |\n|---|---|---|\n".to_owned()
+        } else {
+            "Nothing to bump.".to_owned()
+        };
         for resolution in self.resolutions.iter().filter(|resolution| resolution.is_change()) {
             let old = resolution.old.as_ref().map_or_else(|| "not pinned".to_owned(), described);
             let _ = writeln!(text, "| {} | {old} | {} |", resolution.name, described(&resolution.new));
@@ -137,7 +153,13 @@ impl Report {
         for name in &self.dropped {
             let _ = writeln!(text, "| {name} | | dropped |");
         }
+        for failure in &self.failures {
+            let _ = write!(text, "\n- **{}**", format!("{failure:#}").replace('|', "\\|"));
+        }
         for resolution in &self.resolutions {
+            for finding in &resolution.findings {
+                let _ = write!(text, "\n- `{}`: **{}**", resolution.name, finding.to_string().replace('|', "\\|"));
+            }
             for line in shortened(&resolution.passed_over, TOLD) {
                 let _ = write!(text, "\n- `{}`: passed over {}", resolution.name, line.replace('|', "\\|"));
             }
@@ -150,7 +172,8 @@ impl Report {
 fn change(resolution: &Resolution) -> String {
     let Resolution { name, old, new, .. } = resolution;
     if !resolution.is_change() {
-        return format!("{name}: {} is the newest\n", described(new));
+        let stays = if resolution.findings.is_empty() { "is the newest" } else { "stays pinned" };
+        return format!("{name}: {} {stays}\n", described(new));
     }
     let before = old.as_ref().map_or_else(|| "not pinned".to_owned(), described);
     let mut text = format!("{name}: {before} → {}\n", described(new));
@@ -163,6 +186,17 @@ fn change(resolution: &Resolution) -> String {
         };
     }
     text
+}
+
+/// A finding, and how the version is pinned anew by somebody who knows why.
+fn told(name: &str, pin: &Pin, finding: &Finding) -> String {
+    match finding {
+        Finding::Replaced { .. } => {
+            let version = pin.tag.as_deref().unwrap_or(&pin.version);
+            format!("{finding}; when you know why: cargo xtask bump {name} --to {version}")
+        }
+        Finding::Deleted { .. } | Finding::Withdrawn { .. } => finding.to_string(),
+    }
 }
 
 /// A pin in a few words. What has no version of its own shows the beginning of what identifies it.

@@ -34,7 +34,7 @@ fn reading_and_writing_gives_the_same_bytes() {
 fn a_newer_schema_says_so_whatever_else_the_file_holds() {
     let newer = sample().replace("schema = 1", "schema = 9\nfuture = {}");
     let error = Lock::parse(&newer).unwrap_err();
-    assert_eq!(error.to_string(), "versions.lock has schema 9, this program reads 1 at most");
+    assert_eq!(error.to_string(), "versions.lock has schema 9, this program reads 2 at most");
 }
 
 #[test]
@@ -178,12 +178,30 @@ fn pinned() -> impl Strategy<Value = Pinned> {
 
 /// Versions and tags of any text: what they may hold is checked against the stack, after reading.
 fn pin() -> impl Strategy<Value = Pin> {
-    (any::<String>(), option::of(any::<String>()), option::of(commit()), option::of(published()), pinned())
-        .prop_map(|(version, tag, commit, published, pinned)| Pin { version, tag, commit, published, pinned })
+    let seen = btree_map(any::<String>(), published(), 0..2);
+    (any::<String>(), option::of(any::<String>()), option::of(commit()), option::of(published()), seen, pinned())
+        .prop_map(|(version, tag, commit, published, seen, pinned)| Pin {
+            version,
+            tag,
+            commit,
+            published,
+            seen,
+            pinned,
+        })
 }
 
 fn lock() -> impl Strategy<Value = Lock> {
-    btree_map("[a-z-]{1,12}", pin(), 0..4).prop_map(|components| Lock { schema: SCHEMA, components })
+    btree_map("[a-z-]{1,12}", pin(), 0..4).prop_map(Lock::new)
+}
+
+#[test]
+fn a_moment_that_no_lock_can_hold_is_not_known() {
+    let at = |text: &str| Published::at(text.parse().unwrap()).map(|published| published.to_string());
+    assert_eq!(at("2026-09-11T01:02:03.9Z").as_deref(), Some("2026-09-11T01:02:03Z"));
+    assert_eq!(at("+12026-09-11T01:02:03Z"), None);
+    assert_eq!(at("-0001-01-01T00:00:00Z"), None);
+    let day = Published::try_from("2026-09-11".to_owned()).unwrap();
+    assert_eq!(day.moment().to_rfc3339(), "2026-09-11T00:00:00+00:00");
 }
 
 proptest! {

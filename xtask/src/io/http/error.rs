@@ -157,7 +157,17 @@ pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
         text.get(from..to)
     });
     let words: Vec<&str> = title.unwrap_or_default().split_whitespace().collect();
-    Some(words.join(" ").chars().take(TOLD).flat_map(char::escape_debug).collect())
+    Some(shown(&words.join(" "), TOLD))
+}
+
+/// Words of somebody else as they may stand in a message: cut, on one line, nothing that a terminal obeys.
+pub(crate) fn shown(text: &str, most: usize) -> String {
+    let quiet = |letter: char| {
+        let plain = matches!(letter, '\'' | '"' | '\\').then_some(letter);
+        let escaped = plain.is_none().then(|| letter.escape_debug());
+        plain.into_iter().chain(escaped.into_iter().flatten())
+    };
+    text.chars().take(most).flat_map(quiet).collect()
 }
 
 #[cfg(test)]
@@ -173,6 +183,7 @@ mod tests {
         assert_eq!(page(&headers, b"{\"html\": \"<html>\"}"), None);
         headers.insert(CONTENT_TYPE, "Text/HTML; charset=utf-8".parse().unwrap());
         assert_eq!(page(&headers, b"blocked").as_deref(), Some(""));
+        assert_eq!(shown("it's \u{1b}[31m\nred", 9), "it's \\u{1b}[31");
     }
 
     #[test]

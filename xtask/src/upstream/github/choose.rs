@@ -3,13 +3,12 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
-
 use super::Chosen;
 use super::release::{Release, needed_assets, say_missing, version_of};
+use crate::domain::age::Clock;
 use crate::domain::stack::{Component, Stack};
 use crate::domain::version::{Scheme, Version};
-use crate::upstream::{PassedOver, not_allowed};
+use crate::upstream::{Gate, PassedOver, not_allowed, not_allowed_asked};
 
 /// How many complete releases an error suggests.
 const SUGGESTED: usize = 3;
@@ -39,7 +38,7 @@ pub(crate) struct Rules<'a> {
     pub(crate) name: &'a str,
     pub(crate) component: &'a Component,
     pub(crate) prefix: &'a str,
-    pub(crate) now: DateTime<Utc>,
+    pub(crate) clock: Clock,
 }
 
 /// A release whose tag has the component's form, and why it is not taken, if so.
@@ -47,7 +46,7 @@ pub(crate) struct Rules<'a> {
 pub(crate) struct Seen {
     pub(crate) version: Version,
     pub(crate) release: Arc<Release>,
-    pub(crate) refused: Option<String>,
+    pub(crate) refused: Option<(Gate, String)>,
 }
 
 impl Seen {
@@ -63,16 +62,19 @@ impl Rules<'_> {
         let version = version_of(self.component, self.prefix, &release.tag_name)?;
         let mut reasons = Vec::new();
         if release.draft {
-            reasons.push("a draft".to_owned());
+            reasons.push((Gate::Draft, "a draft".to_owned()));
         } else if release.prerelease || version.is_prerelease() {
-            reasons.push("a prerelease".to_owned());
+            reasons.push((Gate::Prerelease, "a prerelease".to_owned()));
         } else if release.published_at.is_none() {
-            reasons.push("not published".to_owned());
+            reasons.push((Gate::Draft, "not published".to_owned()));
         }
-        reasons.extend(self.not_allowed(&version));
-        reasons.extend(self.too_young(release));
-        reasons.extend(self.incomplete(release, &version).map(|missing| format!("has {missing}")));
-        let refused = if reasons.is_empty() { None } else { Some(reasons.join(", ")) };
+        reasons.extend(self.not_allowed(&version).map(|reason| (Gate::Constraint, reason)));
+        reasons.extend(self.too_fresh(release).map(|reason| (Gate::TooFresh, reason)));
+        reasons.extend(self.incomplete(release, &version).map(|missing| (Gate::Incomplete, format!("has {missing}"))));
+        let refused = reasons.first().map(|(gate, _)| {
+            let told: Vec<&str> = reasons.iter().map(|(_, reason)| reason.as_str()).collect();
+            (*gate, told.join(", "))
+        });
         Some(Seen { version, release: Arc::new(release.clone()), refused })
     }
 
@@ -85,7 +87,7 @@ impl Rules<'_> {
         if let Some(missing) = self.incomplete(release, version) {
             return Some(ChooseError::Incomplete { tag, missing });
         }
-        let reason = self.not_allowed(&self.without_prerelease(version))?;
+        let reason = not_allowed_asked(self.stack, self.name, self.component, version)?;
         Some(ChooseError::NotAllowed { version: version.to_string(), reason })
     }
 
@@ -96,24 +98,13 @@ impl Rules<'_> {
         if missing.is_empty() { None } else { Some(say_missing(&missing)) }
     }
 
-    /// `1.3.0` for `1.3.0-rc.1`: a prerelease meets no plain requirement, and one that was named on purpose
-    /// is not to be refused for being one.
-    fn without_prerelease(&self, version: &Version) -> Version {
-        let number = version.as_str().split('-').next().filter(|_| version.is_prerelease());
-        number.and_then(|number| self.component.scheme.parse(number).ok()).unwrap_or_else(|| version.clone())
-    }
-
     fn not_allowed(&self, version: &Version) -> Option<String> {
         not_allowed(self.stack, self.name, self.component, version)
     }
 
-    fn too_young(&self, release: &Release) -> Option<String> {
-        let minimum = TimeDelta::days(self.component.minimum_age_days.into());
-        let age = self.now - release.published_at?;
-        (age < minimum).then(|| {
-            let asked = self.component.minimum_age_days;
-            format!("out for {} of the {asked} days that stack.toml waits", age.num_days().max(0))
-        })
+    /// GitHub itself writes down when a release was published.
+    pub(crate) fn too_fresh(&self, release: &Release) -> Option<String> {
+        self.clock.too_fresh(self.component, release.published_at?)
     }
 
     /// The order in which releases are newest. The text of a `precompiled` version does not tell within a
@@ -136,10 +127,9 @@ impl Rules<'_> {
         let newer = seen.iter().filter(|seen| self.order(seen, chosen) == Ordering::Greater);
         let mut newer: Vec<&Seen> = newer.filter(|seen| seen.refused.is_some()).collect();
         newer.sort_by(|left, right| self.order(right, left));
-        let passed_over = newer.into_iter().map(|seen| PassedOver {
-            version: seen.version.to_string(),
-            published: seen.release.published(),
-            reason: seen.refused.clone().unwrap_or_default(),
+        let passed_over = newer.into_iter().filter_map(|seen| {
+            let (gate, reason) = seen.refused.clone()?;
+            Some(PassedOver { version: seen.version.to_string(), published: seen.release.published(), gate, reason })
         });
         passed_over.collect()
     }

@@ -11,7 +11,7 @@ use hyper::body::Bytes;
 use hyper::{Request, Response};
 use octocrab::{AuthState, OctoBody, Octocrab, OctocrabBuilder};
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -62,6 +62,7 @@ impl WayOut {
     async fn pass(self, request: Request<OctoBody>) -> Result<Response<Full<Bytes>>, HttpError> {
         let url = request.uri().to_string();
         let mut headers = request.headers().clone();
+        headers.remove(CONTENT_LENGTH);
         headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
         let at_base = url.strip_prefix(&self.base).is_some_and(|rest| rest.starts_with(['/', '?']));
         if let Some(token) = self.token.as_ref().filter(|_| at_base) {
@@ -229,7 +230,7 @@ impl Client {
             return Ok(reply);
         }
         let Reply { status, headers, body, url, .. } = reply;
-        Err(GithubError::refused(url, Refusal { status, headers, body }, self.has_token))
+        Err(GithubError::refused(url, &Refusal { status, headers, body }, self.has_token))
     }
 
     /// One request, with its redirects: a renamed repository answers 301 and `/repositories/<id>/…`.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-use crate::io::http::{HttpError, Refusal, asked_to_wait, is_throttled};
+use crate::io::http::{HttpError, Refusal, asked_to_wait, is_throttled, shown};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GithubError {
@@ -76,10 +76,10 @@ impl GithubError {
 
     /// Reads a refusal. Rate limits are told by docs.github.com, "Rate limits for the REST API": 403 or 429,
     /// with `retry-after`, or `x-ratelimit-remaining: 0` and `x-ratelimit-reset`, or neither.
-    pub(super) fn refused(url: String, refusal: Refusal, has_token: bool) -> Self {
+    pub(super) fn refused(url: String, refusal: &Refusal, has_token: bool) -> Self {
         let message = message(&refusal.body);
         match refusal.status {
-            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS if is_throttled(&refusal) => {
+            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS if is_throttled(refusal) => {
                 Self::RateLimit { url, resets: asked_to_wait(&refusal.headers, Utc::now()), has_token }
             }
             StatusCode::UNAUTHORIZED if has_token => Self::Token { message },
@@ -100,6 +100,6 @@ fn message(body: &[u8]) -> String {
         Ok(Message { message }) => message,
         Err(_) => String::from_utf8_lossy(body).into_owned(),
     };
-    let text: String = text.chars().take(200).flat_map(char::escape_debug).collect();
+    let text = shown(&text, 200);
     if text.is_empty() { "no reason given".to_owned() } else { text }
 }

@@ -1,5 +1,7 @@
 //! Reads a repository's releases, page by page, as far as the choice needs.
 
+use std::collections::BTreeMap;
+
 use chrono::TimeDelta;
 
 use super::choose::{ChooseError, Rules, Seen};
@@ -8,7 +10,8 @@ use super::error::GithubError;
 use super::release::{Release, version_of};
 use super::{Chosen, Repo, files};
 use crate::domain::stack::FileSpec;
-use crate::upstream::{PassedOver, Upstream, hinted};
+use crate::domain::version::Version;
+use crate::upstream::{Gate, PassedOver, Upstream, hinted};
 
 /// How long after its creation a release may still be published.
 ///
@@ -25,6 +28,9 @@ const MOST_PAGES: usize = 101;
 /// Where a listing is cut off, whatever comes after (docs.github.com does not say; the reply does, with 422).
 const LISTED: usize = 1_000;
 
+/// After so many lists of checksums without our files it is not the releases that are at fault.
+const MOST_LACKING: usize = 20;
+
 /// How many pages an error may cost beyond those that were read anyway.
 const PAGES_FOR_SUGGESTION: usize = 3;
 
@@ -34,25 +40,28 @@ pub(super) async fn newest(
     rules: Rules<'_>,
     repo: Repo<'_>,
 ) -> anyhow::Result<(Chosen, Vec<PassedOver>)> {
-    let mut seen = Vec::new();
-    read(up, repo, |page| {
-        seen.extend(page.releases.iter().filter_map(|release| rules.judge(release)));
-        rules.best(&seen).is_some_and(|best| is_settled(best, page))
-    })
-    .await?;
+    let mut lacking: BTreeMap<Version, String> = BTreeMap::new();
     loop {
-        let Some(best) = rules.best(&seen).cloned() else {
+        // From the top again: pages are kept, and the best of the rest may be further down than was read.
+        let mut seen = Vec::new();
+        read(up, repo, |page| {
+            seen.extend(page.releases.iter().filter_map(|release| rules.judge(release)).map(|mut seen| {
+                if let Some(reason) = lacking.get(&seen.version) {
+                    seen.refused = Some((Gate::Incomplete, reason.clone()));
+                }
+                seen
+            }));
+            rules.best(&seen).is_some_and(|best| is_settled(best, page))
+        })
+        .await?;
+        let Some(best) = rules.best(&seen).filter(|_| lacking.len() < MOST_LACKING).cloned() else {
             return promoted(up, rules, repo, &seen).await;
         };
         // Files at an address of their own are complete when their list of checksums says so.
         let Some(refused) = not_in_checksums(up, rules, &best).await? else {
             return Ok(((&best).into(), rules.passed_over(&seen, &best)));
         };
-        for one in &mut seen {
-            if one.version == best.version {
-                one.refused = Some(refused.clone());
-            }
-        }
+        lacking.insert(best.version, refused);
     }
 }
 
@@ -104,7 +113,10 @@ async fn promoted(
     let nothing = || ChooseError::NothingFits {
         repo: repo.name.to_owned(),
         looked: seen.len(),
-        first: newest.map(|seen| format!("{}: {}", seen.version, seen.refused.as_deref().unwrap_or("complete"))),
+        first: newest.map(|seen| {
+            let reason = seen.refused.as_ref().map_or("complete", |(_, reason)| reason.as_str());
+            format!("{}: {reason}", seen.version)
+        }),
     };
     let suggested = |error: anyhow::Error| match rules.suggestion(seen) {
         Some(suggestion) => hinted(error, suggestion),
@@ -122,8 +134,26 @@ async fn promoted(
     if let Some(error) = rules.refuse_asked_for(&release, &version) {
         return Err(suggested(anyhow::Error::from(error).context(format!("{service} promotes {version}"))));
     }
-    let chosen = Seen { version, release, refused: None };
-    Ok(((&chosen).into(), rules.passed_over(seen, &chosen)))
+    let promoted = Seen { version, release, refused: None };
+    if let Some(reason) = rules.too_fresh(&promoted.release)
+        && let Some(chosen) = pinned(up, rules, repo).await?
+    {
+        let (version, published) = (promoted.version.to_string(), promoted.release.published());
+        let waits = PassedOver { version, published, gate: Gate::TooFresh, reason };
+        return Ok((chosen, vec![waits]));
+    }
+    Ok(((&promoted).into(), rules.passed_over(seen, &promoted)))
+}
+
+/// The release that is pinned, where it is still there.
+async fn pinned(up: Upstream<'_>, rules: Rules<'_>, repo: Repo<'_>) -> anyhow::Result<Option<Chosen>> {
+    let Some(pin) = up.lock.components.get(rules.name) else { return Ok(None) };
+    let version = rules.component.scheme.parse(&pin.version)?;
+    match up.github.release(repo.name, pin.tag.as_deref().unwrap_or(&pin.version)).await {
+        Ok(release) => Ok(Some(Chosen { version, release })),
+        Err(GithubError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Why a release with files elsewhere (`file.url`) cannot be pinned: its list of checksums lacks one.

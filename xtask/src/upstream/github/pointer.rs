@@ -7,7 +7,7 @@ use super::choose::{ChooseError, Rules};
 use super::error::GithubError;
 use super::release::{Release, say_missing};
 use super::{Chosen, Repo, listing};
-use crate::upstream::{PassedOver, Upstream};
+use crate::upstream::{Gate, PassedOver, Upstream};
 
 /// The build that the newest stable release names. Builds are prereleases by design; their stable release
 /// is what vouches for them. One whose build lacks a file is passed over for the stable release before it.
@@ -38,9 +38,10 @@ pub(super) async fn newest(
             looked += 1;
             match follow(up, rules, repo, pointer, &stable).await? {
                 Ok(chosen) => return Ok((chosen, passed_over)),
-                Err(reason) => passed_over.push(PassedOver {
+                Err((gate, reason)) => passed_over.push(PassedOver {
                     version: shown(&stable.tag_name),
                     published: stable.published(),
+                    gate,
                     reason,
                 }),
             }
@@ -62,10 +63,13 @@ async fn follow(
     repo: Repo<'_>,
     pointer: &str,
     stable: &Release,
-) -> anyhow::Result<Result<Chosen, String>> {
+) -> anyhow::Result<Result<Chosen, (Gate, String)>> {
+    if let Some(reason) = rules.too_fresh(stable) {
+        return Ok(Err((Gate::TooFresh, reason)));
+    }
     let missing = stable.missing(&[pointer.to_owned()]);
     let Some(asset) = stable.asset(pointer).filter(|_| missing.is_empty()) else {
-        return Ok(Err(format!("has {}", say_missing(&missing))));
+        return Ok(Err((Gate::Incomplete, format!("has {}", say_missing(&missing)))));
     };
     let text = up.http.text(&asset.browser_download_url).await?;
     let line = text.trim();
@@ -75,12 +79,18 @@ async fn follow(
         .parse(line.strip_prefix(repo.prefix).unwrap_or(line))
         .with_context(|| format!("`{pointer}` of {} names no build", shown(&stable.tag_name)))?;
     let release = match up.github.release(repo.name, &format!("{}{version}", repo.prefix)).await {
-        Err(GithubError::NotFound { .. }) => return Ok(Err(format!("names {version}, which has no release"))),
+        Err(GithubError::NotFound { .. }) => {
+            return Ok(Err((Gate::Incomplete, format!("names {version}, which has no release"))));
+        }
         result => result?,
     };
     Ok(match rules.refuse_asked_for(&release, &version) {
         None => Ok(Chosen { version, release }),
-        Some(error) => Err(format!("names {version}: {error}")),
+        Some(error) => {
+            let gate =
+                if matches!(error, ChooseError::NotAllowed { .. }) { Gate::Constraint } else { Gate::Incomplete };
+            Err((gate, format!("names {version}: {error}")))
+        }
     })
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Asset {
 
 impl Release {
     pub(crate) fn published(&self) -> Option<Published> {
-        self.published_at.map(Published::at)
+        self.published_at.and_then(Published::at)
     }
 
     /// `2026-09-11`, or nothing that misleads.

@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
 
+use super::npmrc;
 use super::platform::{family, fits};
+use super::registry::Registry;
 use crate::domain::arch::Arch;
 use crate::domain::digest::{DigestError, Integrity};
 use crate::error::HintExt as _;
@@ -47,29 +50,51 @@ pub(super) struct Checked {
     pub(super) scripts: Vec<String>,
 }
 
-/// Has npm resolve everything in a folder of its own. No package is downloaded and no script is run.
-pub(super) async fn make(registry: &str, component: &str, package: &str, version: &str) -> anyhow::Result<Made> {
+/// Has npm resolve everything in a folder of its own. No package is downloaded and no script is run. Nothing is taken
+/// that came out after `before`.
+pub(super) async fn make(
+    registry: Registry<'_>,
+    component: &str,
+    package: &str,
+    version: &str,
+    before: Option<DateTime<Utc>>,
+) -> anyhow::Result<Made> {
     let folder = tempfile::Builder::new().prefix("xtask-npm-").tempdir()?;
     let wanted = package_json(component, package, version)?;
     fs_err::write(folder.path().join("package.json"), &wanted)?;
+    // The logins among it must not stand on a command line.
+    let npmrc = folder.path().join("npmrc");
+    fs_err::write(&npmrc, registry.npmrc().text())?;
+    let registry = registry.mirrored();
     let mut npm = process::command("npm");
-    npm.current_dir(folder.path()).env("npm_config_registry", registry).args([
-        "install",
-        "--package-lock-only",
-        "--ignore-scripts",
-        "--omit-lockfile-registry-resolved",
-        "--no-audit",
-        "--no-fund",
-        // The rest keeps a person's own settings out of the file.
-        "--no-update-notifier",
-        "--no-workspaces",
-        "--no-global",
-        "--lockfile-version=3",
-        "--install-strategy=hoisted",
-        "--no-legacy-peer-deps",
-        "--save",
-        "--loglevel=error",
-    ]);
+    for (variable, _) in std::env::vars_os() {
+        if !variable.to_str().is_some_and(npmrc::is_transport) {
+            npm.env_remove(variable);
+        }
+    }
+    npm.current_dir(folder.path())
+        .env("npm_config_userconfig", &npmrc)
+        .env("npm_config_globalconfig", folder.path().join("none"))
+        .env("npm_config_registry", &registry)
+        .args([
+            "install",
+            "--package-lock-only",
+            "--ignore-scripts",
+            "--omit-lockfile-registry-resolved",
+            "--no-audit",
+            "--no-fund",
+            "--no-update-notifier",
+            "--no-workspaces",
+            "--no-global",
+            "--lockfile-version=3",
+            "--install-strategy=hoisted",
+            "--no-legacy-peer-deps",
+            "--save",
+            "--loglevel=error",
+        ]);
+    if let Some(before) = before {
+        npm.arg(format!("--before={}", before.to_rfc3339_opts(SecondsFormat::Secs, true)));
+    }
     process::output(&mut npm)
         .await
         .hint(|| format!("npm was asked to use the registry {registry}; `npm ping` tells whether it answers"))?;

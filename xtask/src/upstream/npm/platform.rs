@@ -11,7 +11,7 @@ use crate::domain::arch::Arch;
 const AT_ONCE: usize = 8;
 
 /// Why a version cannot be installed on every architecture, where that is so.
-pub(super) async fn missing(registry: &Registry<'_>, manifest: &Manifest) -> anyhow::Result<Option<String>> {
+pub(super) async fn missing(registry: Registry<'_>, manifest: &Manifest) -> anyhow::Result<Option<String>> {
     let gone: Vec<Option<String>> = stream::iter(&manifest.optional_dependencies)
         .filter(|(_, version)| std::future::ready(is_exact(version)))
         .map(|(package, version)| gone(registry, package, version))
@@ -28,7 +28,7 @@ fn is_exact(version: &str) -> bool {
 }
 
 /// The name of a package of ours that is not there.
-async fn gone(registry: &Registry<'_>, package: &str, version: &str) -> anyhow::Result<Option<String>> {
+async fn gone(registry: Registry<'_>, package: &str, version: &str) -> anyhow::Result<Option<String>> {
     super::registry::check_name(package)?;
     if registry.manifest(package, version).await?.is_some() {
         return Ok(None);

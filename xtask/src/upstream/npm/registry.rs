@@ -2,21 +2,29 @@
 //! `docs/responses/package-metadata.md` of npm/registry describes them.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
+use reqwest::StatusCode;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 
-use super::super::{Candidate, PassedOver};
+use super::super::{Candidate, Upstream, Want};
+use super::npmrc::Npmrc;
 use crate::domain::digest::{FileUrl, Integrity};
 use crate::domain::lock::Published;
 use crate::domain::mirror::Mirrors;
 use crate::domain::version::Version;
 use crate::error::HintExt as _;
-use crate::io::http::{Http, HttpError};
+use crate::io::http::{Http, HttpError, shown};
 use crate::io::process;
 
 const VARIABLE: &str = "npm_config_registry";
+/// What npm itself asks for when it installs.
+const SHORT_FORM: &str = "application/vnd.npm.install-v1+json";
 
 /// The registry that this machine's npm uses, after mirrors.
 pub(crate) async fn registry(mirrors: &Mirrors) -> anyhow::Result<String> {
@@ -71,22 +79,33 @@ pub(super) struct Packument {
     /// When each version was published. Not every registry keeps it.
     #[serde(default)]
     time: BTreeMap<String, serde_json::Value>,
+    /// Of the short form, which has no other time.
+    #[serde(default)]
+    modified: Option<String>,
 }
 
 impl Packument {
     pub(super) fn published(&self, version: &str) -> Option<Published> {
-        let moment = DateTime::parse_from_rfc3339(self.time.get(version)?.as_str()?).ok()?;
-        Some(Published::at(moment.with_timezone(&Utc)))
+        Published::at(moment(self.time.get(version)?.as_str()?)?)
     }
 
-    pub(super) fn candidate(&self, version: Version, passed_over: Vec<PassedOver>) -> Candidate {
-        let published = self.published(version.as_str());
-        Candidate { version, tag: None, commit: None, published, passed_over }
+    /// Since when a version is out at least: when it was published, or else when the package was last changed.
+    pub(super) fn out_since(&self, version: &str) -> Option<DateTime<Utc>> {
+        let told = |name: &str| moment(self.time.get(name)?.as_str()?);
+        told(version).or_else(|| told("modified")).or_else(|| moment(self.modified.as_deref()?))
+    }
+
+    pub(super) fn candidate(&self, version: Version, want: &Want) -> Candidate {
+        Candidate { published: self.published(version.as_str()), ..Candidate::new(version, want) }
     }
 }
 
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.with_timezone(&Utc))
+}
+
 /// One version of a package.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Manifest {
     #[serde(default)]
@@ -105,61 +124,122 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
-    pub(super) fn is_deprecated(&self) -> bool {
-        self.deprecated.as_str().is_some_and(|message| !message.is_empty()) || self.deprecated == true
+    /// What its publisher says against it.
+    pub(super) fn deprecation(&self) -> Option<String> {
+        match &self.deprecated {
+            serde_json::Value::String(message) if !message.is_empty() => {
+                Some(format!("deprecated by its publisher: {}", shown(message, 200)))
+            }
+            serde_json::Value::Bool(true) => Some("deprecated by its publisher".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Several algorithms may stand in it, with blanks between them (Subresource Integrity, W3C).
+    pub(super) fn integrity(&self, package: &str, version: &str) -> anyhow::Result<Integrity> {
+        let told = self.dist.integrity.as_ref().with_context(|| format!("`{package}` {version} has no integrity"))?;
+        let strong = told.split_whitespace().find(|one| one.starts_with("sha512-")).unwrap_or(told);
+        strong.parse().with_context(|| format!("of `{package}` {version}"))
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 struct Dist {
     #[serde(default)]
     integrity: Option<String>,
 }
 
+/// What was read of the registry in one run: several questions are about one package.
+#[derive(Default)]
+pub(crate) struct Documents {
+    setup: OnceCell<Setup>,
+    packuments: Mutex<BTreeMap<String, Cell>>,
+}
+
+/// A package, or that the registry has none of that name.
+type Cell = Arc<OnceCell<Option<Arc<Packument>>>>;
+
+struct Setup {
+    address: String,
+    npmrc: Npmrc,
+    login: Option<HeaderValue>,
+}
+
 /// The registry, asked through the one HTTP client, which applies the mirrors.
+#[derive(Clone, Copy)]
 pub(super) struct Registry<'a> {
     http: &'a Http,
-    address: String,
+    documents: &'a Documents,
+    setup: &'a Setup,
 }
 
 impl<'a> Registry<'a> {
-    pub(super) async fn new(http: &'a Http) -> anyhow::Result<Self> {
-        Ok(Self { http, address: configured().await? })
+    pub(super) async fn new(up: Upstream<'a>) -> anyhow::Result<Self> {
+        let setup = up.npm.setup.get_or_try_init(|| async {
+            let address = configured().await?;
+            let npmrc = Npmrc::read(up.root).await;
+            // As npm does: by the address that is really asked, so that a mirror gets no login but its own.
+            let login = npmrc.login(&up.http.mirrors().rewrite(&address));
+            anyhow::Ok(Setup { address, npmrc, login })
+        });
+        Ok(Self { http: up.http, documents: up.npm, setup: setup.await? })
     }
 
     /// The address for npm itself.
     pub(super) fn mirrored(&self) -> String {
-        self.http.mirrors().rewrite(&self.address)
+        self.http.mirrors().rewrite(&self.setup.address)
     }
 
-    /// The whole document: the abbreviated one has no publication times.
-    pub(super) async fn packument(&self, package: &str) -> anyhow::Result<Packument> {
+    pub(super) fn npmrc(&self) -> &'a Npmrc {
+        &self.setup.npmrc
+    }
+
+    pub(super) async fn packument(&self, package: &str) -> anyhow::Result<Arc<Packument>> {
         self.find_packument(package)
             .await?
             .with_context(|| format!("npm's registry has no package `{package}`"))
             .hint(|| format!("the registry is {}; {VARIABLE} names another one", self.mirrored()))
     }
 
-    pub(super) async fn find_packument(&self, package: &str) -> anyhow::Result<Option<Packument>> {
-        found(self.http.json(&self.url(package)).await)
+    /// The whole document, because the short form has no publication times; where that is longer than we read, the
+    /// short form.
+    pub(super) async fn find_packument(&self, package: &str) -> anyhow::Result<Option<Arc<Packument>>> {
+        let cell = {
+            let mut kept = self.documents.packuments.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            Arc::clone(kept.entry(package.to_owned()).or_default())
+        };
+        let read = cell.get_or_try_init(|| async {
+            let url = self.url(package);
+            let whole = self.get::<Packument>(&url, "application/json").await;
+            let read = match whole {
+                Err(HttpError::TooLong { .. }) => self.get(&url, SHORT_FORM).await,
+                whole => whole,
+            };
+            anyhow::Ok(found(read)?.map(Arc::new))
+        });
+        Ok(read.await?.clone())
     }
 
-    /// One version, when the registry has it.
+    /// One version, when the registry has it. Some registries know whole packages only, and answer anything here.
     pub(super) async fn manifest(&self, package: &str, version: &str) -> anyhow::Result<Option<Manifest>> {
-        found(self.http.json(&format!("{}/{version}", self.url(package))).await)
+        match self.get(&format!("{}/{version}", self.url(package)), "application/json").await {
+            Err(error) if error.status().is_some_and(|status| status.is_client_error() && status != 401) => {
+                let packument = self.find_packument(package).await?;
+                Ok(packument.and_then(|packument| packument.versions.get(version).cloned()))
+            }
+            result => found(result),
+        }
     }
 
-    /// The integrity of one version, when the registry has it.
-    pub(super) async fn integrity(&self, package: &str, version: &str) -> anyhow::Result<Option<Integrity>> {
-        let Some(manifest) = self.manifest(package, version).await? else { return Ok(None) };
-        let told = manifest.dist.integrity.with_context(|| format!("`{package}` {version} has no integrity"))?;
-        // Several algorithms may stand in it, with blanks between them (Subresource Integrity, W3C).
-        let strong = told.split_whitespace().find(|one| one.starts_with("sha512-")).unwrap_or(&told);
-        Ok(Some(strong.parse().with_context(|| format!("of `{package}` {version}"))?))
+    async fn get<T: DeserializeOwned>(&self, url: &str, accept: &'static str) -> Result<T, HttpError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        headers.extend(self.setup.login.clone().map(|login| (AUTHORIZATION, login)));
+        self.http.json_as(url, headers).await
     }
 
     fn url(&self, package: &str) -> String {
-        format!("{}/{}", self.address, package.replace('/', "%2f"))
+        format!("{}/{}", self.setup.address, package.replace('/', "%2f"))
     }
 }
 
@@ -167,6 +247,11 @@ fn found<T>(result: Result<T, HttpError>) -> anyhow::Result<Option<T>> {
     match result {
         Ok(document) => Ok(Some(document)),
         Err(error) if error.is_gone() => Ok(None),
+        Err(error) if error.status() == Some(StatusCode::UNAUTHORIZED) => {
+            Err(error).context("cannot read npm's registry").hint(|| {
+                "it wants a login: `npm login`, or `//HOST/:_authToken=…` in ~/.npmrc, as npm reads it".to_owned()
+            })
+        }
         Err(error) => Err(error).context("cannot read npm's registry"),
     }
 }
@@ -201,7 +286,7 @@ mod tests {
         let packument: Packument = serde_json::from_str(text).unwrap();
         assert_eq!(packument.published("1.0.0").unwrap().to_string(), "2026-09-24T22:17:03Z");
         assert_eq!(packument.published("1.1.0"), None);
-        let deprecated: Vec<bool> = packument.versions.values().map(Manifest::is_deprecated).collect();
-        assert_eq!(deprecated, [false, true, false]);
+        let deprecated: Vec<Option<String>> = packument.versions.values().map(Manifest::deprecation).collect();
+        assert_eq!(deprecated, [None, Some("deprecated by its publisher: no".to_owned()), None]);
     }
 }

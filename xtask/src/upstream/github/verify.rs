@@ -1,0 +1,89 @@
+//! What became of a pinned release: replaced, made again under its tag, deleted.
+
+use anyhow::Context as _;
+
+use super::error::GithubError;
+use super::files::{asset_digest, checksums, published_digest};
+use crate::domain::digest::Sha256;
+use crate::domain::lock::{Pin, Pinned};
+use crate::domain::stack::Source;
+use crate::io::http::HttpError;
+use crate::upstream::{Finding, Upstream};
+
+/// How closely is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What is published about the files; one that nothing is published about passes.
+    Metadata,
+    /// Files without a published digest are downloaded and hashed.
+    Files,
+}
+
+pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth) -> anyhow::Result<Vec<Finding>> {
+    let component = up.stack.component(name)?;
+    let Source::Github { repo, .. } = &component.source else { anyhow::bail!("files come from GitHub only") };
+    let Pinned::Files(files) = &pin.pinned else { anyhow::bail!("`{name}` is pinned as {}", pin.pinned.kind()) };
+    let spec = component.file.as_ref().with_context(|| format!("[components.{name}] has no `file`"))?;
+    let tag = pin.tag.as_deref().unwrap_or(&pin.version);
+    let mut findings = Vec::new();
+    if spec.checksums.is_some() {
+        let sums = match checksums(up, spec, tag, &pin.version).await {
+            Err(error) if error.is_gone() => {
+                return Ok(vec![Finding::Deleted { what: format!("the list of checksums of {tag}") }]);
+            }
+            result => result?,
+        };
+        for file in files.values() {
+            findings.extend(compare(file.url.as_str(), &file.sha256, sums.get(&file.url.decoded_file_name())));
+        }
+        return Ok(findings);
+    }
+    if spec.url.is_some() {
+        for file in files.values().filter(|_| depth == Depth::Files) {
+            findings.extend(check_address(up, file.url.as_str(), &file.sha256).await?);
+        }
+        return Ok(findings);
+    }
+    let release = match up.github.release(repo, tag).await {
+        Err(GithubError::NotFound { .. }) => {
+            // The same answer as for a repository that is gone; the listing tells them apart.
+            up.github.first_page(repo).await?;
+            return Ok(vec![Finding::Deleted { what: format!("release {tag} of {repo}") }]);
+        }
+        result => result?,
+    };
+    for file in files.values() {
+        let asset = release.asset(&file.url.decoded_file_name()).filter(|asset| asset.state == "uploaded");
+        let digest = match asset {
+            Some(asset) if depth == Depth::Files => Some(asset_digest(up, asset).await?),
+            Some(asset) => match published_digest(asset) {
+                Some(digest) => Some(digest),
+                None => continue,
+            },
+            None => None,
+        };
+        findings.extend(compare(file.url.as_str(), &file.sha256, digest.as_ref()));
+    }
+    Ok(findings)
+}
+
+/// Downloads and hashes what nobody publishes a digest of.
+async fn check_address(up: Upstream<'_>, url: &str, pinned: &Sha256) -> anyhow::Result<Option<Finding>> {
+    let label = url.rsplit('/').next().unwrap_or(url);
+    match up.http.hash(url, label).await {
+        Ok((found, _)) => Ok(compare(url, pinned, Some(&found))),
+        Err(error) if HttpError::is_gone(&error) => Ok(compare(url, pinned, None)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn compare(what: &str, pinned: &Sha256, found: Option<&Sha256>) -> Option<Finding> {
+    let what = what.to_owned();
+    match found {
+        Some(found) if found == pinned => None,
+        Some(found) => {
+            Some(Finding::Replaced { what, pinned: format!("sha256 {pinned}"), found: format!("sha256 {found}") })
+        }
+        None => Some(Finding::Deleted { what }),
+    }
+}

@@ -1,0 +1,230 @@
+//! What keeps a version from being taken unasked, and who can open the gate.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use wiremock::MockServer;
+use wiremock::matchers::path;
+use wiremock::{Mock, ResponseTemplate};
+
+use crate::support::{Scratch, git, release, serve, serve_tags, serve_text};
+
+const TOOL: &str = r#"
+[components.tool]
+title = "Tool"
+scheme = "semver"
+source = { type = "github", repo = "a/tool" }
+file = { name = "tool.zip", contains = "tool" }
+"#;
+
+fn published(tag: &str, ago: TimeDelta) -> Value {
+    let mut one = release(tag, "2026-09-01", false, &[("tool.zip", tag)]);
+    one["published_at"] = (Utc::now() - ago).format("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+    one
+}
+
+async fn serve_tool(server: &MockServer, releases: Vec<Value>) {
+    server.reset().await;
+    serve(server, "a/tool", &[(releases, 1)]).await;
+}
+
+#[tokio::test]
+async fn a_release_waits_for_a_day_and_now_takes_it_at_once() {
+    let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
+    let releases = || vec![published("v1.1.0", TimeDelta::hours(5)), published("v1.0.0", TimeDelta::hours(25))];
+    serve_tool(&server, releases()).await;
+    let ran = scratch.run(&server, &["bump", "--format", "json"]).await;
+    let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    let tool = &told["components"][0];
+    assert_eq!(tool["new"]["version"], "1.0.0");
+    assert_eq!(tool["passed_over"][0]["gate"], "too-fresh");
+    assert_eq!(tool["passed_over"][0]["age_hours"], 5);
+    assert_eq!(tool["passed_over"][0]["reason"], "out for 5 of the 24 hours that are waited");
+    serve_tool(&server, releases()).await;
+    let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
+    let rows: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    let versions = ["pinned", "newest", "newest_allowed"].map(|field| rows[0][field]["version"].clone());
+    assert_eq!(versions, [json!("1.0.0"), json!("1.1.0"), json!("1.0.0")]);
+    serve_tool(&server, releases()).await;
+    scratch.run(&server, &["bump", "--now"]).await.succeeded();
+    assert!(scratch.lock().unwrap().contains("version = \"1.1.0\""));
+}
+
+/// A year that no lock can hold is in none, whoever names the version.
+#[tokio::test]
+async fn a_clock_that_is_minutes_off_is_no_reason_and_another_millennium_is() {
+    let waits_for_nothing = TOOL.replace("scheme", "minimum_age_days = 0\nscheme");
+    let (scratch, server) = (Scratch::new(&waits_for_nothing), MockServer::start().await);
+    let mut odd = published("v2.0.0", TimeDelta::zero());
+    odd["published_at"] = "+12026-09-01T00:00:00Z".into();
+    serve_tool(&server, vec![odd.clone(), published("v1.0.0", -TimeDelta::minutes(2))]).await;
+    let ran = scratch.run(&server, &["bump"]).await;
+    assert!(ran.succeeded().stdout.contains("which lies in the future"), "{}", ran.stdout);
+    assert!(scratch.lock().unwrap().contains("version = \"1.0.0\""));
+    server.reset().await;
+    serve_tags(&server, "a/tool", &[odd]).await;
+    scratch.run(&server, &["bump", "tool", "--to", "v2.0.0"]).await.succeeded();
+    let lock = scratch.lock().unwrap();
+    assert!(lock.contains("version = \"2.0.0\"") && !lock.contains("12026"), "{lock}");
+    scratch.run(&server, &["verify"]).await.succeeded();
+}
+
+#[tokio::test]
+async fn a_pin_that_is_held_stays_until_the_day_that_was_said() {
+    let stack = |until: &str| {
+        TOOL.replace("scheme", &format!("hold = {{ reason = \"1.1 eats data\", until = \"{until}\" }}\nscheme"))
+    };
+    let (scratch, server) = (Scratch::new(&stack("2999-12-31")), MockServer::start().await);
+    let releases = |tags: &[&str]| tags.iter().map(|tag| published(tag, TimeDelta::days(9))).collect::<Vec<_>>();
+    serve_tool(&server, releases(&["v1.0.0"])).await;
+    scratch.run(&server, &["bump"]).await.succeeded();
+    for command in ["bump", "outdated"] {
+        serve_tool(&server, releases(&["v1.1.0", "v1.0.0"])).await;
+        let ran = scratch.run(&server, &[command, "tool"]).await;
+        let held = "passed over 1.1.0 (2026-";
+        assert!(ran.succeeded().stdout.contains(held), "{}", ran.stdout);
+        assert!(ran.stdout.contains("held until 2999-12-31: 1.1 eats data"), "{}", ran.stdout);
+        assert!(scratch.lock().unwrap().contains("version = \"1.0.0\""));
+    }
+    let over = std::fs::read_to_string(scratch.root().join("stack.toml")).unwrap().replace("2999-12-31", "2026-01-01");
+    std::fs::write(scratch.root().join("stack.toml"), over).unwrap();
+    serve_tool(&server, releases(&["v1.1.0", "v1.0.0"])).await;
+    scratch.run(&server, &["bump"]).await.succeeded();
+    assert!(scratch.lock().unwrap().contains("version = \"1.1.0\""));
+}
+
+/// Makes what the lock noted as seen older, as if an earlier day had run.
+fn let_days_pass(scratch: &Scratch, days: i64) {
+    let lock = scratch.lock().unwrap();
+    let older = lock.lines().map(|line| match line.rsplit_once(" = \"") {
+        Some((name, moment)) if name.len() >= 40 => {
+            let moment: DateTime<Utc> = moment.trim_end_matches('"').parse().unwrap();
+            format!("{name} = \"{}\"\n", (moment - TimeDelta::days(days)).format("%Y-%m-%dT%H:%M:%SZ"))
+        }
+        _ => format!("{line}\n"),
+    });
+    std::fs::write(scratch.lock_path(), older.collect::<String>()).unwrap();
+}
+
+/// A commit's date is what its author writes, so that it counts from when it was first seen here.
+#[tokio::test]
+async fn tags_and_branches_wait_from_when_they_were_first_seen() {
+    let stack = r#"
+[components.manager]
+title = "Manager"
+scheme = "semver"
+source = { type = "git", repository = "https://git.example/manager.git" }
+[components.app]
+title = "App"
+scheme = "commit"
+source = { type = "git", repository = "https://git.example/manager.git", branch = "main" }
+"#;
+    let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+    let upstream = tempfile::tempdir().unwrap();
+    let commit = |message: &str| {
+        git(upstream.path(), &["commit", "--quiet", "--allow-empty", "-m", message]);
+        git(upstream.path(), &["rev-parse", "HEAD"])
+    };
+    git(upstream.path(), &["init", "--quiet"]);
+    let mirror = format!("https://git.example/manager.git=file://{}", upstream.path().display());
+    let run = async |arguments: &[&str]| scratch.run(&server, &[&["--mirror", &mirror], arguments].concat()).await;
+    let pins = |texts: &[&str]| {
+        let lock = scratch.lock().unwrap();
+        texts.iter().all(|text| lock.contains(&format!("version = \"{text}\"")))
+    };
+    let one = commit("one");
+    git(upstream.path(), &["tag", "v1.0.0"]);
+    // There is nothing to stay at yet.
+    run(&["bump"]).await.succeeded();
+    assert!(pins(&["1.0.0", &one]));
+
+    let two = commit("two");
+    git(upstream.path(), &["tag", "v1.1.0"]);
+    let ran = run(&["bump"]).await;
+    assert!(
+        ran.succeeded().stdout.contains("nothing to bump; versions.lock notes what was seen and waits"),
+        "{}",
+        ran.stdout
+    );
+    assert!(pins(&["1.0.0", &one]));
+    assert!(scratch.lock().unwrap().contains(&format!("\n[components.app.seen]\n{two} = \"2")));
+    let ran = run(&["outdated"]).await;
+    assert!(ran.succeeded().stdout.contains("passed over 1.1.0: seen for 0 of the 24 hours"), "{}", ran.stdout);
+
+    // A branch that moves every day does not wait for ever: what was its head a day ago is taken.
+    let_days_pass(&scratch, 1);
+    let three = commit("three");
+    run(&["bump"]).await.succeeded();
+    assert!(pins(&["1.1.0", &two]), "{:?}", scratch.lock());
+    // What was taken back in the meantime is not.
+    let_days_pass(&scratch, 1);
+    git(upstream.path(), &["reset", "--quiet", "--hard", &two]);
+    let four = commit("four");
+    run(&["bump"]).await.succeeded();
+    assert!(pins(&["1.1.0", &two]), "{three} was taken back: {:?}", scratch.lock());
+    run(&["bump", "--now"]).await.succeeded();
+    assert!(pins(&["1.1.0", &four]));
+    assert!(!scratch.lock().unwrap().contains("seen"), "{:?}", scratch.lock());
+}
+
+#[tokio::test]
+async fn an_images_tag_that_moved_waits_and_now_takes_it() {
+    let stack = "[components.base]\ntitle = \"Base\"\nscheme = \"tag\"\n\
+        source = { type = \"oci\", image = \"docker.io/library/debian\", tag = \"slim\" }\n";
+    let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+    let mirror = format!("docker.io/library/debian={}/debian", server.address());
+    let run = async |digit: &str, arguments: &[&str]| {
+        server.reset().await;
+        let platform = |arch: &str| json!({"digest": format!("sha256:{}", digit.repeat(64)), "platform": {"os": "linux", "architecture": arch}});
+        let index = json!({"manifests": [platform("amd64"), platform("arm64")]}).to_string();
+        serve_text(&server, "/v2/debian/manifests/slim", &index).await;
+        scratch.run(&server, &[&["--mirror", &mirror], arguments].concat()).await
+    };
+    // Nobody tells when it was made, which is no reason to say nothing of it.
+    let ran = run("1", &["bump"]).await;
+    assert!(
+        ran.succeeded().stderr.contains("note: cannot tell when `docker.io/library/debian:slim` was made"),
+        "{}",
+        ran.stderr
+    );
+    let ran = run("2", &["bump", "base"]).await;
+    assert!(ran.succeeded().stdout.contains("seen for 0 of the 24 hours that are waited"), "{}", ran.stdout);
+    assert!(scratch.lock().unwrap().contains(&"1".repeat(64)));
+    run("2", &["bump", "--now"]).await.succeeded();
+    assert!(scratch.lock().unwrap().contains(&"2".repeat(64)));
+}
+
+/// Where the newest releases lack a file, what is further down the listing is looked at, too.
+#[tokio::test]
+async fn paging_goes_on_while_checksums_lack_a_file() {
+    let stack = r#"
+[components.node]
+title = "Node.js"
+scheme = "semver"
+source = { type = "github", repo = "nodejs/node" }
+file = { name = "node.tar.xz", url = "https://nodejs.org/{tag}/{name}", checksums = "https://nodejs.org/{tag}/SUMS", contains = "node" }
+"#;
+    let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+    let page = |tag: &str, day: &str| vec![release(tag, day, false, &[]), release("canary", "2026-01-01", false, &[])];
+    serve(&server, "nodejs/node", &[(page("v3.0.0", "2026-09-30"), 1), (page("v2.0.0", "2025-09-01"), 1)]).await;
+    serve_text(&server, "/node/v3.0.0/SUMS", "").await;
+    serve_text(&server, "/node/v2.0.0/SUMS", &format!("{}  node.tar.xz\n", "a".repeat(64))).await;
+    let ran = scratch.run(&server, &["bump"]).await;
+    assert!(
+        ran.succeeded().stdout.contains("passed over 3.0.0 (2026-09-30): its list of checksums has no"),
+        "{}",
+        ran.stdout
+    );
+    assert!(scratch.lock().unwrap().contains("version = \"2.0.0\""));
+}
+
+#[tokio::test]
+async fn what_can_be_resolved_is_pinned_when_another_upstream_fails() {
+    let two = format!("{TOOL}{}", TOOL.replace("components.tool", "components.other").replace("a/tool", "a/other"));
+    let (scratch, server) = (Scratch::new(&two), MockServer::start().await);
+    serve_tool(&server, vec![published("v1.0.0", TimeDelta::days(9))]).await;
+    Mock::given(path("/repos/a/other/releases")).respond_with(ResponseTemplate::new(500)).mount(&server).await;
+    let ran = scratch.run(&server, &["bump", "--keep-going"]).await;
+    ran.failed_with(&["failed to bump `other`", "500 Internal Server Error"]);
+    assert!(ran.stdout.contains("tool: not pinned → 1.0.0"), "{}", ran.stdout);
+    assert!(scratch.lock().unwrap().contains("[components.tool]"));
+}
