@@ -14,7 +14,7 @@ test "$wanted" = "pnpm@$(pnpm --version)" || {
 }
 
 cd "$sources"
-pnpm install --frozen-lockfile --ignore-scripts
+/build/install.sh "pnpm native" pnpm install --frozen-lockfile --ignore-scripts
 pnpm --filter frontend build
 
 # What runs: the backend's sources, for Bun, its production dependencies, and the pages.
@@ -25,7 +25,8 @@ cp -a frontend/package.json "$out/frontend"/
 cp -a frontend/dist "$out/frontend/dist"
 find "$out" -name node_modules -prune -exec rm -rf {} +
 cd "$out"
-pnpm install --frozen-lockfile --ignore-scripts --prod --os=linux --cpu="${arch/amd64/x64}" --libc=glibc \
+/build/install.sh "pnpm $arch --prod backend shared" \
+	pnpm install --frozen-lockfile --ignore-scripts --prod --os=linux --cpu="${arch/amd64/x64}" --libc=glibc \
 	--filter backend --filter @opencode-manager/shared
 # pnpm notes when it ran; two builds of one commit must be the same bytes.
 find "$out" -path '*/node_modules/.modules.yaml' -delete

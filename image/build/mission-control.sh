@@ -10,7 +10,7 @@ cd "$sources"
 # The page reaches Convex through the port that it comes from: its build wants an address, whose place the page's own
 # takes.
 placeholder=http://convex-url.placeholder.invalid:3210
-npm ci --ignore-scripts
+/build/install.sh "npm native" npm ci --ignore-scripts
 VITE_CONVEX_URL=$placeholder npx --no-install vite build
 sed --in-place --regexp-extended "s|[\"'\`]$placeholder[\"'\`]|location.origin|g" dist/assets/*.js
 grep --quiet --fixed-strings location.origin dist/assets/*.js

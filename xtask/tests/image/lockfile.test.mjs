@@ -1,0 +1,197 @@
+// What is installed is what the lockfile holds: an installation that lacks a package is repeated, and then refused.
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fits, wantedNpm } from "../../../image/build/npm-lock.mjs";
+import { parse, wantedPnpm } from "../../../image/build/pnpm-lock.mjs";
+
+const build = new URL("../../../image/build/", import.meta.url).pathname;
+const platform = { os: "linux", cpu: "x64", libc: "glibc" };
+const onPlatform = (entry) => fits(entry, platform);
+
+test("a platform is allowed by npm's rule", () => {
+  for (const [entry, expected] of [
+    [{}, true],
+    [{ os: ["linux"], cpu: ["x64"], libc: ["glibc"] }, true],
+    [{ os: ["!win32"], cpu: "x64" }, true],
+    [{ os: ["!linux"] }, false],
+    [{ cpu: ["arm64"] }, false],
+    [{ libc: ["musl"] }, false],
+    [{ cpu: ["any"] }, true],
+  ]) assert.equal(fits(entry, platform), expected, JSON.stringify(entry));
+});
+
+test("what only a package of another platform needs is not wanted", () => {
+  const packages = {
+    "": { dependencies: { top: "1" }, devDependencies: { tool: "1" } },
+    "node_modules/top": { dependencies: { nested: "1" }, optionalDependencies: { native: "1", foreign: "1" }, peerDependencies: { peer: "1", rare: "1" }, peerDependenciesMeta: { rare: { optional: true } } },
+    "node_modules/top/node_modules/nested": { version: "2.0.0" },
+    "node_modules/nested": { version: "1.0.0" },
+    "node_modules/native": { cpu: ["x64"], optional: true },
+    "node_modules/foreign": { cpu: ["wasm32"], optional: true, dependencies: { helper: "1" } },
+    "node_modules/helper": { optional: true },
+    "node_modules/peer": {},
+    "node_modules/rare": {},
+    "node_modules/tool": { dev: true },
+  };
+  const wanted = ["node_modules/native", "node_modules/peer", "node_modules/top", "node_modules/top/node_modules/nested"];
+  assert.deepEqual(wantedNpm(packages, onPlatform, true), wanted);
+  assert.deepEqual(wantedNpm(packages, onPlatform, false), [...wanted, "node_modules/tool"].sort());
+});
+
+const PNPM = `lockfileVersion: '9.0'
+
+settings:
+  autoInstallPeers: true
+
+importers:
+
+  .:
+    devDependencies:
+      tool:
+        specifier: ^1.0.0
+        version: 1.0.0
+
+  backend:
+    dependencies:
+      '@a/shared':
+        specifier: workspace:*
+        version: link:../shared
+      '@b/top':
+        specifier: ^1.0.0
+        version: 1.0.0(peer@2.0.0)
+      alias:
+        specifier: npm:peer@2
+        version: peer@2.0.0
+
+packages:
+
+  '@b/top@1.0.0':
+    resolution: {integrity: sha512-x==}
+    engines: {node: '>=18', npm: '>=6'}
+    bundledDependencies:
+      - inside
+
+  native-arm64@1.0.0:
+    resolution: {integrity: sha512-x==}
+    cpu: [arm64]
+    os: [linux]
+    libc: [glibc]
+
+  native-x64@1.0.0:
+    resolution: {integrity: sha512-x==}
+    cpu: [x64]
+    os: [linux]
+    libc: [glibc]
+
+  peer@2.0.0:
+    resolution: {integrity: sha512-x==}
+
+  tool@1.0.0:
+    resolution: {integrity: sha512-x==}
+
+snapshots:
+
+  '@b/top@1.0.0(peer@2.0.0)':
+    dependencies:
+      peer: 2.0.0
+    optionalDependencies:
+      native-arm64: 1.0.0
+      native-x64: 1.0.0
+    transitivePeerDependencies:
+      - supports-color
+
+  native-arm64@1.0.0:
+    optional: true
+
+  native-x64@1.0.0:
+    optional: true
+
+  peer@2.0.0: {}
+
+  tool@1.0.0: {}
+`;
+
+test("pnpm's lockfile is read as pnpm writes it", () => {
+  assert.deepEqual(parse(PNPM).packages["@b/top@1.0.0"].engines, { node: ">=18", npm: ">=6" });
+  const production = ["@b/top@1.0.0", "native-x64@1.0.0", "peer@2.0.0"];
+  assert.deepEqual(wantedPnpm(PNPM, onPlatform, true, ["backend"]), production);
+  assert.deepEqual(wantedPnpm(PNPM, onPlatform, false, []), [...production, "tool@1.0.0"]);
+  assert.throws(() => wantedPnpm(PNPM, onPlatform, true, ["frontend"]), /no importer frontend/);
+  assert.throws(() => wantedPnpm(PNPM.replace("'9.0'", "'6.0'"), onPlatform, true, []), /lockfileVersion 6.0/);
+  assert.throws(() => parse("a\n"), /another form/);
+});
+
+function tarball(folder, manifest) {
+  mkdirSync(join(folder, "package"), { recursive: true });
+  writeFileSync(join(folder, "package/package.json"), JSON.stringify(manifest));
+  return spawnSync("tar", ["--create", "--gzip", "--directory", folder, "package"]).stdout;
+}
+
+// A registry with a package and the native one that it wants for this machine, whose download fails some times.
+async function registry(folder, failures) {
+  const native = { name: "native", version: "1.0.0", os: ["linux"], cpu: [process.arch] };
+  const top = { name: "top", version: "1.0.0", optionalDependencies: { native: "1.0.0" } };
+  const tarballs = { top: tarball(join(folder, "top"), top), native: tarball(join(folder, "native"), native) };
+  const integrity = (name) => `sha512-${createHash("sha512").update(tarballs[name]).digest("base64")}`;
+  const asked = { native: 0 };
+  const server = createServer((request, response) => {
+    const [, name, file] = request.url.split("/");
+    if (file) {
+      if (name === "native") asked.native += 1;
+      response.writeHead(name === "native" && asked.native <= failures ? 500 : 200).end(tarballs[name]);
+      return;
+    }
+    const manifest = { ...{ top, native }[name], dist: { integrity: integrity(name), tarball: `${address}/${name}/${name}.tgz` } };
+    response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ name, "dist-tags": { latest: "1.0.0" }, versions: { "1.0.0": manifest } }));
+  });
+  await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
+  const address = `http://127.0.0.1:${server.address().port}`;
+  const lock = {
+    name: "x", lockfileVersion: 3, requires: true,
+    packages: {
+      "": { name: "x", dependencies: { top: "1.0.0" } },
+      "node_modules/native": { version: "1.0.0", integrity: integrity("native"), os: native.os, cpu: native.cpu, optional: true },
+      "node_modules/top": { version: "1.0.0", integrity: integrity("top"), optionalDependencies: top.optionalDependencies },
+    },
+  };
+  return { server, address, lock, asked };
+}
+
+async function install(failures) {
+  const folder = mkdtempSync(join(tmpdir(), "install-test-"));
+  const { server, address, lock, asked } = await registry(folder, failures);
+  const checkout = join(folder, "checkout");
+  mkdirSync(checkout);
+  writeFileSync(join(checkout, "package.json"), JSON.stringify({ name: "x", dependencies: { top: "1.0.0" } }));
+  writeFileSync(join(checkout, "package-lock.json"), JSON.stringify(lock));
+  const env = { ...process.env, npm_config_registry: address, npm_config_cache: join(folder, "cache"), npm_config_fetch_retries: "0", npm_config_audit: "false" };
+  const child = spawn(join(build, "install.sh"), ["npm native --prod", "npm", "ci", "--ignore-scripts", "--omit=dev"], { cwd: checkout, env });
+  let said = "";
+  child.stdout.on("data", (data) => (said += data));
+  child.stderr.on("data", (data) => (said += data));
+  const code = await new Promise((ended) => child.on("close", ended));
+  server.close();
+  server.closeAllConnections();
+  rmSync(folder, { recursive: true });
+  return { code, said, asked: asked.native };
+}
+
+test("an installation that npm calls whole and that is not is repeated", async () => {
+  const { code, said, asked } = await install(1);
+  assert.equal(code, 0, said);
+  assert.match(said, /native 1\.0\.0 is not installed\ninstallation 1 of 3 is not whole/);
+  assert.equal(asked, 2);
+});
+
+test("one that stays without a package is refused by its name", async () => {
+  const { code, said } = await install(99);
+  assert.equal(code, 1, said);
+  assert.match(said, /what npm installed for \w+ is not what package-lock.json holds:\n {2}node_modules\/native 1\.0\.0 is not installed/);
+  assert.match(said, /installation 3 of 3 is not whole/);
+});
