@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Candidate, Resolved, Upstream, Want, hinted};
+use super::{Candidate, Finding, Resolved, Upstream, Want, hinted};
 use crate::domain::arch::Arch;
-use crate::domain::digest::FileUrl;
+use crate::domain::digest::{FileUrl, Sha256};
 use crate::domain::lock::{PackagePin, Pin, Pinned, Published};
 use crate::domain::mirror::Mirrors;
 use crate::domain::stack::{Component, Source};
@@ -23,6 +24,9 @@ mod uris;
 
 use apt::Apt;
 use uris::Listed;
+
+/// Debian's archive asks for patience; and hashing has two cores to run on here.
+const PACKAGES_AT_ONCE: usize = 4;
 
 /// How snapshot.debian.org writes a moment.
 const MOMENT: &str = "%Y%m%dT%H%M%SZ";
@@ -152,6 +156,96 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     Ok(pin.into())
 }
 
+/// Compares pinned packages with the signed indexes of their snapshot. Where those cannot be read, each package is
+/// downloaded instead: its digest says as much.
+pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::Result<Vec<Finding>> {
+    let Pinned::Packages(lists) = &pin.pinned else { bail!("`{name}` is pinned as {}", pin.pinned.kind()) };
+    let component = up.stack.component(name)?;
+    let asked = Asked::new(component)?;
+    let version = component.scheme.parse(&pin.version)?;
+    let archives = Archives::new(asked, &version, up.http.mirrors())?;
+    let indexed = async {
+        let keyring = keyring().ok_or(DebianError::NoKeyring)?;
+        try_join_all(lists.iter().map(|(arch, packages)| indexed(asked, &archives, &keyring, *arch, packages))).await
+    };
+    match indexed.await {
+        Ok(indexes) => {
+            let compared = lists.values().zip(&indexes).flat_map(|(packages, index)| {
+                packages
+                    .iter()
+                    .filter_map(|package| compare(package, index.get(&(package.name.clone(), package.version.clone()))))
+            });
+            // Packages for all architectures stand in both lists.
+            let mut findings: Vec<Finding> = compared.collect();
+            findings.dedup();
+            Ok(findings)
+        }
+        Err(error) => {
+            io::say(&format!(
+                "note: each package of `{name}` is downloaded, since Debian's indexes cannot be read: {error:#}"
+            ));
+            downloaded(up, lists).await
+        }
+    }
+}
+
+type Index = BTreeMap<(String, String), Sha256>;
+
+/// The digests that the signed indexes hold of these packages, by name and version.
+async fn indexed(
+    asked: Asked<'_>,
+    archives: &Archives,
+    keyring: &std::path::Path,
+    arch: Arch,
+    packages: &[PackagePin],
+) -> anyhow::Result<Index> {
+    let apt = Apt::new(&archives.sources(asked, keyring, arch)).await?;
+    apt.update().await?;
+    let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    Ok(parse_index(&apt.described(&names).await?))
+}
+
+/// Stanzas of a package index (deb822(5)), of which three fields are read.
+fn parse_index(text: &str) -> Index {
+    let stanzas = text.split("\n\n").filter_map(|stanza| {
+        let field = |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let name = (field("Package")?.to_owned(), field("Version")?.to_owned());
+        Some((name, field("SHA256")?.parse().ok()?))
+    });
+    stanzas.collect()
+}
+
+async fn downloaded(up: Upstream<'_>, lists: &BTreeMap<Arch, Vec<PackagePin>>) -> anyhow::Result<Vec<Finding>> {
+    let packages: BTreeMap<&str, &PackagePin> =
+        lists.values().flatten().map(|package| (package.url.as_str(), package)).collect();
+    let findings: Vec<Option<Finding>> = stream::iter(packages.into_values())
+        .map(async |package| {
+            let url = package.url.as_str();
+            match up.http.hash(url, package.url.file_name()).await {
+                Ok((found, _)) => Ok(compare(package, Some(&found))),
+                Err(error) if error.is_gone() => Ok(compare(package, None)),
+                Err(error) => Err(error),
+            }
+        })
+        .buffered(PACKAGES_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(findings.into_iter().flatten().collect())
+}
+
+fn compare(package: &PackagePin, found: Option<&Sha256>) -> Option<Finding> {
+    let what = package.url.to_string();
+    match found {
+        Some(found) if *found == package.sha256 => None,
+        Some(found) => Some(Finding::Replaced {
+            what,
+            pinned: format!("sha256 {}", package.sha256),
+            found: format!("sha256 {found}"),
+        }),
+        None => Some(Finding::Deleted { what }),
+    }
+}
+
 /// Whether two locks hold the same bytes; their addresses differ by the snapshot.
 fn same_packages(left: &BTreeMap<Arch, Vec<PackagePin>>, right: &BTreeMap<Arch, Vec<PackagePin>>) -> bool {
     content(left) == content(right)
@@ -194,6 +288,11 @@ impl Archives {
         Ok(Self { main: address(asked.archive)?, security: address(asked.security)? })
     }
 
+    fn sources<'a>(&'a self, asked: Asked<'a>, keyring: &'a std::path::Path, arch: Arch) -> apt::Sources<'a> {
+        let (archive, security) = (self.main.read.as_str(), self.security.read.as_str());
+        apt::Sources { suite: asked.suite, archive, security, keyring, arch }
+    }
+
     /// The address below the snapshot of a file that was found through a mirror.
     fn pinned(&self, found: &str) -> anyhow::Result<FileUrl> {
         for address in [&self.security, &self.main] {
@@ -222,14 +321,7 @@ async fn resolve(
     keyring: &std::path::Path,
     arch: Arch,
 ) -> anyhow::Result<ResolvedArch> {
-    let apt = Apt::new(&apt::Sources {
-        suite: asked.suite,
-        archive: archives.main.read.as_str(),
-        security: archives.security.read.as_str(),
-        keyring,
-        arch,
-    })
-    .await?;
+    let apt = Apt::new(&archives.sources(asked, keyring, arch)).await?;
     apt.update().await.with_context(|| format!("cannot read Debian's indexes for {arch}"))?;
     let cannot = || format!("cannot resolve Debian's packages for {arch}");
     let base: Vec<&str> = BASE.to_vec();

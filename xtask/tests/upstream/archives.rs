@@ -1,6 +1,8 @@
 //! What is downloaded for its digest is looked into, and a download that breaks off is no digest.
 
 use serde_json::Value;
+use std::io::Write as _;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wiremock::MockServer;
 
@@ -116,4 +118,113 @@ async fn a_download_that_breaks_off_is_tried_again_and_then_told() {
     ran.failed_with(&["failed to bump `convex`", &format!("cannot GET https://github.com/{CONVEX}"), "caused by:"]);
     asked.await.unwrap();
     assert_eq!(scratch.names(), ["stack.toml"]);
+}
+
+/// A tar of entries as they are: a name, a kind, a link's target and contents.
+fn raw_tar(entries: &[(&str, tar::EntryType, &str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, kind, target, contents) in entries {
+        let mut header = tar::Header::new_gnu();
+        // Not through the builder, which writes no name that leads out.
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_mut_bytes()[157..157 + target.len()].copy_from_slice(target.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_size(contents.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        archive.append(&header, *contents).unwrap();
+    }
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&archive.into_inner().unwrap()).unwrap();
+    gzip.finish().unwrap()
+}
+
+async fn bump_tar_with(bytes: &[u8]) -> Ran {
+    let stack = r#"
+[components.tool]
+title = "Tool"
+scheme = "semver"
+source = { type = "github", repo = "a/tool" }
+file = { name = "tool.tar.gz", contains = "tool" }
+"#;
+    let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+    let mut one = release("v1.0.0", "2026-09-01", false, &[("tool.tar.gz", "")]);
+    one["assets"][0]["digest"] = Value::Null;
+    one["assets"][0]["size"] = bytes.len().into();
+    serve(&server, "a/tool", &[(vec![one], 1)]).await;
+    serve_bytes(&server, "/github/files/v1.0.0/tool.tar.gz", bytes).await;
+    let mut command = scratch.command(&server, &["bump"]);
+    // No program has to be there to look into one.
+    let ran = Ran::from(command.env("PATH", "/nowhere").output().await.unwrap());
+    assert_eq!(scratch.lock().is_some(), ran.code == Some(0));
+    ran
+}
+
+#[tokio::test]
+async fn a_tar_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
+    use tar::EntryType as Type;
+    let tool = ("tool", Type::Regular, "", &b"x"[..]);
+    let whole = raw_tar(&[tool, ("so", Type::Symlink, "tool", b""), ("hard", Type::Link, "tool", b"")]);
+    bump_tar_with(&whole).await.succeeded();
+    let zeros = vec![0; 70 << 20];
+    for (bytes, said) in [
+        (raw_tar(&[tool, ("../evil", Type::Regular, "", b"x")]), "its entry `../evil` would be written outside"),
+        (raw_tar(&[tool, ("/evil", Type::Regular, "", b"x")]), "its entry `/evil` would be written outside"),
+        (raw_tar(&[tool, ("l", Type::Symlink, "/etc", b"")]), "its link `l` leads to `/etc`, out of its folder"),
+        (raw_tar(&[tool, ("l", Type::Link, "../x", b"")]), "its link `l` leads to `../x`, out of its folder"),
+        (raw_tar(&[("l", Type::Symlink, "x", b""), ("l/tool", Type::Regular, "", b"x")]), "written through a link"),
+        (raw_tar(&[tool, ("./tool", Type::Regular, "", b"y")]), "it holds `./tool` twice"),
+        (raw_tar(&[tool, ("pipe", Type::Fifo, "", b"")]), "its entry `pipe` is neither a file"),
+        (raw_tar(&[tool, ("zeros", Type::Regular, "", &zeros)]), "it would unpack to more than 67108864 bytes"),
+        (whole[..whole.len() - 9].to_vec(), "it is cut off or damaged"),
+        (zip_of(&["tool"]), "by its name it is gzip, and it begins like a zip archive"),
+        (Vec::new(), "it begins like nothing"),
+    ] {
+        bump_tar_with(&bytes).await.failed_with(&["`tool.tar.gz`", said]);
+    }
+}
+
+#[tokio::test]
+async fn a_zip_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
+    use zip::write::SimpleFileOptions as Options;
+    let program = "convex-local-backend";
+    let zip = |write: &dyn Fn(&mut zip::ZipWriter<std::io::Cursor<Vec<u8>>>)| {
+        let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        archive.start_file(program, Options::default()).unwrap();
+        archive.write_all(b"x").unwrap();
+        write(&mut archive);
+        archive.finish().unwrap().into_inner()
+    };
+    let replaced = |bytes: &[u8], from: &[u8], to: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        let places: Vec<usize> = (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+        assert!(!places.is_empty());
+        places.into_iter().for_each(|at| bytes[at..at + to.len()].copy_from_slice(to));
+        bytes
+    };
+    let other = zip(&|archive| archive.start_file("convex-local-backenD", Options::default()).unwrap());
+    let escaping = zip(&|archive| archive.start_file("xx/evil", Options::default()).unwrap());
+    // Bit 0 of the flags of each header says that an entry is encrypted.
+    let plain = zip(&|_| {});
+    let mut encrypted = plain.clone();
+    encrypted[6] |= 1;
+    let central = (0..plain.len()).find(|at| plain[*at..].starts_with(b"PK\x01\x02")).unwrap();
+    encrypted[central + 8] |= 1;
+    for (bytes, said) in [
+        (replaced(&escaping, b"xx/evil", b"../evil"), "its entry `../evil` would be written outside"),
+        (zip(&|archive| archive.add_symlink("l", "../../x", Options::default()).unwrap()), "its link `l` leads to"),
+        (replaced(&other, b"backenD", b"backend"), "two of its entries have one name"),
+        (encrypted, "its entry `convex-local-backend` is encrypted"),
+        (
+            zip(&|archive| {
+                archive.start_file("zeros", Options::default()).unwrap();
+                archive.write_all(&vec![0; 70 << 20]).unwrap();
+            }),
+            "it would unpack to more than 67108864 bytes",
+        ),
+        (plain[..plain.len() - 30].to_vec(), "it is cut off or damaged"),
+        (raw_tar(&[]), "by its name it is a zip archive, and it begins like gzip"),
+    ] {
+        bump_with(&bytes).await.failed_with(&[&format!("`{X86_64}`"), said]);
+    }
 }

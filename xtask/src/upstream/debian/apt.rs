@@ -75,6 +75,11 @@ impl Apt {
         process::text(&mut command).await
     }
 
+    /// What the indexes say of packages, all their versions.
+    pub(super) async fn described(&self, names: &[&str]) -> anyhow::Result<String> {
+        process::text(self.command("apt-cache").args(["show", "--"]).args(names)).await
+    }
+
     /// The date of the newest index that was read, which its signature covers.
     pub(super) fn newest_index(&self) -> anyhow::Result<DateTime<Utc>> {
         let mut newest = None;

@@ -66,3 +66,26 @@ fn only_names_reach_apt() {
         assert!(check_name(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn an_index_tells_digests_by_name_and_version_and_what_differs_is_named() {
+    let stanza = |name: &str, version: &str, digit: &str| {
+        format!(
+            "Package: {name}\nPackage-List: x\nVersion: {version}\nDescription: a\n SHA256: b\nSHA256: {}\n\n",
+            digit.repeat(64)
+        )
+    };
+    let index = parse_index(&[stanza("git", "1", "a"), stanza("git", "2", "b"), stanza("odd", "1", "x")].concat());
+    assert_eq!(index.keys().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>(), ["git 1", "git 2"]);
+    let found = |digit| {
+        let package = package("git", "20261124T000000Z", digit);
+        compare(&package, index.get(&(package.name.clone(), package.version.clone())))
+    };
+    assert_eq!(found('a'), None);
+    assert!(matches!(found('c'), Some(Finding::Replaced { .. })));
+    let gone = PackagePin { version: "3".to_owned(), ..package("git", "20261124T000000Z", 'a') };
+    assert!(matches!(
+        compare(&gone, index.get(&(gone.name.clone(), gone.version.clone()))),
+        Some(Finding::Deleted { .. })
+    ));
+}

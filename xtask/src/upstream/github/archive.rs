@@ -1,11 +1,19 @@
-//! Whether an archive holds what its component is there for.
+//! Whether an archive holds what its component is there for, and nothing that could do harm when it is unpacked.
+//! It is read whole, to its last checksum, and nothing of it is written.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek as _};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use zip::ZipArchive;
+use flate2::read::MultiGzDecoder;
 
 use crate::io::process;
+
+mod entries;
+mod reading;
+
+use entries::{Entries, EntryError};
 
 /// How many names of an archive without the wanted one an error tells.
 const TOLD: usize = 5;
@@ -13,9 +21,26 @@ const TOLD: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ArchiveError {
     #[error("`{name}` does not open as an archive")]
-    Broken { name: String },
+    Broken { name: String, source: ReadError },
+    #[error("`{name}` must not be unpacked")]
+    Harmful { name: String, source: EntryError },
     #[error("`{name}` holds no `{contains}`, but {}", say_names(.holds))]
     Missing { name: String, contains: String, holds: Vec<String> },
+}
+
+/// What is wrong with an archive's own form.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("by its name it is {expected}, and it begins like {found}")]
+    Magic { expected: Kind, found: String },
+    #[error("it is cut off or damaged")]
+    Io(#[source] io::Error),
+    #[error("it is cut off or damaged")]
+    Zip(#[source] zip::result::ZipError),
+    #[error("two of its entries have one name, or share their bytes")]
+    Overlapping,
+    #[error(transparent)]
+    Entry(#[from] EntryError),
 }
 
 fn say_names(names: &[String]) -> String {
@@ -27,18 +52,61 @@ fn say_names(names: &[String]) -> String {
     told.collect::<Vec<_>>().join(", ") + &more
 }
 
+/// The forms of archive that upstreams use, each with the bytes that it begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Zip,
+    Gzip,
+    Xz,
+    Tar,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Zip => "a zip archive",
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Tar => "a tar archive",
+        })
+    }
+}
+
+impl Kind {
+    /// The form that a file's name promises.
+    fn of_name(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+        let zip = ends(&[".zip"]).then_some(Self::Zip);
+        let gzip = ends(&[".tar.gz", ".tgz"]).then_some(Self::Gzip);
+        let xz = ends(&[".tar.xz", ".txz"]).then_some(Self::Xz);
+        zip.or(gzip).or(xz).or(ends(&[".tar"]).then_some(Self::Tar))
+    }
+
+    fn of_start(start: &[u8]) -> Option<Self> {
+        if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
+            Some(Self::Zip)
+        } else if start.starts_with(b"\x1f\x8b") {
+            Some(Self::Gzip)
+        } else if start.starts_with(b"\xfd7zXZ\0") {
+            Some(Self::Xz)
+        } else if start.get(257..262) == Some(b"ustar") {
+            Some(Self::Tar)
+        } else {
+            None
+        }
+    }
+}
+
 /// Checks that the archive at `path`, which upstream calls `name`, holds `contains`, below its top folder if it
 /// has one. A file that is no archive by its name holds itself only.
 pub(super) async fn check(path: &Path, name: &str, contains: &str) -> anyhow::Result<()> {
-    let broken = || ArchiveError::Broken { name: name.to_owned() };
-    let names = if is_zip(name) {
-        zip_names(path).with_context(broken)?
-    } else if is_tar(name) {
-        let mut tar = process::command("tar");
-        let listed = process::text(tar.env("LC_ALL", "C").args(["--list", "--file"]).arg(path)).await;
-        listed.with_context(broken)?.lines().map(str::to_owned).collect()
-    } else {
-        vec![name.to_owned()]
+    let names = match Kind::of_name(name) {
+        None => vec![name.to_owned()],
+        Some(kind) => read(path, kind).await?.map_err(|source| match source {
+            ReadError::Entry(source) => ArchiveError::Harmful { name: name.to_owned(), source },
+            source => ArchiveError::Broken { name: name.to_owned(), source },
+        })?,
     };
     if names.iter().any(|held| is_wanted(held, contains)) {
         return Ok(());
@@ -46,17 +114,78 @@ pub(super) async fn check(path: &Path, name: &str, contains: &str) -> anyhow::Re
     Err(ArchiveError::Missing { name: name.to_owned(), contains: contains.to_owned(), holds: names }.into())
 }
 
-fn is_zip(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"))
+async fn read(path: &Path, kind: Kind) -> anyhow::Result<Result<Vec<String>, ReadError>> {
+    let packed = fs_err::metadata(path)?.len();
+    let mut path = path.to_owned();
+    let mut read_as = kind;
+    if let Err(error) = check_start(&path, kind) {
+        return Ok(Err(error));
+    }
+    if kind == Kind::Xz {
+        match unpacked_xz(&path, packed).await? {
+            Ok(unpacked) => (path, read_as) = (unpacked, Kind::Tar),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    // An archive of hundreds of megabytes takes a while.
+    let names = tokio::task::spawn_blocking(move || list(&path, read_as, packed)).await;
+    names.context("the archive's reader did not end")
 }
 
-fn is_tar(name: &str) -> bool {
-    [".tar.gz", ".tgz", ".tar.xz", ".tar"].into_iter().any(|ending| name.ends_with(ending))
+fn list(path: &Path, kind: Kind, packed: u64) -> Result<Vec<String>, ReadError> {
+    let file = BufReader::new(File::open(path).map_err(ReadError::Io)?);
+    let mut entries = Entries::new(packed);
+    match kind {
+        Kind::Zip => reading::zip(file, &mut entries)?,
+        Kind::Gzip => reading::tar(MultiGzDecoder::new(file), &mut entries)?,
+        Kind::Tar | Kind::Xz => reading::tar(file, &mut entries)?,
+    }
+    Ok(entries.into_names())
 }
 
-fn zip_names(path: &Path) -> anyhow::Result<Vec<String>> {
-    let archive = ZipArchive::new(fs_err::File::open(path)?)?;
-    archive.file_names().map(|name| Ok(name?.into_owned())).collect()
+fn check_start(path: &Path, expected: Kind) -> Result<(), ReadError> {
+    let mut start = Vec::new();
+    let mut file = File::open(path).map_err(ReadError::Io)?;
+    file.rewind().and_then(|()| file.take(512).read_to_end(&mut start)).map_err(ReadError::Io)?;
+    let found = Kind::of_start(&start);
+    if found == Some(expected) {
+        return Ok(());
+    }
+    let found = found.map_or_else(
+        || {
+            if start.is_empty() {
+                "nothing".to_owned()
+            } else {
+                format!("`{}`", start[..start.len().min(12)].escape_ascii())
+            }
+        },
+        |kind| kind.to_string(),
+    );
+    Err(ReadError::Magic { expected, found })
+}
+
+/// The tar archive inside, beside the packed one. xz tells beforehand how large it is.
+async fn unpacked_xz(path: &Path, packed: u64) -> anyhow::Result<Result<PathBuf, ReadError>> {
+    let named = path.with_extension("tar.xz");
+    fs_err::rename(path, &named)?;
+    let listed = match process::text(process::command("xz").args(["--robot", "--list", "--"]).arg(&named)).await {
+        Err(error) if is_missing_program(&error) => return Err(error),
+        Err(error) => return Ok(Err(ReadError::Io(io::Error::other(format!("{error:#}"))))),
+        Ok(listed) => listed,
+    };
+    let total = listed.lines().find_map(|line| line.strip_prefix("totals\t")?.split('\t').nth(3)?.parse().ok());
+    if let Err(error) = Entries::new(packed).grow(total.unwrap_or(u64::MAX)) {
+        return Ok(Err(error.into()));
+    }
+    match process::output(process::command("xz").args(["--decompress", "--"]).arg(&named)).await {
+        Ok(_) => Ok(Ok(named.with_extension(""))),
+        Err(error) => Ok(Err(ReadError::Io(io::Error::other(format!("{error:#}"))))),
+    }
+}
+
+fn is_missing_program(error: &anyhow::Error) -> bool {
+    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(is_missing))
 }
 
 fn is_wanted(held: &str, contains: &str) -> bool {
