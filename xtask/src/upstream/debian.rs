@@ -164,11 +164,11 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
     let asked = Asked::new(component)?;
     let version = component.scheme.parse(&pin.version)?;
     let archives = Archives::new(asked, &version, up.http.mirrors())?;
-    let indexed = async {
+    let asking = async {
         let keyring = keyring().ok_or(DebianError::NoKeyring)?;
         try_join_all(lists.iter().map(|(arch, packages)| indexed(asked, &archives, &keyring, *arch, packages))).await
     };
-    match indexed.await {
+    match asking.await {
         Ok(indexes) => {
             let compared = lists.values().zip(&indexes).flat_map(|(packages, index)| {
                 packages

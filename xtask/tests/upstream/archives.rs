@@ -184,11 +184,13 @@ async fn a_tar_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
     }
 }
 
+type Writer = zip::ZipWriter<std::io::Cursor<Vec<u8>>>;
+
 #[tokio::test]
 async fn a_zip_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
     use zip::write::SimpleFileOptions as Options;
     let program = "convex-local-backend";
-    let zip = |write: &dyn Fn(&mut zip::ZipWriter<std::io::Cursor<Vec<u8>>>)| {
+    let zip = |write: &dyn Fn(&mut Writer)| {
         let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
         archive.start_file(program, Options::default()).unwrap();
         archive.write_all(b"x").unwrap();
@@ -199,7 +201,9 @@ async fn a_zip_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
         let mut bytes = bytes.to_vec();
         let places: Vec<usize> = (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
         assert!(!places.is_empty());
-        places.into_iter().for_each(|at| bytes[at..at + to.len()].copy_from_slice(to));
+        for at in places {
+            bytes[at..at + to.len()].copy_from_slice(to);
+        }
         bytes
     };
     let other = zip(&|archive| archive.start_file("convex-local-backenD", Options::default()).unwrap());

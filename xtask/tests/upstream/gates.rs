@@ -42,7 +42,7 @@ async fn a_release_waits_for_a_day_and_now_takes_it_at_once() {
     serve_tool(&server, releases()).await;
     let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
     let rows: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-    let versions = ["pinned", "newest", "newest_allowed"].map(|field| rows[0][field]["version"].clone());
+    let versions = ["pinned", "newest", "newest_allowed"].map(|field| rows["components"][0][field]["version"].clone());
     assert_eq!(versions, [json!("1.0.0"), json!("1.1.0"), json!("1.0.0")]);
     serve_tool(&server, releases()).await;
     scratch.run(&server, &["bump", "--now"]).await.succeeded();

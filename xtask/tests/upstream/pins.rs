@@ -63,7 +63,7 @@ async fn a_release_that_was_made_again_under_its_tag() {
     publish(vec![tool("v0.9.0", "old")]).await;
     let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
     let rows: serde_json::Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-    assert_eq!(rows[0]["findings"], json!([{"finding": "deleted", "what": "release v1.0.0 of a/tool"}]));
+    assert_eq!(rows["components"][0]["findings"], json!([{"finding": "deleted", "what": "release v1.0.0 of a/tool"}]));
 }
 
 const GIT: &str = r#"

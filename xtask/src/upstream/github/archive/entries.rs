@@ -70,7 +70,7 @@ impl Entries {
         if self.unpacked > self.limit { Err(EntryError::Bomb(self.limit)) } else { Ok(()) }
     }
 
-    pub(super) fn add(&mut self, name: &str, what: What) -> Result<(), EntryError> {
+    pub(super) fn add(&mut self, name: &str, what: &What) -> Result<(), EntryError> {
         if self.names.len() >= MOST_ENTRIES {
             return Err(EntryError::TooMany);
         }
@@ -82,7 +82,7 @@ impl Entries {
             }
         }
         let out = |target: &String| EntryError::LinkOut { name: name.to_owned(), target: target.clone() };
-        match &what {
+        match what {
             What::Special => return Err(EntryError::Special(name.to_owned())),
             What::Symlink(target) => {
                 let folder = path.split_last().map_or(&[][..], |(_, folder)| folder);
@@ -93,11 +93,11 @@ impl Entries {
             }
             What::Folder | What::File => {}
         }
-        if path.is_empty() && what != What::Folder {
+        if path.is_empty() && *what != What::Folder {
             return Err(escapes());
         }
         // A folder may be named again; anything else would take another entry's place.
-        let again = self.kinds.insert(path, what.clone()).is_some_and(|known| known != what || what != What::Folder);
+        let again = self.kinds.insert(path, what.clone()).is_some_and(|known| known != *what || *what != What::Folder);
         if again {
             return Err(EntryError::Twice(name.to_owned()));
         }
@@ -132,7 +132,7 @@ mod tests {
 
     fn add(entries: &[(&str, What)]) -> Result<(), EntryError> {
         let mut all = Entries::new(1);
-        entries.iter().try_for_each(|(name, what)| all.add(name, what.clone()))
+        entries.iter().try_for_each(|(name, what)| all.add(name, what))
     }
 
     fn symlink(target: &str) -> What {
@@ -183,7 +183,7 @@ mod tests {
         fn nothing_that_is_taken_leaves_the_folder(names in prop::collection::vec("[./a\\\\]{0,9}", 1..5)) {
             let mut all = Entries::new(1);
             for name in names {
-                if all.add(&name, What::File).is_ok() {
+                if all.add(&name, &What::File).is_ok() {
                     let depth = name.split('/').try_fold(0_i32, |depth, part| match part {
                         "" | "." => Some(depth),
                         ".." => Some(depth - 1).filter(|depth| *depth >= 0),

@@ -34,7 +34,7 @@ pub(super) fn zip<R: Read + Seek>(file: R, entries: &mut Entries) -> Result<(), 
         } else {
             What::File
         };
-        entries.add(&name, what)?;
+        entries.add(&name, &what)?;
         through(&mut file, entries)?;
     }
     Ok(())
@@ -68,7 +68,7 @@ fn tar_entries(file: impl Read, entries: &mut Entries) -> Result<(), ReadError> 
             EntryType::XGlobalHeader => continue,
             _ => What::Special,
         };
-        entries.add(&text(&entry.path_bytes()), what)?;
+        entries.add(&text(&entry.path_bytes()), &what)?;
     }
     Ok(())
 }
