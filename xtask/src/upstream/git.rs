@@ -156,6 +156,14 @@ async fn newest_tag(
         };
         passed_over.push(PassedOver { version: version.to_string(), published: None, gate, reason });
     }
+    // The pinned tag may be gone while all newer ones wait: it stays, and both are told.
+    if let (Some(version), Some(Pin { tag: Some(tag), published, pinned: Pinned::Git(git), .. }), false) =
+        (pinned, pin, seen.is_empty())
+    {
+        let (tag, commit, published) = (Some(tag.clone()), Some(git.commit.clone()), published.clone());
+        let candidate = Candidate::new(version, &Want::Newest);
+        return Ok(Candidate { tag, commit, published, passed_over, seen, ..candidate });
+    }
     Err(GitError::NothingFits { repository: repository.url.to_owned(), looked: versions.len() }.into())
 }
 

@@ -102,6 +102,15 @@ async fn a_tag_that_was_moved_and_a_commit_that_was_taken_back() {
     assert!(ran.succeeded().stdout.contains(warning), "{}", ran.stdout);
     run(&["bump", "manager", "--to", "v1.0.0"]).await.succeeded();
     assert_ne!(scratch.lock(), lock);
+    // The pinned tag is gone, and the one newer tag was never seen before: the pin stays, and both are told.
+    git(&["tag", "--delete", "v1.0.0"]);
+    git(&["tag", "v1.0.1"]);
+    let kept = scratch.lock();
+    let ran = run(&["bump", "manager", "--dry-run"]).await;
+    for told in ["warning: deleted: tag v1.0.0", "passed over 1.0.1: seen for 0 of the 24 hours"] {
+        assert!(ran.succeeded().stdout.contains(told), "{}", ran.stdout);
+    }
+    assert_eq!(scratch.lock(), kept);
     // A prerelease that somebody names is taken, although no plain requirement is met by one.
     git(&["tag", "v1.1.0-rc.1"]);
     run(&["bump", "manager", "--to", "v1.1.0-rc.1"]).await.succeeded();
