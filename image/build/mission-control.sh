@@ -12,7 +12,7 @@ cd "$sources"
 placeholder=http://convex-url.placeholder.invalid:3210
 /build/install.sh "npm native" npm ci --ignore-scripts
 VITE_CONVEX_URL=$placeholder npx --no-install vite build
-sed --in-place --regexp-extended "s|[\"'\`]$placeholder[\"'\`]|location.origin|g" dist/assets/*.js
+sed --in-place --regexp-extended "s|[\"'\`]${placeholder}[\"'\`]|location.origin|g" dist/assets/*.js
 grep --quiet --fixed-strings location.origin dist/assets/*.js
 if grep --recursive --files-with-matches --fixed-strings "$placeholder" dist; then
 	echo "the page names Convex's address in a way that this build does not know" >&2

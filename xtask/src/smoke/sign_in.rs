@@ -103,7 +103,7 @@ pub(super) async fn prove(
     report.group("sign-in");
     let volume = Volume::create(bench.docker, &[]).await?;
     let Some(mut running) = report
-        .check("published everywhere, it starts", 240, start(bench, &volume, scratch), |it| {
+        .check("published everywhere, it starts", 240, start(bench, &volume, scratch, &[], None), |it| {
             format!("after {:.1} s, with an echo behind {}", it.started.elapsed().as_secs_f64(), ECHOES.join(", "))
         })
         .await
@@ -144,13 +144,21 @@ pub(super) async fn prove(
     Ok(())
 }
 
-async fn start<'a>(bench: &'a Bench<'_>, volume: &Volume, scratch: &Path) -> anyhow::Result<Running<'a>> {
+/// A stack that is published everywhere, with an echo in the place of the programs that start slowly.
+pub(super) async fn start<'a>(
+    bench: &'a Bench<'_>,
+    volume: &Volume,
+    scratch: &Path,
+    more: &[(&str, String)],
+    mount: Option<String>,
+) -> anyhow::Result<Running<'a>> {
     let file = scratch.join("echo.js");
     fs_err::write(&file, ECHO)?;
     fs_err::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let ports = bench.moved_ports()?;
-    let mut options = bench.options(&ports, &[]);
+    let mut options = bench.options(&ports, more);
     options.everywhere = true;
+    options.mounts.extend(mount);
     let echo = |name| format!("type=bind,source={},target=/opt/stack/run/{name},readonly", file.display());
     options.mounts.extend(ECHOES.map(echo));
     let running = bench.launch(volume, ports, options).await?;
