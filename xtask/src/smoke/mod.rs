@@ -100,7 +100,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     attacks::prove(&mut report, &running).await;
     inside::prove(&mut report, &running).await;
     sign_in::prove(&mut report, &bench, scratch.path(), request).await?;
-    tls::prove(&mut report, &bench, scratch.path()).await?;
+    tls::prove(&mut report, &bench, scratch.path(), request).await?;
     if !request.quick {
         refusals::prove(&mut report, &bench, &volume).await;
         kills::prove(&mut report, &running, &Bench::nonce()).await;

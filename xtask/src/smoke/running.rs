@@ -147,9 +147,10 @@ impl Running<'_> {
         self.ports.get(setting).copied().with_context(|| format!("no service has the port {setting}"))
     }
 
-    /// `http://127.0.0.1:PORT`, as browsers reach it.
+    /// `http://127.0.0.1:PORT`, as browsers reach it, or the same with https.
     pub(super) fn origin(&self, setting: &str) -> anyhow::Result<String> {
-        Ok(format!("http://127.0.0.1:{}", self.port(setting)?))
+        let scheme = if self.options.environment.contains_key("TLS_CERT_FILE") { "https" } else { "http" };
+        Ok(format!("{scheme}://127.0.0.1:{}", self.port(setting)?))
     }
 
     pub(super) fn get(&self, setting: &str, path: &str) -> anyhow::Result<RequestBuilder> {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use reqwest::{Client, StatusCode};
 
+use super::Request;
+use super::browser;
 use super::report::Report;
 use super::running::{Bench, Running, until};
 use super::sign_in::{self, ask};
@@ -19,7 +21,12 @@ const PAGE: &str = "MISSION_CONTROL_PORT";
 const NAME: &str = "mc.example.org";
 const SIGN_IN: &str = "/_stack/sign-in";
 
-pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, scratch: &Path) -> anyhow::Result<()> {
+pub(super) async fn prove(
+    report: &mut Report,
+    bench: &Bench<'_>,
+    scratch: &Path,
+    request: &Request<'_>,
+) -> anyhow::Result<()> {
     report.group("tls");
     let files = Files::new(scratch)?;
     let volume = Volume::create(bench.docker, &[]).await?;
@@ -38,6 +45,10 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, scratch: &Path
     report.see("every port serves it", 30, served(&running, "first")).await;
     report.see("plain requests are sent to https", 20, plain(&running)).await;
     report.see("headers of the trusted proxy count, and of nobody else", 20, proxy(&running)).await;
+    if let Some(program) = browser::find() {
+        let name = "a browser signs in, and the pages work";
+        report.see(name, 90, browser::signed_in(&running, request.output, &program)).await;
+    }
     report.see("a renewed one is taken up when both files fit", 60, renewed(&running, &files)).await;
     Ok(())
 }
