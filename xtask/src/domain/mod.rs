@@ -7,6 +7,7 @@ pub(crate) mod host;
 pub(crate) mod image_tag;
 pub(crate) mod lock;
 pub(crate) mod mirror;
+pub(crate) mod range;
 pub(crate) mod rules;
 pub(crate) mod service;
 pub(crate) mod setting;

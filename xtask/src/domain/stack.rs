@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use regex::Regex;
 use semver::VersionReq;
 use serde::Deserialize;
 
@@ -54,6 +55,9 @@ pub(crate) struct Component {
     /// What this component asks of the versions of others.
     #[serde(default)]
     pub(crate) needs: BTreeMap<String, VersionReq>,
+    /// Where each version itself says what it asks of others.
+    #[serde(default)]
+    pub(crate) states: BTreeMap<String, Stated>,
     /// A version must have been out for this long before `bump` chooses it by itself; a day where it is not said.
     #[serde(default)]
     pub(crate) minimum_age_days: Option<u32>,
@@ -152,6 +156,43 @@ impl FileSpec {
     }
 }
 
+/// Where an upstream states which versions of another component it works with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub(crate) enum Stated {
+    /// A field of `engines` in a package's manifest: a range.
+    Engines { engines: String },
+    /// A file of a git repository, and a pattern whose one group is the version in it.
+    File {
+        file: String,
+        pattern: Pattern,
+        /// It names the lowest version, and not the only one.
+        #[serde(default, rename = "at-least")]
+        at_least: bool,
+    },
+}
+
+/// A regular expression with one group.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Pattern(Regex);
+
+impl TryFrom<String> for Pattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let regex = Regex::new(&text).map_err(|error| error.to_string())?;
+        if regex.captures_len() == 2 { Ok(Self(regex)) } else { Err(format!("`{text}` has not one group in brackets")) }
+    }
+}
+
+impl Pattern {
+    /// What the group holds where the pattern is found first.
+    pub(crate) fn find<'t>(&self, text: &'t str) -> Option<&'t str> {
+        Some(self.0.captures(text)?.get(1)?.as_str())
+    }
+}
+
 /// A pin that stays where it is, for a reason and up to a day.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -228,7 +269,7 @@ impl Stack {
         if name.is_empty() || !name.bytes().all(plain) {
             return Err(StackError::Name(name.to_owned()));
         }
-        for other in component.needs.keys() {
+        for other in component.needs.keys().chain(component.states.keys()) {
             self.refer(name, other)?;
         }
         if let Source::Github { same_release_as, .. } = &component.source {
@@ -323,6 +364,17 @@ mod tests {
             panic!("`zzzzzz` is no component");
         };
         assert_eq!(nearest, None);
+    }
+
+    #[test]
+    fn a_pattern_has_one_group_and_gives_what_is_in_it() {
+        let pattern = |text: &str| Pattern::try_from(text.to_owned());
+        let found = pattern("MIN = '([0-9.]+)'").unwrap();
+        assert_eq!(found.find("const MIN = '1.0.137'\nconst MIN = '2'"), Some("1.0.137"));
+        assert_eq!(found.find("MIN = latest"), None);
+        for bad in ["MIN", "(a)(b)", "(", "(?:a)"] {
+            assert!(pattern(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

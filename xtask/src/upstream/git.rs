@@ -9,13 +9,14 @@ use chrono::{DateTime, Utc};
 use tokio::process::Command;
 
 use super::{
-    Candidate, Finding, Gate, PassedOver, Resolved, Upstream, Want, first_seen, hinted, not_allowed, not_allowed_asked,
+    Candidate, Finding, Gate, PassedOver, Resolved, Upstream, Want, does_not_go_with, first_seen, hinted, not_allowed,
+    not_allowed_asked,
 };
 use crate::domain::digest::{CommitId, FileUrl};
 use crate::domain::lock::{GitPin, Pin, Pinned, Published};
-use crate::domain::stack::{Component, Source};
+use crate::domain::stack::{Component, Source, Stated};
 use crate::domain::version::{Scheme, Version};
-use crate::io::process;
+use crate::io::{self, process};
 
 /// A server that says nothing for so long will not.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -119,6 +120,11 @@ async fn tagged(
         if let Some(reason) = not_allowed_asked(up.stack, name, component, version) {
             bail!("{version} is out of what stack.toml allows: {reason}");
         }
+        if up.lock.components.get(name).is_none_or(|pin| pin.version != version.as_str())
+            && let Some(reason) = does_not_fit(up, component, repository.url, version, commit).await?
+        {
+            bail!("{version} {reason}");
+        }
         return at_commit(up, name, repository, version.clone(), Some((tag, commit)), want).await;
     }
 
@@ -145,7 +151,12 @@ async fn newest_tag(
             Some((Gate::Constraint, reason))
         } else if pinned.as_ref().is_some_and(|pinned| version > pinned) {
             // A commit's date is what its author writes.
-            first_seen(up, name, component, commit.as_str(), &mut seen).map(|reason| (Gate::TooFresh, reason))
+            match first_seen(up, name, component, commit.as_str(), &mut seen) {
+                Some(reason) => Some((Gate::TooFresh, reason)),
+                None => does_not_fit(up, component, repository.url, version, commit)
+                    .await?
+                    .map(|reason| (Gate::Constraint, reason)),
+            }
         } else {
             None
         };
@@ -165,6 +176,46 @@ async fn newest_tag(
         return Ok(Candidate { tag, commit, published, passed_over, seen, ..candidate });
     }
     Err(GitError::NothingFits { repository: repository.url.to_owned(), looked: versions.len() }.into())
+}
+
+/// Why a version does not go with the other pins, by what its own files state.
+async fn does_not_fit(
+    up: Upstream<'_>,
+    component: &Component,
+    url: &str,
+    version: &Version,
+    commit: &CommitId,
+) -> anyhow::Result<Option<String>> {
+    for (other, stated) in &component.states {
+        let Stated::File { file, pattern, at_least } = stated else { continue };
+        let text = file_of(up, url, commit, file).await?;
+        let Some(stated) = text.as_deref().and_then(|text| pattern.find(text)) else {
+            io::say(&format!(
+                "note: {version} does not say in {file} what it asks of `{other}`: look where it does, and change \
+                 `states` in stack.toml"
+            ));
+            continue;
+        };
+        let range = if *at_least { format!(">={stated}") } else { stated.to_owned() };
+        if let Some(reason) = does_not_go_with(up, other, &range) {
+            return Ok(Some(reason));
+        }
+    }
+    Ok(None)
+}
+
+/// A file of a commit, where it has one of that name.
+async fn file_of(up: Upstream<'_>, url: &str, commit: &CommitId, file: &str) -> anyhow::Result<Option<String>> {
+    let address = address(up, url)?;
+    let scratch = scratch().await?;
+    let mut fetch = git();
+    fetch.arg("-C").arg(scratch.path()).args(["fetch", "--quiet", "--depth=1", "--no-tags", "--"]);
+    run(fetch.args([address.as_str(), commit.as_str()]))
+        .await
+        .with_context(|| format!("{url} does not give commit {commit}"))?;
+    let mut show = git();
+    show.arg("-C").arg(scratch.path()).args(["cat-file", "blob", &format!("{commit}:{file}")]);
+    Ok(run(&mut show).await.ok())
 }
 
 /// What became of the pinned tag.

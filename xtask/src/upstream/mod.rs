@@ -14,10 +14,11 @@ pub(crate) mod oci;
 use crate::domain::age::Clock;
 use crate::domain::digest::CommitId;
 use crate::domain::lock::{Lock, Pin, Published};
+use crate::domain::range::Range;
 use crate::domain::stack::{Component, Source, Stack};
 use crate::domain::version::{Scheme, Version};
 use crate::error::hinted;
-use crate::io::http::Http;
+use crate::io::http::{self, Http};
 
 /// How many versions that wait the lock holds of one component.
 const MOST_SEEN: usize = 5;
@@ -208,6 +209,18 @@ pub(crate) fn not_allowed_asked(stack: &Stack, name: &str, component: &Component
     let number = version.as_str().split('-').next().filter(|_| version.is_prerelease());
     let plain = number.and_then(|number| component.scheme.parse(number).ok());
     not_allowed(stack, name, component, plain.as_ref().unwrap_or(version))
+}
+
+/// Why a version does not go with what is pinned of others, by what it states itself: `range`, of `other`.
+pub(crate) fn does_not_go_with(up: Upstream<'_>, other: &str, range: &str) -> Option<String> {
+    let (pin, component) = (up.lock.components.get(other)?, up.stack.components.get(other)?);
+    let pinned = pin.parsed_version(component.scheme).ok()?;
+    let range = http::shown(range, 80);
+    match Range::parse(&range) {
+        Some(read) if read.contains(&pinned) => None,
+        Some(_) => Some(format!("asks for `{other}` {range}, and {pinned} is pinned: bump `{other}` first")),
+        None => Some(format!("asks for `{other}` {range}, which is no range that can be read")),
+    }
 }
 
 /// Whether a pin is newer than the candidate: somebody took it with `--to` (a prerelease, a young release), and

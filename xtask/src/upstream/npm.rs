@@ -9,11 +9,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sha2::Digest as _;
 
 use super::{
-    Candidate, Finding, Gate, PassedOver, Resolved, Upstream, Want, first_seen, hinted, not_allowed, not_allowed_asked,
+    Candidate, Finding, Gate, PassedOver, Resolved, Upstream, Want, does_not_go_with, first_seen, hinted, not_allowed,
+    not_allowed_asked,
 };
 use crate::domain::digest::{Integrity, Sha256};
 use crate::domain::lock::{NpmPin, Pin, Pinned, Published};
-use crate::domain::stack::{Component, Source};
+use crate::domain::stack::{Component, Source, Stated};
 use crate::domain::version::Version;
 use crate::io;
 
@@ -101,6 +102,9 @@ async fn wanted(
     if let Some(reason) = not_allowed_asked(up.stack, asked.name, asked.component, version) {
         bail!("{version} is out of what stack.toml allows: {reason}");
     }
+    if let Some(reason) = does_not_fit(up, asked, manifest, version) {
+        bail!("{version} {reason}");
+    }
     if let Some(reason) = platform::missing(registry, manifest).await? {
         let (package, version) = (asked.package.to_owned(), version.as_str().to_owned());
         return Err(NpmError::Incomplete { package, version, reason }.into());
@@ -138,6 +142,8 @@ async fn newest(
             Some((Gate::Withdrawn, reason))
         } else if let Some(reason) = not_allowed(up.stack, asked.name, asked.component, &version) {
             Some((Gate::Constraint, reason))
+        } else if let Some(reason) = does_not_fit(up, asked, manifest, &version) {
+            Some((Gate::Constraint, reason))
         } else if let Some(reason) = too_fresh(up, asked, packument, &version, &mut seen) {
             Some((Gate::TooFresh, reason))
         } else {
@@ -152,6 +158,17 @@ async fn newest(
     }
     let looked = passed_over.len();
     Err(NpmError::NothingFits { package: asked.package.to_owned(), looked }.into())
+}
+
+/// Why a version that is not pinned does not go with the other pins, by its own `engines`.
+fn does_not_fit(up: Upstream<'_>, asked: Asked<'_>, manifest: &Manifest, version: &Version) -> Option<String> {
+    if up.lock.components.get(asked.name).is_some_and(|pin| pin.version == version.as_str()) {
+        return None;
+    }
+    asked.component.states.iter().find_map(|(other, stated)| {
+        let Stated::Engines { engines } = stated else { return None };
+        does_not_go_with(up, other, manifest.engine(engines)?)
+    })
 }
 
 /// By the registry's time; where it keeps none, by when a version newer than the pinned one was first seen.

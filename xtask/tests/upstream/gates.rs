@@ -228,3 +228,74 @@ async fn what_can_be_resolved_is_pinned_when_another_upstream_fails() {
     assert!(ran.stdout.contains("tool: not pinned → 1.0.0"), "{}", ran.stdout);
     assert!(scratch.lock().unwrap().contains("[components.tool]"));
 }
+
+/// What a version itself asks of the others decides, whatever stack.toml says of the one before.
+#[tokio::test]
+async fn a_version_that_asks_for_another_companion_waits_for_it() {
+    let stack = r#"
+[components.node]
+title = "Node.js"
+scheme = "semver"
+source = { type = "github", repo = "a/node" }
+file = { name = "tool.zip", contains = "node" }
+[components.pack]
+title = "Pack"
+scheme = "semver"
+minimum_age_days = 0
+source = { type = "npm", package = "pack", directory = "npm/pack" }
+states = { node = { engines = "node" } }
+[components.manager]
+title = "Manager"
+scheme = "semver"
+minimum_age_days = 0
+source = { type = "git", repository = "https://git.example/manager.git" }
+[components.manager.states]
+node = { file = "src/lowest.ts", pattern = "LOWEST = '([0-9.]+)'", at-least = true }
+"#;
+    let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+    let upstream = tempfile::tempdir().unwrap();
+    let git = |arguments: &[&str]| git(upstream.path(), arguments);
+    git(&["init", "--quiet"]);
+    git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    std::fs::create_dir(upstream.path().join("src")).unwrap();
+    let publish = |tag: &str, lowest: &str| {
+        std::fs::write(upstream.path().join("src/lowest.ts"), format!("const LOWEST = '{lowest}'\n")).unwrap();
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "-m", tag]);
+        git(&["tag", tag]);
+    };
+    publish("v1.0.0", "20.0.0");
+    let mirror = format!("https://git.example/manager.git=file://{}", upstream.path().display());
+    let run = async |arguments: &[&str]| {
+        server.reset().await;
+        serve_tags(&server, "a/node", &[published("v24.0.0", TimeDelta::days(9))]).await;
+        let listing = json!([published("v24.0.0", TimeDelta::days(9))]);
+        serve_text(&server, "/repos/a/node/releases", &listing.to_string()).await;
+        let manifest = |version: &str, node: &str| {
+            json!({"name": "pack", "version": version, "engines": {"node": node},
+                   "dist": {"integrity": format!("sha512-{}==", "A".repeat(86))}})
+        };
+        let versions =
+            json!({"1.0.0": manifest("1.0.0", ">=20 <25"), "1.1.0": manifest("1.1.0", ">=26.1.0 || ^25.3.0")});
+        let latest = if scratch.lock().is_some() { "1.1.0" } else { "1.0.0" };
+        let document = json!({"name": "pack", "dist-tags": {"latest": latest}, "versions": versions});
+        serve_text(&server, "/pack", &document.to_string()).await;
+        let home = tempfile::tempdir().unwrap();
+        let mut command = scratch.command(&server, &[&["--mirror", &mirror], arguments].concat());
+        command.env("npm_config_registry", server.uri()).env("npm_config_cache", home.path());
+        crate::support::Ran::from(command.output().await.unwrap())
+    };
+    run(&["bump"]).await.succeeded();
+    publish("v1.1.0", "24.0.0");
+    publish("v1.2.0", "26.0.0");
+    let ran = run(&["bump", "manager", "pack"]).await;
+    for text in [
+        "passed over 1.1.0: asks for `node` >=26.1.0 || ^25.3.0, and 24.0.0 is pinned: bump `node` first",
+        "passed over 1.2.0: asks for `node` >=26.0.0, and 24.0.0 is pinned: bump `node` first",
+        "manager: 1.0.0",
+        "→ 1.1.0",
+    ] {
+        assert!(ran.succeeded().stdout.contains(text), "{text}\n{}", ran.stdout);
+    }
+    run(&["bump", "manager", "--to", "v1.2.0"]).await.failed_with(&["1.2.0 asks for `node` >=26.0.0"]);
+}

@@ -111,6 +111,8 @@ pub(super) struct Manifest {
     #[serde(default)]
     pub(super) optional_dependencies: BTreeMap<String, String>,
     #[serde(default)]
+    engines: serde_json::Value,
+    #[serde(default)]
     pub(super) os: Vec<String>,
     #[serde(default)]
     pub(super) cpu: Vec<String>,
@@ -124,6 +126,11 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
+    /// The range that it asks for of an engine.
+    pub(super) fn engine(&self, name: &str) -> Option<&str> {
+        self.engines.get(name)?.as_str()
+    }
+
     /// What its publisher says against it.
     pub(super) fn deprecation(&self) -> Option<String> {
         match &self.deprecated {
