@@ -18,16 +18,11 @@ die() {
 }
 
 # Prints a secret by the name of its setting: the one that was given, or else the one that was made.
-# Ends with an error when there is neither; `optional_secret` prints nothing then.
+# Ends with an error when there is neither.
 secret() {
 	local file
 	file=$(secret_file "$1") || die "$1 was neither given nor made"
 	cat "$file"
-}
-
-optional_secret() {
-	local file
-	if file=$(secret_file "$1"); then cat "$file"; fi
 }
 
 # OPENCLAW_GATEWAY_TOKEN is kept as openclaw-gateway-token. A file names it without its value reaching a command
