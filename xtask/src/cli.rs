@@ -213,8 +213,11 @@ pub(crate) struct Smoke {
     /// Give llama.cpp this model (GGUF) instead of a small one that is made on the spot and always says one word
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
+    /// Run these parts only, separated by commas; a wrong name lists them all
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
     /// Leave out the faults: killed services, stops and starts, refusals, a full disk
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     pub(crate) quick: bool,
     /// Fail where there is no Chromium, instead of leaving out what is to be seen in a browser
     #[arg(long)]

@@ -103,7 +103,8 @@ async fn prove(
 
     let output = scratch.join("smoke");
     fs_err::create_dir_all(&output)?;
-    let request = smoke::Request { docker, stack, image, model: None, output: &output, quick, require_browser: false };
+    let request =
+        smoke::Request { docker, stack, image, model: None, output: &output, only: &[], quick, require_browser: false };
     let proved = async {
         let report = smoke::run(&request).await?;
         report.verdict()?;

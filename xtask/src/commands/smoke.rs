@@ -24,6 +24,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
         image: image.name(),
         model: args.model.clone(),
         output: &output,
+        only: &args.only,
         quick: args.quick,
         require_browser: args.require_browser,
     };

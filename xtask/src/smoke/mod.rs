@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
 use self::report::Report;
@@ -55,14 +55,42 @@ pub(crate) struct Request<'a> {
     pub(crate) model: Option<PathBuf>,
     /// Where pictures of the pages are kept.
     pub(crate) output: &'a Path,
+    /// The parts that are wanted; none stands for all.
+    pub(crate) only: &'a [String],
     /// Leave out the faults.
     pub(crate) quick: bool,
     /// Whether a missing browser is a failure.
     pub(crate) require_browser: bool,
 }
 
+/// What can be asked for by itself.
+const PARTS: &[&str] = &[
+    "convex", "fronts", "turns", "browser", "security", "walls", "attacks", "inside", "sign-in", "tls", "refusals",
+    "kills", "stops", "disk",
+];
+/// Those that break something, and take longest.
+const FAULTS: &[&str] = &["refusals", "kills", "stops", "disk"];
+
+impl Request<'_> {
+    /// Whether a part is run. What the stops look for afterwards is left by the turns.
+    fn wants(&self, part: &str) -> bool {
+        if self.only.is_empty() {
+            return !(self.quick && FAULTS.contains(&part));
+        }
+        self.only.iter().any(|asked| asked == part || (part == "turns" && asked == "stops"))
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        for asked in self.only {
+            ensure!(PARTS.contains(&asked.as_str()), "no part is called {asked}; there are {}", PARTS.join(", "));
+        }
+        Ok(())
+    }
+}
+
 /// Runs all checks. An error says that they could not be run; what they found is in the report.
 pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
+    request.check()?;
     let scratch = TempDir::with_prefix("mission-control-smoke-").context("cannot make a scratch directory")?;
     // The container's user goes through it to the model.
     fs_err::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
@@ -87,30 +115,55 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
         return Ok(report);
     }
     let nonce = Bench::nonce();
-    convex::prove(&mut report, &running, &nonce).await;
-    fronts::prove(&mut report, &running).await;
-    let left = turns::prove(&mut report, &running, &nonce).await;
-    match browser::find() {
-        Some(program) => browser::prove(&mut report, &running, &nonce, request.output, &program).await,
-        None if request.require_browser => report.miss("pages in a browser", browser::MISSING),
-        None => report.skip("pages in a browser", browser::MISSING),
+    if request.wants("convex") {
+        convex::prove(&mut report, &running, &nonce).await;
     }
-    security::prove(&mut report, &running).await;
-    walls::prove(&mut report, &running).await;
-    attacks::prove(&mut report, &running).await;
-    inside::prove(&mut report, &running).await;
-    sign_in::prove(&mut report, &bench, scratch.path(), request).await?;
-    tls::prove(&mut report, &bench, scratch.path(), request).await?;
-    if !request.quick {
+    if request.wants("fronts") {
+        fronts::prove(&mut report, &running).await;
+    }
+    let mut left = None;
+    if request.wants("turns") {
+        left = Some(turns::prove(&mut report, &running, &nonce).await);
+    }
+    if request.wants("browser") {
+        match browser::find() {
+            Some(program) => browser::prove(&mut report, &running, &nonce, request.output, &program).await,
+            None if request.require_browser => report.miss("pages in a browser", browser::MISSING),
+            None => report.skip("pages in a browser", browser::MISSING),
+        }
+    }
+    if request.wants("security") {
+        security::prove(&mut report, &running).await;
+    }
+    if request.wants("walls") {
+        walls::prove(&mut report, &running).await;
+    }
+    if request.wants("attacks") {
+        attacks::prove(&mut report, &running).await;
+    }
+    if request.wants("inside") {
+        inside::prove(&mut report, &running).await;
+    }
+    if request.wants("sign-in") {
+        sign_in::prove(&mut report, &bench, scratch.path(), request).await?;
+    }
+    if request.wants("tls") {
+        tls::prove(&mut report, &bench, scratch.path(), request).await?;
+    }
+    if request.wants("refusals") {
         refusals::prove(&mut report, &bench, &volume).await;
+    }
+    if request.wants("kills") {
         kills::prove(&mut report, &running, &Bench::nonce()).await;
+    }
+    if let Some(left) = left.filter(|_| request.wants("stops")) {
         stops::prove(&mut report, &mut running, &volume, &nonce, &left).await;
     }
     report.keep_log(&running.container, &request.output.join("container.log")).await;
     let secrets = std::mem::take(&mut running.secrets);
     // Two at once would be slow for a reason that is none of the image's.
     drop(running);
-    if !request.quick {
+    if request.wants("disk") {
         disk::prove(&mut report, &bench, &more, &secrets, request.output).await;
     }
     Ok(report)
