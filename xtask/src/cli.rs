@@ -84,7 +84,7 @@ pub(crate) enum Command {
     Bump(Bump),
     /// Check every pin against its upstream: what was replaced or deleted
     Verify(Names),
-    /// Render image/ and the generated parts of README.md from the stack and the lock
+    /// Render image/ and the generated parts of README.md and docs/ from the stack and the lock
     Render(Render),
     /// Build the image of one architecture, or of all, as an OCI layout on disk
     Build(Build),

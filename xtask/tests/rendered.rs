@@ -25,7 +25,7 @@ fn scratch() -> TempDir {
     std::fs::copy(checkout().join("stack.toml"), to("stack.toml")).unwrap();
     std::fs::copy(checkout().join("xtask/testdata/frozen/versions.lock"), to("versions.lock")).unwrap();
     copy(&checkout().join("templates"), &to("templates"));
-    let parts = files(&checkout().join("templates/readme")).into_keys();
+    let parts = files(&checkout().join("templates/pages")).into_keys();
     let marked = parts.map(|part| {
         let name = part.strip_suffix(".md.j2").unwrap();
         format!("<!-- @generated {name} -->\n<!-- @end {name} -->\n")

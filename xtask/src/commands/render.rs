@@ -1,4 +1,4 @@
-//! `render`: stack + lock → `image/` and the generated parts of the README. What is rendered belongs to it alone:
+//! `render`: stack + lock → `image/` and the generated parts of the README and docs. What is rendered belongs to it alone:
 //! contents, modes, and that there is nothing else of its making.
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,8 +1,8 @@
-//! Renders `image/` and the generated parts of the README from the stack and the lock.
+//! Renders `image/` and the generated parts of the README and `docs/` from the stack and the lock.
 //!
 //! `templates/X.j2` becomes `image/X`, once a service where its path holds `{service}`;
-//! `templates/readme/NAME.md.j2` goes into `README.md` between the markers `<!-- @generated NAME -->` and
-//! `<!-- @end NAME -->`. Templates see one [`context::Context`] and nothing else (and their service, as
+//! `templates/pages/NAME.md.j2` goes into `README.md` or a page of `docs/`, between the markers
+//! `<!-- @generated NAME -->` and `<!-- @end NAME -->`. Templates see one [`context::Context`] and nothing else (and their service, as
 //! `service`), undefined names are errors, and what comes from upstream was checked when the lock was read.
 
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
 
 mod context;
-mod readme;
+mod pages;
 
 const TEMPLATES: &str = "templates";
-const README_PARTS: &str = "readme";
+const PAGES: &str = "pages";
 /// Stands in a template's path for the name of each service.
 const EACH_SERVICE: &str = "{service}";
 
@@ -57,14 +57,13 @@ pub(crate) fn render(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<
             continue;
         }
         let contents = fill(&whole)?;
-        if let Ok(part) = output.strip_prefix(README_PARTS) {
+        if let Ok(part) = output.strip_prefix(PAGES) {
             parts.push((part.with_extension("").to_string_lossy().into_owned(), contents));
         } else {
             rendered.push(Rendered { path: Path::new("image").join(output), contents });
         }
     }
-    let readme = fs_err::read_to_string(root.join("README.md"))?;
-    rendered.push(Rendered { path: "README.md".into(), contents: readme::replace_parts(&readme, &parts)? });
+    rendered.extend(pages::fill(root, &parts)?);
     Ok(rendered)
 }
 

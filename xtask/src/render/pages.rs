@@ -1,0 +1,89 @@
+//! The generated parts of the README and of `docs/`, between markers.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+
+use super::Rendered;
+
+/// Puts each part between its markers, in the one page that has them. A part without a page is an error, so that none
+/// is lost.
+pub(super) fn fill(root: &Path, parts: &[(String, String)]) -> anyhow::Result<Vec<Rendered>> {
+    let mut pages = Vec::new();
+    for path in paths(root)? {
+        pages.push(Rendered { contents: fs_err::read_to_string(root.join(&path))?, path });
+    }
+    for (name, contents) in parts {
+        let mut places = pages.iter_mut().filter(|page| page.contents.contains(&begin(name)));
+        let page =
+            places.next().with_context(|| format!("no page has `{}`: README.md or one of docs/", begin(name)))?;
+        let other = places.next();
+        ensure!(
+            other.is_none(),
+            "both {} and {} have `{}`",
+            page.path.display(),
+            other.map_or("".into(), |it| it.path.display().to_string()),
+            begin(name)
+        );
+        page.contents = replaced(&page.contents, name, contents)
+            .with_context(|| format!("{} has `{}` without `{}`", page.path.display(), begin(name), end(name)))?;
+    }
+    Ok(pages)
+}
+
+fn paths(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut paths = vec![PathBuf::from("README.md")];
+    if root.join("docs").is_dir() {
+        for entry in fs_err::read_dir(root.join("docs"))? {
+            let name = PathBuf::from(entry?.file_name());
+            if name.extension().is_some_and(|extension| extension == "md") {
+                paths.push(Path::new("docs").join(name));
+            }
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn begin(name: &str) -> String {
+    format!("<!-- @generated {name} -->")
+}
+
+fn end(name: &str) -> String {
+    format!("<!-- @end {name} -->")
+}
+
+fn replaced(page: &str, name: &str, contents: &str) -> Option<String> {
+    let (before, rest) = page.split_once(&begin(name))?;
+    let (_, after) = rest.split_once(&end(name))?;
+    Some(format!("{before}{}\n{}\n{}{after}", begin(name), contents.trim_end(), end(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_replaces_what_stands_between_its_markers_only() {
+        let page = "a\n<!-- @generated x -->\nold\n<!-- @end x -->\nb\n";
+        let once = replaced(page, "x", "new\n").unwrap();
+        assert_eq!(once, "a\n<!-- @generated x -->\nnew\n<!-- @end x -->\nb\n");
+        assert_eq!(replaced(&once, "x", "new\n").unwrap(), once);
+        assert!(replaced("<!-- @generated x -->", "x", "").is_none());
+    }
+
+    #[test]
+    fn a_part_belongs_to_one_page() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| fs_err::write(root.path().join(path), text).unwrap();
+        let parts = [("x".to_owned(), "new\n".to_owned())];
+        fs_err::create_dir(root.path().join("docs")).unwrap();
+        write("README.md", "nothing\n");
+        assert!(fill(root.path(), &parts).is_err());
+        write("docs/a.md", "<!-- @generated x -->\n<!-- @end x -->\n");
+        let pages = fill(root.path(), &parts).unwrap();
+        assert_eq!(pages.iter().map(|page| page.contents.contains("new")).collect::<Vec<_>>(), [false, true]);
+        write("README.md", "<!-- @generated x -->\n<!-- @end x -->\n");
+        assert!(fill(root.path(), &parts).unwrap_err().to_string().contains("README.md and docs/a.md"));
+    }
+}
