@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 
 use super::Rendered;
 
@@ -17,14 +17,9 @@ pub(super) fn fill(root: &Path, parts: &[(String, String)]) -> anyhow::Result<Ve
         let mut places = pages.iter_mut().filter(|page| page.contents.contains(&begin(name)));
         let page =
             places.next().with_context(|| format!("no page has `{}`: README.md or one of docs/", begin(name)))?;
-        let other = places.next();
-        ensure!(
-            other.is_none(),
-            "both {} and {} have `{}`",
-            page.path.display(),
-            other.map_or("".into(), |it| it.path.display().to_string()),
-            begin(name)
-        );
+        if let Some(other) = places.next() {
+            bail!("both {} and {} have `{}`", page.path.display(), other.path.display(), begin(name));
+        }
         page.contents = replaced(&page.contents, name, contents)
             .with_context(|| format!("{} has `{}` without `{}`", page.path.display(), begin(name), end(name)))?;
     }

@@ -1,0 +1,60 @@
+//! What the documentation quotes is what the product says.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
+
+use std::path::{Path, PathBuf};
+
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// All text below a folder, with every run of white space as one space.
+fn texts(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts(&path, into);
+        } else if let Ok(text) = std::fs::read_to_string(&path) {
+            into.push_str(&text.split_whitespace().collect::<Vec<_>>().join(" "));
+            into.push('\n');
+        }
+    }
+}
+
+/// Each heading of the page is a message in backticks; `…` stands for what varies.
+#[test]
+fn every_entry_of_the_troubleshooting_is_a_message_of_the_product() {
+    let root = checkout();
+    let page = std::fs::read_to_string(root.join("docs/troubleshooting.md")).unwrap();
+    let mut product = String::new();
+    for folder in ["image/rootfs", "templates", "xtask/src"] {
+        texts(&root.join(folder), &mut product);
+    }
+    let entries: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
+    assert!(entries.len() >= 15, "{} entries", entries.len());
+    let missing: Vec<&str> = entries
+        .iter()
+        .flat_map(|entry| entry.split('…'))
+        .map(str::trim)
+        .filter(|piece| !piece.is_empty() && !product.contains(piece))
+        .collect();
+    assert!(missing.is_empty(), "no text of the product has {missing:#?}");
+}
+
+/// A link to a file of the checkout leads somewhere.
+#[test]
+fn links_lead_to_files() {
+    let root = checkout();
+    let mut pages = vec![root.join("README.md"), root.join("CONTRIBUTING.md")];
+    pages.extend(std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut broken = Vec::new();
+    for page in pages.iter().filter(|page| page.extension().is_some_and(|it| it == "md")) {
+        let text = std::fs::read_to_string(page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if !link.is_empty() && !link.contains("://") && !page.parent().unwrap().join(link).exists() {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
