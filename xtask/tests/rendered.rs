@@ -12,8 +12,6 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-const SERVICES: &str = "rootfs/opt/stack/services";
-
 fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
@@ -74,16 +72,7 @@ fn every_file() {
     let mut texts = BTreeMap::from([("README.md".to_owned(), read(&scratch.path().join("README.md")))]);
     for (path, file) in files(&scratch.path().join("image")) {
         let text = read(&file);
-        match path.strip_prefix(SERVICES).and_then(|path| path.strip_prefix('/')?.split_once('/')) {
-            // What there is once a service is read side by side.
-            Some((service, below)) => {
-                let together = texts.entry(format!("each-service-{below}")).or_default();
-                together.extend(["=== ", service, "\n", &text]);
-            }
-            None => {
-                texts.insert(path, text);
-            }
-        }
+        texts.insert(path, text);
     }
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
@@ -135,7 +124,7 @@ fn orphans_and_lost_modes_are_told_and_mended() {
     let set_mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     set_mode(&script, 0o644);
     set_mode(&plain, 0o755);
-    let orphan = image.join(SERVICES).join("gone/run");
+    let orphan = image.join("rootfs/gone/run");
     std::fs::create_dir_all(orphan.parent().unwrap()).unwrap();
     std::fs::write(&orphan, "#!/bin/bash\n# @generated from templates/x.j2 by `cargo xtask render`\n").unwrap();
     let by_hand = image.join("by-hand");
@@ -147,7 +136,7 @@ fn orphans_and_lost_modes_are_told_and_mended() {
     assert_eq!(
         told.lines().collect::<Vec<_>>(),
         [
-            &*format!("image/{SERVICES}/gone/run is rendered from nothing any more"),
+            &*format!("image/rootfs/gone/run is rendered from nothing any more"),
             "image/Dockerfile must not be executable",
             "image/start.sh must be executable",
         ]

@@ -39,6 +39,12 @@ pub(crate) struct Service {
     pub(crate) signal: Signal,
     /// Seconds until it is called failed when it is not ready.
     pub(crate) ready_within: u32,
+    /// Seconds for which its check may fail before it is restarted.
+    #[serde(default = "hung_after")]
+    pub(crate) hung_after: u32,
+    /// The setting that says whether all is unhealthy while it starts; without one, it is.
+    #[serde(default)]
+    pub(crate) start_counts: Option<String>,
     /// Seconds until it is killed when it does not stop.
     pub(crate) stop_within: u32,
     /// Where it answers, for each port that it publishes.
@@ -164,6 +170,14 @@ fn longest_request() -> u32 {
     LONGEST_REQUEST
 }
 
+/// Some looks are needed to tell a hang from one late answer.
+const SHORTEST_HANG: u32 = 30;
+
+/// A busy machine answers late; what has not answered for this long will not.
+fn hung_after() -> u32 {
+    60
+}
+
 /// The signals that programs handle to stop: a closed set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) enum Signal {
@@ -279,8 +293,8 @@ impl Service {
         if ways.iter().filter(|way| **way).count() != 1 {
             return Err("it has endpoints, or a socket, or is done once: one of them tells that it is up".into());
         }
-        if self.ready_within == 0 || self.stop_within == 0 {
-            return Err("ready-within and stop-within are seconds, 1 or more".into());
+        if self.ready_within == 0 || self.stop_within == 0 || self.hung_after < SHORTEST_HANG {
+            return Err(format!("ready-within and stop-within are seconds, 1 or more, and hung-after {SHORTEST_HANG}"));
         }
         for folder in &self.data {
             if folder.is_empty() || !folder.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {

@@ -48,6 +48,8 @@ pub(crate) enum Form {
     Name,
     Bool,
     Integer,
+    /// One or more.
+    Seconds,
     Layers,
     Port,
     Path,
@@ -131,6 +133,9 @@ pub(crate) fn complete(settings: &mut [Setting], services: &[Service]) -> Result
         };
         if let Some(switch) = &service.switch {
             refer(switch, Form::Bool, "no `bool` of the table of settings")?;
+        }
+        if let Some(counts) = &service.start_counts {
+            refer(counts, Form::Seconds, "no `seconds` of the table of settings")?;
         }
         for endpoint in &service.endpoints {
             refer(&endpoint.setting, Form::Port, "no `port` of the table of settings")?;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::value::Serde;
 use serde::Serialize;
 
 use crate::domain::arch::Arch;
@@ -125,14 +124,6 @@ impl<'a> Context<'a> {
                 .map(|it| SettingContext { setting: it, resolved: setting::resolve(it, &stack.settings) })
                 .collect(),
         })
-    }
-
-    /// Each supervised service by its name, for the templates that are rendered once a service.
-    pub(super) fn each_service(&self) -> impl Iterator<Item = (&'a str, minijinja::Value)> {
-        self.services
-            .iter()
-            .filter(|its| !its.site)
-            .map(|its| (its.service.name.as_str(), minijinja::Value::from(Serde(its))))
     }
 }
 

@@ -107,6 +107,7 @@ const forms = {
   name: matching(/^[a-z][a-z0-9-]{0,62}$/, "is no name of lowercase letters, digits and hyphens that begins with a letter"),
   bool,
   integer: matching(/^(0|[1-9]\d{0,8})$/, "is no whole number"),
+  seconds: matching(/^[1-9]\d{0,8}$/, "is no whole number of seconds, 1 or more"),
   layers: matching(/^(auto|all|0|[1-9]\d{0,8})$/, "is neither auto nor all nor a whole number"),
   port: (value) => (/^[1-9]\d{0,4}$/.test(value) && Number(value) <= 65535 ? value : wrong("is no port (1 to 65535)")),
   path,

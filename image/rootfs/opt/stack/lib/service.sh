@@ -44,6 +44,14 @@ note() {
 	printf '%s\n' "$*" >"$RUNTIME/state/$STACK_SERVICE/note"
 }
 
+# step COMMAND...: runs one step of a service's script. A shell that waits for a command in the foreground would go on
+# after a SIGINT; so it ends at once, and what is left of the step with the service's process group.
+step() {
+	trap 'exit 130' INT QUIT
+	"$@" &
+	wait $!
+}
+
 # Whether a host name or an address is this machine alone.
 is_loopback() {
 	[[ $1 =~ ^(localhost|127(\.[0-9]{1,3}){3}|::1|\[::1\])$ ]]

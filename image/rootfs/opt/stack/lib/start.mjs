@@ -29,9 +29,9 @@ function attempt(code, doing, action) {
 
 /** The supervisor's folder. It may be mounted noexec: its scripts are links to those of the image. */
 function supervise({ name, signal, stopWithin }, isOn) {
-  const [folder, from] = [`${SCAN}/${name}`, `${STACK}/services/${name}`];
+  const folder = `${SCAN}/${name}`;
   for (const made of [folder, `${folder}/log`, `${RUNTIME}/state/${name}`]) mkdirSync(made);
-  for (const script of ["run", "finish", "data", "log/run"]) symlinkSync(`${from}/${script}`, `${folder}/${script}`);
+  for (const [script, from] of [["run", "run"], ["finish", "finish"], ["log/run", "log"]]) symlinkSync(`${STACK}/service/${from}`, `${folder}/${script}`);
   writeFileSync(`${folder}/notification-fd`, "3\n");
   writeFileSync(`${folder}/down-signal`, `${signal}\n`);
   writeFileSync(`${folder}/timeout-kill`, `${stopWithin * 1000}\n`);

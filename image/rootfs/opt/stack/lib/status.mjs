@@ -7,6 +7,7 @@ import { promisify } from "node:util";
 import { PROBLEM, watchCertificate } from "./certificate.mjs";
 import { readSettings, RUNTIME } from "./settings.mjs";
 import { listen } from "./status-page.mjs";
+import { watch } from "./watch.mjs";
 
 const MODELS = "/data/models";
 const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
@@ -33,30 +34,32 @@ async function supervised(name) {
 }
 
 /** Asks one program where it listens, behind the front, for no longer than the table allows. */
-function ask(endpoint) {
+function ask(endpoint, limit = endpoint.timeLimit) {
   const { port } = endpoint;
+  const where = endpoint.socket ? { socketPath: `${RUNTIME}/${endpoint.socket}` } : { host: "127.0.0.1", port };
+  const who = endpoint.socket ? "its socket" : `port ${port}`;
   const started = performance.now();
   const milliseconds = () => Math.round(performance.now() - started);
   return new Promise((resolve) => {
     const wrong = (reason) => resolve({ port, path: endpoint.path, ok: false, reason, milliseconds: milliseconds() });
-    const request = http.get({ host: "127.0.0.1", port, path: endpoint.path, agent: false }, (response) => {
+    const request = http.get({ ...where, path: endpoint.path, agent: false }, (response) => {
       response.destroy();
       const status = response.statusCode;
-      if (!endpoint.accept.includes(status)) return wrong(`port ${port} answers ${status}`);
+      if (!endpoint.accept.includes(status)) return wrong(`${who} answers ${status}`);
       resolve({ port, path: endpoint.path, ok: true, status, milliseconds: milliseconds() });
     });
-    const limit = setTimeout(() => {
+    const timer = setTimeout(() => {
       request.destroy();
-      wrong(`port ${port} does not answer within ${endpoint.timeLimit} s`);
-    }, endpoint.timeLimit * 1000);
-    request.on("close", () => clearTimeout(limit));
-    request.on("error", (error) => wrong(`port ${port}: ${error.code ?? error.message}`));
+      wrong(`${who} does not answer within ${limit} s`);
+    }, limit * 1000);
+    request.on("close", () => clearTimeout(timer));
+    request.on("error", (error) => wrong(`${who}: ${error.code ?? error.message}`));
   });
 }
 
 /** Asks all ports of a service; `silence` says which do not answer as they should. */
-async function askAll(service) {
-  const endpoints = await Promise.all(service.endpoints.map(ask));
+async function askAll(service, limit) {
+  const endpoints = await Promise.all(service.endpoints.map((endpoint) => ask(endpoint, limit)));
   const silent = endpoints.filter((endpoint) => !endpoint.ok).map((endpoint) => endpoint.reason);
   return { endpoints, silence: silent.join("; ") };
 }
@@ -96,7 +99,7 @@ async function examine(service, settings) {
   const state = `${RUNTIME}/state/${supervisedAs}`;
   const process = await supervised(supervisedAs);
   if (process === null) return told("starting", "its supervisor is not there yet");
-  const failure = read(`${state}/failed`);
+  const failure = statSync(`${state}/failed`, { throwIfNoEntry: false }) && `cannot stay up: it ${read(`${state}/last`)}`;
   if (!process.up) {
     if (failure) return told("failed", failure);
     if (!process.wanted) return told("off", "stopped by hand");
@@ -118,13 +121,19 @@ async function examine(service, settings) {
   return told("up", remarks[service.name]?.(settings) || null, endpoints);
 }
 
+/** Whether a service keeps the whole from being healthy. The start of some counts only when their setting says so. */
+function isIll(service, { state }, settings) {
+  const counts = service.startCounts === null || Boolean(settings[service.startCounts]);
+  return state === "failed" || (state === "starting" && counts);
+}
+
 /** Every service at this moment. `healthy`: nothing that should be up is not. */
 export async function examineAll() {
   const settings = readSettings();
-  const services = await Promise.all(table.services.map((service) => examine(service, settings)));
-  const ill = services.filter((service) => service.state === "failed" || service.state === "starting");
+  const examined = await Promise.all(table.services.map((service) => examine(service, settings)));
+  const services = examined.map((told, index) => ({ ...told, ill: isIll(table.services[index], told, settings) }));
   const notices = read(`${RUNTIME}/etc/landlock`) ? [] : ["this kernel has no Landlock: services and their agents can read each other's files"];
-  return { title: table.title, healthy: ill.length === 0, services, notices };
+  return { title: table.title, healthy: !services.some(({ ill }) => ill), services, notices };
 }
 
 function asText(status) {
@@ -138,7 +147,7 @@ function asText(status) {
 
 /** One line that names who is not well: an engine shows it beside its health. */
 function asCheck(status) {
-  const ill = status.services.filter((service) => service.state === "failed" || service.state === "starting");
+  const ill = status.services.filter(({ ill }) => ill);
   if (ill.length === 0) return "healthy";
   return ill.map((service) => `${service.name} ${service.state}${service.detail ? ` (${service.detail})` : ""}`).join("; ");
 }
@@ -148,6 +157,8 @@ if (mode === "--serve" && argument) {
   const settings = readSettings();
   if (settings.TLS_CERT_FILE) watchCertificate(settings);
   listen(argument, examineAll);
+  const others = table.services.filter(({ name, site }) => !site && name !== "status");
+  watch(others, async (service, seconds) => (await askAll(service, seconds)).silence);
 } else if (mode === undefined || mode === "--check" || mode === "--json") {
   if (!statSync(`${RUNTIME}/pid`, { throwIfNoEntry: false })) {
     console.error("nothing has been started here yet; the container's log tells why");

@@ -1,0 +1,59 @@
+// Restarts services that run and answer no more. The supervisor sees a program that died; one that hangs is seen here.
+import { execFile } from "node:child_process";
+import { statSync, writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import { RUNTIME } from "./settings.mjs";
+
+const run = promisify(execFile);
+/** Seconds between two looks, and of one question. Looks are counted, not seconds: a machine that slept comes back with one. */
+const INTERVAL = 10;
+/** A start may take this many times what the table allows before it counts as hanging: machines differ. */
+const SLOW_START = 3;
+
+const fresh = (before, seen) => !before || ["begun", "ready"].some((mark) => before[mark] !== seen[mark]);
+
+/**
+ * What is known of a service after a look: `seen` has the moments of its marks (0 for none) and why it is silent.
+ * `hung` says for how long it has been, once that is too long. It does not hang while it waits, or says something new.
+ */
+export function judge(service, before, seen) {
+  const news = fresh(before, seen) || (!seen.ready && before.note !== seen.note);
+  const looks = !seen.begun || news || (seen.ready && !seen.silence) ? 0 : before.looks + 1;
+  const seconds = looks * INTERVAL;
+  if (seen.ready) return { ...seen, looks, hung: seconds >= service.hungAfter && `${seen.silence}, for ${seconds} s` };
+  return { ...seen, looks, hung: seconds >= SLOW_START * service.readyWithin && `not ready after ${seconds} s` };
+}
+
+const moment = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+
+async function look(service, silenceOf) {
+  const state = `${RUNTIME}/state/${service.name}`;
+  const [begun, ready, note] = ["begun", "ready", "note"].map((mark) => moment(`${state}/${mark}`));
+  return { begun, ready, note, silence: begun && ready ? await silenceOf(service, INTERVAL) : "" };
+}
+
+/** Its supervisor may have been stopped as well, and then does not see the death. */
+async function restart(service, why) {
+  console.log(`${service.name} hangs: ${why}; it is restarted`);
+  writeFileSync(`${RUNTIME}/state/${service.name}/why`, `${why}\n`);
+  await run("pkill", ["-CONT", "-x", "s6-supervise"]).catch(() => {});
+  await run("s6-svc", ["-k", `${RUNTIME}/scan/${service.name}`]);
+}
+
+/** Looks at all services for ever. `silenceOf(service, seconds)` gives why it does not answer, or "". */
+export async function watch(services, silenceOf) {
+  const known = new Map();
+  for (;;) {
+    await sleep(INTERVAL * 1000);
+    const begun = performance.now();
+    const seen = await Promise.all(services.map((service) => look(service, silenceOf)));
+    // Who waits so long for a timer of its own is on a machine that is too busy to tell.
+    if (performance.now() - begun > 2 * INTERVAL * 1000) continue;
+    for (const [index, service] of services.entries()) {
+      const now = judge(service, known.get(service.name), seen[index]);
+      known.set(service.name, now);
+      if (now.hung) await restart(service, now.hung).catch((error) => console.error(`${service.name} cannot be restarted: ${error.message}`));
+    }
+  }
+}
