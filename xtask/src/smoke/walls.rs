@@ -63,7 +63,7 @@ const WORKED: [&str; 8] =
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("walls");
-    let landlock = running.container.exec(&["cat", "/run/stack/etc/landlock"]).await.unwrap_or_default();
+    let landlock = running.container.exec(&["cat", "/run/stack/landlock"]).await.unwrap_or_default();
     if landlock.trim().is_empty() {
         report.skip("what agents reach", "this kernel has no Landlock, and `status` says so");
     } else {

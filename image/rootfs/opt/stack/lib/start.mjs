@@ -53,7 +53,8 @@ attempt(CANNOT_CREATE, "a folder of the volume cannot be made", () => {
 // A tmpfs, or a folder of the image that a restart finds as it was.
 attempt(CANNOT_CREATE, `${RUNTIME} cannot be written; with a read-only root it has to be a tmpfs (--tmpfs ${RUNTIME})`, () => {
   mkdirSync(RUNTIME, { recursive: true });
-  for (const name of readdirSync(RUNTIME)) rmSync(`${RUNTIME}/${name}`, { recursive: true });
+  // `etc` may be the engine's; what is in it is written anew afterwards.
+  for (const name of readdirSync(RUNTIME).filter((name) => name !== "etc")) rmSync(`${RUNTIME}/${name}`, { recursive: true });
   for (const name of ["secrets", "state", "scan", "scan/.s6-svscan"]) mkdirSync(`${RUNTIME}/${name}`);
   writeFileSync(`${RUNTIME}/settings`, Object.entries(values).map(([name, value]) => `${name}=${value}\n`).join(""));
   for (const service of table.services.filter(({ site }) => !site)) supervise(service, isOn(service.name));

@@ -4,15 +4,16 @@
 . /opt/stack/lib/reach.sh
 
 # What this kernel can refuse, found once at start; empty when it has no Landlock.
-LANDLOCK=$RUNTIME/etc/landlock
+LANDLOCK=$RUNTIME/landlock
 SYSTEM=execute,read-file,read-dir
 FULL=execute,write-file,read-file,read-dir,remove-dir,remove-file,make-dir,make-reg,make-sock,make-fifo,make-sym,refer,truncate
 
 # name_user: whoever runs this gets a name; ssh refuses a user without one. The image's /etc/passwd and /etc/group are
-# links to these files.
+# links to these files. Podman may have put its own there, with a name for this user.
 name_user() {
 	local uid gid
 	uid=$(id -u) gid=$(id -g)
+	if [ -e "$RUNTIME/etc" ] && [ ! -w "$RUNTIME/etc" ] && getent passwd "$uid" >/dev/null; then return; fi
 	install -D --mode=0644 --target-directory="$RUNTIME/etc" /opt/stack/etc/{passwd,group}
 	if ! getent group "$gid" >/dev/null; then echo "user:x:$gid:" >>"$RUNTIME/etc/group"; fi
 	if ! getent passwd "$uid" >/dev/null; then
@@ -53,7 +54,7 @@ rule() {
 # What everybody needs. Of /dev/shm names are seen, as of all in /dev: what programs keep there is theirs.
 system_rules() {
 	local path
-	for path in /usr /etc /opt /sys "$RUNTIME/etc"; do rule "$SYSTEM" "$path"; done
+	for path in /usr /etc /opt /sys "$RUNTIME/etc" "$LANDLOCK"; do rule "$SYSTEM" "$path"; done
 	rule read-file,write-file,read-dir,truncate /proc
 	rule read-dir /dev
 	for path in /dev/*; do
