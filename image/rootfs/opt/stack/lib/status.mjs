@@ -132,7 +132,7 @@ export async function examineAll() {
   const settings = readSettings();
   const examined = await Promise.all(table.services.map((service) => examine(service, settings)));
   const services = examined.map((told, index) => ({ ...told, ill: isIll(table.services[index], told, settings) }));
-  const notices = read(`${RUNTIME}/etc/landlock`) ? [] : ["this kernel has no Landlock: services and their agents can read each other's files"];
+  const notices = read(`${RUNTIME}/landlock`) ? [] : ["this kernel has no Landlock: services and their agents can read each other's files"];
   return { title: table.title, healthy: !services.some(({ ill }) => ill), services, notices };
 }
 
