@@ -27,6 +27,8 @@ pub(crate) struct Stack {
     #[serde(default)]
     pub(crate) services: Vec<Service>,
     #[serde(default)]
+    pub(crate) gpus: Vec<Gpu>,
+    #[serde(default)]
     pub(crate) settings: Vec<Setting>,
 }
 
@@ -41,6 +43,36 @@ pub(crate) struct Image {
     pub(crate) license: String,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    pub(crate) health: Health,
+}
+
+/// When an engine asks whether the container is well: seconds, and failures in a row.
+#[derive(Debug, Clone, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
+pub(crate) struct Health {
+    pub(crate) interval: u32,
+    pub(crate) timeout: u32,
+    pub(crate) start_period: u32,
+    pub(crate) retries: u32,
+}
+
+/// A kind of graphics processor, and how each engine is told of it.
+#[derive(Debug, Clone, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gpu {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    /// Its name in the Container Device Interface.
+    #[serde(default)]
+    pub(crate) cdi: Option<String>,
+    /// Files and folders of the host's `/dev`.
+    #[serde(default)]
+    pub(crate) devices: Vec<String>,
+    /// The settings with the groups that own those.
+    #[serde(default)]
+    pub(crate) groups: Vec<String>,
+    /// What Kubernetes calls it.
+    pub(crate) resource: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

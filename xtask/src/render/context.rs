@@ -8,7 +8,7 @@ use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, FilePin, Lock, PackagePin, Pin, Pinned};
 use crate::domain::service::{self, Service};
 use crate::domain::setting::{self, Setting};
-use crate::domain::stack::{Image, Stack};
+use crate::domain::stack::{Gpu, Image, Stack};
 
 /// What the supervisor itself takes to end, and a slow machine more.
 const SPARE_SECONDS: u32 = 10;
@@ -24,6 +24,7 @@ pub(super) struct Context<'a> {
     /// Seconds that stopping takes at most, with some to spare.
     stop_grace: u32,
     settings: Vec<SettingContext<'a>>,
+    gpus: &'a [Gpu],
 }
 
 /// An architecture in the spellings of the tools that the Dockerfile calls.
@@ -123,7 +124,13 @@ impl<'a> Context<'a> {
                 .iter()
                 .map(|it| SettingContext { setting: it, resolved: setting::resolve(it, &stack.settings) })
                 .collect(),
+            gpus: &stack.gpus,
         })
+    }
+
+    /// Each GPU, for the templates that are rendered once for each.
+    pub(super) fn each_gpu(&self) -> impl Iterator<Item = (&'a str, minijinja::Value)> {
+        self.gpus.iter().map(|gpu| (gpu.name.as_str(), minijinja::Value::from(minijinja::value::Serde(gpu))))
     }
 }
 

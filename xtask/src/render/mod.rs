@@ -1,8 +1,9 @@
 //! Renders `image/` and the generated parts of the README and `docs/` from the stack and the lock.
 //!
-//! `templates/X.j2` becomes `image/X`; `templates/pages/NAME.md.j2` goes into `README.md` or a page of `docs/`, between the markers
-//! `<!-- @generated NAME -->` and `<!-- @end NAME -->`. Templates see one [`context::Context`] and nothing else,
-//! undefined names are errors, and what comes from upstream was checked when the lock was read.
+//! `templates/X.j2` becomes `image/X`, once a GPU where its path holds `{gpu}`; `templates/pages/NAME.md.j2` goes into
+//! `README.md` or a page of `docs/`, between the markers `<!-- @generated NAME -->` and `<!-- @end NAME -->`. Templates
+//! see one [`context::Context`] and nothing else (and their GPU, as `gpu`), undefined names are errors, and what comes
+//! from upstream was checked when the lock was read.
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ mod pages;
 
 const TEMPLATES: &str = "templates";
 const PAGES: &str = "pages";
+/// Stands in a template's path for the name of each GPU.
+const EACH_GPU: &str = "{gpu}";
 
 /// A rendered file, by its path below the checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +41,21 @@ pub(crate) fn render(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<
     for path in template_files(&templates)? {
         let source = fs_err::read_to_string(templates.join(&path))?;
         let name = path.to_string_lossy().into_owned();
-        let contents = environment
-            .render_named_str(&name, &source, &whole)
-            .with_context(|| format!("cannot render {TEMPLATES}/{name}"))?;
+        let fill = |context: &minijinja::Value| {
+            environment
+                .render_named_str(&name, &source, context)
+                .with_context(|| format!("cannot render {TEMPLATES}/{name}"))
+        };
         let output = path.with_extension("");
+        if name.contains(EACH_GPU) {
+            for (gpu, its) in context.each_gpu() {
+                let contents = fill(&minijinja::context! { gpu => its, ..whole.clone() })?;
+                let path = output.to_string_lossy().replace(EACH_GPU, gpu);
+                rendered.push(Rendered { path: Path::new("image").join(path), contents });
+            }
+            continue;
+        }
+        let contents = fill(&whole)?;
         if let Ok(part) = output.strip_prefix(PAGES) {
             parts.push((part.with_extension("").to_string_lossy().into_owned(), contents));
         } else {
