@@ -51,6 +51,8 @@ pub(crate) enum Form {
     /// One or more.
     Seconds,
     Layers,
+    /// A file, or a name on Hugging Face's hub.
+    Model,
     Port,
     Path,
     Url,

@@ -143,7 +143,7 @@ function checkTogether(table, values, isOn, environment, problems, notices) {
     problems.push("LLAMACPP_MODEL_URL is set without LLAMACPP_MODEL_SHA256: what is downloaded is checked, or not downloaded");
   }
   if (digest && !environment.LLAMACPP_MODEL_URL) problems.push("LLAMACPP_MODEL_SHA256 is set without LLAMACPP_MODEL_URL");
-  if (isOn("llamacpp") && model && !isReadable(model)) {
+  if (isOn("llamacpp") && model.startsWith("/") && !isReadable(model)) {
     problems.push(`LLAMACPP_MODEL=${model}: there is no file that uid ${process.getuid()} can read; mount one, or copy it into /data/models`);
   }
 

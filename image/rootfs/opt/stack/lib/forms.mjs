@@ -84,6 +84,13 @@ function path(value) {
   return value.replace(/(?<=.)\/+$/, "");
 }
 
+function model(value) {
+  if (!/^hf:/i.test(value)) return path(value);
+  const part = "[A-Za-z0-9][\\w.-]*";
+  const [, name] = new RegExp(`^hf:(${part}/${part}(:${part})?)$`, "i").exec(value) ?? [];
+  return name && !name.includes("..") ? `hf:${name}` : wrong("is no hf:OWNER/REPO:QUANT, such as hf:unsloth/Qwen3-4B-Instruct-2507-GGUF:Q4_K_M");
+}
+
 function privateKey(value) {
   if (!/^-----BEGIN PRIVATE KEY-----[^]*-----END PRIVATE KEY-----$/.test(value)) {
     return wrong("is no PKCS #8 key: it begins with -----BEGIN PRIVATE KEY-----");
@@ -111,6 +118,7 @@ const forms = {
   layers: matching(/^(auto|all|0|[1-9]\d{0,8})$/, "is neither auto nor all nor a whole number"),
   port: (value) => (/^[1-9]\d{0,4}$/.test(value) && Number(value) <= 65535 ? value : wrong("is no port (1 to 65535)")),
   path,
+  model,
   url,
   origin,
   host,

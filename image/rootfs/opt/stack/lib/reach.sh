@@ -6,9 +6,16 @@
 # shells reach: their own home, SHELL_TMPDIR and SHELL_REACH, and names alone in SHELL_LISTS.
 reach_of() {
 	case $1 in
+	model)
+		HOME=/data/models/.stack TMPDIR=/data/models/.stack/tmp CONTROLS=''
+		REACH=(/data/models)
+		SHELL_TMPDIR=/data/models/.stack/tmp
+		SHELL_REACH=()
+		SHELL_LISTS=()
+		;;
 	llamacpp)
 		HOME=/data/llamacpp TMPDIR=/data/llamacpp/tmp CONTROLS=''
-		REACH=(/data/models /data/llamacpp)
+		REACH=(/data/llamacpp)
 		SHELL_TMPDIR=/data/llamacpp/tmp
 		SHELL_REACH=()
 		SHELL_LISTS=()

@@ -5,7 +5,8 @@
 # row SERVICE: sets CRITICAL (true or false), NEEDS (whom it waits for) and HUNG_AFTER (seconds).
 row() {
 	case $1 in
-	llamacpp) CRITICAL=false NEEDS=() HUNG_AFTER=60 ;;
+	model) CRITICAL=false NEEDS=() HUNG_AFTER=60 ;;
+	llamacpp) CRITICAL=false NEEDS=(model) HUNG_AFTER=60 ;;
 	manager) CRITICAL=false NEEDS=(opencode) HUNG_AFTER=60 ;;
 	opencode) CRITICAL=false NEEDS=() HUNG_AFTER=60 ;;
 	openclaw) CRITICAL=false NEEDS=() HUNG_AFTER=60 ;;
@@ -19,6 +20,9 @@ row() {
 # is_up SERVICE: whether its check succeeds now.
 is_up() {
 	case $1 in
+	model)
+		test -e "$RUNTIME"/model/done
+		;;
 	llamacpp)
 		answers 18080 /health 200 3
 		;;

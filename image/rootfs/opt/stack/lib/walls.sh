@@ -85,11 +85,13 @@ inside() {
 # confine PROGRAM...: becomes the program behind its service's walls, with a home and an empty temp folder there.
 # Whatever touches files that the service can write belongs inside: links in them could lead anywhere.
 confine() {
-	local path why=$RUNTIME/state/$STACK_SERVICE/why
+	local path
 	service_rules
-	# What `die` and `fail` write.
-	: >"$why"
-	rule write-file,truncate "$why"
+	# What `die`, `fail` and `note` write.
+	for path in "$RUNTIME/state/$STACK_SERVICE"/{why,note}; do
+		: >"$path"
+		rule write-file,truncate "$path"
+	done
 	export HOME TMPDIR SHELL_TMPDIR SHELL=/opt/stack/shell/bash STACK_INSIDE=$STACK_SERVICE
 	# shellcheck disable=SC2016 # the shell inside expands it
 	behind exec /bin/bash -c 'rm -rf -- "$TMPDIR" && mkdir -p -- "$HOME" "$SHELL_TMPDIR" && exec "$@"' confine "$@"

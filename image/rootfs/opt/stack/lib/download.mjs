@@ -1,0 +1,154 @@
+// Downloads one file whose SHA-256 is known: whole and right under its name, or not at all. What was seen to be right
+// is remembered, so that a model of many gigabytes is not read again at every start, but after every change.
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { closeSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, statfsSync, writeFileSync } from "node:fs";
+import { basename, dirname } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+
+// Seconds between the tries of one start; the supervisor's own pauses come after them.
+const PAUSES = [1, 5, 15, 30];
+// curl's exit codes.
+const [WRITE_ERROR, NO_RANGES] = [23, 33];
+
+/** What another try does not cure: models are large. */
+export class Refused extends Error {}
+
+const size = (path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+const human = (bytes) => (bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${Math.round(bytes / 2 ** 20)} MiB`);
+
+/** An address without what only its server should see. */
+export const shown = (address) => address.replace(/[?#].*/, "").replace(/^(\w+:\/\/)[^/]*@/, "$1");
+
+async function digestOf(path, told) {
+  const hash = createHash("sha256");
+  const [whole, step] = [size(path), 2 ** 30];
+  let done = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) {
+    hash.update(chunk);
+    done += chunk.length;
+    if (done % step < chunk.length) told(`checking ${basename(path)}: ${human(done)} of ${human(whole)}`);
+  }
+  return hash.digest("hex");
+}
+
+/** What tells a file from a changed one, without reading it. */
+function seen(path) {
+  const { size: bytes, ctimeMs, ino } = statSync(path);
+  return `${bytes} ${ctimeMs} ${ino}`;
+}
+
+/** The files whose digest was found right, in a file of JSON: { PATH: { sha256, seen } }. */
+export class Checked {
+  constructor(file) {
+    this.file = file;
+    this.all = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
+  }
+
+  has = (path, sha256) => this.all[path]?.sha256 === sha256 && this.all[path].seen === seen(path);
+
+  add(path, sha256) {
+    this.all[path] = { sha256, seen: seen(path) };
+    write(this.file, this.all);
+  }
+}
+
+export function write(file, value) {
+  writeFileSync(`${file}.new`, `${JSON.stringify(value, null, 2)}\n`);
+  renameSync(`${file}.new`, file);
+}
+
+/** curl with options that no `ps` shows; the address may hold a password. Gives its exit code and what it printed. */
+export async function curl(url, header, options) {
+  const quoted = (text) => `"${text.replace(/[\\"]/g, "\\$&")}"`;
+  const config = [`url = ${quoted(url)}`, ...(header ? [`header = ${quoted(header)}`] : [])].join("\n");
+  const always = ["--config", "-", "--location", "--proto", "=http,https", "--connect-timeout", "20", "--speed-limit", "1024", "--speed-time", "60", "--no-progress-meter"];
+  const child = spawn("curl", [...always, ...options], { stdio: ["pipe", "pipe", "inherit"] });
+  child.stdin.end(config);
+  const output = [];
+  child.stdout.on("data", (chunk) => output.push(chunk));
+  const code = await new Promise((resolve, reject) => child.on("error", reject).on("close", resolve));
+  return { code, output: Buffer.concat(output).toString() };
+}
+
+/** One try, which goes on where the last one ended. Gives what went wrong, or null. */
+async function tryOnce({ url, header }, part) {
+  const { code, output } = await curl(url, header, ["--fail", "--continue-at", "-", "--write-out", "%{http_code}", "--output", part]);
+  // 416: there is no more than what came already.
+  if (code === 0 || output === "416") return null;
+  if (code === NO_RANGES) {
+    rmSync(part, { force: true });
+    return "the server cannot go on where a download was cut: it begins anew";
+  }
+  if (code === WRITE_ERROR) throw new Error(`no room for ${basename(part, ".part")} on the volume: ${human(statfs(part))} are free`);
+  if (/^4(0[134]|10)$/.test(output)) throw new Error(`${shown(url)} is answered ${output}`);
+  return `curl ended with ${code}, the server's last answer was ${output}`;
+}
+
+function statfs(path) {
+  const { bavail, bsize } = statfsSync(dirname(path));
+  return bavail * bsize;
+}
+
+/**
+ * Sees to it that `file` (`path`, `url`, `header`, `sha256`, `size` if known) is there and right. `told` gets what is
+ * going on, for the status page.
+ */
+export async function ensure(file, checked, told) {
+  const { path, sha256 } = file;
+  if (existsSync(path)) {
+    if (checked.has(path, sha256)) return;
+    told(`checking ${basename(path)}`);
+    if ((await digestOf(path, told)) !== sha256) {
+      throw new Refused(`${path} is not what was downloaded: its SHA-256 is not ${sha256}; remove the file and start again, to have it downloaded`);
+    }
+    checked.add(path, sha256);
+    return;
+  }
+  mkdirSync(dirname(path), { recursive: true });
+  const part = `${path}.part`;
+  const missing = file.size - size(part);
+  if (missing > statfs(path)) throw new Error(`no room for ${basename(path)} on the volume: it needs ${human(missing)}, and ${human(statfs(path))} are free`);
+  const isRight = async () => {
+    told(`checking ${basename(path)}`);
+    return (await digestOf(part, told)) === sha256;
+  };
+  // All of it may be there already. If not, it may have been begun as another file: once it is wrong, it is fetched
+  // from its beginning.
+  let begun = size(part) > 0;
+  while (!(begun && (!file.size || missing === 0) && (await isRight()))) {
+    await fetchPart(file, part, told);
+    if (await isRight()) break;
+    rmSync(part);
+    if (!begun) throw new Refused(`no model from ${shown(file.url)}: what came has not the SHA-256 ${sha256}`);
+    begun = false;
+  }
+  const descriptor = openSync(part, "r");
+  fsyncSync(descriptor);
+  closeSync(descriptor);
+  renameSync(part, path);
+  checked.add(path, sha256);
+}
+
+async function fetchPart(file, part, told) {
+  console.log(`downloading ${shown(file.url)}`);
+  const tell = () => {
+    const now = size(part);
+    const rate = file.size ? ` of ${human(file.size)}, ${Math.floor((100 * now) / file.size)} %` : " so far";
+    told(`downloading ${basename(file.path)}: ${human(now)}${rate}`);
+  };
+  tell();
+  const progress = setInterval(tell, 5000);
+  try {
+    let failure;
+    for (const seconds of [...PAUSES, 0]) {
+      failure = await tryOnce(file, part);
+      if (!failure) return;
+      console.log(failure);
+      await pause(seconds * 1000);
+    }
+    throw new Error(`no model from ${shown(file.url)}: ${failure}`);
+  } finally {
+    clearInterval(progress);
+  }
+}

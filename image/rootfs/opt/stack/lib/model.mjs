@@ -1,0 +1,129 @@
+// Finds the model that llama.cpp is to serve, downloads it when it has to: model.mjs FOLDER RESULT. Writes to RESULT
+//   arguments    what llama.cpp is started with, a line each
+//   models.ini   its list of models, when none is set and it serves all of FOLDER
+//   state.json   `models` by name, and `problems`: what looks like a model and is none
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { Checked, Refused, curl, ensure, shown, write } from "./download.mjs";
+import { fail } from "./fail.mjs";
+import { chooseFiles, parseHub } from "./hub.mjs";
+import { PROJECTOR, projectorOf, readModel, scanModels, stem } from "./models.mjs";
+
+const [folder, result] = process.argv.slice(2);
+const settings = process.env;
+const records = join(folder, ".stack");
+mkdirSync(records, { recursive: true });
+const checked = new Checked(join(records, "checked.json"));
+const json = (file) => (existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined);
+
+/** For the status page, until the service is ready. */
+function told(text) {
+  if (settings.STACK_SERVICE) writeFileSync(`/run/stack/state/${settings.STACK_SERVICE}/note`, `${text}\n`);
+  else console.log(text);
+}
+
+/** The model of an address: the name of its file holds its digest. */
+async function fromAddress(url, sha256) {
+  const name = stem(shown(url)).replace(/[^A-Za-z0-9._-]/g, "-");
+  const path = join(folder, `${name}-${sha256.slice(0, 12)}.gguf`);
+  await ensure({ path, url, sha256 }, checked, told);
+  return path;
+}
+
+/** The model of a name on the hub. What the hub said at the first time is written down, and holds ever after. */
+async function fromHub(name) {
+  const { repository, quant } = parseHub(name);
+  const file = join(records, "hub.json");
+  const known = json(file) ?? {};
+  const base = settings.HF_ENDPOINT.replace(/\/+$/, "");
+  const header = settings.HF_TOKEN && `Authorization: Bearer ${settings.HF_TOKEN}`;
+  if (!known[name]) {
+    known[name] = await askHub(`${base}/api/models/${repository}/revision/main?blobs=true`, header, repository, quant);
+    write(file, known);
+  }
+  const { commit, files } = known[name];
+  const paths = [];
+  for (const { path, name: kept, sha256, size } of files) {
+    const url = `${base}/${repository}/resolve/${commit}/${path.split("/").map(encodeURIComponent).join("/")}`;
+    paths.push(join(folder, "hf", repository, kept));
+    await ensure({ path: paths.at(-1), url, header, sha256, size }, checked, told);
+  }
+  return [paths[0], paths.find((path) => PROJECTOR.test(stem(path)))];
+}
+
+async function askHub(url, header, repository, quant) {
+  told(`asking ${shown(url)}`);
+  const { code, output } = await curl(url, header, ["--max-time", "60", "--max-filesize", "64M", "--write-out", "\n%{http_code}"]);
+  const [, body, status] = /^([^]*)\n(\d+)$/.exec(output) ?? [];
+  const where = `${repository} at ${shown(settings.HF_ENDPOINT)}`;
+  if (/^40[134]$/.test(status)) throw new Error(`there is no ${where}, or it asks for HF_TOKEN (it answers ${status})`);
+  if (code !== 0 || status !== "200") throw new Error(`${where} cannot be asked: curl ended with ${code}, the last answer was ${status}`);
+  let said;
+  try {
+    said = JSON.parse(body);
+  } catch {
+    throw new Error(`${where} answers no JSON: is HF_ENDPOINT right?`);
+  }
+  if (!/^[0-9a-f]{40}$/.test(said.sha) || !Array.isArray(said.siblings)) throw new Error(`${where} is not described as the hub describes repositories: is HF_ENDPOINT right?`);
+  try {
+    return { commit: said.sha, files: chooseFiles(said.siblings, quant) };
+  } catch (error) {
+    throw new Error(`${where} ${error.message}`);
+  }
+}
+
+/** One model, under whatever name it is asked for; its projector is the one that came with it, or that lies beside it. */
+function serveOne(file, projector = projectorBeside(file)) {
+  let context;
+  try {
+    ({ context } = readModel(file));
+  } catch (error) {
+    throw new Error(`${file} ${error.message}`);
+  }
+  write(join(result, "state.json"), { models: [{ name: "local", file, mmproj: projector, context }], problems: [] });
+  return ["--model", file, "--alias", "local", ...(projector ? ["--mmproj", projector] : [])];
+}
+
+function projectorBeside(file) {
+  const near = readdirSync(dirname(file)).filter((name) => /\.gguf$/i.test(name)).map((name) => join(dirname(file), name));
+  const projectors = near.filter((path) => PROJECTOR.test(stem(path)));
+  return projectorOf(file, near.filter((path) => !projectors.includes(path)), projectors);
+}
+
+/** All of the folder, by name; the first is `local`, and stays it as long as it is there. */
+function serveAll() {
+  const { models, problems } = scanModels(folder);
+  const before = json(join(result, "state.json"))?.models[0]?.file;
+  const first = Math.max(0, models.findIndex(({ file }) => file === before));
+  const local = models.splice(first, 1).map((model) => ({ ...model, name: "local" }));
+  const all = [...local, ...models];
+  const section = ({ name, file, mmproj }) => [
+    `[${name}]`, `model = ${file}`, ...(mmproj ? [`mmproj = ${mmproj}`] : []), ...(name === "local" ? ["load-on-startup = true"] : []),
+  ];
+  const ini = join(result, "models.ini");
+  writeFileSync(ini, ["version = 1", ...all.flatMap(section), ""].join("\n"));
+  write(join(result, "state.json"), { models: all, problems });
+  for (const problem of problems) console.log(problem);
+  console.log(local.length > 0 ? `the model called \`local\` is ${local[0].file}` : `no model in ${folder} yet`);
+  return ["--models-preset", ini];
+}
+
+async function choose() {
+  const { LLAMACPP_MODEL: model, LLAMACPP_MODEL_URL: url } = settings;
+  const refused = join(result, "refused");
+  if (existsSync(refused)) throw new Error(readFileSync(refused, "utf8"));
+  try {
+    if (model?.startsWith("hf:")) return serveOne(...(await fromHub(model)));
+    if (url) return serveOne(await fromAddress(url, settings.LLAMACPP_MODEL_SHA256));
+    return model ? serveOne(model) : serveAll();
+  } catch (error) {
+    if (error instanceof Refused) writeFileSync(refused, error.message);
+    throw error;
+  }
+}
+
+try {
+  writeFileSync(join(result, "arguments"), (await choose()).map((argument) => `${argument}\n`).join(""));
+} catch (error) {
+  fail(error.message);
+}
