@@ -69,6 +69,46 @@ test("what joins the services is put right, what the user chose stays", (context
   assert.deepEqual(made.hooks.mappings.map(({ id }) => id), ["mission-control", "mine"]);
 });
 
+test("models are listed by name, with the room that they have", (context) => {
+  const found = { models: [{ name: "local", file: "/data/models/small.gguf", context: 8192, mmproj: "/m" }, { name: "big", file: "/data/models/big.gguf" }] };
+  const { llamacpp } = run(makeFile(context), { FOUND_MODELS: JSON.stringify(found), LLAMACPP_MAX_TOKENS: "3000" }).models.providers;
+  assert.deepEqual(llamacpp.models.map((model) => [model.id, model.name, model.contextWindow, model.maxTokens, model.input.length]), [
+    ["local", "small (llama.cpp)", 8192, 2048, 2], ["big", "big (llama.cpp)", 16384, 3000, 1],
+  ]);
+  assert.equal(llamacpp.timeoutSeconds, 3600);
+});
+
+test("another server's model is taken when it is set, and left when it no longer is", (context) => {
+  const file = makeFile(context);
+  run(file);
+  const other = { MODEL_BASE_URL: "http://box.lan:11434/v1/", MODEL_NAME: "qwen3:8b", LLAMACPP_ENABLED: "false" };
+  const { agents, models } = run(file, other);
+  assert.equal(agents.defaults.model.primary, "endpoint/qwen3:8b");
+  assert.deepEqual([models.providers.endpoint.baseUrl, models.providers.endpoint.apiKey], ["http://box.lan:11434/v1", "${MODEL_API_KEY}"]);
+  assert.equal(run(file, { ...other, MODEL_NAME: "qwen3:4b" }).agents.defaults.model.primary, "endpoint/qwen3:4b");
+  const back = run(file);
+  assert.deepEqual([back.agents.defaults.model.primary, Object.keys(back.models.providers)], ["llamacpp/local", ["llamacpp"]]);
+  // Somebody's own choice is nobody else's.
+  back.agents.defaults.model.primary = "openai/gpt";
+  writeFileSync(file, JSON.stringify(back));
+  assert.equal(run(file, other).agents.defaults.model.primary, "openai/gpt");
+});
+
+test("OpenCode gets the same", (context) => {
+  const folder = makeFile(context);
+  const opencode = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/opencode-config.mjs", import.meta.url));
+  const made = (changed) => {
+    execFileSync(process.execPath, [opencode, folder], { env: { ...settings, ...changed } });
+    return JSON.parse(readFileSync(folder, "utf8"));
+  };
+  const found = JSON.stringify({ models: [{ name: "local", file: "/x/a.gguf" }, { name: "b", file: "/x/b.gguf" }] });
+  const { provider, model } = made({ FOUND_MODELS: found, LLAMACPP_API_KEY: "k", LLAMACPP_MAX_TOKENS: "99" });
+  assert.deepEqual([model, Object.keys(provider.llamacpp.models), provider.llamacpp.models.b.limit], ["llamacpp/local", ["local", "b"], { context: 16384, output: 99 }]);
+  assert.deepEqual(provider.llamacpp.options, { baseURL: "http://127.0.0.1:18080/v1", timeout: 3_600_000, apiKey: "{env:LLAMACPP_API_KEY}" });
+  const other = made({ MODEL_BASE_URL: "http://box.lan/v1", MODEL_NAME: "m", MODEL_API_KEY: "none" });
+  assert.deepEqual([other.model, other.small_model, other.provider.endpoint.options.apiKey], ["endpoint/m", "endpoint/m", "{env:MODEL_API_KEY}"]);
+});
+
 test("an origin that is no longer ours goes, one that the user added stays", (context) => {
   const file = makeFile(context);
   const edited = run(file, { ALLOWED_ORIGINS: "https://old.example" });

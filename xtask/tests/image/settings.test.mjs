@@ -60,6 +60,11 @@ test("what refers to a setting follows it", () => {
   assert.deepEqual([all.OPENCODE_ENABLED, all.MANAGER_ENABLED], ["false", "false"]);
 });
 
+test("another server's model turns llama.cpp off, unless both are wanted", () => {
+  const other = { MODEL_BASE_URL: "http://box.lan:11434/v1", MODEL_NAME: "qwen3:8b" };
+  assert.deepEqual([{}, other, { ...other, LLAMACPP_ENABLED: "yes" }].map((given) => check(given).values.LLAMACPP_ENABLED), ["true", "false", "true"]);
+});
+
 test("with a certificate, browsers reach everything over https", () => {
   // Whether it can be served is another test's matter.
   const { values: all } = check({ TLS_CERT_FILE: "/nowhere", PUBLIC_HOST: "box.lan", OPENCLAW_PORT: "443", MANAGER_ORIGIN: "http://box.lan" });
@@ -95,6 +100,8 @@ test("each value has one spelling", () => {
     ["bool", "YES", "true"],
     ["path", "/data/convex//", "/data/convex"],
     ["path", "/", "/"],
+    ["model", "/data/models/a.gguf", "/data/models/a.gguf"],
+    ["model", "HF:unsloth/Qwen3-4B-GGUF:UD-Q4_K_XL", "hf:unsloth/Qwen3-4B-GGUF:UD-Q4_K_XL"],
     ["hex64", "AB".repeat(32), "ab".repeat(32)],
     ["url", "https://x.y/m.gguf?a=b&c#d", "https://x.y/m.gguf?a=b&c#d"],
   ]) {
@@ -139,7 +146,8 @@ test("wrong values are told once, by name", () => {
     TLS_CERT_FILE: ["cert.pem", "/a/../b", "/a\nb"],
     LLAMACPP_CTX_SIZE: ["many", "-5", "1e3"],
     LLAMACPP_GPU_LAYERS: ["some", "-1"],
-    LLAMACPP_MODEL: ["model.gguf", "/data/../etc/shadow", "/a\nb", "/$(id)"],
+    LLAMACPP_MODEL: ["model.gguf", "/data/../etc/shadow", "/a\nb", "/$(id)", "hf:owner", "hf:o/r:", "hf:o/r:Q4:1", "hf:o/../r", "hf:../r:Q4", "hf:o/r;id", "hf:o/r/file"],
+    MODEL_BASE_URL: ["box.lan:11434", "ftp://x"],
     MISSION_CONTROL_ORIGIN: ["box.lan", "http://box.lan/", "ftp://box", "http://a b", "http://x:99999", "http://", "http://x:0", "http://x:", "https://u@x", "http://1.2.3", "http://::1"],
     CONVEX_SELF_HOSTED_URL: ["3210", "http://", "http://a\"b", "javascript:1", "http://a:99999"],
     CONVEX_INSTANCE_NAME: ["Name", "a b", "-a", "a;b", "../x"],
@@ -228,6 +236,9 @@ test("settings that do not go together are told", () => {
     [{ LLAMACPP_MODEL_URL: "https://x/m.gguf" }, "without LLAMACPP_MODEL_SHA256"],
     [{ LLAMACPP_MODEL_SHA256: digest }, "without LLAMACPP_MODEL_URL"],
     [{ LLAMACPP_MODEL: "/nowhere.gguf" }, "/nowhere.gguf"],
+    [{ LLAMACPP_MODEL: "hf:o/r:Q8_0", LLAMACPP_MODEL_URL: "https://x/m.gguf", LLAMACPP_MODEL_SHA256: digest }, "both set"],
+    [{ MODEL_BASE_URL: "http://box.lan/v1" }, "MODEL_BASE_URL is set without MODEL_NAME"],
+    [{ MODEL_NAME: "m" }, "MODEL_NAME is set without MODEL_BASE_URL"],
     [{ LLAMACPP_MODEL: folder }, folder],
     [{ CONVEX_ENABLED: "false", CONVEX_DASHBOARD_ENABLED: "true" }, "CONVEX_DASHBOARD_ENABLED=true"],
     [{ OPENCODE_ENABLED: "false", MANAGER_ENABLED: "true" }, "MANAGER_ENABLED=true"],
@@ -248,6 +259,8 @@ test("settings that do not go together are told", () => {
     { LLAMACPP_PORT: "15003", MANAGER_ENABLED: "false" },
     { LLAMACPP_MODEL: "/nowhere.gguf", LLAMACPP_ENABLED: "false" },
     { PUBLISH_ADDRESS: "0.0.0.0", PUBLIC_HOST: "box.lan" },
+    { LLAMACPP_MODEL: "HF:o/r-GGUF:Q8_0" },
+    { MODEL_BASE_URL: "http://box.lan:11434/v1", MODEL_NAME: "qwen3:8b", MODEL_API_KEY: "key" },
     { PUBLISH_ADDRESS: "127.0.0.9" },
     { PUBLISH_ADDRESS: "::1" },
   ]) {

@@ -42,6 +42,8 @@ export function checkSettings(table, environment, kept = () => undefined) {
     }
     // An address may hold a password.
     const shown = inspect(value.replace(/\/\/[^/]*@/, "//...@"));
+    // With a model of another server, llama.cpp is of no use unless it is asked for.
+    if (name === "LLAMACPP_ENABLED" && values.MODEL_BASE_URL) value ||= "false";
     value ||= expand(setting.default ?? "");
     values[name] = value && (attempt(() => spelled(form, value), (why) => `${name}=${shown}: ${why}`) ?? "");
     if (name === "TLS_CERT_FILE") values.SCHEME = environment[name] ? "https" : "http";
@@ -143,6 +145,10 @@ function checkTogether(table, values, isOn, environment, problems, notices) {
     problems.push("LLAMACPP_MODEL_URL is set without LLAMACPP_MODEL_SHA256: what is downloaded is checked, or not downloaded");
   }
   if (digest && !environment.LLAMACPP_MODEL_URL) problems.push("LLAMACPP_MODEL_SHA256 is set without LLAMACPP_MODEL_URL");
+  if (values.MODEL_BASE_URL && !values.MODEL_NAME) {
+    problems.push("MODEL_BASE_URL is set without MODEL_NAME: its address with /models at the end lists the names that it has");
+  }
+  if (values.MODEL_NAME && !environment.MODEL_BASE_URL) problems.push("MODEL_NAME is set without MODEL_BASE_URL, the address of its server");
   if (isOn("llamacpp") && model.startsWith("/") && !isReadable(model)) {
     problems.push(`LLAMACPP_MODEL=${model}: there is no file that uid ${process.getuid()} can read; mount one, or copy it into /data/models`);
   }

@@ -73,16 +73,17 @@ export async function curl(url, header, options) {
 
 /** One try, which goes on where the last one ended. Gives what went wrong, or null. */
 async function tryOnce({ url, header }, part) {
-  const { code, output } = await curl(url, header, ["--fail", "--continue-at", "-", "--write-out", "%{http_code}", "--output", part]);
+  const { code, output } = await curl(url, header, ["--fail", "--continue-at", "-", "--write-out", "%{http_code} %{errormsg}", "--output", part]);
+  const [, status, why] = /^(\d+) (.*)$/s.exec(output) ?? [];
   // 416: there is no more than what came already.
-  if (code === 0 || output === "416") return null;
+  if (code === 0 || status === "416") return null;
   if (code === NO_RANGES) {
     rmSync(part, { force: true });
     return "the server cannot go on where a download was cut: it begins anew";
   }
   if (code === WRITE_ERROR) throw new Error(`no room for ${basename(part, ".part")} on the volume: ${human(statfs(part))} are free`);
-  if (/^4(0[134]|10)$/.test(output)) throw new Error(`${shown(url)} is answered ${output}`);
-  return `curl ended with ${code}, the server's last answer was ${output}`;
+  if (/^4(0[134]|10)$/.test(status)) throw new Error(`no model from ${shown(url)}: it answers ${status}`);
+  return why || `curl ended with ${code}`;
 }
 
 function statfs(path) {

@@ -8,6 +8,7 @@ import { Checked, Refused, curl, ensure, shown, write } from "./download.mjs";
 import { fail } from "./fail.mjs";
 import { chooseFiles, parseHub } from "./hub.mjs";
 import { PROJECTOR, projectorOf, readModel, scanModels, stem } from "./models.mjs";
+import { longestAnswer, threads } from "./processors.mjs";
 
 const [folder, result] = process.argv.slice(2);
 const settings = process.env;
@@ -53,11 +54,11 @@ async function fromHub(name) {
 
 async function askHub(url, header, repository, quant) {
   told(`asking ${shown(url)}`);
-  const { code, output } = await curl(url, header, ["--max-time", "60", "--max-filesize", "64M", "--write-out", "\n%{http_code}"]);
-  const [, body, status] = /^([^]*)\n(\d+)$/.exec(output) ?? [];
+  const { code, output } = await curl(url, header, ["--max-time", "60", "--max-filesize", "64M", "--write-out", "\n%{http_code} %{errormsg}"]);
+  const [, body, status, why] = /^([^]*)\n(\d+) (.*)$/.exec(output) ?? [];
   const where = `${repository} at ${shown(settings.HF_ENDPOINT)}`;
   if (/^40[134]$/.test(status)) throw new Error(`there is no ${where}, or it asks for HF_TOKEN (it answers ${status})`);
-  if (code !== 0 || status !== "200") throw new Error(`${where} cannot be asked: curl ended with ${code}, the last answer was ${status}`);
+  if (code !== 0 || status !== "200") throw new Error(`${where} cannot be asked: ${why || `it answers ${status}`}`);
   let said;
   try {
     said = JSON.parse(body);
@@ -122,8 +123,17 @@ async function choose() {
   }
 }
 
+/** What fits this machine, unless people say otherwise in llama.cpp's own variables. */
+function fitting() {
+  const context = Number(settings.LLAMACPP_CTX_SIZE) || Infinity;
+  return [
+    ...(settings.LLAMA_ARG_THREADS || !threads() ? [] : ["--threads", String(threads())]),
+    ...(settings.LLAMA_ARG_N_PREDICT ? [] : ["--predict", String(longestAnswer(settings, context))]),
+  ];
+}
+
 try {
-  writeFileSync(join(result, "arguments"), (await choose()).map((argument) => `${argument}\n`).join(""));
+  writeFileSync(join(result, "arguments"), [...(await choose()), ...fitting()].map((argument) => `${argument}\n`).join(""));
 } catch (error) {
   fail(error.message);
 }

@@ -8,10 +8,23 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { isDeepStrictEqual } from "node:util";
 import { fail } from "./fail.mjs";
+import { PATIENCE, modelSources } from "./model-sources.mjs";
 
 const [file] = process.argv.slice(2);
 const settings = process.env;
-const context = Number(settings.LLAMACPP_CTX_SIZE) || 32768;
+const { endpoint, local } = modelSources(settings);
+
+// As OpenClaw describes a model.
+const described = ({ id, title, context, longest, images }) => ({
+  id,
+  name: title,
+  reasoning: false,
+  input: images ? ["text", "image"] : ["text"],
+  cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 },
+  contextWindow: context,
+  maxTokens: longest,
+});
+const provider = ({ baseUrl, models }, apiKey) => ({ baseUrl, apiKey, api: "openai-completions", models: models.map(described) });
 
 const ours = {
   gateway: {
@@ -25,22 +38,8 @@ const ours = {
   },
   models: {
     providers: {
-      llamacpp: {
-        baseUrl: `http://127.0.0.1:${settings.LLAMACPP_INNER_PORT}/v1`,
-        apiKey: "${LLAMACPP_API_KEY}",
-        api: "openai-completions",
-        models: [
-          {
-            id: "local",
-            name: "Local llama.cpp",
-            reasoning: false,
-            input: ["text"],
-            cost: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 },
-            contextWindow: context,
-            maxTokens: Math.min(8192, Math.floor(context / 4)),
-          },
-        ],
-      },
+      llamacpp: provider(local, "${LLAMACPP_API_KEY}"),
+      ...(endpoint ? { endpoint: provider(endpoint, "${MODEL_API_KEY}") } : {}),
     },
   },
   // The page's requests name the session of their task, and may: hooks.allowedSessionKeyPrefixes, below.
@@ -81,14 +80,18 @@ const note = `${file}.members`;
 const firstChoice = {
   agents: {
     defaults: {
-      model: { primary: "llamacpp/local" },
+      model: { primary: (endpoint ?? local).primary },
       workspace: "/data/openclaw/workspace",
       skipBootstrap: true,
       // Every half hour otherwise, with a prompt that takes a processor minutes to read.
       heartbeat: { every: "0m" },
     },
   },
-  models: { mode: "merge" },
+  // Of one request, and until its first word: a slow processor reads a long prompt for longer than OpenClaw's 300 s.
+  models: {
+    mode: "merge",
+    providers: { llamacpp: { timeoutSeconds: PATIENCE }, ...(endpoint ? { endpoint: { timeoutSeconds: PATIENCE } } : {}) },
+  },
   // The check tells its version and platform to OpenClaw; the image is what gets updated here.
   update: { checkOnStart: false },
   // On the tmpfs, which is memory. The container's log has the same lines.
@@ -133,6 +136,16 @@ function parse(text) {
   }
 }
 
+// What an earlier start chose, and is no longer there: a key that nobody sets any more would keep OpenClaw from starting.
+function withoutStale(theirs) {
+  const kept = structuredClone(theirs);
+  if (!endpoint) delete kept.models?.providers?.endpoint;
+  const model = kept.agents?.defaults?.model;
+  const gone = [endpoint?.primary !== model?.primary && "endpoint/", settings.LLAMACPP_ENABLED === "false" && "llamacpp/"];
+  if (gone.some((prefix) => prefix && model?.primary?.startsWith(prefix))) delete model.primary;
+  return kept;
+}
+
 let theirs = {};
 if (existsSync(file)) {
   try {
@@ -141,7 +154,7 @@ if (existsSync(file)) {
     fail(`${file} cannot be read: ${error.message}\nMend it, or move it away to begin with a new one.`);
   }
 }
-const merged = merge(merge(firstChoice, structuredClone(theirs)), ours);
+const merged = merge(merge(firstChoice, withoutStale(theirs)), ours);
 const before = existsSync(note) ? JSON.parse(readFileSync(note, "utf8")) : {};
 for (const [path, values] of Object.entries(members)) setMembers(merged, path.split("."), values, before[path] ?? []);
 const others = Array.isArray(merged.hooks.mappings) ? merged.hooks.mappings : [];

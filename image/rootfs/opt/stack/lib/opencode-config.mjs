@@ -1,34 +1,37 @@
 // Writes the least important of OpenCode's configuration files: opencode-config.mjs FILE. It names the local
-// llama.cpp; everything in it yields to what people write into opencode.json beside it.
+// llama.cpp, and the server of MODEL_BASE_URL; everything in it yields to what people write into opencode.json beside it.
 import { renameSync, writeFileSync } from "node:fs";
+import { PATIENCE, modelSources } from "./model-sources.mjs";
 
 const [file] = process.argv.slice(2);
-const { LLAMACPP_INNER_PORT, LLAMACPP_CTX_SIZE, LLAMACPP_API_KEY } = process.env;
-const context = Number(LLAMACPP_CTX_SIZE);
+const { endpoint, local } = modelSources(process.env);
+const { primary } = endpoint ?? local;
 
-const model = { name: "Local llama.cpp", tool_call: true };
-// 0 stands for what the model was trained with, which is not known here.
-if (context > 0) model.limit = { context, output: Math.min(8192, Math.floor(context / 4)) };
+// Keys are read from the environment by OpenCode, and are in no file.
+function provider(name, { baseUrl, models }, key) {
+  const described = ({ id, title, context, longest, images }) => [
+    id,
+    { name: title, tool_call: true, ...(images ? { attachment: true } : {}), limit: { context, output: longest } },
+  ];
+  return {
+    npm: "@ai-sdk/openai-compatible",
+    name,
+    options: { baseURL: baseUrl, timeout: PATIENCE * 1000, ...(process.env[key] ? { apiKey: `{env:${key}}` } : {}) },
+    models: Object.fromEntries(models.map(described)),
+  };
+}
 
 const configuration = {
   $schema: "https://opencode.ai/config.json",
   autoupdate: false,
   share: "disabled",
-  model: "llamacpp/local",
-  small_model: "llamacpp/local",
+  model: primary,
+  small_model: primary,
   // OpenCode's own cloud, which needs no account: whoever wants it sets this to [] in opencode.json.
   disabled_providers: ["opencode"],
   provider: {
-    llamacpp: {
-      npm: "@ai-sdk/openai-compatible",
-      name: "llama.cpp",
-      options: {
-        baseURL: `http://127.0.0.1:${LLAMACPP_INNER_PORT}/v1`,
-        // Read from the environment by OpenCode: the key is in no file.
-        ...(LLAMACPP_API_KEY ? { apiKey: "{env:LLAMACPP_API_KEY}" } : {}),
-      },
-      models: { local: model },
-    },
+    llamacpp: provider("llama.cpp", local, "LLAMACPP_API_KEY"),
+    ...(endpoint ? { endpoint: provider(new URL(endpoint.baseUrl).host, endpoint, "MODEL_API_KEY") } : {}),
   },
 };
 writeFileSync(`${file}.new`, `${JSON.stringify(configuration, null, 2)}\n`);

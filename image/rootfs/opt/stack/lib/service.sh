@@ -52,6 +52,20 @@ step() {
 	wait $!
 }
 
+# For who asks models: FOUND_MODELS, what the service `model` found (it is waited for no longer than it takes to look
+# into a folder), and MODEL_API_KEY.
+name_models() {
+	local tries found=$RUNTIME/model/state.json
+	MODEL_API_KEY=$(secret_file MODEL_API_KEY >/dev/null && secret MODEL_API_KEY || echo none)
+	FOUND_MODELS=
+	export MODEL_API_KEY FOUND_MODELS
+	for ((tries = 0; tries < 20; tries++)); do
+		if [[ -e $found ]]; then FOUND_MODELS=$(<"$found"); fi
+		if [[ -e $found || $LLAMACPP_ENABLED == false || -s $RUNTIME/state/model/note ]]; then return; fi
+		sleep 0.1
+	done
+}
+
 # Whether a host name or an address is this machine alone.
 is_loopback() {
 	[[ $1 =~ ^(localhost|127(\.[0-9]{1,3}){3}|::1|\[::1\])$ ]]

@@ -1,15 +1,16 @@
 // One answer for everybody who asks how the services are: the `status` command, the image's health check
 // (`--check`), machines (`--json`), and the page at /_stack (`--serve SOCKET`).
 import { execFile } from "node:child_process";
-import { readFileSync, readdirSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import http from "node:http";
 import { promisify } from "node:util";
 import { PROBLEM, watchCertificate } from "./certificate.mjs";
-import { readSettings, RUNTIME } from "./settings.mjs";
+import { endpointTrouble } from "./endpoint.mjs";
+import { localTrouble, modelRemarks } from "./local-model.mjs";
+import { readSettings, RUNTIME, secret } from "./settings.mjs";
 import { listen } from "./status-page.mjs";
 import { watch } from "./watch.mjs";
 
-const MODELS = "/data/models";
 const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
 const run = promisify(execFile);
 
@@ -64,13 +65,8 @@ async function askAll(service, limit) {
   return { endpoints, silence: silent.join("; ") };
 }
 
-/** What is missing before a service that runs is of use, with the line to set. */
-const unconfigured = {
-  llamacpp(settings) {
-    if (settings.LLAMACPP_MODEL || settings.LLAMACPP_MODEL_URL || holdsModel()) return null;
-    return `no model yet: set LLAMACPP_MODEL=${MODELS}/NAME.gguf, or LLAMACPP_MODEL_URL and LLAMACPP_MODEL_SHA256, or put a .gguf file into ${MODELS}`;
-  },
-};
+/** What keeps a service that runs from being of use: `state` and `detail`, or null. */
+const troubles = { llamacpp: localTrouble };
 
 /** What people should know of a service that is up. */
 const remarks = {
@@ -78,15 +74,8 @@ const remarks = {
     const open = settings.ACCESS === "never" ? "ACCESS=never: whoever reaches a port gets in" : "";
     return [open, read(PROBLEM)].filter(Boolean).join("; ");
   },
+  llamacpp: modelRemarks,
 };
-
-function holdsModel() {
-  try {
-    return readdirSync(MODELS, { recursive: true }).some((name) => name.endsWith(".gguf"));
-  } catch {
-    return false;
-  }
-}
 
 async function examine(service, settings) {
   const link = service.link?.replace(/\{([A-Z0-9_]+)\}/g, (_, name) => settings[name] ?? "") ?? null;
@@ -116,8 +105,8 @@ async function examine(service, settings) {
   }
   const { endpoints, silence } = await askAll(service);
   if (silence) return told("failed", silence, endpoints);
-  const missing = unconfigured[service.name]?.(settings);
-  if (missing) return told("not configured", missing, endpoints);
+  const trouble = await troubles[service.name]?.(settings);
+  if (trouble) return told(trouble.state, trouble.detail, endpoints);
   return told("up", remarks[service.name]?.(settings) || null, endpoints);
 }
 
@@ -133,6 +122,8 @@ export async function examineAll() {
   const examined = await Promise.all(table.services.map((service) => examine(service, settings)));
   const services = examined.map((told, index) => ({ ...told, ill: isIll(table.services[index], told, settings) }));
   const notices = read(`${RUNTIME}/landlock`) ? [] : ["this kernel has no Landlock: services and their agents can read each other's files"];
+  const trouble = await endpointTrouble(settings, secret("MODEL_API_KEY"));
+  if (trouble) notices.push(trouble);
   return { title: table.title, healthy: !services.some(({ ill }) => ill), services, notices };
 }
 

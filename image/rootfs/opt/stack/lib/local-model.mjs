@@ -1,0 +1,42 @@
+// Whether `local`, the model that OpenClaw and OpenCode ask for, answers: what keeps it from that, and what is to know.
+import { readFileSync } from "node:fs";
+import { basename } from "node:path";
+import { RUNTIME, secret } from "./settings.mjs";
+
+const NO_MODEL = "no model yet: set LLAMACPP_MODEL=hf:OWNER/REPO:QUANT, or put a .gguf file into /data/models";
+
+/** What the service `model` found, or undefined before it is done. */
+export function foundModels() {
+  try {
+    return JSON.parse(readFileSync(`${RUNTIME}/model/state.json`, "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** `state` and `detail` for the status page when `local` does not answer, or null. */
+export async function localTrouble(settings, ask = askRouter) {
+  const found = foundModels();
+  if (!found) return null;
+  const local = found.models.find(({ name }) => name === "local");
+  if (!local) return { state: "not configured", detail: [NO_MODEL, ...found.problems].join("; ") };
+  // One model by itself is loaded before llama.cpp calls itself healthy.
+  if (settings.LLAMACPP_MODEL || settings.LLAMACPP_MODEL_URL) return null;
+  const listed = (await ask(settings))?.find(({ id }) => id === "local")?.status;
+  if (listed?.failed) return { state: "failed", detail: `${local.file} cannot be loaded: llama.cpp's log says why` };
+  if (!listed || listed.value === "loading") return { state: "starting", detail: `loading ${basename(local.file)}` };
+  return null;
+}
+
+/** Files that look like models and are none. */
+export const modelRemarks = () => foundModels()?.problems.join("; ") ?? "";
+
+async function askRouter({ LLAMACPP_INNER_PORT: port }) {
+  const headers = { authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` };
+  try {
+    const answer = await fetch(`http://127.0.0.1:${port}/v1/models`, { headers, signal: AbortSignal.timeout(3000) });
+    return (await answer.json()).data;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,56 @@
+// What this machine gives the container, and what follows from it for a model.
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
+
+function read(path) {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Processors that the cgroup's quota stands for, of all groups from this process's own up; Infinity without one. */
+export function quota(root = "") {
+  const shares = [];
+  const v2 = (folder) => read(`${folder}/cpu.max`)?.split(" ");
+  const v1 = (folder) => [read(`${folder}/cpu.cfs_quota_us`), read(`${folder}/cpu.cfs_period_us`)];
+  for (const line of (read(`${root}/proc/self/cgroup`) ?? "").split("\n")) {
+    const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
+    if (path === undefined || !(controllers === "" || controllers.split(",").includes("cpu"))) continue;
+    const [mount, limits] = controllers === "" ? ["", v2] : [`/${controllers}`, v1];
+    // A container sees its own group at the top, whatever the path says.
+    const names = path.split("/").filter(Boolean);
+    for (let depth = names.length; depth >= 0; depth -= 1) {
+      const [most, period] = limits([`${root}/sys/fs/cgroup${mount}`, ...names.slice(0, depth)].join("/")) ?? [];
+      if (Number(most) > 0 && Number(period) > 0) shares.push(Number(most) / Number(period));
+    }
+  }
+  return Math.min(Infinity, ...shares);
+}
+
+/** Cores, as llama.cpp counts them for its threads: of the whole machine. */
+function cores(root = "") {
+  const folder = `${root}/sys/devices/system/cpu`;
+  const all = existsSync(folder) ? readdirSync(folder).filter((name) => /^cpu\d+$/.test(name)) : [];
+  return new Set(all.map((name) => read(`${folder}/${name}/topology/thread_siblings`)).filter(Boolean)).size || Infinity;
+}
+
+/** Processors that the container has a share of. */
+const share = (root = "", allowed = availableParallelism()) => Math.max(1, Math.min(allowed, Math.ceil(quota(root))));
+
+/** llama.cpp's threads, when it may not have all the cores that it sees; undefined leaves the choice to it. */
+export function threads(root, allowed) {
+  return share(root, allowed) < cores(root) ? share(root, allowed) : undefined;
+}
+
+const hasGpu = () => existsSync("/dev/nvidia0") || existsSync("/dev/kfd") || existsSync("/dev/dri");
+
+/**
+ * The longest answer in tokens, unless one is set. A weak model may not find an end by itself: what two processors say
+ * in a few minutes is enough, and what follows a question has to fit into the context as well.
+ */
+export function longestAnswer({ LLAMACPP_MAX_TOKENS: set, LLAMACPP_GPU_LAYERS: layers }, context) {
+  const most = Number(set) || (layers !== "0" && hasGpu() ? 8192 : Math.min(8192, 1024 * Math.min(share(), cores())));
+  return Math.min(most, Math.floor(context / 4));
+}

@@ -1,0 +1,34 @@
+// What is told of another server's model.
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { test } from "node:test";
+import { endpointTrouble } from "../../../image/rootfs/opt/stack/lib/endpoint.mjs";
+
+test("what is wrong with the server of MODEL_BASE_URL is told in one line", async (context) => {
+  const server = createServer((request, response) => {
+    if (request.url === "/hangs/v1/models") return;
+    if (request.url !== "/v1/models") return response.writeHead(404).end("{}");
+    if (request.headers.authorization !== "Bearer right") return response.writeHead(401).end();
+    response.end(JSON.stringify({ data: [{ id: "a" }, { id: "b" }] }));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  context.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const base = `http://127.0.0.1:${server.address().port}`;
+  for (const [url, name, key, expected] of [
+    [undefined, undefined, undefined, null],
+    [`${base}/v1/`, "b", "right", null],
+    [`${base}/v1`, "c", "right", /has no MODEL_NAME=c; it has a, b$/],
+    [`${base}/v1`, "b", "wrong", /refuses the MODEL_API_KEY \(401\)$/],
+    [`${base}/v1`, "b", undefined, /refuses to answer without a MODEL_API_KEY/],
+    [base, "b", "right", /\/models answers 404\): most end in \/v1$/],
+    [`${base}/hangs/v1`, "b", "right", /does not answer within 3 s/],
+    ["http://127.0.0.1:9/v1", "b", "right", /does not answer \(ECONNREFUSED\)/],
+  ]) {
+    const told = await endpointTrouble({ MODEL_BASE_URL: url, MODEL_NAME: name }, key);
+    if (expected) assert.match(told, expected);
+    else assert.equal(told, null);
+  }
+});

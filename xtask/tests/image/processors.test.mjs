@@ -1,0 +1,53 @@
+// How much of the machine a container has, by the files of its cgroup.
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { longestAnswer, quota, threads } from "../../../image/rootfs/opt/stack/lib/processors.mjs";
+
+function makeRoot(context, files) {
+  const root = mkdtempSync(join(tmpdir(), "processors-"));
+  context.after(() => rmSync(root, { recursive: true }));
+  for (const [name, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(root, name)), { recursive: true });
+    writeFileSync(join(root, name), content);
+  }
+  return root;
+}
+
+const siblings = (count) =>
+  Object.fromEntries(Array.from({ length: count }, (_, cpu) => [`sys/devices/system/cpu/cpu${cpu}/topology/thread_siblings`, `${cpu % (count / 2)}\n`]));
+
+test("the quota of a container, of the first and the second kind of cgroup", (context) => {
+  for (const [files, expected] of [
+    [{}, Infinity],
+    [{ "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n" }, Infinity],
+    [{ "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n" }, 1.5],
+    // The engine's own names are seen, and its groups are not.
+    [{ "proc/self/cgroup": "0::/docker/abc\n", "sys/fs/cgroup/cpu.max": "50000 100000\n" }, 0.5],
+    // A pod's limit is in the group above.
+    [{ "proc/self/cgroup": "0::/pod/one\n", "sys/fs/cgroup/pod/one/cpu.max": "max 100000\n", "sys/fs/cgroup/pod/cpu.max": "200000 100000\n" }, 2],
+    [{ "proc/self/cgroup": "4:cpu:/docker/abc\n3:cpuset:/docker/abc\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "100000\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n" }, 1],
+    [{ "proc/self/cgroup": "4:cpu,cpuacct:/\n0::/\n", "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n", "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n" }, Infinity],
+  ]) assert.equal(quota(makeRoot(context, files)), expected, JSON.stringify(files));
+});
+
+test("threads are named only where llama.cpp would start too many", (context) => {
+  const limited = { "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n" };
+  for (const [files, allowed, expected] of [
+    [siblings(16), 16, undefined],
+    [siblings(16), 8, undefined],
+    [siblings(16), 3, 3],
+    [{ ...siblings(16), ...limited }, 16, 2],
+    [{ ...siblings(4), ...limited }, 4, undefined],
+    [limited, 1, 1],
+  ]) assert.equal(threads(makeRoot(context, files), allowed), expected);
+});
+
+test("an answer is as long as is set, and leaves room for its question", () => {
+  assert.equal(longestAnswer({ LLAMACPP_MAX_TOKENS: "5000" }, 32768), 5000);
+  assert.equal(longestAnswer({ LLAMACPP_MAX_TOKENS: "50000" }, 32768), 8192);
+  const here = longestAnswer({ LLAMACPP_GPU_LAYERS: "0" }, 10 ** 9);
+  assert.ok(here >= 1024 && here <= 8192 && here % 1024 === 0, String(here));
+});
