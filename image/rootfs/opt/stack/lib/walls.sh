@@ -77,24 +77,36 @@ behind() {
 	fi
 }
 
+# Whose walls these are: those of a service, or of a command in its surroundings.
+SERVICE=${STACK_SERVICE:-${STACK_COMMAND:-}}
+
 # inside: whether this script runs behind its service's walls already.
 inside() {
-	[ "${STACK_INSIDE:-}" = "$STACK_SERVICE" ]
+	[ "${STACK_INSIDE:-}" = "$SERVICE" ]
 }
 
-# confine PROGRAM...: becomes the program behind its service's walls, with a home and an empty temp folder there.
+# go_to FOLDER: there, unless a command was called from a folder below it.
+go_to() {
+	case $PWD/ in "$1"/*) ;; *) cd "$1" ;; esac
+}
+
+# confine PROGRAM...: becomes the program behind its service's walls, with a home and a temp folder there, which a
+# service finds empty.
 # Whatever touches files that the service can write belongs inside: links in them could lead anywhere.
 confine() {
 	local path
 	service_rules
-	# What `die`, `fail` and `note` write.
-	for path in "$RUNTIME/state/$STACK_SERVICE"/{why,note}; do
-		: >"$path"
-		rule write-file,truncate "$path"
-	done
-	export HOME TMPDIR SHELL_TMPDIR SHELL=/opt/stack/shell/bash STACK_INSIDE=$STACK_SERVICE
+	if [ -n "${STACK_SERVICE:-}" ]; then
+		# What `die`, `fail` and `note` write.
+		for path in "$RUNTIME/state/$SERVICE"/{why,note}; do
+			: >"$path"
+			rule write-file,truncate "$path"
+		done
+	fi
+	export HOME TMPDIR SHELL_TMPDIR SHELL=/opt/stack/shell/bash STACK_INSIDE=$SERVICE
 	# shellcheck disable=SC2016 # the shell inside expands it
-	behind exec /bin/bash -c 'rm -rf -- "$TMPDIR" && mkdir -p -- "$HOME" "$SHELL_TMPDIR" && exec "$@"' confine "$@"
+	behind exec /bin/bash -c '[ -z "${STACK_SERVICE:-}" ] || rm -rf -- "$TMPDIR"
+		mkdir -p -- "$HOME" "$SHELL_TMPDIR" && exec "$@"' confine "$@"
 }
 
 # Sets HOME, TMPDIR and RULES from the table. FILES are some more that a service is told to read.
@@ -102,10 +114,10 @@ FILES=()
 service_rules() {
 	local path
 	HANDLED=$(<"$LANDLOCK") RULES=()
-	reach_of "$STACK_SERVICE"
+	reach_of "$SERVICE"
 	system_rules
-	mkdir -p "$RUNTIME/$STACK_SERVICE"
-	for path in "${REACH[@]}" "$RUNTIME/$STACK_SERVICE"; do rule "$FULL" "$path"; done
+	mkdir -p "$RUNTIME/$SERVICE"
+	for path in "${REACH[@]}" "$RUNTIME/$SERVICE"; do rule "$FULL" "$path"; done
 	for path in "${FILES[@]}"; do rule read-file,read-dir "$path"; done
 	if [ -n "$CONTROLS" ]; then
 		# Its status is another file with each change.
@@ -123,14 +135,14 @@ inherit_home() {
 		# shellcheck disable=SC2016 # the shell inside expands it
 		behind /bin/bash -c 'mkdir -p "$0.new" && tar -C /data/home --exclude=./.cache --exclude=./.npm --exclude=./.bun -cf - . |
 			tar -C "$0.new" -xf - && mv "$0.new" "$0"' "$HOME"
-	) || echo "/data/home could not be copied (see the line above); the home of $STACK_SERVICE begins empty"
+	) || echo "/data/home could not be copied (see the line above); the home of $SERVICE begins empty"
 }
 
 # confine_shell WORD...: becomes bash with less still: neither its service's own state nor its runtime folder.
 confine_shell() {
 	local path
 	HANDLED=$(<"$LANDLOCK")
-	reach_of "$STACK_SERVICE"
+	reach_of "$SERVICE"
 	system_rules
 	# The service loads libraries and compiled code from its temp folder.
 	rule "$SYSTEM" "$TMPDIR"

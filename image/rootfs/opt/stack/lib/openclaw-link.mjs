@@ -1,0 +1,15 @@
+// `openclaw dashboard --json` gives the link that pairs a browser, on the port that the gateway has inside. This prints
+// it as browsers reach it.
+import { text } from "node:stream/consumers";
+
+const { ok, reason, browserUrl } = JSON.parse(await text(process.stdin));
+if (!ok) {
+  console.error(reason);
+  process.exit(1);
+}
+const { OPENCLAW_ORIGIN } = process.env;
+const link = new URL(browserUrl);
+const words = new URLSearchParams(link.hash.slice(1));
+if (words.has("gatewayUrl")) words.set("gatewayUrl", OPENCLAW_ORIGIN.replace(/^http/, "ws"));
+console.log(`${OPENCLAW_ORIGIN}${link.pathname}#${words}`);
+console.error("Open it in the browser to be paired. It works once, and for some minutes.");
