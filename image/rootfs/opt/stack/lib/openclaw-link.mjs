@@ -2,9 +2,9 @@
 // it as browsers reach it.
 import { text } from "node:stream/consumers";
 
-const { ok, reason, browserUrl } = JSON.parse(await text(process.stdin));
-if (!ok) {
-  console.error(reason);
+const { reason, error, browserUrl } = JSON.parse(await text(process.stdin));
+if (!browserUrl) {
+  console.error(reason ?? error?.message ?? "the gateway gave no link; `status` tells how it is");
   process.exit(1);
 }
 const { OPENCLAW_ORIGIN } = process.env;
