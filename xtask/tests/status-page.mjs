@@ -8,11 +8,12 @@ import { after, test } from "node:test";
 import { listen, page } from "../../image/rootfs/opt/stack/lib/status-page.mjs";
 
 const hostile = `<img src=x onerror=alert(1)>"'&`;
-const service = (more) => ({ name: "a", title: "A", version: "1", link: "http://127.0.0.1:1/", state: "up", detail: null, ...more });
-const status = (...services) => ({ title: "T", healthy: true, services });
+const service = (more) => ({ name: "a", title: "A", version: "1", pinned: "1", link: "http://127.0.0.1:1/", state: "up", detail: null, hint: null, endpoints: [], ...more });
+const machine = { memory: { used: 1, limit: null, kills: 0 }, disk: { total: 2, free: 1 }, tokensPerSecond: null, devices: null };
+const status = (...services) => ({ title: "T", healthy: true, services, notices: [], machine, samples: [] });
 
 test("every text is escaped", () => {
-  const texts = { name: hostile, title: hostile, version: hostile, detail: hostile, state: hostile, link: `http://h/${hostile}` };
+  const texts = { name: hostile, title: hostile, version: hostile, detail: hostile, hint: hostile, state: hostile, link: `http://h/${hostile}` };
   for (const [field, text] of Object.entries(texts)) {
     const html = page({ ...status(service({ [field]: text })), title: hostile });
     assert.ok(!html.includes("<img"), `${field} became markup`);
@@ -55,6 +56,9 @@ test("the socket answers page and JSON, and nothing else", async () => {
   assert.deepEqual(JSON.parse(json.body), status(service()));
   assert.equal(asked, 1, "two questions at once are one round");
   assert.equal((await ask("/_stack/alive")).code, 200);
+  const health = await ask("/_stack/health");
+  assert.deepEqual([health.code, health.body], [200, "healthy\n"]);
+  assert.match((await ask("/metrics")).headers["content-type"], /^text\/plain; version=0\.0\.4/);
   assert.equal((await ask("/elsewhere")).code, 404);
   assert.equal((await ask("/_stack", "POST")).code, 405);
   assert.equal((await ask("/_stack", "HEAD")).body, "");

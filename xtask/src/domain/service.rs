@@ -13,6 +13,9 @@ pub(crate) struct Service {
     /// Whose version it shows.
     #[serde(default)]
     pub(crate) component: Option<String>,
+    /// The file of it that a stand-in replaces, and says so in.
+    #[serde(default)]
+    pub(crate) program: Option<String>,
     /// The setting that turns it off.
     #[serde(default)]
     pub(crate) switch: Option<String>,

@@ -17,21 +17,6 @@ use crate::engine::docker::Docker;
 use crate::engine::probe::{self, Target};
 use crate::io::http;
 
-/// Files that say so in the rehearsal's parts, and in no real one.
-const STAND_INS: [&str; 11] = [
-    "grep",
-    "--binary-files=without-match",
-    "--files-with-matches",
-    "--extended-regexp",
-    "--ignore-case",
-    "stand-in|stands in for",
-    "/opt/convex/bin/convex-local-backend",
-    "/opt/llamacpp/llama-server",
-    "/opt/manager/backend/src/index.ts",
-    "/opt/mission-control/dist/index.html",
-    "/opt/convex-dashboard/404.html",
-];
-
 /// What every start of one smoke test shares.
 #[derive(Debug)]
 pub(super) struct Bench<'a> {
@@ -237,9 +222,10 @@ impl Running<'_> {
 
     /// Names what is no real program, by what the rehearsal's stand-ins say of themselves.
     pub(super) async fn stand_ins(&self) -> anyhow::Result<String> {
-        let found = self.container.try_exec(&STAND_INS).await?;
+        let status = self.status().await?;
+        let services = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
         let parts: Vec<&str> =
-            found.said.lines().filter_map(|path| path.strip_prefix("/opt/")?.split('/').next()).collect();
+            services.iter().filter(|it| it["standIn"] == true).filter_map(|it| it["name"].as_str()).collect();
         Ok(if parts.is_empty() { "nothing: all is real".to_owned() } else { parts.join(", ") })
     }
 

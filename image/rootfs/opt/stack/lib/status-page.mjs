@@ -1,8 +1,10 @@
 // The stack's own pages on a unix socket: /_stack with its JSON, and the sign-in.
 import { rmSync } from "node:fs";
 import http from "node:http";
+import { asMetrics, TYPE } from "./metrics.mjs";
 import { document, escape, HEADERS } from "./page.mjs";
 import { route } from "./sign-in.mjs";
+import { measures, size, version } from "./status/text.mjs";
 
 // Whoever reloads quickly, or many at once, cause one round of questions in this time.
 const FRESH_MILLISECONDS = 1000;
@@ -12,9 +14,10 @@ function row(service) {
   // A link is an address of settings that were checked; anything else would be no link.
   const linked = /^https?:\/\//.test(service.link ?? "") && ["up", "not configured"].includes(service.state);
   const name = linked ? `<a href="${escape(service.link)}">${title}</a>` : title;
-  const detail = service.detail ? `<small>${escape(service.detail)}</small>` : "";
+  const below = [service.detail, service.hint && `To mend it: ${service.hint}`].filter(Boolean);
+  const detail = below.map((text) => `<small>${escape(text)}</small>`).join("");
   const kind = service.state.replace(/[^a-z]/g, "-");
-  return `<tr><td>${name}<small>${escape(service.name)}</small></td><td><span class="state ${kind}">${escape(service.state)}</span>${detail}</td><td><code>${escape(service.version ?? "")}</code></td></tr>`;
+  return `<tr><td>${name}<small>${escape(service.name)}</small></td><td><span class="state ${kind}">${escape(service.state)}</span>${detail}</td><td><code>${escape(version(service))}</code></td><td>${service.memory ? escape(size(service.memory)) : ""}</td></tr>`;
 }
 
 export function page(status) {
@@ -26,10 +29,11 @@ export function page(status) {
   const body = `<h1>${escape(status.title)}</h1>
 <p>${escape(summary)}</p>
 <table>
-<tr><th>service</th><th>state</th><th>version</th></tr>
+<tr><th>service</th><th>state</th><th>version</th><th>memory</th></tr>
 ${status.services.map(row).join("\n")}
 </table>
-<footer>The same for machines: <a href="/_stack.json">/_stack.json</a>. In the container: <code>status</code>. <a href="/_stack/sign-in">Sign in or out</a>.</footer>`;
+${[measures(status.machine), ...status.notices].map((text) => `<p>${escape(text)}</p>`).join("\n")}
+<footer>The same for machines: <a href="/_stack.json">/_stack.json</a>, <a href="/metrics">/metrics</a>. In the container: <code>status</code>. <a href="/_stack/sign-in">Sign in or out</a>.</footer>`;
   return document(status.title, body, '<meta http-equiv="refresh" content="5">\n');
 }
 
@@ -68,6 +72,13 @@ export function listen(socket, examineAll) {
           return reply(200, "application/json", `${JSON.stringify(await fresh(), null, 2)}\n`);
         case "/_stack/alive":
           return reply(200, "text/plain; charset=utf-8", "alive\n");
+        // Strangers may ask: one word, and nothing of who is ill.
+        case "/_stack/health": {
+          const { healthy } = await fresh();
+          return reply(healthy ? 200 : 503, "text/plain; charset=utf-8", healthy ? "healthy\n" : "unhealthy\n");
+        }
+        case "/metrics":
+          return reply(200, TYPE, asMetrics(await fresh()));
         default:
           return reply(404, "text/plain; charset=utf-8", "no such page\n");
       }

@@ -9,8 +9,15 @@ import { endpointTrouble } from "./endpoint.mjs";
 import { localTrouble, modelRemarks } from "./local-model.mjs";
 import { readSettings, RUNTIME, secret } from "./settings.mjs";
 import { listen } from "./status-page.mjs";
+import { hintFor } from "./status/hints.mjs";
+import { disk, lacksAvx2, memory, memoryOfServices } from "./status/measures.mjs";
+import { keepSamples, missingGpu, readSamples } from "./status/samples.mjs";
+import { asCheck, asText } from "./status/text.mjs";
+import { versionOf } from "./status/versions.mjs";
 import { watch } from "./watch.mjs";
 
+/** Databases, logs and temp files of all services need some. */
+const LITTLE_DISK = 1 << 30;
 const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
 const run = promisify(execFile);
 
@@ -79,7 +86,7 @@ const remarks = {
 
 async function examine(service, settings) {
   const link = service.link?.replace(/\{([A-Z0-9_]+)\}/g, (_, name) => settings[name] ?? "") ?? null;
-  const about = { name: service.name, title: service.title, version: service.version, critical: service.critical, link };
+  const about = { name: service.name, title: service.title, critical: service.critical, link };
   const told = (state, detail = null, endpoints = []) => ({ ...about, state, detail, endpoints });
 
   if (service.switch && settings[service.switch] === "false") return told("off", `${service.switch}=false`);
@@ -88,6 +95,7 @@ async function examine(service, settings) {
   const state = `${RUNTIME}/state/${supervisedAs}`;
   const process = await supervised(supervisedAs);
   if (process === null) return told("starting", "its supervisor is not there yet");
+  about.seconds = process.seconds;
   const failure = statSync(`${state}/failed`, { throwIfNoEntry: false }) && `cannot stay up: it ${read(`${state}/last`)}`;
   if (!process.up) {
     if (failure) return told("failed", failure);
@@ -127,27 +135,40 @@ export async function examineAll() {
   return { title: table.title, healthy: !services.some(({ ill }) => ill), services, notices };
 }
 
-function asText(status) {
-  const width = Math.max(...status.services.map((service) => service.name.length));
-  const lines = status.services.map((service) => {
-    const line = `${service.name.padEnd(width)}  ${service.state.padEnd(14)}  ${service.version ?? "-"}`;
-    return service.detail ? `${line}\n${" ".repeat(width)}  ${service.detail}` : line;
-  });
-  return [...lines, ...status.notices].join("\n");
-}
+/** How often a service ended by itself. */
+const deaths = (name) => read(`${RUNTIME}/state/${name}/deaths`).split("\n").filter(Boolean).length;
 
-/** One line that names who is not well: an engine shows it beside its health. */
-function asCheck(status) {
-  const ill = status.services.filter(({ ill }) => ill);
-  if (ill.length === 0) return "healthy";
-  return ill.map((service) => `${service.name} ${service.state}${service.detail ? ` (${service.detail})` : ""}`).join("; ");
+/** The same with all that people and machines may want to know: versions, measures, and lines that mend. */
+export async function describeAll() {
+  const [settings, samples] = [readSettings(), readSamples()];
+  const [status, bytes] = [await examineAll(), memoryOfServices()];
+  const services = await Promise.all(
+    status.services.map(async (told, index) => {
+      const row = table.services[index];
+      const seen = await versionOf(row, told.state === "up", settings);
+      const kept = row.data.map((name) => samples.folders?.[name]).filter((size) => size !== undefined);
+      const counted = row.site ? {} : { restarts: deaths(told.name) };
+      const takes = { memory: bytes[told.name] ?? null, disk: kept.length > 0 ? kept.reduce((sum, size) => sum + size) : null };
+      return { ...told, ...seen, hint: hintFor(row, told), ...counted, ...takes };
+    }),
+  );
+  const machine = { memory: memory(), disk: disk(), tokensPerSecond: samples.speed?.last ?? null, devices: samples.devices ?? null };
+  const notices = [
+    ...status.notices,
+    lacksAvx2() && "this processor lacks AVX2: programs built for newer ones (OpenCode, Bun) end with \"illegal instruction\"",
+    missingGpu(settings, machine.devices),
+    machine.memory?.kills > 0 && `the kernel ended ${machine.memory.kills} processes for want of memory: give the container more`,
+    machine.disk.free < LITTLE_DISK && `the disk of /data is nearly full`,
+  ].filter(Boolean);
+  return { ...status, services, notices, machine, samples: samples.numbers ?? [] };
 }
 
 const [mode, argument] = process.argv.slice(2);
 if (mode === "--serve" && argument) {
   const settings = readSettings();
   if (settings.TLS_CERT_FILE) watchCertificate(settings);
-  listen(argument, examineAll);
+  listen(argument, describeAll);
+  keepSamples(settings);
   const others = table.services.filter(({ name, site }) => !site && name !== "status");
   watch(others, async (service, seconds) => (await askAll(service, seconds)).silence);
 } else if (mode === undefined || mode === "--check" || mode === "--json") {
@@ -155,7 +176,7 @@ if (mode === "--serve" && argument) {
     console.error("nothing has been started here yet; the container's log tells why");
     process.exit(1);
   }
-  const status = await examineAll();
+  const status = await (mode === "--check" ? examineAll : describeAll)();
   if (mode === "--json") console.log(JSON.stringify(status, null, 2));
   else if (mode === "--check") console.log(asCheck(status));
   else console.log(asText(status));

@@ -1,0 +1,22 @@
+// The line that mends a state, where there is one. The first row that fits counts.
+const compose = "docker compose exec stack";
+
+const table = [
+  { state: "off", says: /=false$/, line: ({ switch: setting }) => `set ${setting}=true in .env, then: docker compose up -d` },
+  { state: "off", line: ({ name }) => `${compose} s6-svc -u /run/stack/scan/${name}` },
+  { says: /lacks AVX2/, line: () => "use a newer processor, or a program built for older ones" },
+  { says: /ENOSPC|no space left|disk (is )?full/i, line: () => `make room on the disk of /data; what takes it: ${compose} du -xh --max-depth=2 /data` },
+  { says: /signal 9 |out of memory|bad_alloc|failed to allocate/i, line: () => "give the container more memory, or llama.cpp a smaller model or LLAMACPP_CTX_SIZE" },
+  { state: "failed", name: "openclaw", says: /config|openclaw\.json|migrat/i, line: () => `${compose} openclaw doctor --fix` },
+  { state: "failed", says: /answer|ECONNREFUSED|not ready/, line: ({ site, name }) => `${compose} s6-svc -r /run/stack/scan/${site ? "front" : name}` },
+  { state: "failed", line: ({ name }) => `docker compose logs stack | grep -F '[${name}]'` },
+];
+
+/** A line to type for a service in that state, or null. */
+export function hintFor(service, { state, detail }) {
+  const row = table.find((row) => {
+    const fits = [[row.state, state], [row.name, service.name]].every(([wanted, is]) => wanted === undefined || wanted === is);
+    return fits && state !== "up" && (!row.says || row.says.test(detail ?? ""));
+  });
+  return row?.line(service) ?? null;
+}

@@ -1,0 +1,65 @@
+// What llama.cpp says of itself: its numbers, the devices that it sees, and how fast its last answer was.
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { secret } from "../settings.mjs";
+
+const PROGRAM = "/opt/llamacpp/llama-server";
+const TIME_LIMIT = 3000;
+const run = promisify(execFile);
+
+async function get({ LLAMACPP_INNER_PORT: port }, path) {
+  const headers = { Authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` };
+  const answer = await fetch(`http://127.0.0.1:${port}${path}`, { headers, signal: AbortSignal.timeout(TIME_LIMIT) });
+  if (!answer.ok) throw new Error(`${path} answers ${answer.status}`);
+  return answer.text();
+}
+
+/** Samples of llama.cpp's own metrics: `{ name, help, type, model, value }`. A router has them of each loaded model. */
+export async function numbers(settings) {
+  const { data } = JSON.parse(await get(settings, "/v1/models"));
+  const loaded = data.filter(({ status }) => !status || status.value === "loaded");
+  const texts = await Promise.all(
+    loaded.map(async ({ id }) => [id, await get(settings, `/metrics?autoload=false&model=${encodeURIComponent(id)}`)]),
+  );
+  return texts.flatMap(([model, text]) => samples(text).map((sample) => ({ ...sample, model })));
+}
+
+/** Its averages since it was last asked are left out: it is asked by more than one. */
+export function samples(text) {
+  const about = {};
+  const found = [];
+  for (const line of text.split("\n")) {
+    const [, what, subject, rest] = /^# (HELP|TYPE) (\S+) (.*)$/.exec(line) ?? [];
+    if (what) (about[subject] ??= {})[what.toLowerCase()] = rest;
+    const [, name, value] = /^([a-z_:]+) (\S+)$/.exec(line) ?? [];
+    if (name && !name.endsWith("_tokens_seconds") && about[name]?.type) found.push({ name, ...about[name], value: Number(value) });
+  }
+  return found;
+}
+
+const totals = (found) => {
+  const sum = (name) => found.filter((sample) => sample.name === `llamacpp:${name}`).reduce((all, { value }) => all + value, 0);
+  return { tokens: sum("tokens_predicted_total"), seconds: sum("tokens_predicted_seconds_total") };
+};
+
+/** Speed of what was answered since `before`, or the one that was known. `last` is null before the first answer. */
+export function speed(before, found) {
+  const now = totals(found);
+  // Another program counts from zero.
+  const since = before && before.tokens <= now.tokens ? before : { tokens: 0, seconds: 0, last: before?.last };
+  const [tokens, seconds] = [now.tokens - since.tokens, now.seconds - since.seconds];
+  return { ...now, last: tokens > 0 && seconds > 0 ? tokens / seconds : (since.last ?? null) };
+}
+
+/** The devices beside the processor, each in llama.cpp's own words, or null when it does not say. */
+export async function devices(program = PROGRAM) {
+  const environment = { ...process.env, LD_LIBRARY_PATH: "/opt/llamacpp" };
+  const { stdout, stderr } = await run(program, ["--list-devices"], { env: environment, timeout: 20_000 });
+  return listed(`${stdout}\n${stderr}`);
+}
+
+export function listed(text) {
+  const [, list] = /^Available devices:\n((?: .*\n?)*)/m.exec(text) ?? [];
+  if (list === undefined) return null;
+  return list.split("\n").map((line) => line.trim()).filter((line) => line !== "" && line !== "(none)");
+}

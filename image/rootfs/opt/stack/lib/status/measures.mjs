@@ -1,0 +1,66 @@
+// What the container and each service take of this machine.
+import { readdirSync, readFileSync, readlinkSync, statfsSync } from "node:fs";
+import { RUNTIME } from "../settings.mjs";
+
+const PAGE = 4096;
+
+const read = (path) => {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+};
+const number = (text) => (/^\d+$/.test(text.trim()) ? Number(text) : null);
+const field = (text, name) => number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? "");
+
+/** Memory of the container in bytes, without files that only happen to be cached; `limit` is null without one. */
+export function memory(readFile = read) {
+  const [v2, v1] = ["/sys/fs/cgroup", "/sys/fs/cgroup/memory"];
+  const isV2 = readFile(`${v2}/memory.current`) !== "";
+  const used = number(readFile(isV2 ? `${v2}/memory.current` : `${v1}/memory.usage_in_bytes`));
+  if (used === null) return null;
+  const statistics = readFile(isV2 ? `${v2}/memory.stat` : `${v1}/memory.stat`);
+  const cached = field(statistics, isV2 ? "inactive_file" : "total_inactive_file") ?? 0;
+  const limit = number(readFile(isV2 ? `${v2}/memory.max` : `${v1}/memory.limit_in_bytes`));
+  const kills = field(readFile(isV2 ? `${v2}/memory.events` : `${v1}/memory.oom_control`), "oom_kill");
+  // Without a limit, version 1 has a number beyond any machine.
+  return { used: used - cached, limit: limit !== null && limit < 2 ** 60 ? limit : null, kills: kills ?? 0 };
+}
+
+/** The disk of the volume in bytes. */
+export function disk() {
+  const { bsize, blocks, bavail } = statfsSync("/data");
+  return { total: bsize * blocks, free: bsize * bavail };
+}
+
+/** Whose process it is: by the mark in its environment, or, where it wrote over that as nginx does, by its folder. */
+function serviceOf(pid) {
+  const marked = /(?:^|\0)STACK_SERVICE=([^\0]*)/.exec(read(`/proc/${pid}/environ`))?.[1];
+  if (marked !== undefined) return marked;
+  try {
+    const [folder, name] = readlinkSync(`/proc/${pid}/cwd`).split(/\/(?=[^/]*$)/);
+    return folder === `${RUNTIME}/scan` ? name : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Bytes in memory of each service's processes. */
+export function memoryOfServices() {
+  const bytes = {};
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    const name = serviceOf(pid);
+    if (name === undefined) continue;
+    // Pages that processes share, such as those of one program, count once for each.
+    bytes[name] = (bytes[name] ?? 0) + Number(read(`/proc/${pid}/statm`).split(" ")[1] ?? 0) * PAGE;
+  }
+  return bytes;
+}
+
+/** Whether an x86 processor lacks AVX2; null for others. */
+export function lacksAvx2(architecture = process.arch, readFile = read) {
+  if (architecture !== "x64") return null;
+  const flags = /^flags\s*:(.*)$/m.exec(readFile("/proc/cpuinfo"))?.[1];
+  return flags === undefined ? null : !/ avx2( |$)/.test(flags);
+}

@@ -1,0 +1,55 @@
+// What is too slow to be asked at each look is sampled by the status service, and read by everybody from its file.
+import { execFile } from "node:child_process";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import { RUNTIME } from "../settings.mjs";
+import { devices, numbers, speed } from "./llama.mjs";
+
+const FILE = `${RUNTIME}/status/samples.json`;
+const INTERVAL = 10_000;
+/** Looks between two measurements of the folders, which read every name in them. */
+const FOLDERS_EVERY = 60;
+const run = promisify(execFile);
+
+/** `devices`, `speed`, `folders` (bytes by name below /data), `numbers`; each may be missing. */
+export function readSamples() {
+  try {
+    return JSON.parse(readFileSync(FILE, "utf8"));
+  } catch {
+    return {};
+  }
+}
+
+/** A GPU that was asked for and is not there, in one line, or null. */
+export function missingGpu({ LLAMACPP_ENABLED, LLAMACPP_GPU_LAYERS: layers }, seen) {
+  const wanted = LLAMACPP_ENABLED === "true" && layers !== "auto" && layers !== "0";
+  if (!wanted || !seen || seen.length > 0) return null;
+  return `LLAMACPP_GPU_LAYERS=${layers}, and llama.cpp sees no GPU: give the container one, with a llama.cpp built for it`;
+}
+
+async function folders() {
+  const { stdout } = await run("nice", ["-n", "19", "sh", "-c", "du -sxk /data/*/"], { timeout: 300_000 }).catch((error) => error);
+  return Object.fromEntries([...(stdout ?? "").matchAll(/^(\d+)\t\/data\/([^/]+)\/$/gm)].map(([, size, name]) => [name, size * 1024]));
+}
+
+/** Samples for ever. */
+export async function keepSamples(settings) {
+  const kept = {};
+  const isOn = settings.LLAMACPP_ENABLED === "true";
+  if (isOn) kept.devices = await devices().catch(() => null);
+  const trouble = missingGpu(settings, kept.devices);
+  if (trouble) console.error(trouble);
+  for (let look = 0; ; look += 1) {
+    if (isOn) {
+      // A server that is busy or loads a model says nothing; what was known stays.
+      kept.numbers = await numbers(settings).catch(() => kept.numbers);
+      if (kept.numbers) kept.speed = speed(kept.speed, kept.numbers);
+    }
+    // Not in the first minute, when everything starts.
+    if (look % FOLDERS_EVERY === 6) kept.folders = await folders();
+    writeFileSync(`${FILE}.new`, JSON.stringify(kept));
+    renameSync(`${FILE}.new`, FILE);
+    await sleep(INTERVAL);
+  }
+}

@@ -1,0 +1,47 @@
+// The status in words, for a terminal.
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+/** 1610612736 as 1.5 GiB. */
+export function size(bytes) {
+  let [value, unit] = [bytes, 0];
+  while (value >= 1023.5 && unit < UNITS.length - 1) [value, unit] = [value / 1024, unit + 1];
+  return `${value.toFixed(unit > 1 && value < 99.95 ? 1 : 0)} ${UNITS[unit]}`;
+}
+
+/** A version with what is to be known of it. */
+export function version({ version, pinned, replaced, standIn }) {
+  if (version === null) return "-";
+  return version + (standIn ? " (stand-in)" : replaced ? ` (put in for ${pinned})` : "");
+}
+
+/** What it takes of the machine, in one line. */
+export function measures({ memory, disk, tokensPerSecond, devices }) {
+  const parts = [];
+  if (memory) parts.push(`memory ${size(memory.used)}${memory.limit ? ` of ${size(memory.limit)}` : ""}`);
+  parts.push(`disk of /data ${size(disk.free)} free of ${size(disk.total)}`);
+  if (tokensPerSecond !== null) parts.push(`last answer ${tokensPerSecond.toFixed(1)} tokens/s`);
+  if (devices) parts.push(`llama.cpp's devices: ${devices.join(", ") || "the processor alone"}`);
+  return parts.join("; ");
+}
+
+export function asText(status) {
+  const widths = [
+    Math.max(...status.services.map(({ name }) => name.length)),
+    14,
+    Math.max(...status.services.map((service) => version(service).length)),
+  ];
+  const below = (text) => `${" ".repeat(widths[0])}  ${text}`;
+  const lines = status.services.flatMap((service) => {
+    const cells = [service.name, service.state, version(service)].map((cell, index) => cell.padEnd(widths[index]));
+    const more = [service.detail, service.hint && `to mend it: ${service.hint}`].filter(Boolean);
+    return [[...cells, service.memory ? size(service.memory) : ""].join("  ").trimEnd(), ...more.map(below)];
+  });
+  return [...lines, measures(status.machine), ...status.notices].join("\n");
+}
+
+/** One line that names who is not well: an engine shows it beside its health. */
+export function asCheck(status) {
+  const ill = status.services.filter(({ ill }) => ill);
+  if (ill.length === 0) return "healthy";
+  return ill.map((service) => `${service.name} ${service.state}${service.detail ? ` (${service.detail})` : ""}`).join("; ");
+}

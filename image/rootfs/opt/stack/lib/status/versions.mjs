@@ -1,0 +1,60 @@
+// What really runs: people put other programs in the place of the image's own, and a rehearsal puts stand-ins there.
+import { readFileSync, statSync } from "node:fs";
+import { secret } from "../settings.mjs";
+
+/** A stand-in says so in its file. Real programs are larger. */
+const LONGEST_STAND_IN = 1 << 20;
+const TIME_LIMIT = 2000;
+
+async function get(port, path, authorization) {
+  const headers = authorization ? { Authorization: authorization } : {};
+  const answer = await fetch(`http://127.0.0.1:${port}${path}`, { headers, signal: AbortSignal.timeout(TIME_LIMIT) });
+  return answer.text();
+}
+
+const ofPackage = (folder) => JSON.parse(readFileSync(`${folder}/package.json`, "utf8")).version;
+
+/** How a program says its version, where that is cheap. */
+const told = {
+  convex: (settings) => get(settings.CONVEX_BACKEND_INNER_PORT, "/version"),
+  llamacpp: async (settings) => JSON.parse(await get(settings.LLAMACPP_INNER_PORT, "/props", `Bearer ${secret("LLAMACPP_API_KEY")}`)).build_info,
+  manager: () => ofPackage("/opt/manager"),
+  openclaw: () => ofPackage("/opt/openclaw/node_modules/openclaw"),
+  opencode: async (settings) => {
+    const password = Buffer.from(`opencode:${secret("OPENCODE_SERVER_PASSWORD")}`).toString("base64");
+    return JSON.parse(await get(settings.OPENCODE_INNER_PORT, "/global/health", `Basic ${password}`)).version;
+  },
+};
+
+/** A version as people read it: a commit's first digits. */
+export const short = (version) => version?.replace(/\b([0-9a-f]{7})[0-9a-f]{33}\b/g, "$1") ?? null;
+
+/** Whether a program's own word fits the pin: v1.2.3 and 1.2.3, b11146 and b11146-0123abc; some say nothing useful. */
+export function fits(pinned, running) {
+  const plain = (text) => text.replace(/^v/, "");
+  return !running || running === "unknown" || plain(running) === plain(pinned) || plain(running).startsWith(`${plain(pinned)}-`);
+}
+
+const standIns = new Map();
+
+function isStandIn(file) {
+  if (!standIns.has(file)) {
+    let found = false;
+    try {
+      found = statSync(file).size < LONGEST_STAND_IN && /stand-in|stands in for/i.test(readFileSync(file, "utf8"));
+    } catch {
+      // Then its service says what is wrong.
+    }
+    standIns.set(file, found);
+  }
+  return standIns.get(file);
+}
+
+/** `version` of what runs, `pinned` of what the image was made with; whether these differ, and whether a stand-in runs. */
+export async function versionOf({ name, version: pinned, program }, isUp, settings) {
+  const standIn = program !== null && isStandIn(program);
+  let running;
+  if (isUp && !standIn) running = await Promise.resolve(settings).then(told[name] ?? (() => undefined)).catch(() => undefined);
+  const replaced = pinned !== null && !fits(pinned, running);
+  return { version: replaced ? running.trim().slice(0, 60) : short(pinned), pinned, replaced, standIn };
+}
