@@ -128,9 +128,13 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Each GPU, for the templates that are rendered once for each.
-    pub(super) fn each_gpu(&self) -> impl Iterator<Item = (&'a str, minijinja::Value)> {
-        self.gpus.iter().map(|gpu| (gpu.name.as_str(), minijinja::Value::from(minijinja::value::Serde(gpu))))
+    /// What some templates are rendered once for, by kind and name: the GPUs, and the workloads of Kubernetes.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&'static str, &'a str, minijinja::Value)> {
+        let gpus = self
+            .gpus
+            .iter()
+            .map(|gpu| ("gpu", gpu.name.as_str(), minijinja::Value::from(minijinja::value::Serde(gpu))));
+        gpus.chain(["statefulset", "pod"].map(|kind| ("workload", kind, minijinja::Value::from(kind))))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Renders `image/` and the generated parts of the README and `docs/` from the stack and the lock.
 //!
-//! `templates/X.j2` becomes `image/X`, once a GPU where its path holds `{gpu}`; `templates/pages/NAME.md.j2` goes into
+//! `templates/X.j2` becomes `image/X`, once a GPU or workload where its path holds `{gpu}` or `{workload}`; `templates/pages/NAME.md.j2` goes into
 //! `README.md` or a page of `docs/`, between the markers `<!-- @generated NAME -->` and `<!-- @end NAME -->`. Templates
-//! see one [`context::Context`] and nothing else (and their GPU, as `gpu`), undefined names are errors, and what comes
+//! see one [`context::Context`] and nothing else (and their `gpu` or `workload`), undefined names are errors, and what comes
 //! from upstream was checked when the lock was read.
 
 use std::path::{Path, PathBuf};
@@ -20,8 +20,6 @@ mod pages;
 
 const TEMPLATES: &str = "templates";
 const PAGES: &str = "pages";
-/// Stands in a template's path for the name of each GPU.
-const EACH_GPU: &str = "{gpu}";
 
 /// A rendered file, by its path below the checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +45,11 @@ pub(crate) fn render(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<
                 .with_context(|| format!("cannot render {TEMPLATES}/{name}"))
         };
         let output = path.with_extension("");
-        if name.contains(EACH_GPU) {
-            for (gpu, its) in context.each_gpu() {
-                let contents = fill(&minijinja::context! { gpu => its, ..whole.clone() })?;
-                let path = output.to_string_lossy().replace(EACH_GPU, gpu);
+        if name.contains('{') {
+            for (kind, each, its) in context.each().filter(|(kind, ..)| name.contains(&format!("{{{kind}}}"))) {
+                let its = minijinja::Value::from(std::collections::BTreeMap::from([(kind, its)]));
+                let contents = fill(&minijinja::context! { ..its, ..whole.clone() })?;
+                let path = output.to_string_lossy().replace(&format!("{{{kind}}}"), each);
                 rendered.push(Rendered { path: Path::new("image").join(path), contents });
             }
             continue;
