@@ -7,6 +7,7 @@ out=$2
 arch=$3
 
 cd "$sources"
+node /build/change-mission-control.mjs .
 # The page reaches Convex through the port that it comes from: its build wants an address, whose place the page's own
 # takes.
 placeholder=http://convex-url.placeholder.invalid:3210
@@ -22,7 +23,6 @@ fi
 find dist -name '*.css' -exec sed --in-place 's|@import *"https://fonts.googleapis.com/[^"]*";||' {} +
 mkdir -p "$out/push"
 mv dist "$out/dist"
-node /build/guard-events.mjs convex
 
 # Convex's command line in the version of their lockfile, with the esbuild of the image's architecture.
 rm -rf node_modules
