@@ -4,6 +4,7 @@
 //   action asks for the token that the gateway's plugin has, and only the action can call the mutation.
 // - Upstream's board lets act whoever is called "Manish" among its agents, and nobody when there is none. Here the
 //   signed-in person acts as an agent of their own.
+// - Upstream's columns cover each other on screens narrower than 1850 pixels. Here the board is scrolled instead.
 //
 // Fails when the sources are not the ones that this knows: upstream has changed, and a change here may not be needed.
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
@@ -43,4 +44,9 @@ for (const name of ["src/components/MissionQueue.tsx", "src/components/TaskDetai
   change(name, /agents\?\.find\(\(?a\)? => a\.name === "Manish"\)/, "useOwnAgent(agents)");
   addImport(name, 'import { useOwnAgent } from "../lib/own-agent";');
 }
+change(
+  "src/components/MissionQueue.tsx",
+  /\? "grid-cols-6" : "grid-cols-5"/,
+  '? "grid-cols-[repeat(6,minmax(250px,1fr))]" : "grid-cols-[repeat(5,minmax(250px,1fr))]"',
+);
 cpSync(join(import.meta.dirname, "mission-control"), sources, { recursive: true, errorOnExist: true, force: false });
