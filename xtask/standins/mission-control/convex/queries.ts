@@ -5,6 +5,15 @@ import type schema from "./schema";
 
 const query = queryGeneric as QueryBuilder<DataModelFromSchemaDefinition<typeof schema>, "public">;
 
+export const listAgents = query({
+  args: { tenantId: v.string() },
+  handler: ({ db }, { tenantId }) =>
+    db
+      .query("agents")
+      .withIndex("by_tenant", (q) => q.eq("tenantId", tenantId))
+      .collect(),
+});
+
 export const listTasks = query({
   args: { tenantId: v.string() },
   handler: ({ db }, { tenantId }) =>
@@ -16,9 +25,15 @@ export const listTasks = query({
 
 export const listMessages = query({
   args: { taskId: v.id("tasks"), tenantId: v.string() },
-  handler: ({ db }, { taskId }) =>
-    db
+  handler: async ({ db }, { taskId }) => {
+    const messages = await db
       .query("messages")
       .withIndex("by_task", (q) => q.eq("taskId", taskId))
-      .collect(),
+      .collect();
+    const named = messages.map(async (message) => {
+      const agent = message.fromAgentId && (await db.get(message.fromAgentId));
+      return { ...message, agentName: agent?.name ?? "OpenClaw" };
+    });
+    return Promise.all(named);
+  },
 });

@@ -4,10 +4,26 @@ import { v } from "convex/values";
 
 export default defineSchema({
   ...authTables,
+  agents: defineTable({
+    name: v.string(),
+    role: v.string(),
+    status: v.string(),
+    level: v.string(),
+    avatar: v.string(),
+    sessionKey: v.optional(v.string()),
+    tenantId: v.string(),
+  }).index("by_tenant", ["tenantId"]),
   tasks: defineTable({
     title: v.string(),
     description: v.string(),
-    status: v.union(v.literal("inbox"), v.literal("in_progress"), v.literal("review"), v.literal("done")),
+    status: v.union(
+      v.literal("inbox"),
+      v.literal("assigned"),
+      v.literal("in_progress"),
+      v.literal("review"),
+      v.literal("done"),
+      v.literal("archived"),
+    ),
     tags: v.array(v.string()),
     sessionKey: v.optional(v.string()),
     openclawRunId: v.optional(v.string()),
@@ -16,7 +32,7 @@ export default defineSchema({
   })
     .index("by_tenant", ["tenantId"])
     .index("by_run", ["openclawRunId"]),
-  messages: defineTable({ taskId: v.id("tasks"), content: v.string(), tenantId: v.string() }).index("by_task", ["taskId"]),
+  messages: defineTable({ taskId: v.id("tasks"), fromAgentId: v.optional(v.id("agents")), content: v.string(), tenantId: v.string() }).index("by_task", ["taskId"]),
   documents: defineTable({
     title: v.string(),
     content: v.string(),
