@@ -22,7 +22,7 @@ if (($(id -u) == 0)); then
 	echo "[stack] not started: this image does not run as root, and nothing in it needs to; leave --user out" >&2
 	exit 77
 fi
-check_volume secrets home logs models llamacpp manager opencode openclaw convex access
+check_volume secrets kept home logs models llamacpp manager opencode openclaw convex access
 lock_volume
 node /opt/stack/lib/start.mjs
 name_user

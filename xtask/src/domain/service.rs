@@ -37,6 +37,19 @@ pub(crate) struct Service {
     /// What it keeps, as folders below `/data`.
     #[serde(default)]
     pub(crate) data: Vec<String>,
+    /// What a backup leaves out and a restore leaves alone: paths below `/data`. A `*` at the end stands for the rest of
+    /// a name, here and in the three below.
+    #[serde(default)]
+    pub(crate) caches: Vec<String>,
+    /// The same, unless a backup with models is asked for.
+    #[serde(default)]
+    pub(crate) models: Vec<String>,
+    /// What a newer version changes for good when it opens it: kept before that, and brought back by a rollback.
+    #[serde(default)]
+    pub(crate) migrates: Vec<String>,
+    /// What of that is left out, because no version changes it.
+    #[serde(default)]
+    pub(crate) apart: Vec<String>,
     /// What asks it to stop.
     #[serde(default)]
     pub(crate) signal: Signal,
@@ -302,6 +315,16 @@ impl Service {
         for folder in &self.data {
             if folder.is_empty() || !folder.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
                 return Err(format!("data folder {folder:?} is not one plain name"));
+            }
+        }
+        for path in [&self.caches, &self.models, &self.migrates, &self.apart].into_iter().flatten() {
+            let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'/');
+            let folder = path.split('/').next().unwrap_or_default();
+            if path.contains("..") || !path.trim_end_matches('*').bytes().all(plain) {
+                return Err(format!("{path:?} is not a plain path below /data"));
+            }
+            if !self.data.iter().any(|own| own == folder) {
+                return Err(format!("{path:?} is not below a folder of its `data`"));
             }
         }
         if let Some(walls) = &self.walls {

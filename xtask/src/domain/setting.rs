@@ -50,6 +50,10 @@ pub(crate) enum Form {
     Integer,
     /// One or more.
     Seconds,
+    /// A whole number above zero.
+    Count,
+    /// Minutes, hours or days.
+    Interval,
     Layers,
     /// A file, or a name on Hugging Face's hub.
     Model,

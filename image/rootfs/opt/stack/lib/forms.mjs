@@ -115,6 +115,8 @@ const forms = {
   bool,
   integer: matching(/^(0|[1-9]\d{0,8})$/, "is no whole number"),
   seconds: matching(/^[1-9]\d{0,8}$/, "is no whole number of seconds, 1 or more"),
+  count: matching(/^[1-9]\d{0,3}$/, "is no whole number from 1 to 9999"),
+  interval: matching(/^[1-9]\d{0,3}[mhd]$/, "is no number of minutes, hours or days, such as 30m, 12h or 1d"),
   layers: matching(/^(auto|all|0|[1-9]\d{0,8})$/, "is neither auto nor all nor a whole number"),
   port: (value) => (/^[1-9]\d{0,4}$/.test(value) && Number(value) <= 65535 ? value : wrong("is no port (1 to 65535)")),
   path,

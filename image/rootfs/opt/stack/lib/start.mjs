@@ -1,12 +1,16 @@
 // All that start.sh does between the lock on the volume and the supervisor: checks the settings, makes the secrets,
 // and writes what this start is made of to RUNTIME. Nothing is written before everything is right.
-import { mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { checkSettings } from "./check-settings.mjs";
+import { removeLeftovers } from "./backup.mjs";
+import { finish } from "./restore.mjs";
 import { makeSecrets } from "./secrets.mjs";
 import { RUNTIME, SECRETS, read } from "./settings.mjs";
+import { table } from "./state.mjs";
+import { Refused, takeOver } from "./update.mjs";
 
 // Exit codes of sysexits.h.
-const [CANNOT_CREATE, IO_ERROR, CONFIG] = [73, 74, 78];
+const [DATA_ERROR, CANNOT_CREATE, IO_ERROR, CONFIG] = [65, 73, 74, 78];
 const STACK = "/opt/stack";
 const SCAN = `${RUNTIME}/scan`;
 
@@ -38,7 +42,10 @@ function supervise({ name, signal, stopWithin }, isOn) {
   if (!isOn) writeFileSync(`${folder}/down`, "");
 }
 
-const table = JSON.parse(readFileSync(`${STACK}/settings.json`, "utf8"));
+attempt(IO_ERROR, "what an interrupted backup or restore left cannot be put right", () => {
+  removeLeftovers();
+  if (finish()) console.log("[stack] a restore that was interrupted is complete now");
+});
 const kept = (file) => attempt(IO_ERROR, `cannot read ${SECRETS}/${file}`, () => read(`${SECRETS}/${file}`));
 const checked = checkSettings(table, process.env, kept);
 for (const notice of checked.notices) console.log(`[stack] ${notice}`);
@@ -61,4 +68,10 @@ attempt(CANNOT_CREATE, `${RUNTIME} cannot be written; with a read-only root it h
   for (const name of ["finish", "crash"]) symlinkSync(`${STACK}/svscan/${name}`, `${SCAN}/.s6-svscan/${name}`);
   for (const signal of ["SIGTERM", "SIGINT", "SIGQUIT"]) symlinkSync(`${STACK}/lib/stop`, `${SCAN}/.s6-svscan/${signal}`);
 });
+try {
+  await takeOver(checked, (line) => console.log(`[stack] ${line}`));
+} catch (error) {
+  const lines = (error instanceof Refused ? error.message : `the state could not be kept before an update: ${error.message}`).split("\n");
+  end(DATA_ERROR, `not started: ${lines[0]}`, ...lines.slice(1));
+}
 attempt(IO_ERROR, "the secrets cannot be made", () => makeSecrets(table, checked));

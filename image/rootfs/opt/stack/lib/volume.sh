@@ -61,13 +61,23 @@ outside() {
 	awk -v id="$2" '$1 <= id && id < $1 + $3 { print $2 + id - $1; found = 1 } END { if (!found) print id }' "/proc/self/$1"
 }
 
-# One container a volume: two would write one database. The lock lives as long as the last process that inherits it.
+# lock_volume [SECONDS]: one container a volume, for which it waits that long; two would write one database. The lock
+# lives as long as the last process that inherits it.
 lock_volume() {
 	exec 9</data
 	local code=0
-	flock --nonblock --conflict-exit-code 99 9 || code=$?
+	flock --wait "${1:-0}" --conflict-exit-code 99 9 || code=$?
 	if ((code == 99)); then
 		echo "[stack] not started: another container runs on this volume" >&2
 		exit 75
 	fi
+}
+
+# alone: nothing else changes the volume at the same time: neither the services of another container, nor a second
+# command of this kind.
+alone() {
+	mkdir -p /data/kept
+	if [ ! -e "$RUNTIME/pid" ]; then lock_volume 10; fi
+	exec 8</data/kept
+	flock --nonblock 8 || die "another restore or rollback is under way"
 }

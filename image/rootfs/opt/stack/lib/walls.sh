@@ -154,3 +154,20 @@ confine_shell() {
 	unset -v SHELL_TMPDIR
 	behind exec /bin/bash "$@"
 }
+
+# within FOLDER... -- PROGRAM...: becomes the program, which reaches these folders beside the system.
+within() {
+	if [ ! -e "$LANDLOCK" ]; then
+		# Started in the place of the services.
+		LANDLOCK=$(mktemp)
+		find_landlock >&2
+	fi
+	HANDLED=$(<"$LANDLOCK") RULES=()
+	system_rules
+	while [ "$1" != -- ]; do
+		rule "$FULL" "$1"
+		shift
+	done
+	shift
+	behind exec "$@"
+}

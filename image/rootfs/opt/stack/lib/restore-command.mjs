@@ -1,0 +1,69 @@
+// restore < FILE: in the running container, or in one that is started for it alone. See restore.mjs.
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { checkSettings } from "./check-settings.mjs";
+import { commit, discard, finish, stage } from "./restore.mjs";
+import { makeSecrets } from "./secrets.mjs";
+import { RUNTIME, SECRETS, read, readSettings } from "./settings.mjs";
+import { table } from "./state.mjs";
+import { takeOver } from "./update.mjs";
+
+const say = (line) => console.error(`[restore] ${line}`);
+const isRunning = existsSync(`${RUNTIME}/pid`);
+let isCommitted = false;
+process.on("exit", () => {
+  if (!isCommitted) discard();
+});
+// The terminal may go away once it has begun to stop services.
+let isStopping = false;
+for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"]) process.on(signal, () => isStopping || process.exit(1));
+
+if (process.stdin.isTTY) {
+  say("the backup is read from stdin; type docker compose exec -T stack restore < FILE");
+  process.exit(2);
+}
+try {
+  const head = await stage(process.stdin, say);
+  say(`the backup of ${head.made} is whole`);
+  isStopping = true;
+  if (isRunning) {
+    say("stopping the services");
+    spawnSync("/opt/stack/lib/stop", ["services"], { stdio: ["ignore", "inherit", "inherit"] });
+  }
+  commit(head);
+  isCommitted = true;
+  finish();
+  say("its state is in place of the former one");
+} catch (error) {
+  say(`nothing was changed: ${error.message}`);
+  if (isRunning && isStopping) start();
+  process.exit(1);
+}
+if (isRunning) {
+  try {
+    await again();
+  } catch (error) {
+    say(`the services were not started: ${error.message}`);
+    process.exit(1);
+  }
+  say("the services are starting; `status` tells how far they are");
+} else {
+  say("start the stack now: docker compose up -d");
+}
+
+/** What start.mjs does, with what this container was given. */
+async function again() {
+  const given = readdirSync(`${RUNTIME}/secrets`).map((file) => [file.replaceAll("-", "_").toUpperCase(), read(`${RUNTIME}/secrets/${file}`)]);
+  const checked = checkSettings(table, { ...readSettings(), ...Object.fromEntries(given) }, (file) => read(`${SECRETS}/${file}`));
+  if (checked.problems.length > 0) throw new Error(checked.problems.join("; "));
+  makeSecrets(table, checked);
+  await takeOver(checked, say);
+  start();
+}
+
+/** Those that are not off. */
+function start() {
+  for (const name of readdirSync(`${RUNTIME}/scan`).filter((entry) => existsSync(`${RUNTIME}/scan/${entry}/run`))) {
+    if (!existsSync(`${RUNTIME}/scan/${name}/down`)) spawnSync("s6-svc", ["-u", `${RUNTIME}/scan/${name}`]);
+  }
+}

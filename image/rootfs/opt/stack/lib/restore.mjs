@@ -1,0 +1,228 @@
+// Puts a backup in the place of what is there. It is first read whole into a folder of the same file system and checked;
+// then a journal says what is to be renamed. Whoever dies before the journal is there leaves the old state, and from
+// then on the next start finishes: never half of each.
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chmodSync, closeSync, constants, fchmodSync, futimesSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statfsSync, symlinkSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { createZstdDecompress } from "node:zlib";
+import { FORMAT, HEAD, SUMS, sumLine } from "./backup.mjs";
+import { DATA, RECORD, STAGE, among, compare, migrating, mounts, place, readVersions, table, writeFile } from "./state.mjs";
+import { Invalid, read } from "./tar.mjs";
+
+const JOURNAL = `${DATA}/${STAGE}/journal`;
+const LARGEST_HEAD = 2 ** 20;
+const NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+const there = (path) => lstatSync(path, { throwIfNoEntry: false });
+
+/** Where a root is staged: what is renamed must be on one mount with it. */
+function stageOf(root, mounted = mounts()) {
+  const real = place(root);
+  const apart = !real.startsWith(`${DATA}/`) || mounted.has(real);
+  return `${apart ? real : DATA}/${STAGE}`;
+}
+
+/** The head of a backup that this image can take, or an error. `tell` hears what it cannot judge. */
+export function checkHead(text, tell) {
+  let head;
+  try {
+    head = JSON.parse(text);
+  } catch {
+    throw new Invalid("its head is damaged");
+  }
+  if (head?.format !== FORMAT) throw new Invalid(`its format is ${head?.format}, and this image reads ${FORMAT}: restore it with the image that made it, or a newer one`);
+  const paths = (list) => Array.isArray(list) && list.every((path) => typeof path === "string" && isPlain(path.replace(/\*$/, "")));
+  if (!paths(head.roots) || !paths(head.without) || typeof (head.versions ?? 0) !== "object") throw new Invalid("its head is damaged");
+  for (const root of head.roots) {
+    if (!table.folders.includes(`${DATA}/${root.split("/")[0]}`)) throw new Invalid(`it holds ${root}, which this image does not know: it is of another release`);
+  }
+  const newer = [];
+  for (const service of servicesOf(head)) {
+    const theirs = head.versions[service.name];
+    const order = theirs ? compare(theirs, service.version) : undefined;
+    if (order > 0) newer.push(`${service.name} ${theirs} (this image has ${service.version})`);
+    if (order === undefined) tell(`it is of ${service.name} ${theirs ?? "of an unknown version"}; whether ${service.version} is newer cannot be told`);
+  }
+  if (newer.length > 0) throw new Invalid(`it is of a newer release: ${newer.join(", ")}. Restore it with that image`);
+  return head;
+}
+
+/** The services whose state a backup brings. */
+export const servicesOf = ({ roots }) => migrating.filter(({ migrates }) => migrates.every((path) => roots.some((root) => path === root || path.startsWith(`${root}/`))));
+
+const isPlain = (path) => !path.includes("\0") && path.split("/").every((part) => !["", ".", ".."].includes(part));
+
+/** Reads a backup into the stages of its roots and checks all of it; gives its head. Nothing else has changed. */
+export async function stage(source, tell) {
+  const files = new Map();
+  const modes = [];
+  const made = new Set();
+  let head;
+  let sums;
+  const mounted = mounts();
+  const staged = (name) => {
+    const root = head.roots.find((it) => name === it || name.startsWith(`${it}/`));
+    return root && `${stageOf(root, mounted)}/new/${name}`;
+  };
+  const take = async ({ name, type, size, mode, mtime, link, body }) => {
+    if (!head) {
+      if (name !== HEAD || size > LARGEST_HEAD) throw new Invalid("it was not made by `backup`");
+      const text = await whole(body);
+      files.set(name, createHash("sha256").update(text).digest("hex"));
+      head = checkHead(text.toString(), tell);
+      const { bavail, bsize } = statfsSync(DATA);
+      if (bavail * bsize < head.bytes) throw new Error(`no room: ${mebibytes(head.bytes)} are needed in ${DATA}, ${mebibytes(bavail * bsize)} are free`);
+      return;
+    }
+    if (sums) throw new Invalid("something follows its end");
+    if (name === SUMS) {
+      sums = (await whole(body)).toString();
+      return;
+    }
+    const path = isPlain(name) ? staged(name) : undefined;
+    if (!path) throw new Invalid(`${JSON.stringify(name)} in it lies outside of what it says it holds`);
+    if (head.roots.includes(name)) {
+      if (type !== "folder") throw new Invalid(`${name} in it is no folder`);
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    } else if (!made.has(dirname(path))) {
+      throw new Invalid(`${JSON.stringify(name)} in it lies in no folder of it`);
+    }
+    if (type === "folder") {
+      mkdirSync(path, { mode: 0o700 });
+      made.add(path);
+      modes.push([path, mode]);
+    } else if (type === "link") {
+      symlinkSync(link, path);
+    } else {
+      const digest = createHash("sha256");
+      const descriptor = openSync(path, NEW, 0o600);
+      try {
+        for await (const part of body) {
+          digest.update(part);
+          writeAll(descriptor, part);
+        }
+        fchmodSync(descriptor, mode);
+        futimesSync(descriptor, mtime, mtime);
+      } finally {
+        closeSync(descriptor);
+      }
+      files.set(name, digest.digest("hex"));
+    }
+  };
+  try {
+    await pipeline(source, createZstdDecompress(), async (bytes) => {
+      for await (const entry of read(bytes)) await take(entry);
+    });
+  } catch (error) {
+    if (/^Z(STD)?_|^ERR_ZSTD|^ZSTD_/.test(error.code ?? "")) throw new Invalid(head ? "it is damaged" : "it was not made by `backup`, or is damaged");
+    if (error.code === "EEXIST") throw new Invalid("a name is in it twice");
+    throw error;
+  }
+  if (!sums) throw new Invalid("its end is missing");
+  // As a set of lines: sha256sum could check it too.
+  const lines = [...files].map(([name, digest]) => sumLine(name, digest));
+  if (lines.sort().join("") !== sums.split(/(?<=\n)/).sort().join("")) throw new Invalid("what is in it is not what its digests say: it is damaged");
+  for (const [path, mode] of modes.reverse()) chmodSync(path, mode | 0o700);
+  return head;
+}
+
+const mebibytes = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+
+async function whole(body) {
+  const parts = [];
+  for await (const part of body) parts.push(part);
+  return Buffer.concat(parts);
+}
+
+function writeAll(descriptor, part) {
+  for (let at = 0; at < part.length; ) at += writeSync(descriptor, part, at);
+}
+
+/** What is to be renamed: `from` a stage, or nothing, to `at`, and what is there to `aside`. */
+export function plan(head) {
+  const moves = [];
+  const left = among(head.without);
+  const mounted = mounts();
+  const keptBelow = (real) => [...mounted].some((point) => point.startsWith(`${real}/`));
+  const list = (path) => (there(path)?.isDirectory() ? readdirSync(path) : []);
+  for (const root of head.roots) {
+    const stageFolder = stageOf(root, mounted);
+    const visit = (name) => {
+      const [at, from] = [place(name), `${stageFolder}/new/${name}`];
+      if (left.has(name) || (name !== root && mounted.has(at))) return;
+      // What is left alone below it stays where it is.
+      if (name === root || ((left.below(name) || keptBelow(at)) && there(at)?.isDirectory())) {
+        for (const child of new Set([...list(at), ...list(from)])) if (child !== STAGE) visit(`${name}/${child}`);
+      } else {
+        moves.push({ at, from: there(from) ? from : null, aside: `${stageFolder}/old-${moves.length}` });
+      }
+    };
+    visit(root);
+  }
+  return moves;
+}
+
+/** From here on the backup counts: whatever happens, `finish` brings it to its end. */
+export function commit(head) {
+  const versions = { ...readVersions() };
+  for (const { name } of servicesOf(head)) {
+    if (head.versions[name]) versions[name] = head.versions[name];
+    else delete versions[name];
+  }
+  const moves = plan(head);
+  const record = `${DATA}/${STAGE}/versions.json`;
+  mkdirSync(dirname(record), { recursive: true, mode: 0o700 });
+  writeFile(record, `${JSON.stringify(versions, null, 2)}\n`);
+  moves.push({ at: RECORD, from: record, aside: `${DATA}/${STAGE}/old-record` });
+  sync(moves);
+  writeFile(JOURNAL, JSON.stringify(moves));
+  sync(moves);
+}
+
+/** On the disk, on each file system that is concerned. */
+function sync(moves) {
+  execFileSync("sync", ["--file-system", ...new Set(moves.map(({ aside }) => dirname(aside)))]);
+}
+
+/** Does what the journal says, or what is left of it; without one, removes what an interrupted restore left. */
+export function finish() {
+  const isDue = Boolean(there(JOURNAL));
+  if (isDue) {
+    const moves = JSON.parse(readFileSync(JOURNAL, "utf8"));
+    for (const { at, from, aside } of moves) {
+      if (from && !there(from)) continue;
+      if (there(at)) {
+        // What is aside already is what was there; this came after.
+        if (there(aside)) rmSync(at, { recursive: true });
+        else renameSync(at, aside);
+      }
+      if (!from) continue;
+      mkdirSync(dirname(at), { recursive: true, mode: 0o700 });
+      renameSync(from, at);
+    }
+    sync(moves);
+    rmSync(JOURNAL);
+  }
+  discard();
+  return isDue;
+}
+
+/** Removes what was staged. */
+export function discard() {
+  const stages = new Set([...table.folders.map((folder) => stageOf(folder.slice(DATA.length + 1))), `${DATA}/${STAGE}`]);
+  for (const folder of stages) remove(folder);
+}
+
+/** Also what its owner may not look into. */
+function remove(folder) {
+  if (!there(folder)) return;
+  try {
+    rmSync(folder, { recursive: true, force: true });
+  } catch (error) {
+    if (error.code !== "EACCES") throw error;
+    execFileSync("chmod", ["-R", "u+rwX", folder]);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,147 @@
+// What of the volume is state: which folders, what in them is left out, and which versions opened it last.
+import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { read } from "./settings.mjs";
+
+export const DATA = "/data";
+/** What was kept before updates, and the record of versions. */
+export const KEPT = `${DATA}/kept`;
+export const RECORD = `${KEPT}/versions.json`;
+/** Folders of a backup and of a restore that are under way. */
+export const SCRATCH = ".backup-";
+export const STAGE = ".restore";
+
+export const table = readTable("settings");
+const { folders, settings } = table;
+export const { services } = readTable("services");
+/** What no backup holds. The homes of all services were once one. */
+const CACHES = [...services.flatMap((service) => service.caches), "home/.cache", "home/.npm", "home/.bun"];
+const MODELS = services.flatMap((service) => service.models);
+
+function readTable(name) {
+  return JSON.parse(readFileSync(`/opt/stack/${name}.json`, "utf8"));
+}
+
+/** Services whose state a newer version changes for good. */
+export const migrating = services.filter((service) => service.migrates.length > 0);
+
+/** The roots of a whole backup, as paths below DATA, and what is left out below them. */
+export function whole(withModels) {
+  const roots = folders.map((folder) => folder.slice(DATA.length + 1)).filter((name) => name !== "logs");
+  return withModels ? { roots, without: CACHES } : { roots: roots.filter((root) => !MODELS.includes(root)), without: [...CACHES, ...MODELS] };
+}
+
+/** Those of a backup of what some services change when they are updated. */
+export function migratingOnly(some) {
+  return { roots: some.flatMap((service) => service.migrates), without: [...CACHES, ...MODELS, ...some.flatMap((service) => service.apart)] };
+}
+
+/** Where a path of a backup really is: a setting may move a folder. */
+export function place(path) {
+  const [folder, ...rest] = path.split("/");
+  const usual = `${DATA}/${folder}`;
+  const moved = settings.find((setting) => setting.form === "path" && setting.default === usual);
+  return [(process.env[moved?.name] || usual).replace(/(?<=.)\/+$/, ""), ...rest].join("/");
+}
+
+/** Whether a path is one of the patterns or lies below one, and whether one lies below it. A `*` ends a name. */
+export function among(patterns) {
+  const parts = patterns.map((pattern) => ({ plain: pattern.replace(/\*$/, ""), open: pattern.endsWith("*") }));
+  return {
+    has: (path) => parts.some(({ plain, open }) => path === plain || path.startsWith(open ? plain : `${plain}/`)),
+    below: (path) => parts.some(({ plain }) => plain.startsWith(`${path}/`)),
+  };
+}
+
+/** Mount points of this container; `mountinfo` writes a space as \040. */
+export function mounts() {
+  const points = readFileSync("/proc/self/mountinfo", "utf8").split("\n").filter(Boolean).map((line) => line.split(" ")[4]);
+  return new Set(points.map((path) => path.replace(/\\(\d{3})/g, (_, digits) => String.fromCharCode(Number.parseInt(digits, 8)))));
+}
+
+/**
+ * Gives all that lies below a root, folders before what is in them: `name` (in a backup), `path`, and `stat`. No link is
+ * followed. `tell(path, why)` hears of what is left out though nothing says so.
+ */
+export function* walk({ root, path, without, mounted, tell = () => {} }) {
+  const left = among([...without, `${root}/${STAGE}`]);
+  function* visit(name, real) {
+    const stat = attempt(() => lstatSync(real), real, tell);
+    if (!stat || left.has(name)) return;
+    if (name !== root && mounted.includes(real)) return tell(real, "it is a mount of its own");
+    if (real.includes("\ufffd")) return tell(real, "its name is no UTF-8");
+    yield { name, path: real, stat };
+    if (!stat.isDirectory()) return;
+    for (const child of (attempt(() => readdirSync(real), real, tell) ?? []).sort()) yield* visit(`${name}/${child}`, `${real}/${child}`);
+  }
+  yield* visit(root, path);
+}
+
+/** Undefined when it is gone, or when it may not be read, which is told. */
+export function attempt(action, path, tell) {
+  try {
+    return action();
+  } catch (error) {
+    if (error.code === "EACCES" || error.code === "EPERM") tell(path, "it may not be read");
+    // ELOOP, ENXIO, ENOTDIR: another kind of file took its place.
+    else if (!["ENOENT", "ELOOP", "ENXIO", "ENOTDIR"].includes(error.code)) throw error;
+    return undefined;
+  }
+}
+
+/** The bytes of the files of a selection. */
+export function measure({ roots, without }) {
+  let bytes = 0;
+  const mounted = [...mounts()];
+  for (const root of roots) {
+    for (const { stat } of walk({ root, path: place(root), without, mounted })) bytes += stat.isFile() ? stat.size : 0;
+  }
+  return bytes;
+}
+
+/** By service, the version that opened its state last. Former releases recorded Convex's only, beside its data. */
+export function readVersions() {
+  const recorded = JSON.parse(read(RECORD) ?? "{}");
+  const convex = read(join(place("convex"), "backend-version"));
+  return convex ? { ...recorded, convex } : recorded;
+}
+
+/** Whole or not at all. */
+export function writeFile(path, text) {
+  writeFileSync(`${path}.new`, text, { mode: 0o600, flush: true });
+  renameSync(`${path}.new`, path);
+}
+
+export function writeVersions(versions) {
+  mkdirSync(KEPT, { recursive: true, mode: 0o700 });
+  writeFile(RECORD, `${JSON.stringify(versions, null, 2)}\n`);
+  // A former release that is started on this volume looks here.
+  if (versions.convex && existsSync(place("convex"))) writeFile(join(place("convex"), "backend-version"), `${versions.convex}\n`);
+}
+
+/**
+ * How two versions of one program stand to each other: negative, 0, positive, or undefined when they do not order.
+ * Convex's sort by day, of which two do not sort; others by their numbers, where `-beta.1` comes before the release and
+ * `-2` after it.
+ */
+export function compare(a, b) {
+  if (a === b) return 0;
+  const [x, y] = [a, b].map((version) => parts(version ?? ""));
+  if (!x || !y || x.dated !== y.dated) return undefined;
+  for (let at = 0; at < Math.max(x.numbers.length, y.numbers.length); at += 1) {
+    const difference = (x.numbers[at] ?? 0) - (y.numbers[at] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  if (x.dated) return undefined;
+  return rank(x.rest) - rank(y.rest) || x.rest.localeCompare(y.rest, "en", { numeric: true });
+}
+
+function parts(version) {
+  const [, day] = /^precompiled-(\d{4}-\d{2}-\d{2})-/.exec(version) ?? [];
+  if (day) return { dated: true, numbers: day.split("-").map(Number), rest: "" };
+  const [, numbers, rest] = /^v?(\d+(?:\.\d+)*)(?:-([0-9A-Za-z.-]+))?$/.exec(version) ?? [];
+  return numbers && { dated: false, numbers: numbers.split(".").map(Number), rest: rest ?? "" };
+}
+
+/** A pre-release, a release, what came after it. */
+const rank = (rest) => (rest === "" ? 1 : /^\d+$/.test(rest) ? 2 : 0);

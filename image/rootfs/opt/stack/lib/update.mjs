@@ -1,0 +1,97 @@
+// Between two releases: before a newer version opens the state of an older one, that state is kept; an older version
+// does not open that of a newer one. A kept state is a backup of what the update changes.
+import { createReadStream, existsSync, readdirSync, statfsSync } from "node:fs";
+import { createZstdDecompress } from "node:zlib";
+import { ENDING, HEAD, writeFile } from "./backup.mjs";
+import { DATA, KEPT, compare, measure, migrating, migratingOnly, readVersions, writeVersions } from "./state.mjs";
+import { read } from "./tar.mjs";
+
+const KEPT_STATES = 4;
+
+export class Refused extends Error {}
+
+/** What this image would do to the state of the services that are on: `updates` and `refusals`, each with `from` and `to`. */
+export function foresee({ isOn, values }) {
+  const allowed = (values.ALLOW_DOWNGRADE_TO ?? "").split(",");
+  const versions = readVersions();
+  const updates = [];
+  const refusals = [];
+  for (const service of migrating.filter(({ name }) => isOn(name))) {
+    const [from, to] = [versions[service.name], service.version];
+    if (from === to || measure(migratingOnly([service])) === 0) continue;
+    const isNewer = from && compare(from, to) > 0 && !allowed.includes(to);
+    (isNewer ? refusals : updates).push({ service, name: service.name, from: from ?? "an unknown version", to });
+  }
+  return { updates, refusals, versions };
+}
+
+/** Keeps the state of some services as it is. */
+export async function keep(services, say) {
+  const selection = migratingOnly(services);
+  const needed = measure(selection);
+  const { bavail, bsize } = statfsSync(DATA);
+  const mebibytes = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+  if (bavail * bsize < needed) {
+    throw new Refused(`no room to keep the state of ${services.map(({ name }) => name).join(", ")} before the update: ${mebibytes(needed)} are needed in ${DATA}, ${mebibytes(bavail * bsize)} are free`);
+  }
+  const { path, left } = await writeFile(KEPT, "", KEPT_STATES, selection);
+  for (const file of left) say(`not kept: ${file}`);
+  say(`what was there is kept in ${path}; \`rollback\` brings it back`);
+}
+
+/** Before anything opens the state: keeps it where versions differ, or refuses. */
+export async function takeOver({ isOn, values }, say) {
+  const { updates, refusals, versions } = foresee({ isOn, values });
+  if (refusals.length > 0) {
+    throw new Refused(
+      [
+        "the data was last opened by newer versions than this image has, and what they changed it may not understand:",
+        ...refusals.map(({ name, from, to }) => `  - ${name}: ${from}, this image has ${to}`),
+        "Start the newer image again, or bring back what was kept before the update; its later changes are kept then:",
+        "    docker compose run --rm stack rollback",
+        `(with \`docker run\`: the same line with --rm, and rollback at its end), or try it all the same with ALLOW_DOWNGRADE_TO=${refusals.map(({ to }) => to).join(",")}`,
+      ].join("\n"),
+    );
+  }
+  for (const { name, from, to } of updates) say(`${name}: ${from} opened its data last, this image has ${to}`);
+  if (updates.length > 0) await keep(updates.map(({ service }) => service), say);
+  const now = { ...versions };
+  for (const { name, version } of migrating.filter((service) => isOn(service.name))) now[name] = version;
+  if (migrating.some(({ name }) => now[name] !== versions[name])) writeVersions(now);
+}
+
+/** Kept states, the newest first: `path`, and the `head` of the backup. */
+export async function keptStates() {
+  const names = existsSync(KEPT) ? readdirSync(KEPT).filter((name) => name.endsWith(ENDING)).sort().reverse() : [];
+  const states = [];
+  for (const name of names) states.push({ name: name.slice(0, -ENDING.length), path: `${KEPT}/${name}`, head: await headOf(`${KEPT}/${name}`) });
+  return states.filter(({ head }) => head);
+}
+
+async function headOf(path) {
+  const source = createReadStream(path);
+  try {
+    for await (const { name, body } of read(source.pipe(createZstdDecompress()))) {
+      if (name !== HEAD) return undefined;
+      const parts = [];
+      for await (const part of body) parts.push(part);
+      return JSON.parse(Buffer.concat(parts).toString());
+    }
+  } catch {
+    return undefined;
+  } finally {
+    source.destroy();
+  }
+}
+
+/**
+ * The kept state that a rollback means: for an image that is older than the data, the newest that it can open; otherwise
+ * that from before the last update.
+ */
+export function choose(states, versions, ours) {
+  const orders = (theirs, than) => Object.entries(theirs).filter(([, version]) => version).map(([name, version]) => compare(version, than[name] ?? version));
+  const opens = ({ head }) => !orders(head.versions, ours).some((order) => order > 0);
+  const isOlder = orders(versions, ours).some((order) => order > 0);
+  const differs = ({ head }) => Object.entries(head.versions).some(([name, version]) => version !== versions[name]);
+  return states.find((state) => opens(state) && (isOlder || differs(state)));
+}

@@ -1,0 +1,27 @@
+// upgrade: see bin/upgrade.
+import { statfsSync } from "node:fs";
+import { DATA, measure, migratingOnly, migrating, readVersions } from "./state.mjs";
+import { foresee } from "./update.mjs";
+
+const { updates, refusals } = foresee({ isOn: () => true, values: process.env });
+const mebibytes = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+const width = Math.max(...migrating.map(({ name }) => name.length));
+const of = (list, name) => list.find((entry) => entry.name === name);
+const versions = readVersions();
+for (const { name, version } of migrating) {
+  const change = of(updates, name) ?? of(refusals, name);
+  const what = !change ? (versions[name] ? "as it is" : "no data yet") : of(refusals, name) ? `REFUSED: the data is of the newer ${change.from}` : `updated from ${change.from}`;
+  console.log(`${name.padEnd(width)}  ${version}  ${what}`);
+}
+if (refusals.length > 0) {
+  console.log("This image is older than the data: `rollback` brings back what was kept, or start the newer image.");
+  process.exitCode = 1;
+} else if (updates.length === 0) {
+  console.log("Nothing to do: this image opens the data as it is.");
+} else {
+  const needed = measure(migratingOnly(updates.map(({ service }) => service)));
+  const { bavail, bsize } = statfsSync(DATA);
+  console.log(`The next start keeps the former state first: up to ${mebibytes(needed)} in ${DATA}/kept, ${mebibytes(bavail * bsize)} are free.`);
+  console.log("Type `docker compose up -d`; to go back, `docker compose run --rm stack rollback` and start the former image.");
+  if (bavail * bsize < needed) process.exitCode = 1;
+}
