@@ -79,7 +79,7 @@ pub(crate) enum Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show what upstream has that is not pinned; writes nothing
-    Outdated(Names),
+    Outdated(Outdated),
     /// Pin newer versions: all components, or the named ones
     Bump(Bump),
     /// Check every pin against its upstream: what was replaced or deleted
@@ -112,6 +112,16 @@ pub(crate) struct Names {
     /// Components by their name in stack.toml; all without one
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Outdated {
+    /// Components by their name in stack.toml; all without one
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Exit with 3 when `bump` would pin something newer
+    #[arg(long)]
+    pub(crate) exit_code: bool,
 }
 
 #[derive(Debug, Args)]

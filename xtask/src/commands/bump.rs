@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use futures_util::{StreamExt as _, stream};
 
-use super::resolve::{AT_ONCE, Resolver, advised, ended, held, names, units};
+use super::resolve::{AT_ONCE, Resolver, advised, ended, held, names, say_ended_holds, units};
 use super::{Session, render};
 use crate::cli;
+use crate::domain::compare;
 use crate::domain::lock::{Lock, LockError, Pin};
 use crate::domain::rules;
 use crate::domain::stack::{Source, Stack};
@@ -31,6 +32,8 @@ struct Resolution {
     passed_over: Vec<PassedOver>,
     /// What became of the old pin, where it stays.
     findings: Vec<Finding>,
+    /// Where GitHub shows what lies between the old pin and the new one.
+    compare: Option<String>,
 }
 
 impl Resolution {
@@ -123,6 +126,7 @@ async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> (Vec<Res
         .await;
     drop(waiting);
     resolver.say_warnings();
+    say_ended_holds(up, names);
     let mut resolutions = Vec::new();
     let mut failures = Vec::new();
     for result in results {
@@ -165,7 +169,9 @@ async fn resolve_unit(
             passed_over.extend(resolved.passed_over);
             (resolved.pin, resolved.files)
         };
-        let mut one = Resolution { name: name.clone(), old, new, files, passed_over, findings: Vec::new() };
+        let newest = compare::reference(new.tag.as_deref(), new.commit.as_ref());
+        let compare = old.as_ref().and_then(|old| compare::link(&up.stack.components.get(name)?.source, old, newest));
+        let mut one = Resolution { name: name.clone(), old, new, files, passed_over, findings: Vec::new(), compare };
         if !candidate.asked && !one.is_change() {
             one.findings = upstream::standing(up, name, &candidate).await?;
         }

@@ -7,11 +7,16 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::Session;
-use super::resolve::{AT_ONCE, Gated, Resolver, advised, ended, gated, held, names, short_version, shortened, units};
+use super::resolve::{
+    AT_ONCE, Gated, Resolver, advised, ended, ended_hold, gated, held, names, say_ended_holds, short_version,
+    shortened, units,
+};
 use crate::cli::{self, Format};
+use crate::domain::compare;
 use crate::domain::lock::{Pin, Pinned, Published};
 use crate::domain::rules;
 use crate::domain::stack::{Source, Waiver};
+use crate::error::Ended;
 use crate::io::{self, files};
 use crate::upstream::{self, Finding, PassedOver, Upstream, Want};
 
@@ -27,6 +32,8 @@ struct Row {
     /// The newest of all; what keeps it from being taken stands in `passed_over`.
     newest: Option<Side>,
     outdated: bool,
+    /// Where GitHub shows what lies between the pin and what `bump` takes.
+    compare: Option<String>,
     /// What is pinned is newer than what `bump` takes by itself.
     ahead: bool,
     passed_over: Vec<Gated>,
@@ -35,6 +42,8 @@ struct Row {
     /// What became of the pin since.
     findings: Vec<Finding>,
     waivers: Vec<String>,
+    /// The last day of a `hold` that is over.
+    ended_hold: Option<chrono::NaiveDate>,
     /// Why upstream could not be asked, in a line; the whole of it is on stderr.
     error: Option<String>,
 }
@@ -57,7 +66,7 @@ impl From<&Pin> for Side {
     }
 }
 
-pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<()> {
+pub(crate) async fn run(session: &Session, args: &cli::Outdated) -> anyhow::Result<()> {
     let stack = files::read_stack(&session.root)?;
     let names = names(&stack, &args.names)?;
     let lock = files::read_lock_unchecked(&session.root)?;
@@ -75,6 +84,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
         .await;
     drop(waiting);
     resolver.say_warnings();
+    say_ended_holds(up, &names);
 
     let verdict = rules::check(&resolver.stack, &resolver.lock);
     let mut failures = Vec::new();
@@ -91,7 +101,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
                 (Newest::default(), Some(line))
             }
         };
-        let Newest { side: newest_allowed, ahead, passed_over, findings } = allowed;
+        let Newest { side: newest_allowed, compare, ahead, passed_over, findings } = allowed;
         let differs = |newest: &Side| {
             pinned.as_ref().is_none_or(|pin| (&pin.version, &pin.digest) != (&newest.version, &newest.digest))
         };
@@ -100,6 +110,8 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
         let told = shortened(&passed_over, TOLD);
         let passed_over = gated(&passed_over, up.clock.now);
         rows.push(Row {
+            ended_hold: ended_hold(up, &name),
+            compare: compare.filter(|_| outdated),
             name,
             pinned,
             newest_allowed,
@@ -120,13 +132,19 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
             say_what_to_do(&resolver, &rows);
         }
     }
-    ended(failures)
+    ended(failures)?;
+    let outdated = rows.iter().filter(|row| row.outdated).count();
+    if args.exit_code && outdated > 0 {
+        return Err(Ended::Difference(format!("{outdated} of {} components are outdated", rows.len())).into());
+    }
+    Ok(())
 }
 
 /// What `bump` would take.
 #[derive(Default)]
 struct Newest {
     side: Option<Side>,
+    compare: Option<String>,
     ahead: bool,
     passed_over: Vec<PassedOver>,
     findings: Vec<Finding>,
@@ -152,17 +170,19 @@ async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<Newest> {
         if held.version != pin.version {
             passed_over.insert(0, held);
         }
-        return Ok(Newest { side: Some(pin.into()), ahead: false, passed_over, findings });
+        return Ok(Newest { side: Some(pin.into()), passed_over, findings, ..Newest::default() });
     }
     let ahead = pinned.is_some_and(|pin| upstream::is_ahead(up.stack, name, pin, &candidate));
     if matches!(up.stack.component(name)?.source, Source::Oci { .. } | Source::Debian { .. }) && !ahead {
         let resolved = upstream::pin(up, name, &candidate).await?;
         passed_over.extend(resolved.passed_over);
-        return Ok(Newest { side: Some((&resolved.pin).into()), ahead, passed_over, findings });
+        return Ok(Newest { side: Some((&resolved.pin).into()), compare: None, ahead, passed_over, findings });
     }
+    let newest = compare::reference(candidate.tag.as_deref(), candidate.commit.as_ref());
+    let compare = pinned.and_then(|pin| compare::link(&up.stack.components.get(name)?.source, pin, newest));
     let version = candidate.version.as_str().to_owned();
     let side = Side { version, published: candidate.published, digest: None };
-    Ok(Newest { side: Some(side), ahead, passed_over, findings })
+    Ok(Newest { side: Some(side), compare, ahead, passed_over, findings })
 }
 
 fn say_what_to_do(resolver: &Resolver, rows: &[Row]) {
@@ -203,7 +223,12 @@ fn table(rows: &[Row]) -> String {
 fn notes(row: &Row) -> Vec<String> {
     let findings = row.findings.iter().map(|finding| format!("warning: {finding}"));
     let passed_over = row.told.iter().map(|passed| format!("passed over {passed}"));
-    findings.chain(row.error.iter().cloned()).chain(row.waivers.iter().cloned()).chain(passed_over).collect()
+    findings
+        .chain(row.compare.iter().cloned())
+        .chain(row.error.iter().cloned())
+        .chain(row.waivers.iter().cloned())
+        .chain(passed_over)
+        .collect()
 }
 
 impl From<&PassedOver> for Side {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
 use super::Session;
@@ -122,6 +122,23 @@ pub(super) fn held(up: Upstream<'_>, members: &[String], candidate: &Candidate) 
     let reason = format!("held until {}: {}", hold.until, hold.reason);
     let (version, published) = (candidate.version.to_string(), candidate.published.clone());
     Some(PassedOver { version, published, gate: Gate::Held, reason })
+}
+
+/// The last day of a component's `hold`, where it is over.
+pub(super) fn ended_hold(up: Upstream<'_>, name: &str) -> Option<NaiveDate> {
+    let until = up.stack.components.get(name)?.hold.as_ref()?.until;
+    (until < up.clock.now.date_naive()).then_some(until)
+}
+
+/// Tells of a `hold` that keeps nothing back any more.
+pub(super) fn say_ended_holds(up: Upstream<'_>, names: &[String]) {
+    for name in names {
+        if let Some(until) = ended_hold(up, name) {
+            io::say(&format!(
+                "note: the hold of `{name}` ended on {until}: delete it from stack.toml, or give it a later day"
+            ));
+        }
+    }
 }
 
 /// A version that was passed over, for programs.

@@ -2,6 +2,7 @@
 
 pub(crate) mod age;
 pub(crate) mod arch;
+pub(crate) mod compare;
 pub(crate) mod digest;
 pub(crate) mod host;
 pub(crate) mod image_tag;

@@ -87,9 +87,21 @@ async fn a_pin_that_is_held_stays_until_the_day_that_was_said() {
     }
     let over = std::fs::read_to_string(scratch.root().join("stack.toml")).unwrap().replace("2999-12-31", "2026-01-01");
     std::fs::write(scratch.root().join("stack.toml"), over).unwrap();
-    serve_tool(&server, releases(&["v1.1.0", "v1.0.0"])).await;
-    scratch.run(&server, &["bump"]).await.succeeded();
+    let compare = "https://github.com/a/tool/compare/v1.0.0...v1.1.0";
+    let note = "note: the hold of `tool` ended on 2026-01-01";
+    for (arguments, code) in [(&["outdated"][..], 0), (&["outdated", "--exit-code"], 3), (&["bump"], 0)] {
+        serve_tool(&server, releases(&["v1.1.0", "v1.0.0"])).await;
+        let ran = scratch.run(&server, arguments).await;
+        assert_eq!(ran.code, Some(code), "{}", ran.stderr);
+        assert!(ran.stdout.contains(compare) && ran.stderr.contains(note), "{}\n{}", ran.stdout, ran.stderr);
+    }
     assert!(scratch.lock().unwrap().contains("version = \"1.1.0\""));
+    // Nothing is newer any more, and the difference to nothing has no page.
+    serve_tool(&server, releases(&["v1.1.0", "v1.0.0"])).await;
+    let ran = scratch.run(&server, &["outdated", "--exit-code", "--format", "json"]).await;
+    let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    let tool = &told["components"][0];
+    assert_eq!([&tool["compare"], &tool["ended_hold"]], [&Value::Null, &json!("2026-01-01")]);
 }
 
 /// Makes what the lock noted as seen older, as if an earlier day had run.

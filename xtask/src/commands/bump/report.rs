@@ -50,6 +50,8 @@ struct ComponentDocument<'a> {
     changed: bool,
     old: Option<PinDocument<'a>>,
     new: PinDocument<'a>,
+    /// Where GitHub shows the difference.
+    compare: Option<&'a str>,
     passed_over: Vec<Gated>,
     findings: &'a [Finding],
 }
@@ -97,10 +99,11 @@ impl Report {
 
     fn document(&self) -> Document<'_> {
         let component = |resolution| {
-            let Resolution { name, old, new, passed_over, findings, .. }: &Resolution = resolution;
+            let Resolution { name, old, new, passed_over, findings, compare, .. }: &Resolution = resolution;
             let (changed, old) = (resolution.is_change(), old.as_ref().map(Into::into));
             let passed_over = gated(passed_over, self.now);
-            ComponentDocument { name, changed, old, new: new.into(), passed_over, findings }
+            let compare = compare.as_deref();
+            ComponentDocument { name, changed, old, new: new.into(), compare, passed_over, findings }
         };
         Document {
             changed: self.changed,
@@ -119,6 +122,9 @@ impl Report {
                 continue;
             }
             text.push_str(&change(resolution));
+            if let Some(compare) = &resolution.compare {
+                let _ = writeln!(text, "  {compare}");
+            }
             for finding in &resolution.findings {
                 let _ = writeln!(text, "  warning: {}", told(&resolution.name, &resolution.new, finding));
             }
@@ -148,7 +154,9 @@ impl Report {
         };
         for resolution in self.resolutions.iter().filter(|resolution| resolution.is_change()) {
             let old = resolution.old.as_ref().map_or_else(|| "not pinned".to_owned(), described);
-            let _ = writeln!(text, "| {} | {old} | {} |", resolution.name, described(&resolution.new));
+            let new = described(&resolution.new);
+            let new = resolution.compare.as_ref().map_or(new.clone(), |link| format!("[{new}]({link})"));
+            let _ = writeln!(text, "| {} | {old} | {new} |", resolution.name);
         }
         for name in &self.dropped {
             let _ = writeln!(text, "| {name} | | dropped |");
