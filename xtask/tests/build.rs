@@ -221,3 +221,44 @@ async fn a_second_signal_ends_it_at_once_and_the_child_with_it() {
     assert_eq!(code, Some(143), "{said}");
     assert!(said.contains("interrupted twice"), "{said}");
 }
+
+/// BuildKit says "digest mismatch" of all that is not the file: who is asked again tells a server that throttles from
+/// a file that was replaced.
+#[tokio::test]
+async fn a_digest_mismatch_is_told_for_what_it_is() {
+    let scratch = Scratch::new(&Engine {
+        build: "echo \"ERROR: failed to solve: digest mismatch sha256:$WANTED: sha256:$WANTED\" >&2; exit 1",
+        ..FIT
+    });
+    let lock = std::fs::read_to_string(scratch.path("versions.lock")).unwrap();
+    let (_, bun) = lock.split_once("[components.bun.pinned.files.aarch64]").unwrap();
+    let (_, digest) = bun.split_once("sha256 = \"").unwrap();
+    let (pinned, wanted) = (&digest[..64], sha256(b"the file"));
+    for file in ["versions.lock", "image/Dockerfile"] {
+        let text = std::fs::read_to_string(scratch.path(file)).unwrap().replace(pinned, &wanted);
+        std::fs::write(scratch.path(file), text).unwrap();
+    }
+    let server = wiremock::MockServer::start().await;
+    let mirror = format!("https://github.com={}", server.uri());
+    let throttled = || wiremock::ResponseTemplate::new(429).insert_header("retry-after", "3600");
+    for (reply, told) in [
+        (throttled(), "the server refuses requests for now (429 Too Many Requests)"),
+        (wiremock::ResponseTemplate::new(200).set_body_string("the file"), "gives the very file that is pinned"),
+        (wiremock::ResponseTemplate::new(200).set_body_string("another"), "the file was replaced since it was pinned"),
+    ] {
+        server.reset().await;
+        wiremock::Mock::given(wiremock::matchers::any()).respond_with(reply).mount(&server).await;
+        let mut command = scratch.command(&["build", "--arch", "aarch64", "--mirror", &mirror]);
+        let output = command.env("WANTED", &wanted).output().await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let named = "error: BuildKit was given something else for `bun` than is pinned, from https://github.com/";
+        assert!(said.contains(named) && said.contains("hint: asked again") && said.contains(told), "{said}");
+        assert_eq!(said.contains("replaced"), told.contains("replaced"), "{said}");
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

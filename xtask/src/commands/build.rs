@@ -14,6 +14,8 @@ use crate::error::Ended;
 use crate::io::{self, files};
 use crate::upstream::npm;
 
+mod mismatch;
+
 /// One built image, as it is printed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Built {
@@ -103,7 +105,10 @@ pub(crate) async fn build(session: &Session, request: &Request<'_>, arch: Arch) 
     let log = request.logs.map(|folder| folder.join(format!("build-{arch}.log")));
     let build = inputs(session, request, log.as_deref()).await?;
     let layout = request.output.join(arch.as_str());
-    let image = build.run(arch, &layout).await?;
+    let image = match build.run(arch, &layout).await {
+        Ok(image) => image,
+        Err(error) => return Err(mismatch::explained(session, request.lock, error).await),
+    };
     Ok(Built {
         arch,
         digest: image.digest.to_string(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use futures_util::{StreamExt as _, stream};
 
-use super::resolve::{AT_ONCE, Resolver, advised, ended, held, names, say_ended_holds, units};
+use super::resolve::{AT_ONCE, Resolver, advised, ended, held, names, say_ended_holds, units, waves};
 use super::{Session, render};
 use crate::cli;
 use crate::domain::compare;
@@ -113,28 +113,34 @@ async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> (Vec<Res
         }
     }
     let broken = broken(&resolver.lock, &resolver.stack);
-    let up = resolver.upstream();
     let waiting = resolver.waiting(units.keys());
-    let results: Vec<anyhow::Result<Vec<Resolution>>> = stream::iter(&units)
-        .map(async |(leader, members)| {
-            let unit = resolve_unit(up, leader, members, want, &broken).await;
-            waiting.done(leader);
-            unit.with_context(|| format!("failed to bump `{leader}`")).map_err(advised)
-        })
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    drop(waiting);
-    resolver.say_warnings();
-    say_ended_holds(up, names);
-    let mut resolutions = Vec::new();
+    let mut resolutions: Vec<Resolution> = Vec::new();
     let mut failures = Vec::new();
-    for result in results {
-        match result {
-            Ok(unit) => resolutions.extend(unit),
-            Err(error) => failures.push(error),
+    for wave in waves(&resolver.stack, &units) {
+        let settled: Vec<String> = resolutions.iter().map(|one| one.name.clone()).collect();
+        let mut lock = resolver.lock.clone();
+        lock.components.extend(resolutions.iter().map(|one| (one.name.clone(), one.new.clone())));
+        let up = Upstream { lock: &lock, settled: &settled, ..resolver.upstream() };
+        let results: Vec<anyhow::Result<Vec<Resolution>>> = stream::iter(wave)
+            .map(async |(leader, members)| {
+                let unit = resolve_unit(up, leader, members, want, &broken).await;
+                waiting.done(leader);
+                unit.with_context(|| format!("failed to bump `{leader}`")).map_err(advised)
+            })
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        for result in results {
+            match result {
+                Ok(unit) => resolutions.extend(unit),
+                Err(error) => failures.push(error),
+            }
         }
     }
+    drop(waiting);
+    resolver.say_warnings();
+    say_ended_holds(resolver.upstream(), names);
+    resolutions.sort_by(|one, other| one.name.cmp(&other.name));
     (resolutions, failures)
 }
 

@@ -54,6 +54,7 @@ impl Resolver {
             npm: &self.npm,
             stack: &self.stack,
             lock: &self.lock,
+            settled: &[],
             root: &self.root,
             clock: self.clock,
         }
@@ -85,8 +86,11 @@ pub(super) fn names(stack: &Stack, asked: &[String]) -> anyhow::Result<Vec<Strin
     Ok(names)
 }
 
+/// Who moves together, by leader.
+pub(super) type Units = BTreeMap<String, Vec<String>>;
+
 /// Who moves together: by leader, the leader and the components that come from its release.
-pub(super) fn units(stack: &Stack, names: &[String]) -> BTreeMap<String, Vec<String>> {
+pub(super) fn units(stack: &Stack, names: &[String]) -> Units {
     let mut units = BTreeMap::new();
     for name in names {
         let leader = upstream::leader(stack, name);
@@ -94,6 +98,25 @@ pub(super) fn units(stack: &Stack, names: &[String]) -> BTreeMap<String, Vec<Str
         units.entry(leader.to_owned()).or_insert_with(|| std::iter::once(leader.to_owned()).chain(followers).collect());
     }
     units
+}
+
+/// The units in the order in which they are resolved: who is held against what others are pinned at comes after them,
+/// so that what goes together moves together. A circle comes last, against what is pinned.
+pub(super) fn waves<'u>(stack: &Stack, units: &'u Units) -> Vec<Vec<(&'u String, &'u Vec<String>)>> {
+    let waits_for = |members: &[String], left: &[(&String, &Vec<String>)]| {
+        let states = members.iter().filter_map(|name| stack.components.get(name)).flat_map(|one| one.states.keys());
+        let mut others = states.filter(|other| !members.contains(other));
+        others.any(|other| left.iter().any(|(_, members)| members.contains(other)))
+    };
+    let mut left: Vec<_> = units.iter().collect();
+    let mut waves = Vec::new();
+    while !left.is_empty() {
+        let (later, now): (Vec<_>, Vec<_>) = left.iter().partition(|(_, members)| waits_for(members, &left));
+        let is_circle = now.is_empty();
+        waves.push(if is_circle { later.clone() } else { now });
+        left = if is_circle { Vec::new() } else { later };
+    }
+    waves
 }
 
 /// The end of a command that looked at several components: all that failed, or success.
@@ -204,6 +227,24 @@ mod tests {
 
     fn passed(version: &str, reason: &str) -> PassedOver {
         PassedOver { version: version.to_owned(), published: None, gate: Gate::Incomplete, reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn who_is_held_against_another_comes_after_it() {
+        let text = include_str!("../../../stack.toml");
+        let stack = Stack::parse(text).unwrap();
+        let units = units(&stack, &["manager", "pnpm", "openclaw", "bun", "node"].map(str::to_owned));
+        let leaders = |waves: Vec<Vec<(&String, &Vec<String>)>>| -> Vec<Vec<String>> {
+            waves.iter().map(|wave| wave.iter().map(|(leader, _)| (*leader).clone()).collect()).collect()
+        };
+        let told = leaders(waves(&stack, &units));
+        assert_eq!(told, [vec!["bun", "node", "pnpm"], vec!["manager", "openclaw"]]);
+        // A circle ends.
+        let circle = text.replacen("[components.bun]", "[components.bun]\nstates = { bun = { engines = \"x\" } }", 1);
+        let circle =
+            circle.replacen("[components.pnpm]", "[components.pnpm]\nstates = { manager = { engines = \"x\" } }", 1);
+        let stack = Stack::parse(&circle).unwrap();
+        assert_eq!(leaders(waves(&stack, &units)), [vec!["bun", "node"], vec!["openclaw"], vec!["manager", "pnpm"]]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! One image of one architecture, as an OCI layout on disk: the same bytes for the same lock.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use anyhow::{Context as _, bail};
 use tempfile::{NamedTempFile, TempDir};
@@ -10,9 +11,11 @@ use super::docker::Docker;
 use super::layout::{self, Image};
 use super::policy;
 use crate::domain::arch::Arch;
+use crate::domain::digest::Sha256;
 use crate::domain::host::{host_of, is_loopback};
 use crate::domain::lock::Lock;
 use crate::domain::mirror::Mirrors;
+use crate::error::hinted;
 use crate::io::process;
 
 /// The name that a built image has in an engine that loads its layout. It stands in the layout's index
@@ -34,6 +37,29 @@ pub(crate) struct Build<'a> {
     pub(crate) no_cache: bool,
     /// Where BuildKit's own progress goes; without one, to our stderr.
     pub(crate) log: Option<&'a Path>,
+}
+
+/// A build that came to no image.
+#[derive(Debug, thiserror::Error)]
+#[error("docker buildx failed with {status}{}", if *.is_told { "; what it said stands above".to_owned() } else { say(.said.as_deref()) })]
+pub(crate) struct BuildFailed {
+    status: ExitStatus,
+    /// The end of what BuildKit said, where it did not go to a terminal.
+    said: Option<String>,
+    is_told: bool,
+}
+
+fn say(said: Option<&str>) -> String {
+    format!(":\n    {}", process::tail(said.unwrap_or_default(), 25))
+}
+
+impl BuildFailed {
+    /// The digest that a file should have had, where BuildKit was given something else (`digest mismatch GOT: WANTED`).
+    pub(crate) fn wanted(&self) -> Option<Sha256> {
+        let (_, digests) = self.said.as_deref()?.rsplit_once("digest mismatch ")?;
+        let wanted = digests.split_whitespace().nth(1)?.strip_prefix("sha256:")?;
+        wanted.get(..64)?.parse().ok()
+    }
 }
 
 /// Files that exist for the time of one build. None of them reaches a layer: secrets are mounted for single
@@ -66,19 +92,28 @@ impl Build<'_> {
             command.args(["--network=host"]);
         }
         command.arg(&self.context);
-        if let Some(log) = self.log {
-            let log = fs_err::File::create(log)?.into_parts().0;
+        let (status, said) = if let Some(path) = self.log {
+            let log = fs_err::File::create(path)?.into_parts().0;
             command.arg("--progress=plain").stdout(log.try_clone()?).stderr(log);
-        }
-        let status = process::status(&mut command).await?;
+            (process::status(&mut command).await?, Some(fs_err::read_to_string(path)?))
+        } else if std::io::stderr().is_terminal() {
+            (process::status(&mut command).await?, None)
+        } else {
+            let (status, said) = process::passed_on(command.arg("--progress=plain")).await?;
+            (status, Some(said))
+        };
         if !status.success() {
-            match self.log {
-                Some(log) => {
-                    let said = fs_err::read_to_string(log)?;
-                    bail!("docker buildx failed with {status}:\n    {}", process::tail(&said, 25));
-                }
-                None => bail!("docker buildx failed with {status}; what it said stands above"),
-            }
+            let failed = BuildFailed { status, said, is_told: self.log.is_none() };
+            let is_told = failed.said.is_none();
+            let failed = anyhow::Error::new(failed);
+            return Err(if is_told {
+                hinted(
+                    failed,
+                    "where it says `digest mismatch`, `cargo xtask verify` tells what the server gives".into(),
+                )
+            } else {
+                failed
+            });
         }
         let image = layout::read(&layout, arch)?;
         if output.exists() {

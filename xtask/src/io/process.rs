@@ -2,6 +2,7 @@
 //! terminal reaches us alone, and a stop of ours reaches all that the child started.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
@@ -157,6 +158,27 @@ async fn whole(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>>
 /// Runs a command whose output goes where it was led, to its end.
 pub(crate) async fn status(command: &mut Command) -> anyhow::Result<ExitStatus> {
     Ok(spawn(command)?.wait().await?)
+}
+
+/// Runs a command whose stderr goes on to ours as it comes, and gives the end of it, too.
+pub(crate) async fn passed_on(command: &mut Command) -> anyhow::Result<(ExitStatus, String)> {
+    const KEPT: usize = 64 << 10;
+    let mut running = spawn(command.stderr(Stdio::piped()))?;
+    let mut kept: Vec<u8> = Vec::new();
+    if let Some(mut pipe) = running.child.stderr.take() {
+        let mut chunk = vec![0; 8 << 10];
+        loop {
+            let read = pipe.read(&mut chunk).await?;
+            if read == 0 {
+                break;
+            }
+            // Whether anybody reads it or not: the build goes on.
+            let _ = std::io::stderr().write_all(&chunk[..read]);
+            kept.extend_from_slice(&chunk[..read]);
+            kept.drain(..kept.len().saturating_sub(KEPT));
+        }
+    }
+    Ok((running.wait().await?, String::from_utf8_lossy(&kept).into_owned()))
 }
 
 /// Runs a command to its end and gives what it wrote; an error holds the end of what it said on stderr.

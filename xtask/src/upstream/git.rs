@@ -121,7 +121,7 @@ async fn tagged(
             bail!("{version} is out of what stack.toml allows: {reason}");
         }
         if up.lock.components.get(name).is_none_or(|pin| pin.version != version.as_str())
-            && let Some(reason) = does_not_fit(up, component, repository.url, version, commit).await?
+            && let Some(reason) = does_not_fit(up, name, repository.url, version, commit).await?
         {
             bail!("{version} {reason}");
         }
@@ -153,7 +153,7 @@ async fn newest_tag(
             // A commit's date is what its author writes.
             match first_seen(up, name, component, commit.as_str(), &mut seen) {
                 Some(reason) => Some((Gate::TooFresh, reason)),
-                None => does_not_fit(up, component, repository.url, version, commit)
+                None => does_not_fit(up, name, repository.url, version, commit)
                     .await?
                     .map(|reason| (Gate::Constraint, reason)),
             }
@@ -181,12 +181,12 @@ async fn newest_tag(
 /// Why a version does not go with the other pins, by what its own files state.
 async fn does_not_fit(
     up: Upstream<'_>,
-    component: &Component,
+    name: &str,
     url: &str,
     version: &Version,
     commit: &CommitId,
 ) -> anyhow::Result<Option<String>> {
-    for (other, stated) in &component.states {
+    for (other, stated) in &up.stack.component(name)?.states {
         let Stated::File { file, pattern, at_least } = stated else { continue };
         let text = file_of(up, url, commit, file).await?;
         let Some(stated) = text.as_deref().and_then(|text| pattern.find(text)) else {
@@ -197,7 +197,7 @@ async fn does_not_fit(
             continue;
         };
         let range = if *at_least { format!(">={stated}") } else { stated.to_owned() };
-        if let Some(reason) = does_not_go_with(up, other, &range) {
+        if let Some(reason) = does_not_go_with(up, name, other, &range) {
             return Ok(Some(reason));
         }
     }

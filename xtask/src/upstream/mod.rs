@@ -30,8 +30,10 @@ pub(crate) struct Upstream<'a> {
     pub(crate) github: &'a github::client::Client,
     pub(crate) npm: &'a npm::Documents,
     pub(crate) stack: &'a Stack,
-    /// What is pinned now.
+    /// What is pinned now, and what this bump has taken already of the components that others are held against.
     pub(crate) lock: &'a Lock,
+    /// Who this bump has settled already.
+    pub(crate) settled: &'a [String],
     /// The checkout.
     pub(crate) root: &'a Path,
     pub(crate) clock: Clock,
@@ -211,14 +213,25 @@ pub(crate) fn not_allowed_asked(stack: &Stack, name: &str, component: &Component
     not_allowed(stack, name, component, plain.as_ref().unwrap_or(version))
 }
 
-/// Why a version does not go with what is pinned of others, by what it states itself: `range`, of `other`.
-pub(crate) fn does_not_go_with(up: Upstream<'_>, other: &str, range: &str) -> Option<String> {
+/// Why a version of `name` does not go with what is pinned of `other`, by the range that it states itself; and what
+/// would let it.
+pub(crate) fn does_not_go_with(up: Upstream<'_>, name: &str, other: &str, range: &str) -> Option<String> {
     let (pin, component) = (up.lock.components.get(other)?, up.stack.components.get(other)?);
     let pinned = pin.parsed_version(component.scheme).ok()?;
     let range = http::shown(range, 80);
     match Range::parse(&range) {
         Some(read) if read.contains(&pinned) => None,
-        Some(_) => Some(format!("asks for `{other}` {range}, and {pinned} is pinned: bump `{other}` first")),
+        Some(_) => {
+            let required = component.require.as_ref().map(|require| format!("stack.toml requires {require} of it"));
+            let together = || format!("cargo xtask bump {name} {other}");
+            Some(if up.settled.iter().any(|settled| settled == other) {
+                let held = required.unwrap_or_else(|| "its own lines say why".to_owned());
+                format!("asks for `{other}` {range}, and {pinned} is the newest that can be taken: {held}")
+            } else {
+                let required = required.map(|required| format!("{required}, and ")).unwrap_or_default();
+                format!("asks for `{other}` {range}, and {pinned} is pinned: {required}both move with `{}`", together())
+            })
+        }
         None => Some(format!("asks for `{other}` {range}, which is no range that can be read")),
     }
 }

@@ -167,7 +167,7 @@ fn does_not_fit(up: Upstream<'_>, asked: Asked<'_>, manifest: &Manifest, version
     }
     asked.component.states.iter().find_map(|(other, stated)| {
         let Stated::Engines { engines } = stated else { return None };
-        does_not_go_with(up, other, manifest.engine(engines)?)
+        does_not_go_with(up, asked.name, other, manifest.engine(engines)?)
     })
 }
 

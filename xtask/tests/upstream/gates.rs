@@ -278,10 +278,12 @@ node = { file = "src/lowest.ts", pattern = "LOWEST = '([0-9.]+)'", at-least = tr
     };
     publish("v1.0.0", "20.0.0");
     let mirror = format!("https://git.example/manager.git=file://{}", upstream.path().display());
+    let newest_node = std::cell::Cell::new("v24.0.0");
     let run = async |arguments: &[&str]| {
         server.reset().await;
-        serve_tags(&server, "a/node", &[published("v24.0.0", TimeDelta::days(9))]).await;
-        let listing = json!([published("v24.0.0", TimeDelta::days(9))]);
+        let node = published(newest_node.get(), TimeDelta::days(9));
+        serve_tags(&server, "a/node", std::slice::from_ref(&node)).await;
+        let listing = json!([node]);
         serve_text(&server, "/repos/a/node/releases", &listing.to_string()).await;
         let manifest = |version: &str, node: &str| {
             json!({"name": "pack", "version": version, "engines": {"node": node},
@@ -302,12 +304,21 @@ node = { file = "src/lowest.ts", pattern = "LOWEST = '([0-9.]+)'", at-least = tr
     publish("v1.2.0", "26.0.0");
     let ran = run(&["bump", "manager", "pack"]).await;
     for text in [
-        "passed over 1.1.0: asks for `node` >=26.1.0 || ^25.3.0, and 24.0.0 is pinned: bump `node` first",
-        "passed over 1.2.0: asks for `node` >=26.0.0, and 24.0.0 is pinned: bump `node` first",
+        "passed over 1.1.0: asks for `node` >=26.1.0 || ^25.3.0, and 24.0.0 is pinned: both move with `cargo xtask bump pack node`",
+        "passed over 1.2.0: asks for `node` >=26.0.0, and 24.0.0 is pinned: both move with `cargo xtask bump manager node`",
         "manager: 1.0.0",
         "→ 1.1.0",
     ] {
         assert!(ran.succeeded().stdout.contains(text), "{text}\n{}", ran.stdout);
     }
     run(&["bump", "manager", "--to", "v1.2.0"]).await.failed_with(&["1.2.0 asks for `node` >=26.0.0"]);
+    // What holds the set is told, and then it moves together.
+    let ran = run(&["bump", "manager", "node"]).await;
+    let told = "asks for `node` >=26.0.0, and 24.0.0 is the newest that can be taken: its own lines say why";
+    assert!(ran.succeeded().stdout.contains(told), "{}", ran.stdout);
+    newest_node.set("v26.1.0");
+    let ran = run(&["bump", "manager", "node"]).await;
+    for text in ["node: 24.0.0", "→ 26.1.0", "manager: 1.1.0", "→ 1.2.0"] {
+        assert!(ran.succeeded().stdout.contains(text), "{text}\n{}", ran.stdout);
+    }
 }
