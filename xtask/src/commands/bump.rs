@@ -173,6 +173,7 @@ async fn resolve_unit(
         } else {
             let resolved = upstream::pin(up, name, &candidate).await.with_context(|| format!("cannot pin `{name}`"))?;
             passed_over.extend(resolved.passed_over);
+            vouched(up, name, old.as_ref(), &resolved.pin, candidate.asked)?;
             (resolved.pin, resolved.files)
         };
         let newest = compare::reference(new.tag.as_deref(), new.commit.as_ref());
@@ -184,6 +185,32 @@ async fn resolve_unit(
         unit.push(one);
     }
     Ok(unit)
+}
+
+/// Refuses what is vouched for less than `stack.toml` asks for, and what is vouched for less than the pin before it,
+/// which is how a taken-over upstream shows first. Who names a version takes the latter.
+fn vouched(up: Upstream<'_>, name: &str, old: Option<&Pin>, new: &Pin, asked: bool) -> anyhow::Result<()> {
+    let Some(found) = new.trust else { return Ok(()) };
+    let version = new.tag.as_deref().unwrap_or(&new.version);
+    if let Some(wanted) = up.stack.component(name)?.trust.filter(|wanted| found < *wanted) {
+        let error = anyhow::anyhow!("the digests of `{name}` {version} are {found}, and stack.toml asks for {wanted}");
+        return Err(error).hint(|| {
+            format!("wait until upstream publishes more, or lower `trust` of [components.{name}] in stack.toml")
+        });
+    }
+    match old.and_then(|old| old.trust).filter(|before| found < *before) {
+        None => Ok(()),
+        Some(before) if asked => {
+            io::say(&format!("warning: the digests of `{name}` {version} are {found}, those before were {before}"));
+            Ok(())
+        }
+        Some(before) => {
+            let error = anyhow::anyhow!("the digests of `{name}` {version} are {found}, those before were {before}");
+            Err(error).hint(|| {
+                format!("ask why upstream vouches for less; then cargo xtask bump {name} --to {version} takes it")
+            })
+        }
+    }
 }
 
 /// Whether what is pinned is newer than what is taken unasked, and stays.

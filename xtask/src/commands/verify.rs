@@ -7,9 +7,10 @@ use serde::Serialize;
 use super::Session;
 use super::resolve::{AT_ONCE, Resolver, advised, ended, names};
 use crate::cli::{self, Format};
+use crate::domain::trust::Trust;
 use crate::error::Ended;
 use crate::io::{self, files};
-use crate::upstream::Finding;
+use crate::upstream::{Checked, Finding};
 
 mod checks;
 
@@ -18,6 +19,9 @@ struct Row<'a> {
     name: &'a str,
     version: &'a str,
     findings: Option<&'a [Finding]>,
+    /// How well its digests are vouched for, and by what.
+    trust: Option<Trust>,
+    vouched_by: Option<&'a str>,
     error: Option<String>,
 }
 
@@ -28,7 +32,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
     let resolver = Resolver::new(session, stack, lock)?;
     let up = resolver.upstream();
     let waiting = resolver.waiting(&names);
-    let results: Vec<anyhow::Result<Vec<Finding>>> = stream::iter(&names)
+    let results: Vec<anyhow::Result<Checked>> = stream::iter(&names)
         .map(async |name| {
             let result = checks::check(up, name).await;
             waiting.done(name);
@@ -44,11 +48,17 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
     let rows: Vec<Row<'_>> = names
         .iter()
         .zip(&results)
-        .map(|(name, result)| Row {
-            name,
-            version: version(name),
-            findings: result.as_ref().ok().map(Vec::as_slice),
-            error: result.as_ref().err().map(|error| error.root_cause().to_string()),
+        .map(|(name, result)| {
+            let checked = result.as_ref().ok();
+            let vouched = checked.and_then(|checked| checked.trust);
+            Row {
+                name,
+                version: version(name),
+                findings: checked.map(|checked| checked.findings.as_slice()),
+                trust: vouched.map(|(trust, _)| trust),
+                vouched_by: vouched.map(|(_, by)| by),
+                error: result.as_ref().err().map(|error| error.root_cause().to_string()),
+            }
         })
         .collect();
     match session.format {
@@ -70,7 +80,10 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
 fn text(row: &Row<'_>) -> String {
     match row.findings {
         None => format!("{} {}: not known", row.name, row.version),
-        Some([]) => format!("{} {}: as pinned", row.name, row.version),
+        Some([]) => {
+            let vouched = row.trust.zip(row.vouched_by).map(|(trust, by)| format!(" ({trust} by {by})"));
+            format!("{} {}: as pinned{}", row.name, row.version, vouched.unwrap_or_default())
+        }
         Some(findings) => {
             let lines: Vec<String> =
                 findings.iter().map(|finding| format!("{} {}: {finding}", row.name, row.version)).collect();

@@ -13,4 +13,5 @@ pub(crate) mod rules;
 pub(crate) mod service;
 pub(crate) mod setting;
 pub(crate) mod stack;
+pub(crate) mod trust;
 pub(crate) mod version;

@@ -1,6 +1,7 @@
 //! `stack.toml`: intent. What the image holds, where each part comes from, how its versions read.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use regex::Regex;
 use semver::VersionReq;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use super::arch::Arch;
 use super::service::{self, Service, ServiceError};
 use super::setting::{self, Setting, SettingError};
+use super::trust::Trust;
 use super::version::Scheme;
 
 /// The schema of `stack.toml` that this program reads.
@@ -96,6 +98,9 @@ pub(crate) struct Component {
     /// `bump` leaves the pin where it is.
     #[serde(default)]
     pub(crate) hold: Option<Hold>,
+    /// How well its digests must be vouched for.
+    #[serde(default)]
+    pub(crate) trust: Option<Trust>,
     #[serde(default)]
     pub(crate) file: Option<FileSpec>,
     /// How this upstream spells each architecture. Empty: one file serves them all.
@@ -172,6 +177,9 @@ pub(crate) struct FileSpec {
     /// A list of SHA-256 sums in the form of `sha256sum`, for files that GitHub does not hold.
     #[serde(default)]
     pub(crate) checksums: Option<String>,
+    /// A file of the checkout with the keys (OpenPGP) that sign that list, as its address with `.asc` behind it.
+    #[serde(default)]
+    pub(crate) keyring: Option<PathBuf>,
     /// A path that the archive must hold, below its top folder if it has one. `bump` looks where it has to
     /// download the file for its digest; otherwise the build does, which unpacks it.
     pub(crate) contains: String,

@@ -9,12 +9,13 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Candidate, Finding, Resolved, Upstream, Want, hinted};
+use super::{Candidate, Checked, Finding, Resolved, Upstream, Want, hinted};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{FileUrl, Sha256};
 use crate::domain::lock::{PackagePin, Pin, Pinned, Published};
 use crate::domain::mirror::Mirrors;
 use crate::domain::stack::{Component, Source};
+use crate::domain::trust::Trust;
 use crate::domain::version::Version;
 use crate::error::HintExt as _;
 use crate::io;
@@ -151,6 +152,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         commit: None,
         published: candidate.published.clone(),
         seen: BTreeMap::new(),
+        trust: Some(Trust::Signed),
         pinned: Pinned::Packages(lists),
     };
     Ok(pin.into())
@@ -158,7 +160,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
 
 /// Compares pinned packages with the signed indexes of their snapshot. Where those cannot be read, each package is
 /// downloaded instead: its digest says as much.
-pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::Result<Vec<Finding>> {
+pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::Result<Checked> {
     let Pinned::Packages(lists) = &pin.pinned else { bail!("`{name}` is pinned as {}", pin.pinned.kind()) };
     let component = up.stack.component(name)?;
     let asked = Asked::new(component)?;
@@ -178,13 +180,13 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
             // Packages for all architectures stand in both lists.
             let mut findings: Vec<Finding> = compared.collect();
             findings.dedup();
-            Ok(findings)
+            Ok(Checked::new(findings, Trust::Signed, "Debian's signed indexes"))
         }
         Err(error) => {
             io::say(&format!(
                 "note: each package of `{name}` is downloaded, since Debian's indexes cannot be read: {error:#}"
             ));
-            downloaded(up, lists).await
+            Ok(Checked::new(downloaded(up, lists).await?, Trust::Computed, "downloads"))
         }
     }
 }

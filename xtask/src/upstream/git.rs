@@ -9,12 +9,13 @@ use chrono::{DateTime, Utc};
 use tokio::process::Command;
 
 use super::{
-    Candidate, Finding, Gate, PassedOver, Resolved, Upstream, Want, does_not_go_with, first_seen, hinted, not_allowed,
-    not_allowed_asked,
+    Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want, does_not_go_with, first_seen, hinted,
+    not_allowed, not_allowed_asked,
 };
 use crate::domain::digest::{CommitId, FileUrl};
 use crate::domain::lock::{GitPin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source, Stated};
+use crate::domain::trust::Trust;
 use crate::domain::version::{Scheme, Version};
 use crate::io::{self, process};
 
@@ -78,6 +79,7 @@ pub(crate) fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow
         commit: Some(commit.clone()),
         published: candidate.published.clone(),
         seen: candidate.seen.clone(),
+        trust: Some(Trust::Stated),
         pinned: Pinned::Git(GitPin { repository, commit }),
     };
     Ok(pin.into())
@@ -234,18 +236,17 @@ fn pinned_tag(up: Upstream<'_>, name: &str, url: &str, tags: &BTreeMap<String, C
 }
 
 /// Whether upstream still has what is pinned.
-pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::Result<Vec<Finding>> {
+pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::Result<Checked> {
+    let stated = |findings| Checked::new(findings, Trust::Stated, "the git server, the commit by itself");
     let Pinned::Git(git) = &pin.pinned else { bail!("`{name}` is pinned as {}", pin.pinned.kind()) };
     let url = git.repository.as_str();
     if pin.tag.is_some() {
-        return Ok(pinned_tag(up, name, url, &tags(up, url).await?));
+        return Ok(stated(pinned_tag(up, name, url, &tags(up, url).await?)));
     }
     // A branch moves on; what matters is that the commit can still be had.
     match committed(up, url, &git.commit).await {
-        Ok(_) => Ok(Vec::new()),
-        Err(error) if is_not_there(&error) => {
-            Ok(vec![Finding::Deleted { what: format!("commit {} of {url}", git.commit) }])
-        }
+        Ok(_) => Ok(stated(Vec::new())),
+        Err(error) if is_not_there(&error) => Ok(Checked::gone(format!("commit {} of {url}", git.commit))),
         Err(error) => Err(error),
     }
 }

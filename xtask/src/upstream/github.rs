@@ -85,7 +85,7 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
 pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
     let component = up.stack.component(name)?;
     let repo = Repo::of(component)?;
-    let pinned = match files::pin(up, name, component, repo, candidate).await {
+    let (pinned, trust) = match files::pin(up, name, component, repo, candidate).await {
         Ok(pinned) => pinned,
         // Whole by its list of files, and not when one of them is fetched: another release may be.
         Err(error) if is_broken_file(&error) => {
@@ -103,6 +103,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         commit: candidate.commit.clone(),
         published: candidate.published.clone(),
         seen: candidate.seen.clone(),
+        trust: Some(trust),
         pinned,
     };
     Ok(pin.into())

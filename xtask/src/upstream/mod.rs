@@ -10,12 +10,14 @@ pub(crate) mod git;
 pub(crate) mod github;
 pub(crate) mod npm;
 pub(crate) mod oci;
+mod signed;
 
 use crate::domain::age::Clock;
 use crate::domain::digest::CommitId;
 use crate::domain::lock::{Lock, Pin, Published};
 use crate::domain::range::Range;
 use crate::domain::stack::{Component, Source, Stack};
+use crate::domain::trust::Trust;
 use crate::domain::version::{Scheme, Version};
 use crate::error::hinted;
 use crate::io::http::{self, Http};
@@ -114,6 +116,24 @@ impl From<Pin> for Resolved {
     }
 }
 
+/// A pin after its upstream was asked.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) findings: Vec<Finding>,
+    /// How well its digests are vouched for now, and by what; nothing where they are not there.
+    pub(crate) trust: Option<(Trust, &'static str)>,
+}
+
+impl Checked {
+    fn new(findings: Vec<Finding>, trust: Trust, by: &'static str) -> Self {
+        Self { findings, trust: Some((trust, by)) }
+    }
+
+    fn gone(what: String) -> Self {
+        Self { findings: vec![Finding::Deleted { what }], trust: None }
+    }
+}
+
 /// What is not as it was when it was pinned.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "finding", rename_all = "lowercase")]
@@ -122,6 +142,8 @@ pub(crate) enum Finding {
     Replaced { what: String, pinned: String, found: String },
     /// It is not there any more.
     Deleted { what: String },
+    /// It is there, and less vouches for it than did, or than `stack.toml` asks for.
+    Weaker { what: String, wanted: Trust, found: Trust },
     /// It is there, and who published it advises against it.
     Withdrawn { what: String, reason: String },
 }
@@ -131,6 +153,7 @@ impl fmt::Display for Finding {
         match self {
             Self::Replaced { what, pinned, found } => write!(f, "replaced: {what} is {found}, pinned is {pinned}"),
             Self::Deleted { what } => write!(f, "deleted: {what}"),
+            Self::Weaker { what, wanted, found } => write!(f, "weaker: {what} is {found}, {wanted} is wanted"),
             Self::Withdrawn { what, reason } => write!(f, "withdrawn: {what}: {reason}"),
         }
     }
@@ -164,7 +187,7 @@ pub(crate) async fn standing(up: Upstream<'_>, name: &str, candidate: &Candidate
     match (up.lock.components.get(name), &up.stack.component(name)?.source) {
         // A pin that is not sound is told by who reads the lock, and names nothing that could be asked for.
         (Some(pin), Source::Github { .. }) if pin.check(name, up.stack).is_ok() => {
-            github::verify(up, name, pin, github::Depth::Metadata).await
+            Ok(github::verify(up, name, pin, github::Depth::Metadata).await?.findings)
         }
         _ => Ok(candidate.findings.clone()),
     }

@@ -9,8 +9,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sha2::Digest as _;
 
 use super::{
-    Candidate, Finding, Gate, PassedOver, Resolved, Upstream, Want, does_not_go_with, first_seen, hinted, not_allowed,
-    not_allowed_asked,
+    Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want, does_not_go_with, first_seen, hinted,
+    not_allowed, not_allowed_asked,
 };
 use crate::domain::digest::{Integrity, Sha256};
 use crate::domain::lock::{NpmPin, Pin, Pinned, Published};
@@ -22,6 +22,7 @@ mod lockfile;
 mod npmrc;
 mod platform;
 mod registry;
+mod signatures;
 mod tarballs;
 
 pub(crate) use registry::{Documents, registry};
@@ -227,11 +228,12 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     let registry = Registry::new(up).await?;
     let version = candidate.version.as_str();
     let packument = registry.packument(asked.package).await?;
-    let found = packument
+    let manifest = packument
         .versions
         .get(version)
-        .ok_or_else(|| NpmError::NoVersion { package: asked.package.to_owned(), version: version.to_owned() })?
-        .integrity(asked.package, version)?;
+        .ok_or_else(|| NpmError::NoVersion { package: asked.package.to_owned(), version: version.to_owned() })?;
+    let found = manifest.integrity(asked.package, version)?;
+    let (trust, _) = registry.vouched(asked.package, version, manifest, candidate.published.as_ref()).await?;
     let made = lockfile::make(registry, name, asked.package, version, before(up, asked, candidate))
         .await
         .with_context(|| format!("cannot lock what `{}` {version} pulls in", asked.package))?;
@@ -259,19 +261,23 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         commit: None,
         published: candidate.published.clone(),
         seen: candidate.seen.clone(),
+        trust: Some(trust),
         pinned: Pinned::Npm(NpmPin { package: asked.package.to_owned(), integrity: found, lockfile }),
     };
     Ok(Resolved { files, ..pin.into() })
 }
 
 /// Whether the registry still has the pinned version with its integrity, and the checkout the pinned lockfile.
-pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::Result<Vec<Finding>> {
+pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::Result<Checked> {
     let asked = Asked::new(up, name)?;
     let Pinned::Npm(npm) = &pin.pinned else { bail!("`{name}` is pinned as {}", pin.pinned.kind()) };
     let version = asked.component.scheme.parse(&pin.version)?;
-    let manifest = Registry::new(up).await?.manifest(&npm.package, version.as_str()).await?;
+    let registry = Registry::new(up).await?;
+    let manifest = registry.manifest(&npm.package, version.as_str()).await?;
+    let mut trust = None;
     if let Some(manifest) = &manifest {
         manifest.integrity(&npm.package, version.as_str())?;
+        trust = Some(registry.vouched(&npm.package, version.as_str(), manifest, pin.published.as_ref()).await?);
     }
     let mut findings = findings_of(npm, version.as_str(), manifest.as_ref());
     let path = Path::new("image").join(asked.directory).join("package-lock.json");
@@ -287,7 +293,7 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => findings.push(Finding::Deleted { what }),
         Err(error) => return Err(error.into()),
     }
-    Ok(findings)
+    Ok(Checked { findings, trust })
 }
 
 fn sha256(bytes: &[u8]) -> Sha256 {

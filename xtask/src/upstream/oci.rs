@@ -8,12 +8,13 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use sha2::Digest as _;
 
-use super::{Candidate, Finding, Gate, PassedOver, Resolved, Upstream, Want, first_seen};
+use super::{Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want, first_seen};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::host::is_loopback;
 use crate::domain::lock::{ImagePin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source};
+use crate::domain::trust::Trust;
 use crate::io;
 use crate::io::http::{HttpError, Reply};
 
@@ -102,7 +103,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     let (image, _) = image(component)?;
     let repository = Repository::new(up, image)?;
     let tag = candidate.version.as_str();
-    let (digest, body) = repository.manifest(up, tag).await?;
+    let (digest, body, trust) = repository.manifest(up, tag).await?;
     let platforms = platforms(&format!("{image}:{tag}"), &body)?;
     let of_this_tag =
         |pin: &&Pin| matches!(&pin.pinned, Pinned::Image(pinned) if pinned.name == image) && pin.tag == candidate.tag;
@@ -139,6 +140,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         commit: None,
         published,
         seen: BTreeMap::new(),
+        trust: Some(trust),
         pinned: Pinned::Image(ImagePin { name: image.to_owned(), digest, platforms }),
     };
     Ok(pin.into())
@@ -146,13 +148,13 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
 
 /// By digest: that the tag has moved on since is what tags do. The registry's bytes are hashed on the way,
 /// so that a reply of other bytes is an error.
-pub(crate) async fn verify(up: Upstream<'_>, image: &ImagePin) -> anyhow::Result<Vec<Finding>> {
+pub(crate) async fn verify(up: Upstream<'_>, image: &ImagePin) -> anyhow::Result<Checked> {
     let what = format!("{}@{}", image.name, image.digest);
     let body = match Repository::new(up, &image.name)?.manifest(up, image.digest.as_str()).await {
-        Ok((_, body)) => body,
+        Ok((_, body, _)) => body,
         Err(error) => {
             let is_gone = error.chain().filter_map(|cause| cause.downcast_ref::<HttpError>()).any(HttpError::is_gone);
-            return if is_gone { Ok(vec![Finding::Deleted { what }]) } else { Err(error) };
+            return if is_gone { Ok(Checked::gone(what)) } else { Err(error) };
         }
     };
     let platforms = platforms(&what, &body)?;
@@ -162,7 +164,8 @@ pub(crate) async fn verify(up: Upstream<'_>, image: &ImagePin) -> anyhow::Result
         pinned: digest.to_string(),
         found: platforms.get(arch).map(ToString::to_string).unwrap_or_default(),
     };
-    Ok(differing.map(finding).collect())
+    // The registry was asked for this very digest, and gave it.
+    Ok(Checked::new(differing.map(finding).collect(), Trust::Stated, "its registry"))
 }
 
 /// The digest of each architecture's manifest in an index. Entries for `unknown/unknown` are attestations.
@@ -204,14 +207,18 @@ impl Repository {
         Ok(Self { base: format!("{scheme}://{host}/v2/{path}"), image: image.to_owned() })
     }
 
-    /// A manifest or index by tag or digest: its digest, counted here and compared, and its bytes.
-    async fn manifest(&self, up: Upstream<'_>, reference: &str) -> anyhow::Result<(OciDigest, Vec<u8>)> {
+    /// A manifest or index by tag or digest: its digest, counted here and compared with what the registry tells where it
+    /// does, and its bytes.
+    async fn manifest(&self, up: Upstream<'_>, reference: &str) -> anyhow::Result<(OciDigest, Vec<u8>, Trust)> {
         let Reply { headers, body } = self.get(up, &format!("manifests/{reference}"), MANIFESTS).await?;
         let counted = digest_of(&body)?;
         let asked = Some(reference).filter(|reference| reference.contains(':'));
         let told = headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
         match [asked, told].into_iter().flatten().find(|told| *told != counted.as_str()) {
-            None => Ok((counted, body)),
+            None => {
+                let is_told = asked.is_some() || told.is_some();
+                Ok((counted, body, if is_told { Trust::Stated } else { Trust::Computed }))
+            }
             Some(told) => {
                 let image = format!("{}:{reference}", self.image);
                 Err(OciError::Digest { image, counted, told: told.escape_debug().to_string() }.into())
@@ -221,7 +228,7 @@ impl Repository {
 
     /// When the image was made, by its config.
     async fn created(&self, up: Upstream<'_>, manifest: &OciDigest) -> anyhow::Result<Option<Published>> {
-        let (_, body) = self.manifest(up, manifest.as_str()).await?;
+        let (_, body, _) = self.manifest(up, manifest.as_str()).await?;
         let manifest: Manifest = serde_json::from_slice(&body)?;
         let Reply { body, .. } = self.get(up, &format!("blobs/{}", manifest.config.digest), "*/*").await?;
         let config: ImageConfig = serde_json::from_slice(&body)?;

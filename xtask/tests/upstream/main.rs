@@ -14,4 +14,5 @@ mod odd_listings;
 mod pins;
 mod sources;
 mod support;
+mod trust;
 mod verify;

@@ -11,6 +11,7 @@ use crate::cli::Format;
 use crate::commands::resolve::{Gated, gated, short_version, shortened};
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, PackagePin, Pin, Pinned};
+use crate::domain::trust::Trust;
 use crate::io;
 use crate::io::progress::mebibytes;
 use crate::upstream::Finding;
@@ -60,6 +61,8 @@ struct ComponentDocument<'a> {
 struct PinDocument<'a> {
     version: &'a str,
     published: Option<String>,
+    /// How well its digests are vouched for.
+    trust: Option<Trust>,
     /// In bytes, by architecture (`any` for a file that serves all), where they are known.
     sizes: BTreeMap<String, u64>,
     pinned: &'a Pinned,
@@ -70,6 +73,7 @@ impl<'a> From<&'a Pin> for PinDocument<'a> {
         Self {
             version: &pin.version,
             published: pin.published.as_ref().map(ToString::to_string),
+            trust: pin.trust,
             sizes: sizes(pin),
             pinned: &pin.pinned,
         }
@@ -203,7 +207,7 @@ fn told(name: &str, pin: &Pin, finding: &Finding) -> String {
             let version = pin.tag.as_deref().unwrap_or(&pin.version);
             format!("{finding}; when you know why: cargo xtask bump {name} --to {version}")
         }
-        Finding::Deleted { .. } | Finding::Withdrawn { .. } => finding.to_string(),
+        Finding::Deleted { .. } | Finding::Withdrawn { .. } | Finding::Weaker { .. } => finding.to_string(),
     }
 }
 

@@ -4,11 +4,11 @@
 use anyhow::Context as _;
 
 use crate::domain::lock::Pinned;
-use crate::upstream::{Finding, Upstream, debian, git, github, npm, oci};
+use crate::upstream::{Checked, Finding, Upstream, debian, git, github, npm, oci};
 
-pub(super) async fn check(up: Upstream<'_>, name: &str) -> anyhow::Result<Vec<Finding>> {
+pub(super) async fn check(up: Upstream<'_>, name: &str) -> anyhow::Result<Checked> {
     let pin = up.lock.components.get(name).with_context(|| format!("`{name}` is not pinned"))?;
-    match &pin.pinned {
+    let mut checked = match &pin.pinned {
         Pinned::Files(_) => {
             github::verify(up, name, pin, github::Depth::Files).await.map_err(|error| github::advised(error, name))
         }
@@ -16,5 +16,13 @@ pub(super) async fn check(up: Upstream<'_>, name: &str) -> anyhow::Result<Vec<Fi
         Pinned::Git(_) => git::verify(up, name, pin).await,
         Pinned::Image(image) => oci::verify(up, image).await,
         Pinned::Packages(_) => debian::verify(up, name, pin).await,
+    }?;
+    let wanted = pin.trust.max(up.stack.component(name)?.trust);
+    if let (Some(wanted), Some((found, _))) = (wanted, checked.trust)
+        && found < wanted
+    {
+        let what = format!("what vouches for {name} {}", pin.version);
+        checked.findings.push(Finding::Weaker { what, wanted, found });
     }
+    Ok(checked)
 }

@@ -10,8 +10,9 @@ use super::{Repo, archive};
 use crate::domain::digest::{FileUrl, OciDigest, Sha256};
 use crate::domain::lock::{FileFor, FilePin, Pinned};
 use crate::domain::stack::{Component, FileSpec};
+use crate::domain::trust::Trust;
 use crate::io::http::HttpError;
-use crate::upstream::{Candidate, Upstream};
+use crate::upstream::{Candidate, Upstream, signed};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
@@ -35,11 +36,11 @@ pub(super) async fn pin(
     component: &Component,
     repo: Repo<'_>,
     candidate: &Candidate,
-) -> anyhow::Result<Pinned> {
+) -> anyhow::Result<(Pinned, Trust)> {
     let file = component.file.as_ref().with_context(|| format!("[components.{name}] has no `file`"))?;
     let tag = candidate.tag.as_deref().context("the release has no tag")?;
     let version = candidate.version.as_str();
-    let pins = match (&file.url, &file.checksums) {
+    let (pins, trust) = match (&file.url, &file.checksums) {
         (Some(url), Some(_)) => from_checksums(up, component, file, url, tag, version).await?,
         (Some(url), None) => from_address(up, component, file, url, tag, version).await?,
         (None, _) => {
@@ -47,7 +48,7 @@ pub(super) async fn pin(
             from_assets(up, component, file, &release, version).await?
         }
     };
-    Ok(Pinned::Files(pins))
+    Ok((Pinned::Files(pins), trust))
 }
 
 async fn from_assets(
@@ -56,7 +57,7 @@ async fn from_assets(
     file: &FileSpec,
     release: &Release,
     version: &str,
-) -> anyhow::Result<BTreeMap<FileFor, FilePin>> {
+) -> anyhow::Result<(BTreeMap<FileFor, FilePin>, Trust)> {
     let pins = spellings(component).map(|(arch, spelling)| async move {
         let name = file.file_name(&release.tag_name, version, spelling);
         let missing = release.missing(std::slice::from_ref(&name));
@@ -64,23 +65,28 @@ async fn from_assets(
             anyhow::bail!("{} has {}", release.tag_name, say_missing(&missing));
         };
         let url = asset.browser_download_url.parse::<FileUrl>()?;
-        let (sha256, size) = match published_digest(asset) {
-            Some(published) => (published, asset.size),
-            None => inspected(up, asset.browser_download_url.as_str(), &name, &file.contains, asset.size).await?,
+        let (sha256, size, trust) = match published_digest(asset) {
+            Some(published) => (published, asset.size, Trust::Stated),
+            None => {
+                let asked = asset.browser_download_url.as_str();
+                let (sha256, size) = inspected(up, asked, &name, &file.contains, asset.size).await?;
+                (sha256, size, Trust::Computed)
+            }
         };
-        Ok((arch, FilePin { url, sha256, size }))
+        Ok(((arch, FilePin { url, sha256, size }), trust))
     });
-    Ok(try_join_all(pins).await?.into_iter().collect())
+    let (pins, levels): (BTreeMap<_, _>, Vec<Trust>) = try_join_all(pins).await?.into_iter().unzip();
+    Ok((pins, levels.into_iter().min().unwrap_or(Trust::Computed)))
 }
 
 /// The digest that GitHub publishes, or the one of a download: assets from before June 2025 have none.
-pub(crate) async fn asset_digest(up: Upstream<'_>, asset: &Asset) -> anyhow::Result<Sha256> {
+pub(crate) async fn asset_digest(up: Upstream<'_>, asset: &Asset) -> anyhow::Result<(Sha256, Trust)> {
     if let Some(published) = published_digest(asset) {
-        return Ok(published);
+        return Ok((published, Trust::Stated));
     }
     let (sha256, counted) = up.http.hash(&asset.browser_download_url, &asset.name).await?;
     check_size(&asset.name, counted, asset.size)?;
-    Ok(sha256)
+    Ok((sha256, Trust::Computed))
 }
 
 fn check_size(name: &str, counted: u64, told: Option<u64>) -> Result<(), FileError> {
@@ -119,8 +125,8 @@ async fn from_checksums(
     url: &str,
     tag: &str,
     version: &str,
-) -> anyhow::Result<BTreeMap<FileFor, FilePin>> {
-    let sums = checksums(up, file, tag, version).await?;
+) -> anyhow::Result<(BTreeMap<FileFor, FilePin>, Trust)> {
+    let (sums, trust) = checksums(up, file, tag, version).await?;
     let mut pins = BTreeMap::new();
     for (arch, spelling) in spellings(component) {
         let name = file.file_name(tag, version, spelling);
@@ -129,7 +135,7 @@ async fn from_checksums(
         let sha256 = sha256.ok_or_else(|| FileError::NoChecksum { url: checksums_url(file, tag, version), name })?;
         pins.insert(arch, FilePin { url, sha256, size: None });
     }
-    Ok(pins)
+    Ok((pins, trust))
 }
 
 async fn from_address(
@@ -139,28 +145,47 @@ async fn from_address(
     url: &str,
     tag: &str,
     version: &str,
-) -> anyhow::Result<BTreeMap<FileFor, FilePin>> {
+) -> anyhow::Result<(BTreeMap<FileFor, FilePin>, Trust)> {
     let pins = spellings(component).map(|(arch, spelling)| async move {
         let name = file.file_name(tag, version, spelling);
         let url: FileUrl = FileSpec::fill(url, tag, version, spelling, &name).parse()?;
         let (sha256, size) = inspected(up, url.as_str(), &name, &file.contains, None).await?;
         anyhow::Ok((arch, FilePin { url, sha256, size }))
     });
-    Ok(try_join_all(pins).await?.into_iter().collect())
+    Ok((try_join_all(pins).await?.into_iter().collect(), Trust::Computed))
 }
 
 fn checksums_url(file: &FileSpec, tag: &str, version: &str) -> String {
     FileSpec::fill(file.checksums.as_deref().unwrap_or_default(), tag, version, "", "")
 }
 
-/// A release's list of SHA-256 sums (`SHASUMS256.txt`), by file name.
+/// A release's list of SHA-256 sums (`SHASUMS256.txt`), by file name; as it was signed, where a keyring is named and one
+/// of its keys has signed it.
 pub(crate) async fn checksums(
     up: Upstream<'_>,
     file: &FileSpec,
     tag: &str,
     version: &str,
-) -> Result<BTreeMap<String, Sha256>, HttpError> {
-    Ok(parse_checksums(&up.http.text(&checksums_url(file, tag, version)).await?))
+) -> anyhow::Result<(BTreeMap<String, Sha256>, Trust)> {
+    let url = checksums_url(file, tag, version);
+    if let Some(keyring) = &file.keyring {
+        let url = format!("{url}.asc");
+        match up.http.text(&url).await {
+            Ok(text) => {
+                if let Some(text) = signed::text(up.root, keyring, &text, &url).await? {
+                    return Ok((parse_checksums(&text), Trust::Signed));
+                }
+            }
+            Err(error) if error.is_gone() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((parse_checksums(&up.http.text(&url).await?), Trust::Stated))
+}
+
+/// Whether a list of checksums is not there, as opposed to not to be had right now.
+pub(crate) fn is_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(HttpError::is_gone)
 }
 
 /// Lines as `sha256sum` writes them: digest, a blank, a blank or `*`, name. Others (a signature around the

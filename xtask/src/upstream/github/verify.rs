@@ -3,12 +3,13 @@
 use anyhow::Context as _;
 
 use super::error::GithubError;
-use super::files::{asset_digest, checksums, published_digest};
+use super::files::{asset_digest, checksums, is_gone, published_digest};
 use crate::domain::digest::Sha256;
 use crate::domain::lock::{Pin, Pinned};
 use crate::domain::stack::Source;
+use crate::domain::trust::Trust;
 use crate::io::http::HttpError;
-use crate::upstream::{Finding, Upstream};
+use crate::upstream::{Checked, Finding, Upstream};
 
 /// How closely is looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(crate) enum Depth {
     Files,
 }
 
-pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth) -> anyhow::Result<Vec<Finding>> {
+pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth) -> anyhow::Result<Checked> {
     let component = up.stack.component(name)?;
     let Source::Github { repo, .. } = &component.source else { anyhow::bail!("files come from GitHub only") };
     let Pinned::Files(files) = &pin.pinned else { anyhow::bail!("`{name}` is pinned as {}", pin.pinned.kind()) };
@@ -27,35 +28,41 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth
     let tag = pin.tag.as_deref().unwrap_or(&pin.version);
     let mut findings = Vec::new();
     if spec.checksums.is_some() {
-        let sums = match checksums(up, spec, tag, &pin.version).await {
-            Err(error) if error.is_gone() => {
-                return Ok(vec![Finding::Deleted { what: format!("the list of checksums of {tag}") }]);
+        let (sums, trust) = match checksums(up, spec, tag, &pin.version).await {
+            Err(error) if is_gone(&error) => {
+                return Ok(Checked::gone(format!("the list of checksums of {tag}")));
             }
             result => result?,
         };
         for file in files.values() {
             findings.extend(compare(file.url.as_str(), &file.sha256, sums.get(&file.url.decoded_file_name())));
         }
-        return Ok(findings);
+        let by = if trust == Trust::Signed { "a signed list of checksums" } else { "a list of checksums" };
+        return Ok(Checked::new(findings, trust, by));
     }
     if spec.url.is_some() {
         for file in files.values().filter(|_| depth == Depth::Files) {
             findings.extend(check_address(up, file.url.as_str(), &file.sha256).await?);
         }
-        return Ok(findings);
+        return Ok(Checked::new(findings, Trust::Computed, "a download"));
     }
     let release = match up.github.release(repo, tag).await {
         Err(GithubError::NotFound { .. }) => {
             // The same answer as for a repository that is gone; the listing tells them apart.
             up.github.first_page(repo).await?;
-            return Ok(vec![Finding::Deleted { what: format!("release {tag} of {repo}") }]);
+            return Ok(Checked::gone(format!("release {tag} of {repo}")));
         }
         result => result?,
     };
+    let mut trust = Trust::Stated;
     for file in files.values() {
         let asset = release.asset(&file.url.decoded_file_name()).filter(|asset| asset.state == "uploaded");
         let digest = match asset {
-            Some(asset) if depth == Depth::Files => Some(asset_digest(up, asset).await?),
+            Some(asset) if depth == Depth::Files => {
+                let (digest, level) = asset_digest(up, asset).await?;
+                trust = trust.min(level);
+                Some(digest)
+            }
             Some(asset) => match published_digest(asset) {
                 Some(digest) => Some(digest),
                 None => continue,
@@ -64,7 +71,8 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth
         };
         findings.extend(compare(file.url.as_str(), &file.sha256, digest.as_ref()));
     }
-    Ok(findings)
+    let by = if trust == Trust::Stated { "GitHub's API" } else { "a download" };
+    Ok(Checked::new(findings, trust, by))
 }
 
 /// Downloads and hashes what nobody publishes a digest of.

@@ -14,9 +14,11 @@ use tokio::sync::OnceCell;
 
 use super::super::{Candidate, Upstream, Want};
 use super::npmrc::Npmrc;
+use super::signatures::{Keys, Signature};
 use crate::domain::digest::{FileUrl, Integrity};
 use crate::domain::lock::Published;
 use crate::domain::mirror::Mirrors;
+use crate::domain::trust::Trust;
 use crate::domain::version::Version;
 use crate::error::HintExt as _;
 use crate::io::http::{Http, HttpError, shown};
@@ -154,12 +156,17 @@ impl Manifest {
 struct Dist {
     #[serde(default)]
     integrity: Option<String>,
+    #[serde(default)]
+    signatures: Vec<Signature>,
+    #[serde(default)]
+    attestations: serde_json::Value,
 }
 
 /// What was read of the registry in one run: several questions are about one package.
 #[derive(Default)]
 pub(crate) struct Documents {
     setup: OnceCell<Setup>,
+    keys: OnceCell<Keys>,
     packuments: Mutex<BTreeMap<String, Cell>>,
 }
 
@@ -236,6 +243,41 @@ impl<'a> Registry<'a> {
             }
             result => found(result),
         }
+    }
+
+    /// How well the registry vouches for a version, and by what. The packages that it pulls in are as the registry states
+    /// them: each would cost a request of its own.
+    pub(super) async fn vouched(
+        &self,
+        package: &str,
+        version: &str,
+        manifest: &Manifest,
+        published: Option<&Published>,
+    ) -> anyhow::Result<(Trust, &'static str)> {
+        let Dist { integrity: Some(integrity), signatures, attestations } = &manifest.dist else {
+            return Ok((Trust::Computed, "nothing"));
+        };
+        let stated = (Trust::Stated, "npm's registry");
+        if signatures.is_empty() {
+            return Ok(stated);
+        }
+        let keys = self.documents.keys.get_or_try_init(|| async {
+            let url = format!("{}/-/npm/v1/keys", self.setup.address);
+            match self.get::<Keys>(&url, "application/json").await {
+                // Not every registry has signatures of its own.
+                Err(error) if error.status().is_some_and(|status| status.is_client_error()) => Ok(Keys::default()),
+                keys => keys.context("cannot read the keys of npm's registry"),
+            }
+        });
+        let text = format!("{package}@{version}:{integrity}");
+        let is_signed = keys.await?.vouch(signatures, &text, published.map(Published::moment))?;
+        Ok(match (is_signed, attestations.is_null()) {
+            (false, _) => stated,
+            (true, true) => (Trust::Signed, "the signature of npm's registry"),
+            (true, false) => {
+                (Trust::Signed, "the signature of npm's registry; it has a provenance, which is not checked")
+            }
+        })
     }
 
     async fn get<T: DeserializeOwned>(&self, url: &str, accept: &'static str) -> Result<T, HttpError> {

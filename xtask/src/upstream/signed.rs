@@ -1,0 +1,51 @@
+//! Clear-signed texts (OpenPGP), checked by gpgv with a keyring of the checkout.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+use crate::io::{self, process};
+
+/// The text that a key of the keyring has signed; nothing where it is signed by another key, or cannot be checked here.
+pub(super) async fn text(root: &Path, keyring: &Path, signed: &str, url: &str) -> anyhow::Result<Option<String>> {
+    let keyring = root.join(keyring);
+    if !keyring.is_file() {
+        bail!("{} is not there, which stack.toml names as a keyring", keyring.display());
+    }
+    let folder = tempfile::Builder::new().prefix("xtask-signed-").tempdir()?;
+    let (file, output) = (folder.path().join("signed"), folder.path().join("text"));
+    fs_err::write(&file, signed)?;
+    let mut gpgv = process::command("gpgv");
+    gpgv.env("GNUPGHOME", folder.path()).args(["--status-fd=1", "--keyring"]).arg(&keyring);
+    let ended = match process::ended(gpgv.arg("--output").arg(&output).arg("--").arg(&file)).await {
+        Ok(ended) => ended,
+        Err(error) if is_missing(&error) => {
+            io::say(&format!(
+                "note: there is no gpgv here, so that the signature of {url} is not checked: install gpgv"
+            ));
+            return Ok(None);
+        }
+        Err(error) => return Err(error).context("cannot check a signature"),
+    };
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let tells = |word: &str| said.lines().any(|line| line.split_whitespace().nth(1) == Some(word));
+    if tells("BADSIG") {
+        bail!("{url} was changed after it was signed");
+    }
+    if ended.status.success() && tells("VALIDSIG") {
+        let text = fs_err::read_to_string(&output);
+        return text.map(Some).with_context(|| format!("cannot read what {url} signs"));
+    }
+    let by = said.lines().find_map(|line| line.split_once("NO_PUBKEY ").map(|(_, key)| format!(" ({})", key.trim())));
+    io::say(&format!(
+        "note: {url} is signed by no key of {}{}, so that its signature says nothing",
+        keyring.display(),
+        by.unwrap_or_default()
+    ));
+    Ok(None)
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    let not_found = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::NotFound;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(not_found))
+}
