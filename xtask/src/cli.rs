@@ -25,6 +25,9 @@ pub(crate) struct Global {
     /// How results are printed on stdout
     #[arg(long, value_enum, default_value_t, global = true)]
     pub(crate) format: Format,
+    /// Ask nobody: what earlier runs read, and `fetch` brought, has to do
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
     /// The checkout to work on: the folder that holds stack.toml
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) root: Option<PathBuf>,
@@ -84,6 +87,8 @@ pub(crate) enum Command {
     Bump(Bump),
     /// Check every pin against its upstream: what was replaced or deleted
     Verify(Names),
+    /// Bring all files that are pinned into the store that runs share
+    Fetch(Names),
     /// Render image/ and the generated parts of README.md and docs/ from the stack and the lock
     Render(Render),
     /// Build the image of one architecture, or of all, as an OCI layout on disk

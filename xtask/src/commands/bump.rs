@@ -88,6 +88,7 @@ pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<
         resolutions,
         asked: args.names.clone(),
         now: resolver.upstream().clock.now,
+        github: resolver.upstream().github.usage(),
         failures,
     })
 }

@@ -7,11 +7,13 @@ use anyhow::Context as _;
 use crate::cli::{Cli, Command, Format, Global};
 use crate::domain::mirror::Mirrors;
 use crate::io::files;
+use crate::io::http::Memory;
 
 pub(crate) mod benchmark;
 pub(crate) mod build;
 pub(crate) mod bump;
 pub(crate) mod doctor;
+mod fetch;
 mod manual;
 pub(crate) mod outdated;
 pub(crate) mod rehearse;
@@ -28,12 +30,14 @@ pub(crate) struct Session {
     pub(crate) root: PathBuf,
     pub(crate) mirrors: Mirrors,
     pub(crate) format: Format,
+    pub(crate) memory: Memory,
 }
 
 impl Session {
     fn new(global: Global) -> anyhow::Result<Self> {
+        let memory = if global.offline { Memory::Alone } else { Memory::Shared };
         let root = files::find_root(global.root.as_deref())?;
-        Ok(Self { root, mirrors: Mirrors::new(global.mirrors), format: global.format })
+        Ok(Self { root, mirrors: Mirrors::new(global.mirrors), format: global.format, memory })
     }
 
     /// What a person named, in the current folder; or what stands for it in the checkout.
@@ -58,6 +62,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Outdated(args) => outdated::run(&session, &args).await.context("cannot tell what is outdated"),
         Command::Bump(args) => bump::run(&session, &args).await,
         Command::Verify(args) => verify::run(&session, &args).await,
+        Command::Fetch(args) => fetch::run(&session, &args).await,
         Command::Render(args) => render::run(&session, &args).await,
         Command::Build(args) => build::run(&session, &args).await,
         Command::Tag(args) => tag::run(&session, &args).await,

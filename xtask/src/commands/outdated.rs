@@ -126,7 +126,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Outdated) -> anyhow::Resu
         });
     }
     match session.format {
-        Format::Json => io::document(&serde_json::json!({ "components": rows }))?,
+        Format::Json => io::document(&serde_json::json!({ "components": rows, "github": up.github.usage() }))?,
         Format::Text => {
             io::print(table(&rows).trim_end());
             say_what_to_do(&resolver, &rows);

@@ -18,6 +18,7 @@ use crate::engine::docker::{Docker, NoEngine};
 use crate::engine::loaded::Loaded;
 use crate::engine::registry::Repository;
 use crate::error;
+use crate::io::http::Memory;
 use crate::io::steps::Steps;
 use crate::io::{self, files};
 use crate::rehearsal::artifacts::Workshop;
@@ -195,7 +196,12 @@ impl Rehearsal {
     fn session(&self, session: &Session) -> Session {
         // Of two mirrors of one address the first is taken: what the person typed.
         let mirrors = session.mirrors.iter().chain(&self.mirrors).cloned();
-        Session { root: self.root.clone(), mirrors: Mirrors::new(mirrors.collect()), format: session.format }
+        Session {
+            root: self.root.clone(),
+            mirrors: Mirrors::new(mirrors.collect()),
+            format: session.format,
+            memory: Memory::Unused,
+        }
     }
 }
 

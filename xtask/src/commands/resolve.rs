@@ -35,7 +35,7 @@ pub(super) struct Resolver {
 
 impl Resolver {
     pub(super) fn new(session: &Session, stack: Stack, lock: Lock) -> anyhow::Result<Self> {
-        let http = Http::new(session.mirrors.clone())?;
+        let http = Http::new(session.mirrors.clone())?.with(session.memory);
         let github = Client::from_env(&http)?;
         let clock = Clock { now: Utc::now(), waived: false };
         Ok(Self { stack, lock, root: session.root.clone(), http, github, npm: Documents::default(), clock })

@@ -62,7 +62,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
         })
         .collect();
     match session.format {
-        Format::Json => io::document(&serde_json::json!({ "components": rows }))?,
+        Format::Json => io::document(&serde_json::json!({ "components": rows, "github": up.github.usage() }))?,
         Format::Text => rows.iter().for_each(|row| io::print(&text(row))),
     }
     let found: usize = rows.iter().filter_map(|row| row.findings).map(<[Finding]>::len).sum();

@@ -1,21 +1,24 @@
 //! The one way to the network: proxies, certificates, retries, redirects, time limits and mirrors are decided here,
 //! for GitHub's API (`upstream::github::client`) as for everything else.
 
-use std::io::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Response, Url};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
+};
+use reqwest::{Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use sha2::Digest as _;
 
 use super::progress::{Bars, Waiting};
+use super::store::{Entry, Store};
 use crate::domain::digest::Sha256;
 use crate::domain::mirror::Mirrors;
 
 mod error;
+mod files;
 mod retry;
 
 pub(crate) use error::{HttpError, Refusal, json, shown};
@@ -42,6 +45,29 @@ pub(crate) struct Http {
     client: reqwest::Client,
     mirrors: Mirrors,
     bars: Bars,
+    /// What earlier runs read, where it is used.
+    store: Option<Store>,
+    /// Nobody is asked: what earlier runs read has to do.
+    offline: bool,
+}
+
+/// What a run has to do with what others read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// Nothing, as if there were no others.
+    Unused,
+    /// It uses it, and adds to it.
+    Shared,
+    /// Nobody is asked: it has to do.
+    Alone,
+}
+
+/// Whom a reply is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Nothing,
+    ForThisLogin,
+    ForAll,
 }
 
 /// A reply with its whole body.
@@ -66,7 +92,24 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(HttpError::Client)?;
-        Ok(Self { client, mirrors, bars: Bars::default() })
+        Ok(Self { client, mirrors, bars: Bars::default(), store: None, offline: false })
+    }
+
+    pub(crate) fn with(mut self, memory: Memory) -> Self {
+        self.store = Some(memory).filter(|memory| *memory != Memory::Unused).and_then(|_| Store::open());
+        self.offline = memory == Memory::Alone;
+        self
+    }
+
+    /// Deletes from the store what nobody asked for in a month.
+    pub(crate) fn prune(&self) {
+        if let Some(store) = &self.store {
+            store.prune();
+        }
+    }
+
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
     }
 
     pub(crate) fn mirrors(&self) -> &Mirrors {
@@ -101,77 +144,92 @@ impl Http {
 
     /// The headers and the whole body of a reply, after redirects.
     pub(crate) async fn get(&self, url: &str, headers: HeaderMap) -> Result<Reply, HttpError> {
-        retry::run(|| async {
-            let whole = async {
-                let response = self.follow(url, headers.clone()).await?;
-                read(url, response).await
-            };
-            within(url, WHOLE_TEXT, whole).await
-        })
-        .await
+        self.whole(url, headers, Keep::ForThisLogin, true).await
     }
 
-    /// The same for one address as it is: a redirect is given back as what it is, a refusal.
+    /// The same of what is the same for everybody, whatever the token that it is asked with.
+    pub(crate) async fn get_public(&self, url: &str, headers: HeaderMap) -> Result<Reply, HttpError> {
+        self.whole(url, headers, Keep::ForAll, true).await
+    }
+
+    /// A document that is for this moment only: a token.
+    pub(crate) async fn fleeting_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, HttpError> {
+        json(url, &self.whole(url, HeaderMap::new(), Keep::Nothing, true).await?.body)
+    }
+
+    /// The same as `get` for one address as it is: a redirect is given back as what it is, a refusal.
     pub(crate) async fn get_here(&self, url: &str, headers: HeaderMap) -> Result<Reply, HttpError> {
-        retry::run(|| async {
+        self.whole(url, headers, Keep::ForThisLogin, false).await
+    }
+
+    async fn whole(&self, url: &str, headers: HeaderMap, keep: Keep, follows: bool) -> Result<Reply, HttpError> {
+        let store = self.store.as_ref().filter(|_| keep != Keep::Nothing);
+        let asked = if follows { self.mirrors.rewrite(url) } else { url.to_owned() };
+        let mut told = headers.clone();
+        if keep == Keep::ForAll {
+            told.remove(AUTHORIZATION);
+        }
+        let key = Store::key(&asked, &told);
+        let known = store.and_then(|store| {
+            let entry = store.find(&key)?;
+            let body = store.body(&entry.sha256)?;
+            Some((entry, body))
+        });
+        if self.offline {
+            let known = known.map(|(entry, body)| Reply { headers: entry.headers(), body });
+            return known.ok_or_else(|| HttpError::Offline { url: url.to_owned() });
+        }
+        let entry = known.as_ref().map(|(entry, _)| entry);
+        let (reply, from) = retry::run(|| async {
             let whole = async {
-                let response = accepted(url, self.send(url, headers.clone()).await?).await?;
-                read(url, response).await
+                let (response, from) = self.follow(url, headers.clone(), entry, follows).await?;
+                match &known {
+                    Some((entry, body)) if response.status() == StatusCode::NOT_MODIFIED => {
+                        let mut headers = entry.headers();
+                        headers.extend(response.headers().clone());
+                        Ok((Reply { headers, body: body.clone() }, None))
+                    }
+                    _ => Ok((read(url, response).await?, Some(from))),
+                }
             };
             within(url, WHOLE_TEXT, whole).await
         })
-        .await
-    }
-
-    /// Streams a file through SHA-256 without keeping it; gives its digest and size. `label` names it on
-    /// the progress bar.
-    pub(crate) async fn hash(&self, url: &str, label: &str) -> Result<(Sha256, u64), HttpError> {
-        retry::run(|| within(url, WHOLE_FILE, self.stream(url, label, None))).await
-    }
-
-    /// The same, and keeps the file.
-    pub(crate) async fn download(&self, url: &str, label: &str, into: &Path) -> Result<(Sha256, u64), HttpError> {
-        retry::run(|| within(url, WHOLE_FILE, self.stream(url, label, Some(into)))).await
-    }
-
-    async fn stream(&self, url: &str, label: &str, into: Option<&Path>) -> Result<(Sha256, u64), HttpError> {
-        let keep = |source| HttpError::Keep { url: url.to_owned(), source };
-        // Anew for each try: what a broken transfer left is gone.
-        let mut file = into.map(fs_err::File::create).transpose().map_err(keep)?;
-        let response = self.follow(url, HeaderMap::new()).await?;
-        if error::is_page(response.headers()) && !label.ends_with("html") {
-            let Reply { headers, body } = read(url, response).await?;
-            let title = error::page(&headers, &body).unwrap_or_default();
-            return Err(HttpError::Page { url: url.to_owned(), title });
+        .await?;
+        if let (Some(store), Some(from)) = (store, from)
+            && !is_fleeting(&reply.headers)
+        {
+            let sha256 = Sha256::from_bytes(&sha2::Sha256::digest(&reply.body));
+            store.keep(&key, &Entry::new(&from, &reply.headers, sha256, reply.body.len() as u64), &reply.body);
         }
-        // Some servers call a file that is an archive by itself encoded: its bytes are the file all the same.
-        if let Some(encoding) = encoding(response.headers()).filter(|_| !label.ends_with("gz")) {
-            return Err(HttpError::Encoded { url: url.to_owned(), encoding });
-        }
-        let bar = self.bars.download(label, response.content_length());
-        let mut hasher = sha2::Sha256::new();
-        let mut size = 0;
-        let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.try_next().await.map_err(|source| HttpError::transport(url, source))? {
-            hasher.update(&chunk);
-            if let Some(file) = &mut file {
-                file.write_all(&chunk).map_err(keep)?;
-            }
-            let length = chunk.len() as u64;
-            size += length;
-            bar.advance(length);
-        }
-        Ok((Sha256::from_bytes(&hasher.finalize()), size))
+        Ok(reply)
     }
 
-    /// A request with its redirects, which mirrors hold for, too.
-    async fn follow(&self, url: &str, mut headers: HeaderMap) -> Result<Response, HttpError> {
-        let mut asked = self.mirrors.rewrite(url);
+    /// A request with its redirects, which mirrors hold for, too. Where `known` came from, it is asked for only if it
+    /// changed: the answer is 304 then.
+    async fn follow(
+        &self,
+        url: &str,
+        mut headers: HeaderMap,
+        known: Option<&Entry>,
+        follows: bool,
+    ) -> Result<(Response, String), HttpError> {
+        let mut asked = if follows { self.mirrors.rewrite(url) } else { url.to_owned() };
         for _ in 0..=REDIRECTS {
-            let response = self.send(&asked, headers.clone()).await?;
+            let mut headers_here = headers.clone();
+            let condition = known.filter(|known| known.from == asked).and_then(|known| {
+                let headers = known.headers();
+                let tagged = headers.get(ETAG).map(|tag| (IF_NONE_MATCH, tag.clone()));
+                tagged.or_else(|| headers.get(LAST_MODIFIED).map(|date| (IF_MODIFIED_SINCE, date.clone())))
+            });
+            let is_conditional = condition.is_some();
+            headers_here.extend(condition);
+            let response = self.send(&asked, headers_here).await?;
+            if is_conditional && response.status() == StatusCode::NOT_MODIFIED {
+                return Ok((response, asked));
+            }
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-            let Some(location) = location.filter(|_| response.status().is_redirection()) else {
-                return accepted(&asked, response).await;
+            let Some(location) = location.filter(|_| follows && response.status().is_redirection()) else {
+                return Ok((accepted(&asked, response).await?, asked));
             };
             let bad = || HttpError::Redirect { url: url.to_owned(), to: location.escape_debug().to_string() };
             let from = response.url();
@@ -192,6 +250,11 @@ impl Http {
     async fn send(&self, url: &str, headers: HeaderMap) -> Result<Response, HttpError> {
         self.client.get(url).headers(headers).send().await.map_err(|source| HttpError::transport(url, source))
     }
+}
+
+/// Whether a server says that a reply is not to be kept.
+fn is_fleeting(headers: &HeaderMap) -> bool {
+    headers.get(CACHE_CONTROL).and_then(|told| told.to_str().ok()).is_some_and(|told| told.contains("no-store"))
 }
 
 /// Makes an error of a reply that is none to what was asked.

@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod progress;
 pub(crate) mod steps;
+pub(crate) mod store;
 mod terminal;
 
 use terminal::tell;

@@ -44,6 +44,8 @@ const KEYRINGS: [&str; 2] =
 pub(crate) enum DebianError {
     #[error("this machine has no keys of the Debian archive, which its signatures are checked with")]
     NoKeyring,
+    #[error("Debian's indexes are read by apt, which has no store (--offline)")]
+    Offline,
     #[error("the snapshot {0} lies in the future")]
     Future(String),
     #[error("what answers for the snapshot {version} is of {date}, so that the snapshot may not have its packages")]
@@ -122,6 +124,9 @@ fn moment(version: &Version) -> anyhow::Result<DateTime<Utc>> {
 /// The closure of each architecture. Where a newer snapshot has the very packages that are pinned, the pin
 /// stays as it is.
 pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
+    if up.http.is_offline() {
+        return Err(DebianError::Offline.into());
+    }
     let asked = Asked::new(up.stack.component(name)?)?;
     let keyring = keyring()
         .ok_or(DebianError::NoKeyring)
@@ -167,6 +172,9 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
     let version = component.scheme.parse(&pin.version)?;
     let archives = Archives::new(asked, &version, up.http.mirrors())?;
     let asking = async {
+        if up.http.is_offline() {
+            return Err(DebianError::Offline.into());
+        }
         let keyring = keyring().ok_or(DebianError::NoKeyring)?;
         try_join_all(lists.iter().map(|(arch, packages)| indexed(asked, &archives, &keyring, *arch, packages))).await
     };

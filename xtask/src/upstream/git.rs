@@ -35,6 +35,8 @@ pub(crate) enum GitError {
     NoBranch { repository: String, branch: String },
     #[error("no tag of {repository} can be taken, of the {looked} that are versions")]
     NothingFits { repository: String, looked: usize },
+    #[error("{0} is asked by git, which has no store (--offline)")]
+    Offline(String),
     #[error("{0} is no address that git is allowed to read here (https, http, git, ssh or file)")]
     Address(String),
 }
@@ -410,6 +412,9 @@ async fn scratch() -> anyhow::Result<tempfile::TempDir> {
 }
 
 fn address(up: Upstream<'_>, url: &str) -> Result<String, GitError> {
+    if up.http.is_offline() {
+        return Err(GitError::Offline(url.to_owned()));
+    }
     let address = up.http.mirrors().rewrite(url);
     if SCHEMES.iter().any(|scheme| address.starts_with(scheme)) { Ok(address) } else { Err(GitError::Address(address)) }
 }

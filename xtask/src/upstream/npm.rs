@@ -234,6 +234,9 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         .ok_or_else(|| NpmError::NoVersion { package: asked.package.to_owned(), version: version.to_owned() })?;
     let found = manifest.integrity(asked.package, version)?;
     let (trust, _) = registry.vouched(asked.package, version, manifest, candidate.published.as_ref()).await?;
+    if up.http.is_offline() {
+        bail!("npm makes the lockfile of `{}`, which asks its registry (--offline)", asked.package);
+    }
     let made = lockfile::make(registry, name, asked.package, version, before(up, asked, candidate))
         .await
         .with_context(|| format!("cannot lock what `{}` {version} pulls in", asked.package))?;

@@ -239,7 +239,7 @@ impl Repository {
         let url = format!("{}/{path}", self.base);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        let challenge = match up.http.get(&url, headers.clone()).await {
+        let challenge = match up.http.get_public(&url, headers.clone()).await {
             Err(error) if error.challenge().is_some() => error.challenge().unwrap_or_default().to_owned(),
             Err(error) if error.is_gone() => {
                 return Err(error).with_context(|| format!("`{}` has no {path}", self.image));
@@ -250,7 +250,7 @@ impl Repository {
         let mut bearer = HeaderValue::try_from(format!("Bearer {token}")).context("the token is no header")?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
-        up.http.get(&url, headers).await.with_context(|| format!("cannot read `{}`", self.image))
+        up.http.get_public(&url, headers).await.with_context(|| format!("cannot read `{}`", self.image))
     }
 }
 
@@ -271,7 +271,7 @@ async fn token(up: Upstream<'_>, url: &str, challenge: &str) -> anyhow::Result<S
             address.query_pairs_mut().append_pair(name, value);
         }
     }
-    let Token { token, access_token } = up.http.json(address.as_str()).await?;
+    let Token { token, access_token } = up.http.fleeting_json(address.as_str()).await?;
     token.or(access_token).ok_or_else(|| unknown().into())
 }
 

@@ -13,6 +13,7 @@ mod npm;
 mod odd_listings;
 mod pins;
 mod sources;
+mod store;
 mod support;
 mod trust;
 mod verify;

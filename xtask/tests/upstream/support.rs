@@ -60,13 +60,15 @@ file = { name = "dashboard.zip", contains = "index.html" }
 /// A checkout of its own for each test.
 pub(crate) struct Scratch {
     folder: TempDir,
+    /// What runs in this checkout keep of the network.
+    pub(crate) cache: TempDir,
 }
 
 impl Scratch {
     pub(crate) fn new(components: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("stack.toml"), format!("{IMAGE}{components}")).unwrap();
-        Self { folder }
+        Self { folder, cache: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -100,7 +102,8 @@ impl Scratch {
         ] {
             command.arg("--mirror").arg(format!("{from}={}/{to}", server.uri()));
         }
-        command.args(arguments).env("GITHUB_API_URL", server.uri()).kill_on_drop(true);
+        command.args(arguments).env("GITHUB_API_URL", server.uri()).env("XDG_CACHE_HOME", self.cache.path());
+        command.kill_on_drop(true);
         for variable in UNSET {
             command.env_remove(variable);
         }

@@ -15,6 +15,7 @@ use crate::domain::trust::Trust;
 use crate::io;
 use crate::io::progress::mebibytes;
 use crate::upstream::Finding;
+use crate::upstream::github::client::Usage;
 
 /// How many passed-over releases a person is told one by one.
 const TOLD: usize = 5;
@@ -32,6 +33,8 @@ pub(crate) struct Report {
     pub(super) now: DateTime<Utc>,
     /// Components that could not be resolved, with `--keep-going`.
     pub(super) failures: Vec<anyhow::Error>,
+    /// What it took of GitHub's API.
+    pub(super) github: Usage,
 }
 
 /// The JSON form.
@@ -43,6 +46,7 @@ struct Document<'a> {
     dropped: &'a [String],
     /// What failed, each in a line; the whole of it is on stderr.
     failed: Vec<String>,
+    github: Usage,
 }
 
 #[derive(Serialize)]
@@ -115,6 +119,7 @@ impl Report {
             components: self.resolutions.iter().map(component).collect(),
             dropped: &self.dropped,
             failed: self.failures.iter().map(|error| format!("{error:#}")).collect(),
+            github: self.github,
         }
     }
 

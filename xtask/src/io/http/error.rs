@@ -40,6 +40,12 @@ pub(crate) enum HttpError {
     Redirects { url: String },
     #[error("cannot keep the download of {url}")]
     Keep { url: String, source: std::io::Error },
+    #[error("{url} sends another part of the file than was asked for")]
+    OtherPart { url: String },
+    #[error("{url} is not in the store, and nobody is asked (--offline)")]
+    Offline { url: String },
+    #[error("the store of downloads cannot be used ($XDG_CACHE_HOME or ~/.cache), or another run holds this file")]
+    NoStore,
     #[error("the token holds characters that no header can")]
     Login,
     #[error("cannot set up the HTTP client")]
@@ -107,6 +113,9 @@ impl HttpError {
         match self {
             Self::Transport { .. } | Self::Slow { .. } => {
                 Some("check the network and HTTPS_PROXY; --mirror FROM=TO leads to another address")
+            }
+            Self::Offline { .. } => {
+                Some("run it once without --offline; `cargo xtask fetch` brings all files that are pinned")
             }
             Self::Throttled { .. } => Some(
                 "wait and run it again: the server limits requests, which says nothing about its files; \

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, bail};
@@ -13,8 +14,8 @@ use octocrab::{AuthState, OctoBody, Octocrab, OctocrabBuilder};
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use super::error::GithubError;
@@ -48,6 +49,7 @@ pub(crate) struct Client {
     /// Repositories that have moved: the name in `stack.toml`, and the new one where GitHub tells it.
     renamed: Mutex<BTreeMap<String, Option<String>>>,
     left: Mutex<Option<Left>>,
+    calls: AtomicUsize,
 }
 
 /// octocrab's way to the network: the one HTTP client of this program, and the token for the API alone.
@@ -86,8 +88,15 @@ impl WayOut {
     }
 }
 
+/// What a run took of GitHub's API.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Usage {
+    calls: usize,
+    left: Option<Left>,
+}
+
 /// What is left of the hour's requests, as the last reply told.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 struct Left {
     remaining: u64,
     limit: u64,
@@ -147,7 +156,8 @@ impl Client {
         let octocrab = octocrab.context("cannot set up the client of GitHub's API")?;
         let mirrors = http.mirrors().clone();
         let (pages, releases, renamed, left) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        Ok(Self { octocrab, base, mirrors, has_token, pages, releases, renamed, left })
+        let calls = AtomicUsize::new(0);
+        Ok(Self { octocrab, base, mirrors, has_token, pages, releases, renamed, left, calls })
     }
 
     /// The first page of a repository's releases.
@@ -205,6 +215,11 @@ impl Client {
         .await
     }
 
+    pub(crate) fn usage(&self) -> Usage {
+        let left = *self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Usage { calls: self.calls.load(Ordering::Relaxed), left }
+    }
+
     /// What the people who keep `stack.toml` should know.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let renamed = self.renamed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -239,6 +254,7 @@ impl Client {
         let mut url = url.to_owned();
         let mut redirected = None;
         for _ in 0..=REDIRECTS {
+            self.calls.fetch_add(1, Ordering::Relaxed);
             let response = self.octocrab._get(url.as_str()).await?;
             let (parts, body) = response.into_parts();
             let location = parts.headers.get("location").and_then(|value| value.to_str().ok());

@@ -1,0 +1,99 @@
+//! `fetch`: lock → every file that is pinned, in the store that runs share, gone on with where a run broke off.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
+
+use super::Session;
+use super::resolve::{Resolver, advised, ended, names};
+use crate::cli::{self, Format};
+use crate::domain::digest::{FileUrl, Sha256};
+use crate::domain::lock::{Lock, Pinned};
+use crate::error::hinted;
+use crate::io::progress::mebibytes;
+use crate::io::{self, files};
+
+/// Debian's archive asks for patience; and hashing has two cores to run on.
+const AT_ONCE: usize = 4;
+
+#[derive(Debug, Default, Serialize)]
+struct Row {
+    name: String,
+    files: usize,
+    size: u64,
+    /// How many of the files were in the store already.
+    known: usize,
+}
+
+pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<()> {
+    let stack = files::read_stack(&session.root)?;
+    let lock = files::read_lock(&session.root, &stack)?;
+    let names = names(&stack, &args.names)?;
+    let resolver = Resolver::new(session, stack, lock)?;
+    let http = resolver.upstream().http;
+    http.prune();
+    let fetched: Vec<anyhow::Result<(&str, u64, bool)>> = stream::iter(wanted(&resolver.lock, &names))
+        .map(async |(url, (name, sha256))| {
+            let label = url.file_name();
+            let fetched = http.fetch(url.as_str(), label, sha256).await;
+            let (found, size, is_known) =
+                fetched.with_context(|| format!("failed to fetch `{name}`")).map_err(advised)?;
+            if found != *sha256 {
+                let error = anyhow::anyhow!("{url} is sha256 {found}, pinned is {sha256}");
+                let error = error.context(format!("failed to fetch `{name}`"));
+                return Err(hinted(error, format!("`cargo xtask verify {name}` tells what became of it")));
+            }
+            Ok((name, size, is_known))
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
+    let mut failures = Vec::new();
+    for one in fetched {
+        match one {
+            Ok((name, size, is_known)) => {
+                let row = rows.entry(name).or_default();
+                row.files += 1;
+                row.size += size;
+                row.known += usize::from(is_known);
+            }
+            Err(error) => failures.push(error),
+        }
+    }
+    let rows: Vec<Row> = rows.into_iter().map(|(name, row)| Row { name: name.to_owned(), ..row }).collect();
+    match session.format {
+        Format::Json => io::document(&serde_json::json!({ "components": rows }))?,
+        Format::Text => rows.iter().for_each(|row| io::print(&row.told())),
+    }
+    ended(failures)
+}
+
+impl Row {
+    fn told(&self) -> String {
+        let Self { name, files, size, known } = self;
+        let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+        format!("{name}: {files}, {}, {known} of them here already", mebibytes(*size))
+    }
+}
+
+/// The files of the components by their address: packages for all architectures stand in several lists.
+fn wanted<'a>(lock: &'a Lock, names: &'a [String]) -> BTreeMap<&'a FileUrl, (&'a str, &'a Sha256)> {
+    let mut wanted = BTreeMap::new();
+    for name in names {
+        let Some(pin) = lock.components.get(name) else { continue };
+        match &pin.pinned {
+            Pinned::Files(files) => {
+                wanted.extend(files.values().map(|file| (&file.url, (name.as_str(), &file.sha256))));
+            }
+            Pinned::Packages(lists) => {
+                wanted.extend(lists.values().flatten().map(|one| (&one.url, (name.as_str(), &one.sha256))));
+            }
+            // git, npm and the engine have stores of their own.
+            Pinned::Npm(_) | Pinned::Git(_) | Pinned::Image(_) => {}
+        }
+    }
+    wanted
+}

@@ -1,0 +1,233 @@
+//! What was read from the network, for the next run: bodies by their digest, replies by what was asked for them.
+//! It is a cache: what is missing, damaged or cannot be written is read anew.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use crate::domain::digest::Sha256;
+
+/// What nobody asked for in so long is deleted.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// What of a reply says nothing of its body, or is not for a disk.
+const NOT_KEPT: [&str; 5] = ["set-cookie", "content-encoding", "content-length", "transfer-encoding", "connection"];
+
+/// The folder that all runs of this user share.
+#[derive(Debug, Clone)]
+pub(crate) struct Store(PathBuf);
+
+/// A reply that was kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// Where the body came from, after redirects: only there its `ETag` says anything.
+    pub(crate) from: String,
+    headers: Vec<(String, String)>,
+    pub(crate) sha256: Sha256,
+    pub(crate) size: u64,
+}
+
+impl Entry {
+    pub(crate) fn new(from: &str, headers: &HeaderMap, sha256: Sha256, size: u64) -> Self {
+        let kept = |(name, value): (&HeaderName, &HeaderValue)| {
+            let is_kept = !NOT_KEPT.contains(&name.as_str()) && !name.as_str().starts_with("x-ratelimit");
+            Some((name.to_string(), value.to_str().ok()?.to_owned())).filter(|_| is_kept)
+        };
+        Self { from: from.to_owned(), headers: headers.iter().filter_map(kept).collect(), sha256, size }
+    }
+
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let header = |(name, value): &(String, String)| Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?));
+        self.headers.iter().filter_map(header).collect()
+    }
+}
+
+impl Store {
+    /// `$XDG_CACHE_HOME/mission-control-xtask`, or the same below `~/.cache`; nothing where that cannot be made.
+    pub(crate) fn open() -> Option<Self> {
+        let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let caches = set.or_else(|| Some(std::env::home_dir().filter(|home| home.is_absolute())?.join(".cache")))?;
+        Self::at(&caches.join("mission-control-xtask"))
+    }
+
+    fn at(folder: &Path) -> Option<Self> {
+        for below in ["replies", "bodies", "partial"] {
+            fs_err::create_dir_all(folder.join(below)).ok()?;
+        }
+        // Replies to a login are for nobody else on this machine.
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs_err::set_permissions(folder, private).ok()?;
+        Some(Self(folder.to_owned()))
+    }
+
+    /// What a request is kept under. Another login may be told something else.
+    pub(crate) fn key(url: &str, headers: &HeaderMap) -> String {
+        let mut hasher = sha2::Sha256::new();
+        hasher.update(url);
+        for name in [reqwest::header::ACCEPT, AUTHORIZATION] {
+            hasher.update("\n");
+            hasher.update(headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default());
+        }
+        Sha256::from_bytes(&hasher.finalize()).to_string()
+    }
+
+    pub(crate) fn find(&self, key: &str) -> Option<Entry> {
+        let path = self.0.join("replies").join(key);
+        let entry = serde_json::from_slice(&fs_err::read(&path).ok()?).ok()?;
+        touch(&path);
+        Some(entry)
+    }
+
+    /// The body of a digest, where it is here and has that digest.
+    pub(crate) fn body(&self, sha256: &Sha256) -> Option<Vec<u8>> {
+        let path = self.path(sha256);
+        let bytes = fs_err::read(&path).ok()?;
+        (Sha256::from_bytes(&sha2::Sha256::digest(&bytes)) == *sha256).then(|| touch(&path))?;
+        Some(bytes)
+    }
+
+    /// The file of a digest, where it is here and has that digest.
+    pub(crate) fn file(&self, sha256: &Sha256) -> Option<PathBuf> {
+        let path = self.path(sha256);
+        let (found, _) = hashed(&path).ok()?;
+        (Sha256::from_bytes(&found.finalize()) == *sha256).then(|| touch(&path))?;
+        Some(path)
+    }
+
+    fn path(&self, sha256: &Sha256) -> PathBuf {
+        self.0.join("bodies").join(sha256.as_str())
+    }
+
+    pub(crate) fn keep(&self, key: &str, entry: &Entry, body: &[u8]) {
+        // A full disk is no reason to fail: the next run asks again.
+        let _ = self.write(&self.path(&entry.sha256), body).and_then(|()| self.note(key, entry));
+    }
+
+    fn note(&self, key: &str, entry: &Entry) -> std::io::Result<()> {
+        self.write(&self.0.join("replies").join(key), &serde_json::to_vec(entry)?)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        let mut temporary = tempfile::NamedTempFile::new_in(self.0.join("partial"))?;
+        std::io::Write::write_all(&mut temporary, bytes)?;
+        temporary.persist(path).map(drop).map_err(|error| error.error)
+    }
+
+    /// Where a download of a key grows, held by one run at a time; nothing while another one has it.
+    pub(crate) fn partial(&self, key: &str) -> Option<Partial> {
+        let path = self.0.join("partial").join(key);
+        let file = fs_err::OpenOptions::new().create(true).read(true).append(true).open(&path).ok()?.into_parts().0;
+        file.try_lock().ok()?;
+        Some(Partial { file, path })
+    }
+
+    /// Makes a finished download the file of its digest.
+    pub(crate) fn adopt(&self, key: &str, partial: Partial, entry: &Entry) -> std::io::Result<PathBuf> {
+        let path = self.path(&entry.sha256);
+        fs_err::rename(&partial.path, &path)?;
+        let _ = fs_err::remove_file(partial.tag());
+        // Without it the next run downloads again, and no more.
+        let _ = self.note(key, entry);
+        Ok(path)
+    }
+
+    /// Lets the next run ask anew.
+    pub(crate) fn forget(&self, key: &str) {
+        let _ = fs_err::remove_file(self.0.join("replies").join(key));
+    }
+
+    /// Deletes what nobody asked for in a month.
+    pub(crate) fn prune(&self) {
+        let old = SystemTime::now().checked_sub(UNUSED);
+        for entry in ["replies", "bodies", "partial"].iter().flat_map(|below| fs_err::read_dir(self.0.join(below))) {
+            for file in entry.flatten() {
+                let is_old = file.metadata().and_then(|data| data.modified()).is_ok_and(|at| Some(at) < old);
+                if is_old {
+                    let _ = fs_err::remove_file(file.path());
+                }
+            }
+        }
+    }
+}
+
+/// A download that may go on where an earlier one broke off.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    pub(crate) file: std::fs::File,
+    path: PathBuf,
+}
+
+impl Partial {
+    /// Begins anew.
+    pub(crate) fn restart(&mut self) -> std::io::Result<()> {
+        self.file.set_len(0)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What tells whether the rest is of the same file: a strong `ETag`.
+    pub(crate) fn tag(&self) -> PathBuf {
+        self.path.with_extension("etag")
+    }
+}
+
+/// A file, hashed, and its size.
+pub(crate) fn hashed(path: &Path) -> std::io::Result<(sha2::Sha256, u64)> {
+    let (mut file, mut hasher, mut size) = (fs_err::File::open(path)?, sha2::Sha256::new(), 0);
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        let read = file.read(&mut chunk)?;
+        if read == 0 {
+            return Ok((hasher, size));
+        }
+        hasher.update(&chunk[..read]);
+        size += read as u64;
+    }
+}
+
+/// What is used is young.
+fn touch(path: &Path) {
+    let now = std::fs::FileTimes::new().set_modified(SystemTime::now());
+    // Only how long it is kept hangs on it.
+    let _ = fs_err::File::open(path).and_then(|file| file.set_times(now));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_damaged_is_not_given_and_what_is_old_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path()).unwrap();
+        let body = b"a reply";
+        let sha256 = Sha256::from_bytes(&sha2::Sha256::digest(body));
+        let mut headers = HeaderMap::new();
+        headers.insert("etag", "\"1\"".parse().unwrap());
+        headers.insert("set-cookie", "secret".parse().unwrap());
+        let entry = Entry::new("http://x/", &headers, sha256.clone(), 7);
+        let key = Store::key("http://x/", &headers);
+        store.keep(&key, &entry, body);
+        let found = store.find(&key).unwrap();
+        assert_eq!((found.headers().len(), store.body(&found.sha256).unwrap().as_slice()), (1, body.as_slice()));
+        assert_eq!(store.file(&sha256).unwrap(), store.path(&sha256));
+        // Another login, another reply.
+        headers.insert(AUTHORIZATION, "Bearer x".parse().unwrap());
+        assert_ne!(Store::key("http://x/", &headers), key);
+
+        fs_err::write(store.path(&sha256), "b reply").unwrap();
+        assert_eq!((store.body(&sha256), store.file(&sha256)), (None, None));
+        store.prune();
+        assert!(store.find(&key).is_some());
+        let old = SystemTime::now() - UNUSED - Duration::from_secs(60);
+        let times = std::fs::FileTimes::new().set_modified(old);
+        fs_err::File::open(folder.path().join("replies").join(&key)).unwrap().set_times(times).unwrap();
+        store.prune();
+        assert!(store.find(&key).is_none());
+    }
+}

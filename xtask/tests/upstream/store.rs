@@ -1,0 +1,179 @@
+//! What runs remember of the network: unchanged replies are not sent again, a transfer that broke off goes on, and
+//! with `--offline` nobody is asked.
+
+use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use wiremock::matchers::{header, header_exists, method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::support::{Scratch, release, serve, serve_text, zip_of};
+
+const TOOL: &str = r#"
+[components.tool]
+title = "Tool"
+scheme = "semver"
+source = { type = "github", repo = "a/tool" }
+file = { name = "tool.zip", contains = "tool" }
+"#;
+
+#[tokio::test]
+async fn a_listing_that_did_not_change_is_not_sent_again() {
+    let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
+    let releases = vec![release("v1.0.0", "2026-09-01", false, &[("tool.zip", "x")])];
+    let listing = || path("/repos/a/tool/releases");
+    Mock::given(listing())
+        .respond_with(ResponseTemplate::new(200).set_body_json(&releases).insert_header("etag", "W/\"1\""))
+        .expect(1)
+        .mount(&server)
+        .await;
+    scratch.run(&server, &["bump"]).await.succeeded();
+    // A body that was damaged since is not built on.
+    let bodies = scratch.cache.path().join("mission-control-xtask/bodies");
+    Mock::given(listing())
+        .and(header("if-none-match", "W/\"1\""))
+        .respond_with(
+            ResponseTemplate::new(304)
+                .insert_header("x-ratelimit-remaining", "59")
+                .insert_header("x-ratelimit-limit", "60")
+                .insert_header("x-ratelimit-reset", "1800000000"),
+        )
+        .with_priority(1)
+        .expect(1)
+        .mount(&server)
+        .await;
+    let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
+    let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    assert_eq!(told["components"][0]["newest"]["version"], "1.0.0");
+    assert_eq!(told["github"]["calls"], 1);
+    assert_eq!(told["github"]["left"]["remaining"], 59, "{told}");
+    server.verify().await;
+    for body in std::fs::read_dir(&bodies).unwrap() {
+        std::fs::write(body.unwrap().path(), "[]").unwrap();
+    }
+    server.reset().await;
+    serve(&server, "a/tool", &[(releases, 1)]).await;
+    scratch.run(&server, &["outdated"]).await.succeeded();
+}
+
+#[tokio::test]
+async fn offline_is_what_the_last_run_read_and_nobody_is_asked() {
+    let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
+    serve(&server, "a/tool", &[(vec![release("v1.0.0", "2026-09-01", false, &[("tool.zip", "x")])], 1)]).await;
+    scratch.run(&server, &["outdated", "--offline"]).await.failed_with(&[
+        "failed to look up `tool`",
+        "is not in the store, and nobody is asked (--offline)",
+        "hint: run it once without --offline",
+    ]);
+    scratch.run(&server, &["bump"]).await.succeeded();
+    server.reset().await;
+    let ran = scratch.run(&server, &["outdated", "--offline"]).await;
+    assert!(ran.succeeded().stdout.contains("up to date"), "{}", ran.stdout);
+    let old = scratch.lock();
+    std::fs::remove_file(scratch.lock_path()).unwrap();
+    scratch.run(&server, &["bump", "--offline"]).await.succeeded();
+    assert_eq!(scratch.lock(), old);
+    assert!(server.received_requests().await.unwrap().is_empty());
+}
+
+/// Serves one file with an `ETag`, in pieces of which each breaks off; counts requests and the bytes that it sent.
+fn breaking_server(file: Vec<u8>, piece: usize, asked: Arc<Mutex<Vec<String>>>, sent: Arc<AtomicUsize>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                request.push(byte[0]);
+            }
+            let request = String::from_utf8_lossy(&request).to_lowercase();
+            let range = request.lines().find_map(|line| line.strip_prefix("range: bytes=")).map(str::to_owned);
+            asked.lock().unwrap().push(range.clone().unwrap_or_default());
+            let from: usize = range.and_then(|range| range.trim_end_matches('-').parse().ok()).unwrap_or(0);
+            let status = if from > 0 {
+                format!("206 Partial Content\r\ncontent-range: bytes {from}-{}/{}", file.len() - 1, file.len())
+            } else {
+                "200 OK".to_owned()
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\netag: \"1\"\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                file.len() - from
+            );
+            let to = (from + piece).min(file.len());
+            sent.fetch_add(to - from, Ordering::Relaxed);
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&file[from..to]));
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_transfer_that_breaks_off_goes_on_where_it_was_also_in_the_next_run() {
+    let mut file = zip_of(&["tool"]);
+    file.resize(400_000, 7);
+    let digest = crate::support::digest_of(&file);
+    let (asked, sent) = (Arc::default(), Arc::default());
+    // Three tries of a run bring 300,000 bytes.
+    let address = breaking_server(file.clone(), 100_000, Arc::clone(&asked), Arc::clone(&sent));
+    let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
+    let lock = format!(
+        "schema = 1\n[components.tool]\nversion = \"1.0.0\"\ntag = \"v1.0.0\"\n[components.tool.pinned.files.any]\n\
+         url = \"https://github.com/tool.zip\"\nsha256 = \"{}\"\n",
+        &digest[7..]
+    );
+    std::fs::write(scratch.lock_path(), lock).unwrap();
+    let mirror = format!("https://github.com/tool.zip={address}/tool.zip");
+    let fetch = async |more: &[&str]| {
+        scratch.run(&server, &[&["--mirror", &mirror, "fetch", "--format", "json"], more].concat()).await
+    };
+    fetch(&[]).await.failed_with(&["failed to fetch `tool`", "cannot GET https://github.com/tool.zip"]);
+    fetch(&["--offline"]).await.failed_with(&["is not in the store"]);
+    let ran = fetch(&[]).await;
+    let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    assert_eq!([&told["components"][0]["size"], &told["components"][0]["known"]], [400_000, 0]);
+    assert_eq!(*asked.lock().unwrap(), ["", "100000-", "200000-", "300000-"]);
+    assert_eq!(sent.load(Ordering::Relaxed), file.len(), "each byte is sent once");
+    let ran = fetch(&["--offline"]).await;
+    let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    assert_eq!(told["components"][0]["known"], 1);
+}
+
+#[tokio::test]
+async fn what_is_fetched_must_be_what_is_pinned_and_a_bad_beginning_is_not_gone_on_with() {
+    let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
+    let digest = crate::support::digest_of(b"the file");
+    let lock = format!(
+        "schema = 1\n[components.tool]\nversion = \"1.0.0\"\ntag = \"v1.0.0\"\n[components.tool.pinned.files.any]\n\
+         url = \"https://github.com/tool.zip\"\nsha256 = \"{}\"\n",
+        &digest[7..]
+    );
+    std::fs::write(scratch.lock_path(), lock).unwrap();
+    serve_text(&server, "/github/tool.zip", "another file").await;
+    scratch.run(&server, &["fetch"]).await.failed_with(&[
+        "failed to fetch `tool`",
+        "https://github.com/tool.zip is sha256",
+        "hint: `cargo xtask verify tool` tells what became of it",
+    ]);
+    server.reset().await;
+    Mock::given(method("GET"))
+        .and(header_exists("range"))
+        .respond_with(ResponseTemplate::new(206).set_body_string("file").insert_header("content-range", "bytes 4-7/8"))
+        .with_priority(1)
+        .expect(1)
+        .mount(&server)
+        .await;
+    serve_text(&server, "/github/tool.zip", "the file").await;
+    // A run that was killed left this.
+    let partial = scratch.cache.path().join("mission-control-xtask/partial");
+    let uri = format!("file {}/github/tool.zip\n\n", server.uri());
+    let key = crate::support::digest_of(uri.as_bytes())[7..].to_owned();
+    std::fs::write(partial.join(&key), "bad!").unwrap();
+    std::fs::write(partial.join(format!("{key}.etag")), "\"1\"").unwrap();
+    let ran = scratch.run(&server, &["fetch"]).await;
+    assert!(ran.succeeded().stdout.contains("tool: 1 file, 8 B, 0 of them here already"), "{}", ran.stdout);
+    assert_eq!(std::fs::read_dir(&partial).unwrap().count(), 0);
+}
