@@ -177,7 +177,7 @@ pub(crate) struct FileSpec {
     /// A list of SHA-256 sums in the form of `sha256sum`, for files that GitHub does not hold.
     #[serde(default)]
     pub(crate) checksums: Option<String>,
-    /// A file of the checkout with the keys (OpenPGP) that sign that list, as its address with `.asc` behind it.
+    /// A file of the checkout with the `OpenPGP` keys that sign that list, as its address with `.asc` behind it.
     #[serde(default)]
     pub(crate) keyring: Option<PathBuf>,
     /// A path that the archive must hold, below its top folder if it has one. `bump` looks where it has to

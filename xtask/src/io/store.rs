@@ -125,7 +125,7 @@ impl Store {
     }
 
     /// Makes a finished download the file of its digest.
-    pub(crate) fn adopt(&self, key: &str, partial: Partial, entry: &Entry) -> std::io::Result<PathBuf> {
+    pub(crate) fn adopt(&self, key: &str, partial: &Partial, entry: &Entry) -> std::io::Result<PathBuf> {
         let path = self.path(&entry.sha256);
         fs_err::rename(&partial.path, &path)?;
         let _ = fs_err::remove_file(partial.tag());

@@ -120,7 +120,7 @@ impl From<Pin> for Resolved {
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) findings: Vec<Finding>,
-    /// How well its digests are vouched for now, and by what; nothing where they are not there.
+    /// How well its digests are vouched for now, and by what; nothing where that could not be asked, or they are gone.
     pub(crate) trust: Option<(Trust, &'static str)>,
 }
 

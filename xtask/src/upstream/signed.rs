@@ -1,4 +1,4 @@
-//! Clear-signed texts (OpenPGP), checked by gpgv with a keyring of the checkout.
+//! Clear-signed texts (`OpenPGP`), checked by gpgv with a keyring of the checkout.
 
 use std::path::Path;
 

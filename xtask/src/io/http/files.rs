@@ -60,7 +60,7 @@ impl Http {
         let Streamed { sha256, size, told } = streamed;
         let (from, headers) = told.unwrap_or_default();
         let entry = Entry::new(&from, &headers, sha256.clone(), size);
-        store.adopt(&key, partial, &entry).map_err(|source| keeping(url, source))?;
+        store.adopt(&key, &partial, &entry).map_err(|source| keeping(url, source))?;
         Ok((sha256, size, false))
     }
 
@@ -101,7 +101,7 @@ impl Http {
             (None, _, _, Some((_, file))) => copied(&file, into)?,
             (Some((from, headers)), Some(partial), Some(store), _) => {
                 let entry = Entry::new(&from, &headers, sha256.clone(), size);
-                let file = store.adopt(&key, partial, &entry).map_err(|source| keeping(url, source))?;
+                let file = store.adopt(&key, &partial, &entry).map_err(|source| keeping(url, source))?;
                 copied(&file, into)?;
                 if is_fleeting(&headers) {
                     store.forget(&key);

@@ -65,13 +65,12 @@ async fn from_assets(
             anyhow::bail!("{} has {}", release.tag_name, say_missing(&missing));
         };
         let url = asset.browser_download_url.parse::<FileUrl>()?;
-        let (sha256, size, trust) = match published_digest(asset) {
-            Some(published) => (published, asset.size, Trust::Stated),
-            None => {
-                let asked = asset.browser_download_url.as_str();
-                let (sha256, size) = inspected(up, asked, &name, &file.contains, asset.size).await?;
-                (sha256, size, Trust::Computed)
-            }
+        let asked = asset.browser_download_url.as_str();
+        let (sha256, size, trust) = if let Some(published) = published_digest(asset) {
+            (published, asset.size, Trust::Stated)
+        } else {
+            let (sha256, size) = inspected(up, asked, &name, &file.contains, asset.size).await?;
+            (sha256, size, Trust::Computed)
         };
         Ok(((arch, FilePin { url, sha256, size }), trust))
     });

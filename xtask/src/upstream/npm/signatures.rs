@@ -21,8 +21,10 @@ pub(super) struct Keys {
 
 #[derive(Debug, Deserialize)]
 struct Key {
-    keyid: String,
-    key: String,
+    #[serde(rename = "keyid")]
+    id: String,
+    #[serde(rename = "key")]
+    der: String,
     #[serde(default)]
     expires: Option<DateTime<Utc>>,
 }
@@ -56,7 +58,7 @@ impl Keys {
                 (Some(expires), Some(published)) => published < expires,
                 (Some(_), None) => false,
             };
-            let of_id = self.keys.iter().filter(|key| key.keyid == signature.keyid);
+            let of_id = self.keys.iter().filter(|key| key.id == signature.keyid);
             let Some(point) = of_id.filter(was_valid).find_map(Key::point) else { continue };
             let is_of_text = STANDARD.decode(&signature.sig).is_ok_and(|sig| {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(text.as_bytes(), &sig).is_ok()
@@ -73,7 +75,7 @@ impl Keys {
 
 impl Key {
     fn point(&self) -> Option<Vec<u8>> {
-        let der = STANDARD.decode(&self.key).ok()?;
+        let der = STANDARD.decode(&self.der).ok()?;
         Some(der.strip_prefix(&P256)?.to_vec())
     }
 }
@@ -93,8 +95,8 @@ mod tests {
         let key = STANDARD.encode([&P256, pair.public_key().as_ref()].concat());
         let keys = |expires: Option<&str>| Keys {
             keys: vec![Key {
-                keyid: "a".to_owned(),
-                key: key.clone(),
+                id: "a".to_owned(),
+                der: key.clone(),
                 expires: expires.map(|moment| moment.parse().unwrap()),
             }],
         };
