@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// How an upstream spells it in its file names is data and stands in `stack.toml`; only the spellings
 /// of the tools that we call (Docker's platforms, npm's `--cpu`) are methods here.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Arch {
     #[serde(rename = "aarch64")]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// One service, as `stack.toml` describes it.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
 pub(crate) struct Service {
@@ -75,6 +76,7 @@ pub(crate) struct Service {
 }
 
 /// A socket below the folder of what ends with the container, and the path that answers when it is up.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Socket {
@@ -83,6 +85,7 @@ pub(crate) struct Socket {
 }
 
 /// What a confined service may reach beside the system, which it reads. Paths are absolute.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
 pub(crate) struct Walls {
@@ -107,6 +110,7 @@ pub(crate) struct Walls {
 }
 
 /// An arrow of the picture: who speaks to whom about what.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Use {
@@ -118,6 +122,7 @@ pub(crate) struct Use {
 }
 
 /// A port and the question that tells whether somebody answers there.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
 pub(crate) struct Endpoint {
@@ -154,6 +159,7 @@ pub(crate) struct Endpoint {
 }
 
 /// An `Authorization` header that a program accepts, made from a secret.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Credential {
@@ -172,6 +178,7 @@ pub(crate) struct Credential {
 }
 
 /// RFC 7617, RFC 6750, and the scheme of Convex's admin keys.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) enum AuthScheme {
     Basic,
@@ -195,6 +202,7 @@ fn hung_after() -> u32 {
 }
 
 /// The signals that programs handle to stop: a closed set.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) enum Signal {
     #[default]

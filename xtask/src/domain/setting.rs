@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::service::Service;
 
 /// One variable, as `stack.toml` describes it and as templates see it.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
 pub(crate) struct Setting {
@@ -39,6 +40,7 @@ pub(crate) struct Setting {
 }
 
 /// What a value looks like. Each one is a function of `image/rootfs/opt/stack/lib/forms.mjs`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Form {
@@ -79,6 +81,7 @@ pub(crate) enum Form {
 }
 
 /// How a secret is made.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Generator {

@@ -16,6 +16,7 @@ use super::version::Scheme;
 /// The schema of `stack.toml` that this program reads.
 pub(crate) const SCHEMA: u32 = 1;
 
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stack {
@@ -34,6 +35,7 @@ pub(crate) struct Stack {
     pub(crate) settings: Vec<Setting>,
 }
 
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Image {
@@ -49,6 +51,7 @@ pub(crate) struct Image {
 }
 
 /// When an engine asks whether the container is well: seconds, and failures in a row.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
 pub(crate) struct Health {
@@ -59,6 +62,7 @@ pub(crate) struct Health {
 }
 
 /// A kind of graphics processor, and how each engine is told of it.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gpu {
@@ -77,6 +81,7 @@ pub(crate) struct Gpu {
     pub(crate) resource: String,
 }
 
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Component {
@@ -85,9 +90,11 @@ pub(crate) struct Component {
     pub(crate) source: Source,
     /// Which versions may be chosen at all.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(crate) require: Option<VersionReq>,
     /// What this component asks of the versions of others.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     pub(crate) needs: BTreeMap<String, VersionReq>,
     /// Where each version itself says what it asks of others.
     #[serde(default)]
@@ -109,6 +116,7 @@ pub(crate) struct Component {
 }
 
 /// Where versions come from: a closed set.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Source {
@@ -166,6 +174,7 @@ impl Source {
 }
 
 /// The one file that a component needs for each architecture.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileSpec {
@@ -197,6 +206,7 @@ impl FileSpec {
 }
 
 /// Where an upstream states which versions of another component it works with.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 pub(crate) enum Stated {
@@ -213,9 +223,10 @@ pub(crate) enum Stated {
 }
 
 /// A regular expression with one group.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Pattern(Regex);
+pub(crate) struct Pattern(#[cfg_attr(test, schemars(with = "String"))] Regex);
 
 impl TryFrom<String> for Pattern {
     type Error = String;
@@ -234,6 +245,7 @@ impl Pattern {
 }
 
 /// A pin that stays where it is, for a reason and up to a day.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Hold {
@@ -243,6 +255,7 @@ pub(crate) struct Hold {
 }
 
 /// An exception from a rule between components, for exactly these versions.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Waiver {
@@ -392,6 +405,20 @@ mod tests {
     fn the_committed_stack_is_sound() {
         let stack = real();
         assert_eq!(stack.followers("convex").map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["convex-dashboard"]);
+    }
+
+    /// For editors, which read it by the first line of stack.toml. It is made from these types by
+    /// `INSTA_UPDATE=always cargo test -p xtask schema`.
+    #[test]
+    fn the_schema_is_that_of_these_types() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../stack.schema.json");
+        let made = format!("{:#}\n", serde_json::to_value(schemars::schema_for!(Stack)).unwrap());
+        if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+            std::fs::write(&path, &made).unwrap();
+        }
+        let is_current = std::fs::read_to_string(&path).is_ok_and(|committed| committed == made);
+        assert!(is_current, "stack.schema.json is old: INSTA_UPDATE=always cargo test -p xtask schema");
+        assert!(include_str!("../../../stack.toml").starts_with("#:schema ./stack.schema.json\n"));
     }
 
     #[test]

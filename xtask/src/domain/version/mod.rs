@@ -21,6 +21,7 @@ pub(super) use error::printable;
 pub(super) use moment::compact_date;
 
 /// How the versions of a component read and sort; in `stack.toml` in lower case (`scheme = "calver"`).
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Scheme {
