@@ -81,6 +81,10 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Add a component to stack.toml
+    Add(Add),
+    /// Cut a component out of stack.toml and versions.lock
+    Remove(Remove),
     /// Show what upstream has that is not pinned; writes nothing
     Outdated(Outdated),
     /// Pin newer versions: all components, or the named ones
@@ -117,6 +121,69 @@ pub(crate) struct Names {
     /// Components by their name in stack.toml; all without one
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
+}
+
+/// Where a component comes from, as it is typed: `github:OWNER/REPO`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum From {
+    Github(String),
+    Npm(String),
+    Git { repository: String, branch: Option<String> },
+    Oci { image: String, tag: String },
+}
+
+impl std::str::FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || "github:OWNER/REPO, npm:PACKAGE, git:URL, git:URL#BRANCH or oci:IMAGE:TAG".to_owned();
+        let (kind, rest) = text.split_once(':').filter(|(_, rest)| !rest.is_empty()).ok_or_else(bad)?;
+        Ok(match kind {
+            "github" => Self::Github(rest.to_owned()),
+            "npm" => Self::Npm(rest.to_owned()),
+            "git" => match rest.split_once('#') {
+                Some((repository, branch)) => {
+                    Self::Git { repository: repository.to_owned(), branch: Some(branch.to_owned()) }
+                }
+                None => Self::Git { repository: rest.to_owned(), branch: None },
+            },
+            "oci" => {
+                let (image, tag) = rest.rsplit_once(':').ok_or_else(bad)?;
+                Self::Oci { image: image.to_owned(), tag: tag.to_owned() }
+            }
+            _ => return Err(bad()),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// Its name in stack.toml
+    pub(crate) name: String,
+    /// github:OWNER/REPO, npm:PACKAGE, git:URL, git:URL#BRANCH or oci:IMAGE:TAG; the rest is written by hand
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) from: From,
+    /// What people read [default: the name]
+    #[arg(long)]
+    pub(crate) title: Option<String>,
+    /// How its versions read and sort [default: semver; tag of an image, commit of a branch]
+    #[arg(long)]
+    pub(crate) scheme: Option<String>,
+    /// The file of a release, with {tag}, {version} and {arch}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<String>,
+    /// A path that the archive must hold
+    #[arg(long, value_name = "PATH", requires = "file")]
+    pub(crate) contains: Option<String>,
+    /// How upstream spells an architecture (repeatable): x86_64=x64
+    #[arg(long = "arch", value_name = "ARCH=SPELLING")]
+    pub(crate) arches: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// Its name in stack.toml
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

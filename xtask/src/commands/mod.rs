@@ -13,6 +13,7 @@ pub(crate) mod benchmark;
 pub(crate) mod build;
 pub(crate) mod bump;
 pub(crate) mod doctor;
+mod edit;
 mod fetch;
 mod manual;
 pub(crate) mod outdated;
@@ -59,6 +60,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     let session = Session::new(cli.global)?;
     match cli.command {
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
+        Command::Add(args) => edit::add(&session, args).await,
+        Command::Remove(args) => edit::remove(&session, &args).await,
         Command::Outdated(args) => outdated::run(&session, &args).await.context("cannot tell what is outdated"),
         Command::Bump(args) => bump::run(&session, &args).await,
         Command::Verify(args) => verify::run(&session, &args).await,

@@ -4,6 +4,7 @@ pub(crate) mod age;
 pub(crate) mod arch;
 pub(crate) mod compare;
 pub(crate) mod digest;
+pub(crate) mod edit;
 pub(crate) mod host;
 pub(crate) mod image_tag;
 pub(crate) mod lock;

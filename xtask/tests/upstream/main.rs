@@ -5,6 +5,7 @@
 mod archives;
 mod bad_input;
 mod convex;
+mod edit;
 mod gates;
 mod interrupted;
 mod lock;

@@ -1,0 +1,94 @@
+//! `add` and `remove`: a component in `stack.toml`. Nothing is resolved: that is `bump`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+use toml::{Table, Value};
+
+use super::{Session, render};
+use crate::cli::{self, Format, From};
+use crate::domain::edit;
+use crate::domain::lock::Lock;
+use crate::domain::stack::Stack;
+use crate::error::HintExt as _;
+use crate::io::{self, files};
+
+pub(crate) async fn add(session: &Session, args: cli::Add) -> anyhow::Result<()> {
+    let _held = files::hold(&session.root).await?;
+    let text = fs_err::read_to_string(session.root.join(files::STACK))?;
+    let name = args.name.clone();
+    let edited = edit::add(&text, &name, &component(args)?)
+        .with_context(|| format!("cannot add `{name}`; nothing was changed"))
+        .hint(|| "`cargo xtask add --help` says what each kind of source takes".to_owned())?;
+    files::replace_all(&session.root, &[(PathBuf::from(files::STACK), edited)])?;
+    told(session, &name, "added to", &format!("pin it: cargo xtask bump {name}"))
+}
+
+pub(crate) async fn remove(session: &Session, args: &cli::Remove) -> anyhow::Result<()> {
+    let _held = files::hold(&session.root).await?;
+    let (root, name) = (&session.root, args.name.as_str());
+    let text = fs_err::read_to_string(root.join(files::STACK))?;
+    Stack::parse(&text)?.component(name).map_err(files::unknown_component)?;
+    let cannot = || format!("cannot remove `{name}`, which something else names; nothing was changed");
+    let edited = edit::remove(&text, name).with_context(cannot)?;
+    let stack = Stack::parse(&edited)?;
+    let mut lock = files::read_lock_unchecked(root)?;
+    let mut contents = vec![(PathBuf::from(files::STACK), edited)];
+    if lock.components.remove(name).is_some() {
+        contents.push((PathBuf::from(files::LOCK), Lock::new(lock.components.clone()).to_text()?));
+    }
+    let mut drifts = Vec::new();
+    if root.join("templates").is_dir() && lock.check(&stack).is_ok() {
+        drifts = render::drifts(root, &stack, &lock)
+            .with_context(cannot)
+            .hint(|| "take it out of templates/ first".to_owned())?;
+    }
+    render::write(root, &drifts, contents)?;
+    told(session, name, "removed from", "what is left of it in image/ and templates/ is yours to delete")
+}
+
+fn told(session: &Session, name: &str, what: &str, next: &str) -> anyhow::Result<()> {
+    match session.format {
+        Format::Json => io::document(&serde_json::json!({ "component": name }))?,
+        Format::Text => io::print(&format!("{name}: {what} stack.toml; {next}")),
+    }
+    Ok(())
+}
+
+/// A component as `stack.toml` writes it.
+fn component(args: cli::Add) -> anyhow::Result<Table> {
+    let text = |text: &str| Value::String(text.to_owned());
+    let (usual, source) = match &args.from {
+        From::Github(repo) => ("semver", vec![("type", text("github")), ("repo", text(repo))]),
+        From::Npm(package) => {
+            let directory = format!("npm/{}", args.name);
+            ("semver", vec![("type", text("npm")), ("package", text(package)), ("directory", text(&directory))])
+        }
+        From::Git { repository, branch } => {
+            let mut source = vec![("type", text("git")), ("repository", text(repository))];
+            source.extend(branch.as_ref().map(|branch| ("branch", text(branch))));
+            (if branch.is_some() { "commit" } else { "semver" }, source)
+        }
+        From::Oci { image, tag } => ("tag", vec![("type", text("oci")), ("image", text(image)), ("tag", text(tag))]),
+    };
+    let table = |fields: Vec<(&str, Value)>| -> Table {
+        fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect()
+    };
+    let mut component = table(vec![
+        ("title", text(args.title.as_deref().unwrap_or(&args.name))),
+        ("scheme", text(args.scheme.as_deref().unwrap_or(usual))),
+        ("source", Value::Table(table(source))),
+    ]);
+    if let Some(file) = &args.file {
+        let contains = args.contains.as_ref().context("--file needs --contains")?;
+        component
+            .insert("file".to_owned(), Value::Table(table(vec![("name", text(file)), ("contains", text(contains))])));
+    }
+    if !args.arches.is_empty() {
+        let spelled = args.arches.iter().map(|one| one.split_once('=').map(|(arch, spelling)| (arch, text(spelling))));
+        let spelled: Option<Vec<_>> = spelled.collect();
+        ensure!(spelled.is_some(), "--arch is ARCH=SPELLING, such as x86_64=x64");
+        component.insert("arch".to_owned(), Value::Table(table(spelled.unwrap_or_default())));
+    }
+    Ok(component)
+}
