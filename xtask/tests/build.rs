@@ -39,11 +39,20 @@ impl Scratch {
     fn new(engine: &Engine) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        for part in ["stack.toml", "versions.lock", "README.md", "templates", "image"] {
+        for part in ["stack.toml", "README.md", "docs", "templates", "image"] {
             let copied =
                 std::process::Command::new("cp").arg("-a").arg(repository.join(part)).arg(folder.path()).status();
             assert!(copied.unwrap().success());
         }
+        // Whatever the checkout pins today.
+        std::fs::copy(repository.join("xtask/testdata/frozen/versions.lock"), folder.path().join("versions.lock"))
+            .unwrap();
+        let rendered = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .arg("--root")
+            .arg(folder.path())
+            .arg("render")
+            .output();
+        assert!(rendered.unwrap().status.success());
         let Engine { version, buildx, store, build } = engine;
         let docker = format!(
             "#!/bin/sh\ncase \"$*\" in\n'version '*) {version} ;;\n'buildx version') {buildx} ;;\n'buildx inspect') echo 'Driver: docker' ;;\n\

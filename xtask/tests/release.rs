@@ -56,10 +56,15 @@ impl Scratch {
         let checkout = scratch.path("checkout");
         std::fs::create_dir(&checkout).unwrap();
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        for part in ["stack.toml", "versions.lock", "README.md", "templates", "image"] {
+        for part in ["stack.toml", "README.md", "docs", "templates", "image"] {
             let copied = std::process::Command::new("cp").arg("-a").arg(repository.join(part)).arg(&checkout).status();
             assert!(copied.unwrap().success());
         }
+        // Whatever the checkout pins today.
+        std::fs::copy(repository.join("xtask/testdata/frozen/versions.lock"), checkout.join("versions.lock")).unwrap();
+        let rendered =
+            std::process::Command::new(env!("CARGO_BIN_EXE_xtask")).arg("--root").arg(&checkout).arg("render").output();
+        assert!(rendered.unwrap().status.success());
         scratch.git(&["init", "--quiet", "--initial-branch=main"]);
         scratch.git(&["add", "--all", "--force"]);
         scratch.git(&["commit", "--quiet", "--message", "all"]);

@@ -119,7 +119,7 @@ fn the_committed_lockfiles_of_npm_are_the_pinned_ones() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 2);
+    assert!(seen > 0);
 }
 
 fn sha256() -> impl Strategy<Value = Sha256> {
