@@ -100,7 +100,9 @@ pub(crate) enum Command {
     /// Compose the next image tag, take one apart, or list those that exist
     #[command(subcommand)]
     Tag(Tag),
-    /// Build, probe, push by digest, join under one tag, and tag the commit
+    /// Tell what changed between two locks or commits, as Markdown
+    Diff(Diff),
+    /// Build, tag the commit, push, probe what was pushed, publish; the same command continues
     Release(Release),
     /// Start an image and prove each of its services
     Smoke(Smoke),
@@ -274,16 +276,46 @@ pub(crate) enum Tag {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// A commit, tag or branch, or the path of a lock
+    pub(crate) old: String,
+    /// The same [default: the checkout as it is]
+    pub(crate) new: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Release {
     /// Registry and repository to push to (ghcr.io/owner/name)
     #[arg(long, value_name = "REGISTRY/NAME")]
     pub(crate) registry: String,
-    /// Print the plan and stop
-    #[arg(long)]
+    /// Print the plan, write what can be written without network and engine, and stop
+    #[arg(long, conflicts_with = "until")]
     pub(crate) dry_run: bool,
     /// Take the OCI layouts of an earlier build from here, instead of building
     #[arg(long, value_name = "DIR")]
     pub(crate) layouts: Option<PathBuf>,
+    /// Where the joined layout, the notes and the bills of materials go [default: the checkout's dist]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dist: Option<PathBuf>,
+    /// The repository at GitHub that the release is published in, by `gh`
+    #[arg(long, value_name = "OWNER/NAME", env = "GITHUB_REPOSITORY")]
+    pub(crate) github: Option<String>,
+    /// Stop after this step; the same command without it continues
+    #[arg(long, value_enum, value_name = "STEP")]
+    pub(crate) until: Option<Until>,
+}
+
+/// Where `release --until` stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// The images are joined under one index, and the files of the release are written: nothing left this machine
+    Layout,
+    /// The commit is tagged
+    Tag,
+    /// The image is public under all of its tags
+    Push,
+    /// The release is published at GitHub
+    Github,
 }
 
 #[derive(Debug, Args)]

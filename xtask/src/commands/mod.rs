@@ -12,6 +12,7 @@ use crate::io::http::Memory;
 pub(crate) mod benchmark;
 pub(crate) mod build;
 pub(crate) mod bump;
+mod diff;
 pub(crate) mod doctor;
 mod edit;
 mod fetch;
@@ -69,6 +70,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Render(args) => render::run(&session, &args).await,
         Command::Build(args) => build::run(&session, &args).await,
         Command::Tag(args) => tag::run(&session, &args).await,
+        Command::Diff(args) => diff::run(&session, &args).await,
         Command::Release(args) => release::run(&session, &args).await,
         Command::Smoke(args) => smoke::run(&session, &args).await,
         Command::Benchmark(args) => benchmark::run(&session, &args).await,

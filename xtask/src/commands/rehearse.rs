@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use tempfile::TempDir;
 
-use super::release::Plan;
+use super::release::{Plan, Wanted};
 use super::resolve::ended;
 use super::{Session, build, bump};
 use crate::cli::{self, Format};
@@ -74,14 +74,17 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let lock = files::read_lock(&rehearsed.root, &stack)?;
     checkout::commit(&rehearsed.root, "Pins of the rehearsal").await?;
     let repository = Repository::new(&format!("{}/mission-control", registry.address))?;
-    let plan = Plan::new(&rehearsed, &stack, &lock, repository, None);
+    checkout::publish(&rehearsed.root, &scratch.join("origin.git")).await?;
+    let dist = rehearsed.root.join("target/dist");
+    let wanted = Wanted { repository, layouts: None, dist, github: None, offline: false };
+    let plan = Plan::new(&rehearsed, &stack, &lock, wanted);
     let plan = steps.run("plan the release", plan, |plan| plan.tag.to_string()).await?;
     let output = rehearsed.root.join("target/image");
     let request = build::Request { docker: &engine.docker, lock: &lock, output: &output, no_cache: false, logs: None };
     let build = build::inputs(&rehearsed, &request, None).await?;
     let refused = refusals::check(&build, &lock);
     steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
-    plan.execute(&rehearsed, &engine.docker, &stack, &lock, steps).await?;
+    plan.execute(&rehearsed, &engine.docker, &stack, &lock, cli::Until::Push, steps).await?;
     Box::pin(prove(&engine.docker, &rehearsed.root, &stack, args.quick, scratch, steps)).await
 }
 
@@ -175,8 +178,8 @@ async fn without_engine(
         "build x86_64",
         "build aarch64",
         "probe",
+        "join under one index",
         "push",
-        "join under one tag",
         "docker compose up",
     ] {
         steps.skip(step, WITHOUT_ENGINE);

@@ -148,7 +148,18 @@ impl OciDigest {
     }
 }
 
+impl From<Sha256> for OciDigest {
+    fn from(sha256: Sha256) -> Self {
+        Self(format!("sha256:{sha256}"))
+    }
+}
+
 impl Sha256 {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        Self::from_bytes(&sha2::Sha256::digest(bytes))
+    }
+
     /// The digest of 32 raw bytes, as a hasher gives them.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         use fmt::Write as _;

@@ -269,6 +269,11 @@ impl Lock {
         Ok(format!("{HEADER}{}", toml::to_string(self)?))
     }
 
+    /// The SHA-256 of the file's text: `sha256sum versions.lock`.
+    pub(crate) fn sha256(&self) -> Result<Sha256, toml::ser::Error> {
+        Ok(Sha256::of(self.to_text()?.as_bytes()))
+    }
+
     /// `SOURCE_DATE_EPOCH` of an image made from this lock: midnight UTC of the newest publication in it, so
     /// that the same lock gives the same bytes on any day.
     pub(crate) fn epoch(&self) -> i64 {

@@ -3,12 +3,14 @@
 pub(crate) mod age;
 pub(crate) mod arch;
 pub(crate) mod compare;
+pub(crate) mod diff;
 pub(crate) mod digest;
 pub(crate) mod edit;
 pub(crate) mod host;
 pub(crate) mod image_tag;
 pub(crate) mod lock;
 pub(crate) mod mirror;
+pub(crate) mod promise;
 pub(crate) mod range;
 pub(crate) mod rules;
 pub(crate) mod service;

@@ -81,6 +81,13 @@ pub(crate) struct Gpu {
     pub(crate) resource: String,
 }
 
+impl Image {
+    /// The label of an image that holds the digest of the lock that it was made from.
+    pub(crate) fn lock_label(&self) -> String {
+        format!("{}.lock", self.name)
+    }
+}
+
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +112,9 @@ pub(crate) struct Component {
     /// `bump` leaves the pin where it is.
     #[serde(default)]
     pub(crate) hold: Option<Hold>,
+    /// What users must know or do when it moves.
+    #[serde(default)]
+    pub(crate) upgrade: Option<String>,
     /// How well its digests must be vouched for.
     #[serde(default)]
     pub(crate) trust: Option<Trust>,

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::arch::Arch;
-use crate::domain::digest::OciDigest;
+use crate::domain::digest::{OciDigest, Sha256};
 
 /// The file that names the images of a layout.
 pub(super) const INDEX: &str = "index.json";
+const BLOBS: &str = "blobs/sha256";
+
+const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 
 #[derive(Debug, Deserialize)]
 struct Index {
@@ -23,13 +27,33 @@ pub(crate) struct Descriptor {
     digest: OciDigest,
     #[serde(default)]
     size: u64,
-    #[serde(default)]
-    platform: Option<Platform>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Serialize)]
 struct Platform {
-    architecture: String,
+    architecture: &'static str,
+    os: &'static str,
+}
+
+/// The index of several images, as it is written.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NewIndex<'a> {
+    schema_version: u32,
+    media_type: &'static str,
+    manifests: Vec<NewDescriptor<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NewDescriptor<'a> {
+    media_type: &'static str,
+    digest: &'a OciDigest,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<Platform>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,10 +63,11 @@ struct Manifest {
 }
 
 /// The image that a layout of one architecture holds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Image {
     /// Of the manifest.
     pub(crate) digest: OciDigest,
+    pub(crate) labels: BTreeMap<String, String>,
     /// Compressed, all layers, in bytes.
     pub(crate) size: u64,
     pub(crate) layers: usize,
@@ -93,13 +118,66 @@ pub(crate) struct Layers {
 /// Reads the one image of a layout and checks that it is for `arch`.
 pub(crate) fn read(folder: &Path, arch: Arch) -> anyhow::Result<Image> {
     let (descriptor, manifest) = open(folder)?;
-    if let Some(platform) = &descriptor.platform
-        && platform.architecture != arch.oci()
-    {
-        bail!("{} holds an image for {} instead of {}", folder.display(), platform.architecture, arch.oci());
+    let configuration: Configuration = blob(folder, &manifest.config)?;
+    if configuration.architecture != arch.oci() {
+        bail!("{} holds an image for {} instead of {}", folder.display(), configuration.architecture, arch.oci());
     }
     let size = manifest.config.size + manifest.layers.iter().map(|layer| layer.size).sum::<u64>();
-    Ok(Image { digest: descriptor.digest, size, layers: manifest.layers.len() })
+    let labels = configuration.config.labels;
+    Ok(Image { digest: descriptor.digest, labels, size, layers: manifest.layers.len() })
+}
+
+/// Makes one layout of several, in `output`, which is replaced: their images under one index, with such annotations.
+/// The same images give the same bytes. Gives the digest of the index.
+pub(crate) fn merge(
+    layouts: &[(Arch, &Path)],
+    annotations: BTreeMap<String, String>,
+    output: &Path,
+) -> anyhow::Result<OciDigest> {
+    let parent = output.parent().context("the output folder has no parent")?;
+    fs_err::create_dir_all(parent)?;
+    let staging = tempfile::TempDir::with_prefix_in(".merging-", parent)?;
+    let blobs = staging.path().join(BLOBS);
+    fs_err::create_dir_all(&blobs)?;
+    let mut opened = Vec::new();
+    for (arch, folder) in layouts {
+        let (descriptor, manifest) = open(folder)?;
+        let bytes = fs_err::metadata(folder.join(BLOBS).join(descriptor.digest.hex()))?.len();
+        for part in [&descriptor, &manifest.config].into_iter().chain(&manifest.layers) {
+            carry(&folder.join(BLOBS).join(part.digest.hex()), &blobs.join(part.digest.hex()))?;
+        }
+        opened.push((*arch, descriptor.digest, bytes));
+    }
+    let manifests = opened.iter().map(|(arch, digest, size)| NewDescriptor {
+        media_type: MANIFEST_TYPE,
+        digest,
+        size: *size,
+        platform: Some(Platform { architecture: arch.oci(), os: "linux" }),
+    });
+    let manifests = manifests.collect();
+    let index = NewIndex { schema_version: 2, media_type: INDEX_TYPE, manifests, annotations };
+    let index = serde_json::to_vec(&index)?;
+    let digest = OciDigest::from(Sha256::of(&index));
+    fs_err::write(blobs.join(digest.hex()), &index)?;
+    let named =
+        NewDescriptor { media_type: INDEX_TYPE, digest: &digest, size: index.len().try_into()?, platform: None };
+    let outer =
+        NewIndex { schema_version: 2, media_type: INDEX_TYPE, manifests: vec![named], annotations: BTreeMap::new() };
+    fs_err::write(staging.path().join(INDEX), serde_json::to_vec(&outer)?)?;
+    fs_err::write(staging.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    if output.exists() {
+        fs_err::remove_dir_all(output)?;
+    }
+    fs_err::rename(staging.keep(), output)?;
+    Ok(digest)
+}
+
+/// Links a blob where that can be done, and copies it elsewhere. Images share layers: it may be there.
+fn carry(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if !to.exists() && fs_err::hard_link(from, to).is_err() {
+        fs_err::copy(from, to)?;
+    }
+    Ok(())
 }
 
 /// Reads which layers the one image of a layout has, and what made each.
@@ -127,7 +205,11 @@ fn open(folder: &Path) -> anyhow::Result<(Descriptor, Manifest)> {
 
 /// The document that a descriptor names.
 fn blob<T: DeserializeOwned>(folder: &Path, descriptor: &Descriptor) -> anyhow::Result<T> {
-    let path = folder.join("blobs/sha256").join(descriptor.digest.hex());
+    let path = folder.join(BLOBS).join(descriptor.digest.hex());
     let text = fs_err::read_to_string(&path)?;
+    let found = OciDigest::from(Sha256::of(text.as_bytes()));
+    if found != descriptor.digest {
+        bail!("{} holds {found}: the layout is damaged", path.display());
+    }
     serde_json::from_str(&text).with_context(|| format!("{} is not what an image is made of", path.display()))
 }

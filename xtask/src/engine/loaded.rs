@@ -56,6 +56,13 @@ impl Loaded {
         Ok(loaded)
     }
 
+    /// Pulls an image, for as long as this lives.
+    pub(crate) async fn pulled(docker: &Docker, name: String) -> anyhow::Result<Self> {
+        let pulled = process::output(docker.command().args(["pull", "--quiet", &name])).await;
+        pulled.with_context(|| format!("cannot pull {name}"))?;
+        Ok(Self::ours(docker, name))
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

@@ -35,9 +35,8 @@ pub(crate) struct Report {
     pub(crate) answered: Vec<Answered>,
     /// From the container's start until it called itself healthy.
     pub(crate) healthy_after: f64,
-    /// What `docker stop` took, and how the container ended.
+    /// What `docker stop` took.
     pub(crate) stopped_after: f64,
-    pub(crate) exit_code: i32,
 }
 
 impl Report {
@@ -69,7 +68,12 @@ pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow
         Ok((answered, healthy_after)) => {
             let stopping = Instant::now();
             let exit_code = container.stop().await?;
-            Ok(Report { answered, healthy_after, stopped_after: stopping.elapsed().as_secs_f64(), exit_code })
+            if exit_code != 0 {
+                // 137: it did not stop when asked, and was killed.
+                let stopped = anyhow::anyhow!("the container ended with exit code {exit_code} when it was stopped");
+                return Err(stopped.context(last_words(&container).await));
+            }
+            Ok(Report { answered, healthy_after, stopped_after: stopping.elapsed().as_secs_f64() })
         }
         Err(error) => Err(error.context(last_words(&container).await)),
     }

@@ -1,16 +1,15 @@
-//! Carrying layouts to a registry with its digests unchanged, by skopeo, and joining them, by buildx.
+//! A repository in a registry, by skopeo: layouts are carried there and tags moved with all digests unchanged.
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use serde::Deserialize;
 
-use super::docker::Docker;
-use crate::domain::digest::OciDigest;
+use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::host::{host_of, is_loopback};
 use crate::error::HintExt as _;
 use crate::io::process;
 
-/// A repository in a registry.
 #[derive(Debug, Clone)]
 pub(crate) struct Repository {
     /// `registry/path`, without tag.
@@ -19,59 +18,85 @@ pub(crate) struct Repository {
     plain: bool,
 }
 
+/// What `skopeo list-tags` prints.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tags {
+    tags: Option<Vec<String>>,
+}
+
 impl Repository {
     pub(crate) fn new(name: &str) -> anyhow::Result<Self> {
         super::docker::check_reference(name)?;
         Ok(Self { name: name.to_owned(), plain: is_loopback(host_of(name)) })
     }
 
-    /// The digest that `tag` stands for, or none when there is no such tag.
-    pub(crate) async fn tag(&self, tag: &str) -> anyhow::Result<Option<OciDigest>> {
+    /// All tags; none when there is no such repository yet.
+    pub(crate) async fn tags(&self) -> anyhow::Result<Vec<String>> {
+        let listed = self.ask(&["list-tags"], &format!("docker://{}", self.name)).await;
+        let Some(listed) = listed.with_context(|| format!("cannot tell which tags {} has", self.name))? else {
+            return Ok(Vec::new());
+        };
+        let tags: Tags = serde_json::from_slice(&listed).context("skopeo lists tags in another form")?;
+        Ok(tags.tags.unwrap_or_default())
+    }
+
+    /// The digest that a tag (`:latest`) or a digest (`@sha256:…`) stands for, or none when there is no such image.
+    pub(crate) async fn digest(&self, reference: &str) -> anyhow::Result<Option<OciDigest>> {
+        let raw = self.ask(&["inspect", "--raw"], &format!("docker://{}{reference}", self.name)).await;
+        let raw = raw.with_context(|| format!("cannot tell whether {}{reference} exists", self.name))?;
+        Ok(raw.map(|manifest| Sha256::of(&manifest).into()))
+    }
+
+    async fn ask(&self, words: &[&str], what: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let mut command = process::command("skopeo");
-        command.args(["inspect", "--format", "{{.Digest}}", "--no-tags"]);
+        command.args(words);
         if self.plain {
             command.arg("--tls-verify=false");
         }
-        command.arg(format!("docker://{}:{tag}", self.name));
-        match process::text(&mut command).await {
-            Ok(digest) => Ok(Some(digest.parse()?)),
-            Err(error) if is_unknown(&format!("{error:#}")) => Ok(None),
-            Err(error) => Err(error)
-                .with_context(|| format!("cannot tell whether {}:{tag} exists", self.name))
-                .hint(|| "check the registry's name and log in with `docker login`".to_owned()),
+        let output = process::ended(command.arg(what)).await?;
+        if output.status.success() {
+            return Ok(Some(output.stdout));
         }
+        let said = String::from_utf8_lossy(&output.stderr);
+        if is_unknown(&said) {
+            return Ok(None);
+        }
+        Err(anyhow::anyhow!("skopeo: {}", process::tail(&said, 4)))
+            .hint(|| "check the registry's name, and log in with `docker login` or `skopeo login`".to_owned())
     }
 
-    /// Pushes the image of a layout under its digest, without a tag.
-    pub(crate) async fn push(&self, layout: &Path, digest: &OciDigest) -> anyhow::Result<()> {
+    /// Pushes all images of a layout under a tag (`:latest`) or under the digest that they have (`@sha256:…`).
+    pub(crate) async fn push(&self, layout: &Path, reference: &str) -> anyhow::Result<()> {
         let mut command = process::command("skopeo");
-        command.args(["copy", "--quiet", "--preserve-digests"]);
+        command.args(["copy", "--all", "--quiet", "--preserve-digests"]);
         if self.plain {
             command.arg("--dest-tls-verify=false");
         }
-        command.arg(format!("oci:{}", layout.display())).arg(format!("docker://{}@{digest}", self.name));
-        process::output(&mut command).await.with_context(|| format!("cannot push {digest} to {}", self.name))?;
-        Ok(())
-    }
-
-    /// Joins pushed images under one index and gives it its tag. A tag that exists is never moved, unless it
-    /// stands for the same index already.
-    pub(crate) async fn join(&self, docker: &Docker, images: &[OciDigest], tag: &str) -> anyhow::Result<OciDigest> {
-        let before = self.tag(tag).await?;
-        let sources: Vec<String> = images.iter().map(|digest| format!("{}@{digest}", self.name)).collect();
-        if before.is_some() {
-            bail!("{}:{tag} exists; a released tag is never moved", self.name);
+        command.arg(format!("oci:{}", layout.display())).arg(format!("docker://{}{reference}", self.name));
+        let output = process::ended(&mut command).await?;
+        if !output.status.success() {
+            bail!(
+                "{}{reference} was not pushed: {}",
+                self.name,
+                process::tail(&String::from_utf8_lossy(&output.stderr), 4)
+            );
         }
-        let mut command = docker.command();
-        command.args(["buildx", "imagetools", "create", "--tag", &format!("{}:{tag}", self.name)]).args(sources);
-        process::output(&mut command).await.with_context(|| format!("cannot create {}:{tag}", self.name))?;
-        self.tag(tag).await?.with_context(|| format!("{}:{tag} is not there after it was pushed", self.name))
+        Ok(())
     }
 }
 
-/// Whether skopeo says that a tag or repository does not exist, in the words of the distribution specification.
+/// Whether skopeo says that a tag or repository does not exist: in the words of the distribution specification, or in
+/// its own where it lists tags.
 fn is_unknown(said: &str) -> bool {
-    ["manifest unknown", "name unknown", "repository name not known", "NAME_UNKNOWN", "MANIFEST_UNKNOWN"]
-        .iter()
-        .any(|words| said.contains(words))
+    [
+        "manifest unknown",
+        "name unknown",
+        "repository name not known",
+        "NAME_UNKNOWN",
+        "MANIFEST_UNKNOWN",
+        "invalid status code from registry 404",
+    ]
+    .iter()
+    .any(|words| said.contains(words))
 }

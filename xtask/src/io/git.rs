@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use chrono::{DateTime, Utc};
 use tokio::process::Command;
 
 use super::process;
@@ -43,41 +44,134 @@ pub(crate) async fn changes(folder: &Path) -> anyhow::Result<String> {
     process::text(command(folder).args(["status", "--porcelain", "--untracked-files=normal"])).await
 }
 
-/// The commit that is checked out.
-pub(crate) async fn head(folder: &Path) -> anyhow::Result<String> {
-    process::text(command(folder).args(["rev-parse", "--verify", "HEAD^{commit}"])).await
+/// The moment of a commit, by whoever committed it, in UTC.
+pub(crate) async fn commit_moment(folder: &Path, commit: &str) -> anyhow::Result<DateTime<Utc>> {
+    let seconds = process::text(command(folder).args(["show", "--no-patch", "--format=%ct", commit, "--"])).await?;
+    let moment = seconds.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    moment.with_context(|| format!("commit {commit} has no date that can be read"))
+}
+
+/// A file of a commit, or none when that has no such file.
+pub(crate) async fn show(folder: &Path, commit: &str, path: &str) -> anyhow::Result<Option<String>> {
+    let listed = process::text(command(folder).args(["ls-tree", "--name-only", commit, "--", path])).await?;
+    if listed.is_empty() {
+        return Ok(None);
+    }
+    let shown = process::output(command(folder).args(["cat-file", "blob", &format!("{commit}:{path}")])).await?;
+    Ok(Some(String::from_utf8(shown.stdout).with_context(|| format!("{path} of {commit} is not UTF-8"))?))
+}
+
+/// The commit that a name stands for.
+pub(crate) async fn commit(folder: &Path, name: &str) -> anyhow::Result<String> {
+    let wanted = format!("{name}^{{commit}}");
+    process::text(command(folder).args(["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted]))
+        .await
+        .with_context(|| format!("`{}` is no commit, tag or branch of this clone", name.escape_debug()))
+}
+
+/// The remote to work with: `origin`, or the only other one.
+pub(crate) async fn remote(folder: &Path) -> anyhow::Result<Option<String>> {
+    let remotes = process::text(command(folder).arg("remote")).await?;
+    Ok(remotes.lines().find(|remote| *remote == "origin").or(remotes.lines().next()).map(str::to_owned))
+}
+
+pub(crate) async fn is_shallow(folder: &Path) -> anyhow::Result<bool> {
+    Ok(process::text(command(folder).args(["rev-parse", "--is-shallow-repository"])).await? == "true")
+}
+
+/// A tag, and what it leads to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tag {
+    pub(crate) name: String,
+    /// The tag itself: the annotated tag, or the commit.
+    pub(crate) object: String,
+    pub(crate) commit: String,
+}
+
+/// The tags of this clone.
+pub(crate) async fn local_tags(folder: &Path) -> anyhow::Result<Vec<Tag>> {
+    let format = "--format=%(refname) %(objectname) %(*objectname)";
+    let listed = process::text(command(folder).args(["for-each-ref", format, "refs/tags"])).await?;
+    let tag = |line: &str| {
+        let mut words = line.strip_prefix("refs/tags/")?.split(' ');
+        let (name, object, peeled) = (words.next()?, words.next()?, words.next().unwrap_or_default());
+        let commit = if peeled.is_empty() { object } else { peeled };
+        Some(Tag { name: name.to_owned(), object: object.to_owned(), commit: commit.to_owned() })
+    };
+    Ok(listed.lines().filter_map(tag).collect())
+}
+
+/// The tags of a remote, as it tells them now.
+pub(crate) async fn remote_tags(folder: &Path, remote: &str) -> anyhow::Result<Vec<Tag>> {
+    let mut listing = command(folder);
+    listing.args(["ls-remote", "--tags", "--", remote]);
+    let listed = match tokio::time::timeout(PATIENCE, process::text(&mut listing)).await {
+        Ok(listed) => listed.with_context(|| format!("cannot ask `{remote}` for its tags"))?,
+        Err(_) => bail!("`{remote}` did not tell its tags within {} seconds", PATIENCE.as_secs()),
+    };
+    Ok(told_tags(&listed))
+}
+
+/// What `git ls-remote --tags` prints: an annotated tag stands there twice, the second time with what it leads to.
+fn told_tags(listed: &str) -> Vec<Tag> {
+    let mut tags: Vec<Tag> = Vec::new();
+    for (object, name) in listed.lines().filter_map(|line| line.split_once("\trefs/tags/")) {
+        match name.strip_suffix("^{}") {
+            Some(name) => tags.iter_mut().filter(|tag| tag.name == name).for_each(|tag| tag.commit = object.to_owned()),
+            None => tags.push(Tag { name: name.to_owned(), object: object.to_owned(), commit: object.to_owned() }),
+        }
+    }
+    tags
 }
 
 /// The tags that a clone has. Where it may lack some, because it is shallow or has none for which `wanted` holds, its
 /// remote is asked as well.
 pub(crate) async fn tags(folder: &Path, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<String>> {
-    let listed = process::text(command(folder).args(["for-each-ref", "--format=%(refname)", "refs/tags"])).await?;
-    let name = |reference: &str| reference.strip_prefix("refs/tags/").map(str::to_owned);
-    let mut tags: Vec<String> = listed.lines().filter_map(name).collect();
-    let is_shallow = process::text(command(folder).args(["rev-parse", "--is-shallow-repository"])).await? == "true";
+    let mut tags: Vec<String> = local_tags(folder).await?.into_iter().map(|tag| tag.name).collect();
+    let is_shallow = is_shallow(folder).await?;
     if !is_shallow && tags.iter().any(|tag| wanted(tag)) {
         return Ok(tags);
     }
-    let remotes = process::text(command(folder).arg("remote")).await?;
-    let remote = remotes.lines().find(|remote| *remote == "origin").or(remotes.lines().next());
-    let asked = match remote {
-        Some(remote) => ask(folder, remote).await.with_context(|| format!("cannot ask `{remote}` for its tags")),
+    let asked = match remote(folder).await? {
+        Some(remote) => remote_tags(folder, &remote).await,
         None if is_shallow => Err(anyhow::anyhow!("it has no remote to ask for them")),
         // A repository that begins here.
         None => return Ok(tags),
     };
     let asked = asked.context("this clone may lack tags").hint(|| "git fetch --tags".to_owned())?;
-    tags.extend(asked.lines().filter_map(|line| name(line.split_once('\t')?.1)));
+    tags.extend(asked.into_iter().map(|tag| tag.name));
     tags.sort();
     tags.dedup();
     Ok(tags)
 }
 
-async fn ask(folder: &Path, remote: &str) -> anyhow::Result<String> {
-    let mut listing = command(folder);
-    listing.args(["ls-remote", "--tags", "--refs", "--", remote]);
-    match tokio::time::timeout(PATIENCE, process::text(&mut listing)).await {
-        Ok(listed) => listed,
-        Err(_) => bail!("it did not answer within {} seconds", PATIENCE.as_secs()),
+/// Brings one tag of the remote here, with what it leads to.
+pub(crate) async fn fetch_tag(folder: &Path, remote: &str, name: &str) -> anyhow::Result<()> {
+    let reference = format!("refs/tags/{name}:refs/tags/{name}");
+    process::output(command(folder).args(["fetch", "--quiet", "--no-tags", "--", remote, &reference]))
+        .await
+        .with_context(|| format!("cannot fetch the tag {name} from `{remote}`"))?;
+    Ok(())
+}
+
+/// The message of an annotated tag; of another one, that of its commit.
+pub(crate) async fn tag_message(folder: &Path, name: &str) -> anyhow::Result<String> {
+    let reference = format!("refs/tags/{name}");
+    process::text(command(folder).args(["for-each-ref", "--format=%(contents)", &reference])).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_annotated_tag_of_a_remote_leads_to_its_commit() {
+        let listed = "aa\trefs/tags/annotated\nbb\trefs/tags/annotated^{}\ncc\trefs/tags/light\ndd\trefs/heads/x\n";
+        let tag = |name: &str, object: &str, commit: &str| Tag {
+            name: name.to_owned(),
+            object: object.to_owned(),
+            commit: commit.to_owned(),
+        };
+        assert_eq!(told_tags(listed), [tag("annotated", "aa", "bb"), tag("light", "cc", "cc")]);
     }
 }

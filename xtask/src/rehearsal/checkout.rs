@@ -31,6 +31,13 @@ pub(crate) async fn commit(scratch: &Path, message: &str) -> anyhow::Result<()> 
     run(scratch, &["commit", "--quiet", "--message", message]).await
 }
 
+/// Gives the scratch checkout a remote: a release pushes its git tag.
+pub(crate) async fn publish(scratch: &Path, remote: &Path) -> anyhow::Result<()> {
+    let remote = remote.to_str().context("the scratch directory's name is not UTF-8")?;
+    run(scratch, &["init", "--quiet", "--bare", remote]).await?;
+    run(scratch, &["remote", "add", "origin", remote]).await
+}
+
 /// Without the settings of a person, who may sign commits, run hooks or ignore more.
 async fn run(scratch: &Path, words: &[&str]) -> anyhow::Result<()> {
     let mut command = git::command(scratch);

@@ -16,6 +16,7 @@ const SPARE_SECONDS: u32 = 10;
 #[derive(Debug, Serialize)]
 pub(super) struct Context<'a> {
     image: &'a Image,
+    lock: LockContext,
     arches: Vec<ArchContext>,
     components: BTreeMap<&'a str, ComponentContext<'a>>,
     services: Vec<ServiceContext<'a>>,
@@ -25,6 +26,15 @@ pub(super) struct Context<'a> {
     stop_grace: u32,
     settings: Vec<SettingContext<'a>>,
     gpus: &'a [Gpu],
+}
+
+/// The lock as a whole.
+#[derive(Debug, Serialize)]
+struct LockContext {
+    label: String,
+    sha256: String,
+    /// What files in the image are dated.
+    created: String,
 }
 
 /// An architecture in the spellings of the tools that the Dockerfile calls.
@@ -109,6 +119,14 @@ impl<'a> Context<'a> {
         let slowest = |at_once: &Vec<&Service>| at_once.iter().map(|service| service.stop_within).max().unwrap_or(0);
         Ok(Self {
             image: &stack.image,
+            lock: LockContext {
+                label: stack.image.lock_label(),
+                sha256: lock.sha256()?.to_string(),
+                created: chrono::DateTime::from_timestamp(lock.epoch(), 0)
+                    .unwrap_or_default()
+                    .format("%Y-%m-%dT%H:%M:%SZ")
+                    .to_string(),
+            },
             arches: Arch::ALL
                 .map(|arch| ArchContext { name: arch.as_str(), docker: arch.oci(), npm: arch.npm() })
                 .into(),

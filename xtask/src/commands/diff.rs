@@ -1,0 +1,72 @@
+//! `diff OLD [NEW]`: what changed between two locks, or between two states of the checkout.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::Session;
+use crate::cli::{self, Format};
+use crate::domain::diff::{Diff, State};
+use crate::domain::lock::Lock;
+use crate::domain::stack::{Source, Stack};
+use crate::io::{self, files, git};
+
+pub(crate) async fn run(session: &Session, args: &cli::Diff) -> anyhow::Result<()> {
+    let old = named(&session.root, &args.old).await?;
+    let new = match &args.new {
+        Some(new) => named(&session.root, new).await?,
+        None => checkout(&session.root)?,
+    };
+    let diff = Diff::new(&old, &new);
+    match session.format {
+        Format::Json => io::document(&diff)?,
+        Format::Text => io::print(diff.markdown().trim_end()),
+    }
+    Ok(())
+}
+
+/// A lock by its path, or a state of the checkout by a name that git knows.
+async fn named(root: &Path, name: &str) -> anyhow::Result<State> {
+    let path = Path::new(name);
+    if path.is_file() {
+        let lock = files::parse_lock(&fs_err::read_to_string(path)?)?;
+        return Ok(State { stack: None, lock, npm: BTreeMap::new() });
+    }
+    let commit = git::commit(root, name).await?;
+    let lock = git::show(root, &commit, files::LOCK).await?;
+    let lock = files::parse_lock(&lock.with_context(|| format!("{name} has no {}", files::LOCK))?)?;
+    // An older file may have another form: then the versions alone are compared.
+    let stack = git::show(root, &commit, files::STACK).await?.and_then(|text| Stack::parse(&text).ok());
+    let mut npm = BTreeMap::new();
+    for (component, path) in lockfiles(stack.as_ref()) {
+        npm.extend(git::show(root, &commit, &path).await?.map(|text| (component, text)));
+    }
+    Ok(State { stack, lock, npm })
+}
+
+/// The state of the checkout as it lies there.
+fn checkout(root: &Path) -> anyhow::Result<State> {
+    let stack = files::read_stack(root)?;
+    let lock = files::read_lock(root, &stack)?;
+    let read = |(component, path): (String, String)| Some((component, fs_err::read_to_string(root.join(path)).ok()?));
+    let npm = lockfiles(Some(&stack)).filter_map(read).collect();
+    Ok(State { stack: Some(stack), lock, npm })
+}
+
+/// What changed in the checkout since a release; without one, all that there is.
+pub(super) async fn since(root: &Path, tag: Option<&str>) -> anyhow::Result<Diff> {
+    let old = match tag {
+        Some(tag) => named(root, tag).await?,
+        None => State { stack: None, lock: Lock::empty(), npm: BTreeMap::new() },
+    };
+    Ok(Diff::new(&old, &checkout(root)?))
+}
+
+/// Where each npm component has its lockfile.
+fn lockfiles(stack: Option<&Stack>) -> impl Iterator<Item = (String, String)> {
+    stack.into_iter().flat_map(|stack| &stack.components).filter_map(|(name, component)| match &component.source {
+        Source::Npm { directory, .. } => Some((name.clone(), format!("image/{directory}/package-lock.json"))),
+        _ => None,
+    })
+}

@@ -1,0 +1,105 @@
+//! The files of a release, in `dist/`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::Files;
+use super::plan::Plan;
+use crate::cli::Format;
+use crate::commands::{Session, diff};
+use crate::domain::arch::Arch;
+use crate::domain::promise::Promise;
+use crate::domain::stack::Stack;
+use crate::io::{self, files, git};
+
+impl Plan {
+    /// Writes what stands beside the image.
+    pub(super) async fn write(&self, session: &Session, promise: Option<&Promise>) -> anyhow::Result<Files> {
+        fs_err::create_dir_all(&self.dist)?;
+        let notes = self.put("notes.md", &self.notes(session, promise).await?)?;
+        let attached = vec![
+            self.put("versions.lock", &files::read_lock_text(&session.root)?)?,
+            self.put("release.json", &serde_json::to_string_pretty(&self.described(promise))?)?,
+        ];
+        Ok(Files { notes, attached })
+    }
+
+    fn put(&self, name: &str, contents: &str) -> anyhow::Result<PathBuf> {
+        let path = self.dist.join(name);
+        fs_err::write(&path, contents)?;
+        Ok(path)
+    }
+
+    /// What changed since the release before, and what to pull.
+    async fn notes(&self, session: &Session, promise: Option<&Promise>) -> anyhow::Result<String> {
+        let root = &session.root;
+        let mut previous = self.previous.as_deref();
+        if let Some(tag) = previous
+            && git::commit(root, tag).await.is_err()
+        {
+            let fetched = match &self.remote {
+                Some(remote) if !self.offline => git::fetch_tag(root, remote, tag).await.is_ok(),
+                _ => false,
+            };
+            // It may be in the registry only, or too far away for a dry run.
+            previous = previous.filter(|_| fetched);
+        }
+        let digest = promise.map(|promise| format!("@{}", promise.index)).unwrap_or_default();
+        let mut notes = format!("```sh\ndocker pull {}:{}{digest}\n```\n", self.repository.name, self.tag);
+        let since = previous.map_or("What it holds".to_owned(), |tag| format!("What changed since `{tag}`"));
+        // Writing to a String cannot fail.
+        let _ = write!(notes, "\n## {since}\n\n{}", diff::since(root, previous).await?.markdown());
+        if let Some(promise) = promise {
+            let _ = writeln!(notes, "\n## Digests\n\n| | |\n|---|---|\n| index | `{}` |", promise.index);
+            for (arch, digest) in &promise.manifests {
+                let _ = writeln!(notes, "| {arch} | `{digest}` |");
+            }
+            let _ = writeln!(notes, "| versions.lock | `sha256:{}` |", promise.lock);
+        }
+        Ok(notes)
+    }
+
+    fn described(&self, promise: Option<&Promise>) -> serde_json::Value {
+        serde_json::json!({
+            "tag": self.tag, "repository": self.repository.name, "commit": self.commit, "arches": Arch::ALL,
+            "layouts": self.layouts, "lock": self.lock, "previous": self.previous, "digests": promise,
+        })
+    }
+
+    /// `--dry-run`: what can be told and written without network and engine.
+    pub(crate) async fn rehearse(&self, session: &Session, stack: &Stack) -> anyhow::Result<()> {
+        let layouts = self.layouts.clone().unwrap_or_else(|| session.root.join("target/image"));
+        let has_layouts = Arch::ALL.into_iter().all(|arch| layouts.join(arch.as_str()).is_dir());
+        // What was named must be right; what lies there from some build may be of another lock.
+        let promise = match self.merge(&layouts, stack) {
+            Ok(promise) => Some(promise),
+            Err(error) if self.layouts.is_some() => return Err(error),
+            Err(error) => {
+                if has_layouts {
+                    io::say(&format!("note: {error}; the digests are not known yet"));
+                }
+                None
+            }
+        };
+        self.write(session, promise.as_ref()).await?;
+        if session.format == Format::Json {
+            return io::document(&self.described(promise.as_ref()));
+        }
+        io::print(&format!("tag         {}", self.tag));
+        io::print(&format!("repository  {}", self.repository.name));
+        io::print(&format!("commit      {}", self.commit));
+        let how = match &self.layouts {
+            Some(folder) => format!("taken from {}", folder.display()),
+            None => "built here".to_owned(),
+        };
+        io::print(&format!("images      x86_64 and aarch64, {how}"));
+        if let Some(promise) = &promise {
+            io::print(&format!("index       {}", promise.index));
+        }
+        io::print(&format!("files       {}", self.dist.display()));
+        io::print(
+            "then        tag the commit, push by digest, probe that, push the tag, move latest, publish at GitHub",
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! `release`: two layouts → one index → git tag → registry → GitHub. Each step asks first whether it is done as planned,
+//! so that the same command continues what was interrupted, and stops at what somebody else did otherwise.
+
+mod dist;
+mod github;
+mod moving;
+mod plan;
+mod reserve;
+mod run;
+
+use std::path::PathBuf;
+
+use super::Session;
+use crate::cli::{self, Format};
+use crate::engine::docker::Docker;
+use crate::engine::registry::Repository;
+use crate::io::steps::Steps;
+use crate::io::{self, files};
+pub(crate) use plan::{Plan, Wanted};
+
+pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Result<()> {
+    let stack = files::read_stack(&session.root)?;
+    let lock = files::read_lock(&session.root, &stack)?;
+    let wanted = Wanted {
+        repository: Repository::new(&args.registry)?,
+        layouts: args.layouts.as_deref().map(std::path::absolute).transpose()?,
+        dist: session.path(args.dist.as_deref(), "dist")?,
+        github: args.github.clone(),
+        offline: args.dry_run,
+    };
+    let plan = Plan::new(session, &stack, &lock, wanted).await?;
+    if args.dry_run {
+        return plan.rehearse(session, &stack).await;
+    }
+    let mut steps = Steps::lasting();
+    let docker = Docker::default();
+    let until = args.until.unwrap_or(cli::Until::Github);
+    let result = plan.execute(session, &docker, &stack, &lock, until, &mut steps).await;
+    let index = result.as_ref().ok().map(|promise| &promise.index);
+    let released = index.map(|index| format!("{}:{}@{index}", plan.repository.name, plan.tag));
+    match session.format {
+        Format::Json => io::document(&serde_json::json!({
+            "steps": steps, "tag": plan.tag.as_str(), "digest": index, "released": released, "dist": plan.dist,
+        }))?,
+        Format::Text => {
+            io::print(&steps.table());
+            released.iter().for_each(|released| io::print(released));
+        }
+    }
+    let promise = result?;
+    io::github_output("tag", plan.tag.as_str())?;
+    io::github_output("digest", promise.index.as_str())?;
+    for (arch, digest) in &promise.manifests {
+        io::github_output(&format!("digest-{arch}"), digest.as_str())?;
+    }
+    Ok(())
+}
+
+/// Files beside the image that a release is made of.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) notes: PathBuf,
+    /// What is attached to the release at GitHub.
+    pub(crate) attached: Vec<PathBuf>,
+}

@@ -1,0 +1,254 @@
+//! What a release will do, checked before anything is built or pushed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::commands::{Session, render};
+use crate::domain::digest::{FileUrl, OciDigest, Sha256};
+use crate::domain::image_tag::{ImageTag, ImageTagTemplate, TagParts, next_revision};
+use crate::domain::lock::Lock;
+use crate::domain::promise::Promise;
+use crate::domain::rules;
+use crate::domain::stack::Stack;
+use crate::engine::registry::Repository;
+use crate::error::{Failures, HintExt as _};
+use crate::io::{files, git, process};
+
+/// How far a commit's date may lie ahead of this machine's clock.
+const SKEW: TimeDelta = TimeDelta::days(1);
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) repository: Repository,
+    /// Built before, one folder an architecture.
+    pub(crate) layouts: Option<PathBuf>,
+    /// Where the files of the release go.
+    pub(crate) dist: PathBuf,
+    /// `owner/name` at GitHub.
+    pub(crate) github: Option<String>,
+    /// Ask neither registry nor remote.
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) tag: ImageTag,
+    pub(crate) repository: Repository,
+    pub(super) layouts: Option<PathBuf>,
+    pub(super) dist: PathBuf,
+    pub(super) github: Option<String>,
+    pub(super) commit: String,
+    pub(super) offline: bool,
+    pub(super) lock: Sha256,
+    /// The repository that the tag is pushed to; none where this one has no remote.
+    pub(super) remote: Option<String>,
+    /// What the git tag says, where this commit has one: the release was begun before.
+    pub(super) promised: Option<Promise>,
+    /// The newest released tag of the same flavor before this one.
+    pub(super) previous: Option<String>,
+    /// Whether no later revision of the flavor is out: only the newest one moves `latest`.
+    pub(super) is_newest: bool,
+    pub(super) flavor: String,
+    pub(super) revision: u32,
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+impl Plan {
+    pub(crate) async fn new(session: &Session, stack: &Stack, lock: &Lock, wanted: Wanted) -> anyhow::Result<Self> {
+        let root = &session.root;
+        check(session, stack, lock).await?;
+        let commit = git::commit(root, "HEAD").await?;
+        let moment = git::commit_moment(root, &commit).await?;
+        if moment > Utc::now() + SKEW {
+            return Err(anyhow::anyhow!("commit {commit} is dated {moment}, which is in the future for this machine"))
+                .hint(|| {
+                    "set the clock right; `git commit --amend --no-edit --date=now` dates the commit anew".to_owned()
+                });
+        }
+        let remote = git::remote(root).await?;
+        let mut tags = git::local_tags(root).await?;
+        let mut registered = Vec::new();
+        if !wanted.offline {
+            registered = wanted.repository.tags().await?;
+            if let Some(remote) = &remote {
+                let told = git::remote_tags(root, remote).await?;
+                // Where both have one, the remote's counts: it is everybody's.
+                tags.retain(|tag| told.iter().all(|other| other.name != tag.name));
+                tags.extend(told);
+            }
+        }
+        let template = ImageTagTemplate::parse(&stack.image.tag)?;
+        let flavor = stack.image.flavor.clone();
+        let ours = |name: &str| template.parse_tag(name).ok().filter(|parts| parts.flavor == flavor);
+        let known = || tags.iter().map(|tag| tag.name.as_str()).chain(registered.iter().map(String::as_str));
+        let here = tags.iter().filter(|tag| tag.commit == commit).filter_map(|tag| ours(&tag.name));
+        let (begun, parts) = match here.max_by_key(|parts| parts.revision) {
+            Some(parts) => (true, parts),
+            None => (false, parts(&template, &flavor, lock, moment, next_revision(&template, known(), &flavor))?),
+        };
+        let revision = parts.revision;
+        let tag = template.compose(&parts)?;
+        let earlier = known().filter_map(|name| Some((ours(name)?.revision, name)));
+        let previous = earlier.filter(|(other, _)| *other < revision).max().map(|(_, name)| name.to_owned());
+        let is_newest = known().filter_map(ours).all(|other| other.revision <= revision);
+        let promised = if begun { Some(promise(root, remote.as_deref(), &tag, wanted.offline).await?) } else { None };
+        let lock = Sha256::of(files::read_lock_text(root)?.as_bytes());
+        let source = match &remote {
+            Some(remote) => source(&process::text(git::command(root).args(["remote", "get-url", "--", remote])).await?),
+            None => None,
+        };
+        let annotations = annotations(stack, &tag, &commit, moment, source.as_ref());
+        let Wanted { repository, layouts, dist, github, offline } = wanted;
+        let plan = Self {
+            tag,
+            repository,
+            layouts,
+            dist,
+            github,
+            commit,
+            offline,
+            lock,
+            remote,
+            promised,
+            previous,
+            is_newest,
+            flavor,
+            revision,
+            annotations,
+        };
+        // Without a git tag of ours, the registry's is somebody else's.
+        if !begun && registered.iter().any(|name| name == plan.tag.as_str()) {
+            plan.registered_otherwise(None)?;
+        }
+        Ok(plan)
+    }
+
+    /// The error of a tag in the registry that stands for something else.
+    pub(super) fn registered_otherwise(&self, found: Option<(&OciDigest, &OciDigest)>) -> anyhow::Result<()> {
+        let how = match found {
+            Some((found, wanted)) => format!("is {found} and not {wanted}"),
+            None => "exists, and no git tag says what it is".to_owned(),
+        };
+        Err(anyhow::anyhow!("{}:{} {how}; a released tag is never moved", self.repository.name, self.tag)).hint(|| {
+            "find out who pushed it; a release of another commit gets a tag of its own, so commit something and \
+             release that"
+                .to_owned()
+        })
+    }
+}
+
+/// What must hold of the checkout.
+async fn check(session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
+    let violations = rules::check(stack, lock).violations;
+    if !violations.is_empty() {
+        let errors = violations.into_iter().map(|violation| anyhow::anyhow!(violation.message));
+        return Err(Failures(errors.collect()).into());
+    }
+    if files::read_lock_text(&session.root)? != lock.to_text()? {
+        return Err(anyhow::anyhow!("versions.lock is not as `cargo xtask bump` writes it: it was edited"))
+            .hint(|| "restore it with `git checkout versions.lock`".to_owned());
+    }
+    if !render::drifts(&session.root, stack, lock)?.is_empty() {
+        return Err(anyhow::anyhow!("image/ is not what the lock and the templates say"))
+            .hint(|| "run `cargo xtask render` and commit what it writes".to_owned());
+    }
+    let dirty = git::changes(&session.root).await?;
+    if !dirty.is_empty() {
+        return Err(anyhow::anyhow!("the checkout has uncommitted changes:\n    {}", dirty.replace('\n', "\n    ")))
+            .hint(|| "commit them: a release is made from a commit that its tag names".to_owned());
+    }
+    Ok(())
+}
+
+fn parts(
+    template: &ImageTagTemplate,
+    flavor: &str,
+    lock: &Lock,
+    moment: DateTime<Utc>,
+    revision: u32,
+) -> anyhow::Result<TagParts> {
+    let version = |name: &str| {
+        let pin = lock.components.get(name);
+        let pin = pin.with_context(|| format!("the image tag names `{name}`, which is not pinned"))?;
+        Ok((name.to_owned(), pin.version.clone()))
+    };
+    let components = template.components().map(version).collect::<anyhow::Result<_>>()?;
+    Ok(TagParts { date: moment.date_naive(), flavor: flavor.to_owned(), revision, components })
+}
+
+/// What the git tag of this commit says. A remote's tag is brought here.
+async fn promise(
+    root: &std::path::Path,
+    remote: Option<&str>,
+    tag: &ImageTag,
+    offline: bool,
+) -> anyhow::Result<Promise> {
+    let name = tag.as_str();
+    let has = git::local_tags(root).await?.iter().any(|local| local.name == name);
+    if !has && let (Some(remote), false) = (remote, offline) {
+        git::fetch_tag(root, remote, name).await?;
+    }
+    let message = git::tag_message(root, name).await?;
+    Promise::parse(&message)
+        .with_context(|| format!("the git tag {name} of this commit says nothing of digests: no release made it"))
+        .hint(|| format!("delete it (`git tag --delete {name}`, and at the remote), or release another commit"))
+}
+
+/// The address of a remote for browsers, where it can be told: no credentials, no local path.
+fn source(remote: &str) -> Option<FileUrl> {
+    let rest = remote.strip_prefix("https://").or_else(|| remote.strip_prefix("ssh://"));
+    let place = match rest {
+        Some(rest) => rest.rsplit_once('@').map_or(rest, |(_, place)| place).to_owned(),
+        // scp's form: git@host:path.
+        None => remote.split_once('@')?.1.replacen(':', "/", 1),
+    };
+    format!("https://{}", place.trim_end_matches('/').trim_end_matches(".git")).parse().ok()
+}
+
+/// What the index says of itself. The images' own labels are a function of the lock; these are of this release.
+fn annotations(
+    stack: &Stack,
+    tag: &ImageTag,
+    commit: &str,
+    moment: DateTime<Utc>,
+    source: Option<&FileUrl>,
+) -> BTreeMap<String, String> {
+    let created = moment.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let mut annotations: BTreeMap<String, String> = [
+        ("title", stack.image.title.as_str()),
+        ("licenses", &stack.image.license),
+        ("version", tag.as_str()),
+        ("revision", commit),
+        ("created", &created),
+    ]
+    .map(|(name, value)| (format!("org.opencontainers.image.{name}"), value.to_owned()))
+    .into();
+    if let Some(source) = source {
+        annotations.insert("org.opencontainers.image.source".to_owned(), source.to_string());
+    }
+    annotations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_an_address_for_browsers_without_credentials() {
+        for (remote, expected) in [
+            ("https://github.com/o/n.git", Some("https://github.com/o/n")),
+            ("https://user:secret@github.com/o/n", Some("https://github.com/o/n")),
+            ("git@github.com:o/n.git", Some("https://github.com/o/n")),
+            ("ssh://git@host/o/n.git/", Some("https://host/o/n")),
+            ("/srv/n.git", None),
+            ("file:///srv/n.git", None),
+            ("git@host:o/$(id)", None),
+        ] {
+            assert_eq!(source(remote).map(String::from).as_deref(), expected, "{remote}");
+        }
+    }
+}

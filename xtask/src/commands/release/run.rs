@@ -1,0 +1,147 @@
+//! The steps of a release. Nothing that users see changes before what was pushed was pulled again and has run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use super::plan::Plan;
+use crate::cli::Until;
+use crate::commands::Session;
+use crate::commands::build::{self, Built};
+use crate::domain::arch::Arch;
+use crate::domain::lock::Lock;
+use crate::domain::promise::Promise;
+use crate::domain::stack::Stack;
+use crate::engine::docker::Docker;
+use crate::engine::loaded::Loaded;
+use crate::engine::{layout, probe};
+use crate::error::HintExt as _;
+use crate::io::steps::Steps;
+
+impl Plan {
+    pub(crate) async fn execute(
+        &self,
+        session: &Session,
+        docker: &Docker,
+        stack: &Stack,
+        lock: &Lock,
+        until: Until,
+        steps: &mut Steps,
+    ) -> anyhow::Result<Promise> {
+        let layouts = self.layouts.clone().unwrap_or_else(|| session.root.join("target/image"));
+        if self.layouts.is_none() && !self.is_built(&layouts, stack) {
+            docker.check().await?;
+            fs_err::create_dir_all(&layouts)?;
+            for arch in Arch::ALL {
+                let request = build::Request { docker, lock, output: &layouts, no_cache: false, logs: Some(&layouts) };
+                let name = format!("build {arch}");
+                steps.run(&name, build::build(session, &request, arch), Built::summary).await?;
+            }
+            if self.promised.is_none() {
+                let native = Arch::native().context("this machine runs neither of the image's architectures")?;
+                let folder = layouts.join(native.as_str());
+                let probe = probe::layout(docker, stack, &folder);
+                steps.run(&format!("probe {native}"), probe, probe::Report::summary).await?;
+            }
+        }
+        let merged = async { self.merge(&layouts, stack) };
+        let promise = steps.run("join under one index", merged, |promise| promise.index.to_string()).await?;
+        let files = self.write(session, Some(&promise)).await?;
+        if until == Until::Layout {
+            return Ok(promise);
+        }
+        steps.run("tag the commit", self.reserve(session, &promise), Clone::clone).await?;
+        if until == Until::Tag {
+            return Ok(promise);
+        }
+        let by_digest = format!("@{}", promise.index);
+        steps.run("push by digest", self.push(&promise, &by_digest), Clone::clone).await?;
+        let is_public = self.is_public(&promise).await?;
+        if !is_public {
+            let probe = self.probe(docker, stack, &by_digest);
+            steps.run("probe what was pushed", probe, probe::Report::summary).await?;
+        }
+        steps.run("push the tag", self.push(&promise, &format!(":{}", self.tag)), Clone::clone).await?;
+        for name in ["latest", &self.flavor] {
+            steps.run(&format!("move {name}"), self.move_tag(&promise, name), Clone::clone).await?;
+        }
+        if until == Until::Push {
+            return Ok(promise);
+        }
+        match &self.github {
+            Some(repository) => {
+                let announced = self.announce(session, repository, &files);
+                steps.run("publish at GitHub", announced, Clone::clone).await?;
+            }
+            None => steps.skip("publish at GitHub", "no --github OWNER/NAME, and GITHUB_REPOSITORY is not set"),
+        }
+        Ok(promise)
+    }
+
+    /// Whether the images that the git tag promises lie there already.
+    fn is_built(&self, layouts: &Path, stack: &Stack) -> bool {
+        let Some(promised) = &self.promised else { return false };
+        Arch::ALL.into_iter().all(|arch| {
+            let image = self.read(&layouts.join(arch.as_str()), arch, stack);
+            image.is_ok_and(|image| promised.manifests.get(&arch) == Some(&image.digest))
+        })
+    }
+
+    /// One image, which must be made from this lock.
+    fn read(&self, folder: &Path, arch: Arch, stack: &Stack) -> anyhow::Result<layout::Image> {
+        let image = layout::read(folder, arch)?;
+        let (label, wanted) = (stack.image.lock_label(), format!("sha256:{}", self.lock));
+        match image.labels.get(&label) {
+            Some(found) if *found == wanted => Ok(image),
+            found => Err(anyhow::anyhow!(
+                "{} was not made from this lock: its label {label} is {} instead of {wanted}",
+                folder.display(),
+                found.map_or("missing", String::as_str)
+            ))
+            .hint(|| format!("cargo xtask build --arch {arch}")),
+        }
+    }
+
+    /// Joins the images; gives all digests of the release, which are those that the git tag promises where there is one.
+    pub(super) fn merge(&self, layouts: &Path, stack: &Stack) -> anyhow::Result<Promise> {
+        let folders = Arch::ALL.map(|arch| (arch, layouts.join(arch.as_str())));
+        let image = |(arch, folder): &(Arch, PathBuf)| Ok((*arch, self.read(folder, *arch, stack)?.digest));
+        let manifests = folders.iter().map(image).collect::<anyhow::Result<_>>()?;
+        let folders = folders.each_ref().map(|(arch, folder)| (*arch, folder.as_path()));
+        let index = layout::merge(&folders, self.annotations.clone(), &self.merged())?;
+        let promise = Promise { index, manifests, lock: self.lock.clone() };
+        if let Some(promised) = &self.promised {
+            self.same(promised, &promise)?;
+        }
+        Ok(promise)
+    }
+
+    pub(super) fn merged(&self) -> PathBuf {
+        self.dist.join("layout")
+    }
+
+    /// Pushes the index and its images under a digest or tag, unless it is there.
+    pub(super) async fn push(&self, promise: &Promise, reference: &str) -> anyhow::Result<String> {
+        let shown = format!("{}{reference}", self.repository.name);
+        match self.repository.digest(reference).await? {
+            Some(found) if found == promise.index => return Ok(format!("{shown} is there already")),
+            Some(found) => self.registered_otherwise(Some((&found, &promise.index)))?,
+            None => {}
+        }
+        self.repository.push(&self.merged(), reference).await?;
+        Ok(shown)
+    }
+
+    async fn is_public(&self, promise: &Promise) -> anyhow::Result<bool> {
+        Ok(self.repository.digest(&format!(":{}", self.tag)).await?.as_ref() == Some(&promise.index))
+    }
+
+    /// Pulls what was pushed and runs it: the registry gives what it was given, and that works.
+    async fn probe(&self, docker: &Docker, stack: &Stack, reference: &str) -> anyhow::Result<probe::Report> {
+        if Arch::native().is_none() {
+            bail!("this machine runs neither of the image's architectures, so that none can be probed");
+        }
+        let image = Loaded::pulled(docker, format!("{}{reference}", self.repository.name)).await?;
+        probe::image(docker, stack, image.name()).await
+    }
+}

@@ -1,0 +1,340 @@
+//! What changed from one state of the checkout to another, for whoever must decide whether to upgrade.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::arch::Arch;
+use super::compare;
+use super::lock::{Lock, Pin, Pinned};
+use super::setting::Setting;
+use super::stack::Stack;
+
+/// One side of a comparison.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// None where the file cannot be read by this program any more: a lock alone was named, or it is too old.
+    pub(crate) stack: Option<Stack>,
+    pub(crate) lock: Lock,
+    /// The text of each npm component's `package-lock.json`, where there is one.
+    pub(crate) npm: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Diff {
+    pub(crate) components: Vec<Change>,
+    /// What the users of the image must look at.
+    pub(crate) by_hand: Vec<String>,
+    /// How many components stay as they are.
+    pub(crate) unchanged: usize,
+}
+
+/// A component that is new, gone, or another one.
+#[derive(Debug, Serialize)]
+pub(crate) struct Change {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) old: Option<Side>,
+    pub(crate) new: Option<Side>,
+    /// Where upstream shows the difference.
+    pub(crate) compare: Option<String>,
+    /// Of what it is made of: Debian's packages, or those of npm.
+    pub(crate) packages: Vec<PackageChange>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Side {
+    pub(crate) version: String,
+    pub(crate) published: Option<String>,
+    /// What is downloaded for x86_64, in bytes, where that is known.
+    pub(crate) size: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct PackageChange {
+    pub(crate) name: String,
+    /// Several where it is there several times.
+    pub(crate) old: Vec<String>,
+    pub(crate) new: Vec<String>,
+}
+
+type Packages = BTreeMap<String, BTreeSet<String>>;
+
+impl Diff {
+    pub(crate) fn new(old: &State, new: &State) -> Self {
+        let names: BTreeSet<&String> = old.lock.components.keys().chain(new.lock.components.keys()).collect();
+        let total = names.len();
+        let components: Vec<Change> = names.into_iter().filter_map(|name| Change::new(name, old, new)).collect();
+        let by_hand = by_hand(old, new, &components);
+        Self { unchanged: total - components.len(), components, by_hand }
+    }
+
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        if self.components.is_empty() {
+            let _ = writeln!(text, "Every component is the same.");
+        } else {
+            let _ = writeln!(text, "| component | old | new | published | download |\n|---|---|---|---|---|");
+            for change in &self.components {
+                let _ = writeln!(text, "{}", change.row());
+            }
+            let _ = writeln!(text, "\nUnchanged: {} components.", self.unchanged);
+        }
+        if !self.by_hand.is_empty() {
+            let _ = writeln!(text, "\n### What needs your hand\n");
+            for line in &self.by_hand {
+                let _ = writeln!(text, "- {line}");
+            }
+        }
+        for change in self.components.iter().filter(|change| !change.packages.is_empty()) {
+            let count = change.packages.len();
+            let _ = writeln!(text, "\n<details><summary>{}: {count} packages differ</summary>\n", change.title);
+            for PackageChange { name, old, new } in &change.packages {
+                let side = |versions: &[String]| match versions {
+                    [] => "–".to_owned(),
+                    versions => versions.iter().map(|version| code(version)).collect::<Vec<_>>().join(" "),
+                };
+                let _ = writeln!(text, "- {} {} → {}", code(name), side(old), side(new));
+            }
+            let _ = writeln!(text, "\n</details>");
+        }
+        text
+    }
+}
+
+impl Change {
+    fn new(name: &str, old: &State, new: &State) -> Option<Self> {
+        let (before, after) = (old.lock.components.get(name), new.lock.components.get(name));
+        // Of what is new or gone as a whole, the parts are not listed.
+        let packages = match (before, after) {
+            (Some(_), Some(_)) => package_changes(&packages(name, old), &packages(name, new)),
+            _ => Vec::new(),
+        };
+        if packages.is_empty() && before.map(identity) == after.map(identity) {
+            return None;
+        }
+        let component = [new, old].into_iter().find_map(|state| state.stack.as_ref()?.components.get(name));
+        let compare = component.zip(before).zip(after).and_then(|((component, before), after)| {
+            let after = compare::reference(after.tag.as_deref(), after.commit.as_ref());
+            compare::link(&component.source, before, after)
+        });
+        Some(Self {
+            name: name.to_owned(),
+            title: component.map_or(name, |component| &component.title).to_owned(),
+            old: before.map(Side::new),
+            new: after.map(Side::new),
+            compare,
+            packages,
+        })
+    }
+
+    fn row(&self) -> String {
+        let version = |side: &Option<Side>| side.as_ref().map_or("–".to_owned(), |side| code(&side.version));
+        let title = match &self.compare {
+            Some(link) => format!("[{}]({link})", self.title),
+            None => self.title.clone(),
+        };
+        let published = self.new.as_ref().and_then(|side| side.published.as_deref()).unwrap_or("–");
+        let size = |side: &Option<Side>| side.as_ref().and_then(|side| side.size);
+        let download = match (size(&self.old), size(&self.new)) {
+            (Some(old), Some(new)) => format!("{} → {} MiB", mebibytes(old), mebibytes(new)),
+            (None, Some(new)) => format!("{} MiB", mebibytes(new)),
+            _ => "–".to_owned(),
+        };
+        format!("| {title} | {} | {} | {published} | {download} |", version(&self.old), version(&self.new))
+    }
+}
+
+/// What makes a pin another one: when it was published or first seen does not.
+fn identity(pin: &Pin) -> (&str, &Pinned) {
+    (&pin.version, &pin.pinned)
+}
+
+impl Side {
+    fn new(pin: &Pin) -> Self {
+        let size = match &pin.pinned {
+            Pinned::Files(files) => files.values().last().and_then(|file| file.size),
+            Pinned::Packages(lists) => lists.values().last().map(|list| list.iter().map(|package| package.size).sum()),
+            Pinned::Npm(_) | Pinned::Git(_) | Pinned::Image(_) => None,
+        };
+        let published = pin.published.as_ref().map(|published| published.date().to_owned());
+        Self { version: pin.version.clone(), published, size }
+    }
+}
+
+/// The part of a `package-lock.json` that tells what is installed.
+#[derive(Deserialize)]
+struct Lockfile {
+    packages: BTreeMap<String, Installed>,
+}
+
+#[derive(Deserialize)]
+struct Installed {
+    #[serde(default)]
+    version: String,
+    /// Empty: any.
+    #[serde(default)]
+    os: Vec<String>,
+    #[serde(default)]
+    cpu: Vec<String>,
+}
+
+impl Installed {
+    /// Whether any image has it: a lockfile lists the packages of all systems.
+    fn is_for_images(&self) -> bool {
+        let has = |list: &[String], wanted: &[&str]| list.is_empty() || list.iter().any(|it| wanted.contains(&&**it));
+        has(&self.os, &["linux"]) && has(&self.cpu, &Arch::ALL.map(Arch::npm))
+    }
+}
+
+/// What a component is made of, by name.
+fn packages(name: &str, state: &State) -> Packages {
+    let mut packages = Packages::new();
+    if let Some(Pin { pinned: Pinned::Packages(lists), .. }) = state.lock.components.get(name) {
+        for package in lists.values().flatten() {
+            packages.entry(package.name.clone()).or_default().insert(package.version.clone());
+        }
+    }
+    // A lockfile that cannot be read tells nothing here; `bump` and the build refuse it.
+    let lockfile = state.npm.get(name).and_then(|text| serde_json::from_str::<Lockfile>(text).ok());
+    for (path, installed) in lockfile.into_iter().flat_map(|lockfile| lockfile.packages) {
+        if let Some((_, package)) = path.rsplit_once("node_modules/").filter(|_| installed.is_for_images()) {
+            packages.entry(package.to_owned()).or_default().insert(installed.version);
+        }
+    }
+    packages
+}
+
+fn package_changes(old: &Packages, new: &Packages) -> Vec<PackageChange> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let change = |name: &String| {
+        let versions = |side: &Packages| side.get(name).into_iter().flatten().cloned().collect::<Vec<_>>();
+        let change = PackageChange { name: name.clone(), old: versions(old), new: versions(new) };
+        (change.old != change.new).then_some(change)
+    };
+    names.into_iter().filter_map(change).collect()
+}
+
+fn by_hand(old: &State, new: &State, changes: &[Change]) -> Vec<String> {
+    let (Some(old), Some(new)) = (&old.stack, &new.stack) else { return Vec::new() };
+    let mut lines = Vec::new();
+    for change in changes.iter().filter(|change| change.old.is_some() && change.new.is_some()) {
+        let upgrade = new.components.get(&change.name).and_then(|component| component.upgrade.as_deref());
+        lines.extend(upgrade.map(|upgrade| format!("{}: {upgrade}", change.title)));
+    }
+    for setting in &new.settings {
+        let name = code(&setting.name);
+        match old.settings.iter().find(|before| before.name == setting.name) {
+            None => lines.push(format!("{name} is new: {}", setting.help)),
+            Some(before) => {
+                let (was, is) = (default(before), default(setting));
+                if was != is {
+                    lines.push(format!("{name} is {is} by default, and was {was}"));
+                }
+            }
+        }
+    }
+    for setting in &old.settings {
+        if new.settings.iter().all(|after| after.name != setting.name) {
+            lines.push(format!("{} is gone", code(&setting.name)));
+        }
+    }
+    for service in &new.services {
+        let ports = |stack: &Stack| {
+            let service = stack.services.iter().find(|other| other.name == service.name);
+            service.map(|service| service.endpoints.iter().map(|endpoint| endpoint.port).collect::<Vec<_>>())
+        };
+        match (ports(old), ports(new)) {
+            (Some(was), Some(is)) if was != is => {
+                lines.push(format!("{} is on the ports {is:?}, and was on {was:?}", service.title));
+            }
+            (None, Some(_)) => lines.push(format!("{} is a new service", service.title)),
+            _ => {}
+        }
+    }
+    lines
+}
+
+/// It may hold other settings in braces, and anything that `stack.toml` says.
+fn default(setting: &Setting) -> String {
+    let default = setting.default.as_ref().or(setting.compose_default.as_ref());
+    default.map_or("nothing".to_owned(), |text| format!("`{}`", text.replace('`', "'")))
+}
+
+/// A name or version of an upstream, as nothing but text.
+fn code(text: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || ".+:~@/_-".contains(letter);
+    format!("`{}`", text.chars().map(|letter| if plain(letter) { letter } else { '?' }).collect::<String>())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes of files fit")]
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STACK: &str = include_str!("../../../stack.toml");
+    const LOCK: &str = include_str!("../../testdata/frozen/versions.lock");
+
+    fn state(stack: &str, lock: &str, npm: &str) -> State {
+        let npm = [("openclaw".to_owned(), npm.to_owned())].into();
+        State { stack: Some(Stack::parse(stack).unwrap()), lock: Lock::parse(lock).unwrap(), npm }
+    }
+
+    fn npm(packages: &[(&str, &str)]) -> String {
+        let packages: BTreeMap<_, _> =
+            packages.iter().map(|(path, version)| (*path, serde_json::json!({ "version": version }))).collect();
+        serde_json::json!({ "lockfileVersion": 3, "packages": packages }).to_string()
+    }
+
+    #[test]
+    fn the_same_is_the_same_whenever_it_was_first_seen() {
+        let seen = LOCK.replacen("published = \"", "# published = \"", 1);
+        let diff = Diff::new(&state(STACK, LOCK, "{}"), &state(STACK, &seen, "{}"));
+        assert!(diff.components.is_empty() && diff.by_hand.is_empty(), "{diff:?}");
+        assert_eq!(diff.markdown(), "Every component is the same.\n");
+    }
+
+    #[test]
+    fn versions_packages_and_what_needs_a_hand_are_told() {
+        let old =
+            LOCK.replace(&Lock::parse(LOCK).unwrap().components["convex"].version, "precompiled-2020-01-01-0123abc");
+        let old = old.replace("name = \"curl\"\nversion = \"", "name = \"curl\"\nversion = \"0~");
+        let before = npm(&[("", "1"), ("node_modules/a", "1.0.0"), ("node_modules/gone", "1.0.0")]);
+        let after = npm(&[
+            ("", "2"),
+            ("node_modules/a", "1.0.0"),
+            ("node_modules/b/node_modules/@s/a", "2.0.0"),
+            ("node_modules/a/node_modules/a", "9`](x)\n"),
+        ]);
+        let stack = STACK.replacen("name = \"LLAMACPP_CTX_SIZE\"", "name = \"LLAMACPP_OLD\"", 1).replacen(
+            "default = \"127.0.0.1\"",
+            "default = \"127.0.0.9\"",
+            1,
+        );
+        let diff = Diff::new(&state(&stack, &old, &before), &state(STACK, LOCK, &after));
+        let names: Vec<&str> = diff.components.iter().map(|change| change.name.as_str()).collect();
+        assert_eq!(names, ["convex", "debian", "openclaw"]);
+        let text = diff.markdown();
+        for expected in [
+            "compare/precompiled-2020-01-01-0123abc...",
+            "| `precompiled-2020-01-01-0123abc` | `precompiled-",
+            "- Convex backend: ",
+            "- `LLAMACPP_CTX_SIZE` is new: ",
+            "- `LLAMACPP_OLD` is gone",
+            "by default, and was `127.0.0.9`",
+            "<details><summary>Debian packages: 1 packages differ</summary>",
+            "- `a` `1.0.0` → `1.0.0` `9???x??`",
+            "- `@s/a` – → `2.0.0`",
+            "- `gone` `1.0.0` → –",
+        ] {
+            assert!(text.contains(expected), "no {expected:?} in\n{text}");
+        }
+        assert!(!text.contains("](x)"), "{text}");
+    }
+}

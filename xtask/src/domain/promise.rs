@@ -1,0 +1,98 @@
+//! What the git tag of a release says of it: digests that are known before anything is pushed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::arch::Arch;
+use super::digest::{OciDigest, Sha256};
+
+/// The digests of a release. They stand in the message of its annotated git tag, which is pushed first: whoever
+/// continues the release, or checks it, compares with them.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Promise {
+    pub(crate) index: OciDigest,
+    pub(crate) manifests: BTreeMap<Arch, OciDigest>,
+    /// Of `versions.lock`.
+    pub(crate) lock: Sha256,
+}
+
+const INDEX: &str = "Index: ";
+const MANIFEST: &str = "Manifest ";
+const LOCK: &str = "Lock: sha256:";
+
+impl Promise {
+    /// The message of the git tag.
+    pub(crate) fn message(&self, tag: &str) -> String {
+        let mut message = format!("Release {tag}\n\n{INDEX}{}\n", self.index);
+        for (arch, digest) in self.manifests.iter().rev() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(message, "{MANIFEST}{arch}: {digest}");
+        }
+        let _ = writeln!(message, "{LOCK}{}", self.lock);
+        message
+    }
+
+    /// What a message says; `None` when it is no message of a release, or not whole.
+    pub(crate) fn parse(message: &str) -> Option<Self> {
+        let one = |prefix: &str| {
+            let mut found = message.lines().filter_map(|line| line.strip_prefix(prefix));
+            found.next().filter(|_| found.next().is_none())
+        };
+        let manifest = |arch: Arch| Some((arch, one(&format!("{MANIFEST}{arch}: "))?.parse().ok()?));
+        Some(Self {
+            index: one(INDEX)?.parse().ok()?,
+            manifests: Arch::ALL.into_iter().map(manifest).collect::<Option<_>>()?,
+            lock: one(LOCK)?.parse().ok()?,
+        })
+    }
+
+    /// What differs, each with both digests; `self` is what was promised.
+    pub(crate) fn differences(&self, made: &Self) -> Vec<String> {
+        let manifests = self.manifests.iter().filter_map(|(arch, digest)| {
+            let other = made.manifests.get(arch)?;
+            Some((format!("the image for {arch}"), digest.to_string(), other.to_string()))
+        });
+        let mut pairs: Vec<_> = manifests.collect();
+        pairs.push(("the lock".to_owned(), format!("sha256:{}", self.lock), format!("sha256:{}", made.lock)));
+        pairs.push(("the index".to_owned(), self.index.to_string(), made.index.to_string()));
+        let differs = pairs.into_iter().filter(|(_, promised, made)| promised != made);
+        differs.map(|(what, promised, made)| format!("{what} is {made} instead of {promised}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn promise(seed: char) -> Promise {
+        let digest = |last: char| format!("sha256:{}{last}", seed.to_string().repeat(63)).parse().unwrap();
+        Promise {
+            index: digest('0'),
+            manifests: [(Arch::X86_64, digest('1')), (Arch::Aarch64, digest('2'))].into(),
+            lock: seed.to_string().repeat(64).parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_message_is_read_back() {
+        let message = promise('a').message("v1");
+        assert!(message.starts_with("Release v1\n\nIndex: sha256:aaa"), "{message}");
+        assert_eq!(Promise::parse(&message), Some(promise('a')));
+        // What somebody adds below does not matter; what is there twice does.
+        assert_eq!(Promise::parse(&format!("{message}\nSigned-off-by: x\n")), Some(promise('a')));
+        for line in message.lines().filter(|line| line.contains("sha256:")) {
+            assert_eq!(Promise::parse(&message.replace(line, "")), None, "without {line}");
+            assert_eq!(Promise::parse(&format!("{message}{line}\n")), None, "twice {line}");
+            assert_eq!(Promise::parse(&message.replace(line, &line[..line.len() - 1])), None, "short {line}");
+        }
+        assert_eq!(Promise::parse("Release v1"), None);
+    }
+
+    #[test]
+    fn a_difference_names_both_digests() {
+        assert_eq!(promise('a').differences(&promise('a')), [""; 0]);
+        let told = promise('a').differences(&promise('b'));
+        assert_eq!(told.len(), 4);
+        assert!(told.iter().all(|line| line.contains("bbb") && line.contains("instead of sha256:aaa")), "{told:?}");
+    }
+}

@@ -1,0 +1,326 @@
+//! `release` from layouts that were built before, to a real registry and a bare repository. The engine is a stand-in
+//! whose ports all answer, and so is GitHub; real ones of the first are the rehearsal's.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
+
+mod scratch;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use scratch::{Scratch, answering};
+use serde_json::Value;
+
+const FLAVOR: &str = "llamacpp-opencode-openclaw";
+
+fn steps(document: &Value) -> Vec<&str> {
+    document["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn it_goes_from_layouts_to_a_published_release_and_a_second_run_changes_nothing() {
+    let scratch = Scratch::new();
+    let document = scratch.run("checkout", &[]).ok();
+    let (tag, digest) = (document["tag"].as_str().unwrap(), document["digest"].as_str().unwrap());
+    assert!(tag.contains("-r1-"), "{tag}");
+    assert_eq!(
+        steps(&document),
+        [
+            "join under one index",
+            "tag the commit",
+            "push by digest",
+            "probe what was pushed",
+            "push the tag",
+            "move latest",
+            &format!("move {FLAVOR}"),
+            "publish at GitHub"
+        ]
+    );
+    assert_eq!(document["released"], format!("{}:{tag}@{digest}", scratch.registry()));
+    let registered = scratch.registered();
+    assert_eq!(registered.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["latest", FLAVOR, tag]);
+    assert!(registered.iter().all(|(_, it)| it == digest), "{registered:?}");
+    assert_eq!(scratch.tagged(), [format!("revisions/{FLAVOR}/1"), format!("tags/{tag}")]);
+    // What the tag says is what is there.
+    let message = scratch.git("remote.git", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
+    assert!(message.contains(&format!("Index: {digest}\nManifest x86_64: sha256:")), "{message}");
+    assert!(message.contains(&format!("Lock: {}", scratch.lock_digest())), "{message}");
+    let release = scratch.path("releases").join(tag);
+    assert!(release.join("versions.lock").exists() && !release.join("draft").exists());
+    assert!(std::fs::read_to_string(release.join("edit")).unwrap().contains("--latest=true"));
+    // The index says whose it is.
+    let index: Value = serde_json::from_slice(
+        &std::fs::read(scratch.path("checkout/dist/layout/blobs/sha256").join(&digest[7..])).unwrap(),
+    )
+    .unwrap();
+    assert_eq!(index["annotations"]["org.opencontainers.image.version"], tag);
+    assert_eq!(
+        index["annotations"]["org.opencontainers.image.revision"],
+        scratch.git("checkout", &["rev-parse", "HEAD"])
+    );
+    let log = scratch.log();
+    assert!(log.contains(&format!("docker pull --quiet {}@{digest}", scratch.registry())), "{log}");
+    assert!(log.contains(&format!("docker image rm {}@{digest}", scratch.registry())), "{log}");
+
+    // The same command again, here and in another clone.
+    scratch.clone("clone");
+    for below in ["checkout", "clone"] {
+        let again = scratch.run(below, &[]).ok();
+        assert_eq!((&again["tag"], &again["digest"]), (&document["tag"], &document["digest"]));
+        let log = scratch.log();
+        for word in ["copy", "tag --annotate", " push ", "docker pull", "release create"] {
+            assert!(!log.contains(word), "{below} did `{word}` again: {log}");
+        }
+    }
+    assert_eq!(scratch.registered(), registered);
+
+    // The next commit is the next revision; the one before is not moved back to.
+    scratch.commit("checkout");
+    let next = scratch.run("checkout", &[]).ok();
+    assert!(next["tag"].as_str().unwrap().contains("-r2-"), "{next}");
+    std::fs::remove_dir_all(scratch.path("releases")).unwrap();
+    let old = scratch.run("clone", &[]).ok();
+    assert_eq!(old["tag"], tag);
+    assert!(std::fs::read_to_string(release.join("edit")).unwrap().contains("--latest=false"));
+    let latest = scratch.registered().into_iter().find(|(name, _)| name == "latest").unwrap();
+    assert_eq!(latest.1, next["digest"].as_str().unwrap());
+}
+
+/// Wherever it is killed, the same command brings it to the end that it would have had.
+#[test]
+fn it_is_continued_from_wherever_it_was_killed() {
+    let mut seen = 0;
+    'each: for at in 1.. {
+        for when in ["before", "during", "after"] {
+            let scratch = Scratch::new();
+            let killed = scratch.release("checkout", &[]).env("KILL", format!("{at} {when}")).output().unwrap();
+            if killed.status.success() {
+                break 'each;
+            }
+            assert_eq!(killed.status.code(), None, "{}", String::from_utf8_lossy(&killed.stderr));
+            let place = format!("{when} change {at}");
+            let tagged = scratch.tagged();
+            assert!(tagged.is_empty() || tagged.len() == 2, "{place}: {tagged:?}");
+            if tagged.is_empty() {
+                assert!(scratch.registered().is_empty(), "{place}: pushed before it was reserved");
+            }
+            let document = scratch.run("checkout", &[]).ok();
+            let (tag, digest) = (document["tag"].as_str().unwrap(), document["digest"].as_str().unwrap());
+            assert!(tag.contains("-r1-"), "{place}: {tag}");
+            let registered = scratch.registered();
+            assert_eq!(registered.len(), 3, "{place}: {registered:?}");
+            assert!(registered.iter().all(|(_, it)| it == digest), "{place}: {registered:?}");
+            assert_eq!(scratch.tagged().len(), 2, "{place}");
+            let release = scratch.path("releases").join(tag);
+            assert!(release.join("release.json").exists() && !release.join("draft").exists(), "{place}");
+            seen = at;
+        }
+    }
+    // tag, push; digest, tag, latest, flavor; create, upload, edit.
+    assert_eq!(seen, 9);
+}
+
+#[test]
+fn of_two_releases_at_once_one_wins() {
+    let scratch = Scratch::new();
+    scratch.clone("other");
+    scratch.layouts_of("other", "layouts-of-other");
+    // Of the same commit: the same release, which both bring to its end.
+    let other = |below: &str| {
+        format!(
+            "GIT_COMMITTER_NAME=other {} --root {} release --layouts {} --registry {} --format json",
+            env!("CARGO_BIN_EXE_xtask"),
+            scratch.path(below).display(),
+            scratch.path("layouts-of-other").display(),
+            scratch.registry()
+        )
+    };
+    let both = Scratch::ran(&scratch.release("checkout", &[]).env("AT_PUSH", other("other")).output().unwrap());
+    let said = std::fs::read_to_string(scratch.path("at-push")).unwrap();
+    let both = both.ok();
+    assert!(said.contains(both["digest"].as_str().unwrap()), "{said}");
+    assert!(both["steps"][1]["detail"].as_str().unwrap().contains("by another run"), "{both}");
+
+    // Of other commits: the second one is told, and takes the next revision. Also where the tags' names differ.
+    for (versions, revision) in [("", 2), ("1.99.9", 4)] {
+        scratch.commit("other");
+        scratch.commit("checkout");
+        if !versions.is_empty() {
+            scratch.other_version("other", versions);
+            scratch.layouts_of("other", "layouts-of-other");
+        }
+        let lost = scratch.release("checkout", &[]).env("AT_PUSH", other("other")).output().unwrap();
+        let said = Scratch::ran(&lost).failed();
+        assert!(said.contains("run the same command again"), "{said}");
+        let tags = scratch.git("checkout", &["tag", "--list", &format!("*-r{revision}-*")]);
+        assert_eq!(tags, "", "the tag of the release that lost is still there");
+        let next = scratch.run("checkout", &[]).ok();
+        assert!(next["tag"].as_str().unwrap().contains(&format!("-r{}-", revision + 1)), "{next}");
+    }
+}
+
+#[test]
+fn what_is_there_otherwise_stops_it_with_both_digests() {
+    let scratch = Scratch::new();
+    let first = scratch.run("checkout", &["--until", "tag"]).ok();
+    assert!(scratch.registered().is_empty());
+    // Other bytes of the same lock.
+    scratch.layout("aarch64", "arm64", &scratch.lock_digest(), "other");
+    let said = scratch.run("checkout", &[]).failed();
+    let digest = first["digest"].as_str().unwrap();
+    assert!(
+        said.contains("the image for aarch64 is sha256:") && said.contains(&format!("instead of {digest}")),
+        "{said}"
+    );
+    assert!(scratch.registered().is_empty());
+    scratch.layouts();
+    // Somebody pushed something else under the tag.
+    let tag = first["tag"].as_str().unwrap();
+    let elsewhere = format!("docker://{}:{tag}", scratch.registry());
+    let layout = format!("oci:{}", scratch.path("layouts/x86_64").display());
+    let pushed = Command::new("skopeo").args(["copy", "--dest-tls-verify=false", &layout, &elsewhere]).output();
+    assert!(pushed.unwrap().status.success());
+    let said = scratch.run("checkout", &[]).failed();
+    assert!(said.contains("a released tag is never moved") && said.contains(&format!("and not {digest}")), "{said}");
+    assert_eq!(scratch.registered().len(), 1);
+    // A tag in the registry alone counts, too: the next commit's revision is not its own.
+    scratch.git("remote.git", &["update-ref", "-d", &format!("refs/tags/{tag}")]);
+    scratch.git("checkout", &["tag", "--delete", tag]);
+    let next = scratch.run("checkout", &["--until", "layout"]).ok();
+    assert!(next["tag"].as_str().unwrap().contains("-r2-"), "{next}");
+}
+
+#[test]
+fn layouts_of_another_lock_damaged_ones_and_other_architectures_are_refused() {
+    let scratch = Scratch::new();
+    let zeros = format!("sha256:{}", "0".repeat(64));
+    scratch.layout("x86_64", "amd64", &zeros, "");
+    let said = scratch.run("checkout", &[]).failed();
+    assert!(said.contains("was not made from this lock") && said.contains(&zeros), "{said}");
+    scratch.layout("x86_64", "arm64", &scratch.lock_digest(), "");
+    let said = scratch.run("checkout", &["--dry-run"]).failed();
+    assert!(said.contains("holds an image for arm64 instead of amd64"), "{said}");
+    scratch.layouts();
+    let blobs = scratch.path("layouts/aarch64/blobs/sha256");
+    for blob in std::fs::read_dir(blobs).unwrap() {
+        let blob = blob.unwrap().path();
+        let text = std::fs::read(&blob).unwrap();
+        if text.starts_with(b"{") {
+            std::fs::write(blob, [&text[..], b" "].concat()).unwrap();
+        }
+    }
+    let said = scratch.run("checkout", &[]).failed();
+    assert!(said.contains("the layout is damaged"), "{said}");
+    assert!(scratch.tagged().is_empty() && scratch.registered().is_empty());
+}
+
+/// An image that had to be killed, or does not start, gets no name that anybody pulls.
+#[test]
+fn what_does_not_run_as_it_should_is_not_public() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path("exit"), "137\n").unwrap();
+    let said = scratch.run("checkout", &[]).failed();
+    assert!(said.contains("exit code 137"), "{said}");
+    assert!(scratch.registered().is_empty() && !scratch.path("releases").exists());
+    std::fs::write(scratch.path("exit"), "0\n").unwrap();
+    let document = scratch.run("checkout", &[]).ok();
+    assert!(document["tag"].as_str().unwrap().contains("-r1-"), "{document}");
+}
+
+#[test]
+fn nothing_is_released_from_what_is_not_committed_or_edited_or_of_tomorrow() {
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path("checkout/image/new"), "").unwrap();
+    scratch.git("checkout", &["config", "status.showUntrackedFiles", "no"]);
+    let said = scratch.run("checkout", &[]).failed();
+    assert!(said.contains("uncommitted changes") && said.contains("image/new"), "{said}");
+    let orphan = "# @generated from templates/gone.j2 by `cargo xtask render`\n";
+    std::fs::write(scratch.path("checkout/image/new"), orphan).unwrap();
+    assert!(scratch.run("checkout", &[]).failed().contains("hint: run `cargo xtask render`"));
+    std::fs::remove_file(scratch.path("checkout/image/new")).unwrap();
+    let lock = scratch.path("checkout/versions.lock");
+    let text = std::fs::read_to_string(&lock).unwrap();
+    std::fs::write(&lock, format!("{text}\n# edited\n")).unwrap();
+    assert!(scratch.run("checkout", &[]).failed().contains("it was edited"));
+    std::fs::write(&lock, text).unwrap();
+    let mut amend = Command::new("git");
+    amend.arg("-C").arg(scratch.path("checkout")).args(["-c", "user.name=t", "-c", "user.email=t@example.invalid"]);
+    amend.args(["commit", "--quiet", "--amend", "--no-edit"]).env("GIT_COMMITTER_DATE", "2099-01-01T00:00:00Z");
+    assert!(amend.status().unwrap().success());
+    assert!(scratch.run("checkout", &[]).failed().contains("in the future"));
+    assert!(scratch.tagged().is_empty() && scratch.registered().is_empty());
+}
+
+#[test]
+fn a_dry_run_needs_no_network_and_no_engine_and_writes_what_it_can() {
+    let scratch = Scratch::new();
+    let nowhere = ["--registry", "127.0.0.1:1/mission-control", "--dry-run"];
+    std::fs::rename(scratch.path("remote.git"), scratch.path("gone")).unwrap();
+    let document = scratch.run("checkout", &nowhere).ok();
+    let log = scratch.log();
+    for word in ["docker", "skopeo", "gh ", "ls-remote", "fetch", " push ", "tag --annotate"] {
+        assert!(!log.contains(word), "`{word}` was asked: {log}");
+    }
+    let dist = scratch.path("checkout/dist");
+    for name in ["notes.md", "release.json", "versions.lock", "layout/index.json"] {
+        assert!(dist.join(name).exists(), "{name}");
+    }
+    // What it says is what is done.
+    std::fs::rename(scratch.path("gone"), scratch.path("remote.git")).unwrap();
+    let done = scratch.run("checkout", &[]).ok();
+    assert_eq!((&document["tag"], &document["digests"]["index"]), (&done["tag"], &done["digest"]));
+    // Without layouts, too.
+    std::fs::remove_dir_all(&dist).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.arg("--root").arg(scratch.path("checkout")).arg("release").args(nowhere);
+    assert!(command.status().unwrap().success());
+    assert!(dist.join("notes.md").exists() && !dist.join("layout").exists());
+}
+
+#[test]
+fn a_registry_that_refuses_or_fails_is_told_and_nothing_is_public() {
+    let scratch = Scratch::new();
+    for (status, expected) in [("401 Unauthorized", "log in"), ("503 Service Unavailable", "cannot tell which tags")] {
+        let registry = format!("{}/mission-control", answering(status, ""));
+        let said = scratch.run("checkout", &["--registry", &registry]).failed();
+        assert!(said.contains(expected), "{said}");
+        assert!(scratch.tagged().is_empty());
+    }
+    // One that is full: the tag is reserved, and the release is continued when there is room.
+    scratch.run("checkout", &[]).ok();
+    scratch.commit("checkout");
+    scratch.layout("aarch64", "arm64", &scratch.lock_digest(), "more");
+    let uploads = scratch.path("registry/docker/registry/v2/repositories/mission-control/_uploads");
+    std::fs::remove_dir_all(&uploads).unwrap();
+    std::fs::write(&uploads, "no folder").unwrap();
+    let said = scratch.run("checkout", &[]).failed();
+    assert!(said.contains("was not pushed"), "{said}");
+    assert_eq!((scratch.tagged().len(), scratch.registered().len()), (4, 3));
+    std::fs::remove_file(&uploads).unwrap();
+    let document = scratch.run("checkout", &[]).ok();
+    assert!(document["tag"].as_str().unwrap().contains("-r2-"), "{document}");
+    assert_eq!(scratch.registered().len(), 4);
+}
+
+/// What is said last is true.
+#[test]
+fn an_interruption_tells_what_was_done_by_then() {
+    let scratch = Scratch::new();
+    let mut command = scratch.release("checkout", &[]);
+    command.env("AT_PUSH", format!("touch {}; sleep 600", scratch.path("pushes").display()));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    for _ in 0..600 {
+        std::thread::sleep(Duration::from_millis(50));
+        if scratch.path("pushes").exists() {
+            break;
+        }
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let ran = Scratch::ran(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(143), "{}", ran.said);
+    let said = ran.document["errors"][0]["message"].as_str().unwrap();
+    let expected = "interrupted; done by then: join under one index; begun and not finished: tag the commit";
+    assert_eq!(said, expected);
+    assert!(scratch.tagged().is_empty());
+    assert!(scratch.run("checkout", &[]).ok()["tag"].as_str().unwrap().contains("-r1-"));
+}

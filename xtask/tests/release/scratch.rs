@@ -1,0 +1,348 @@
+//! A checkout with a bare remote, layouts of both architectures, a real registry, and programs in front of the real
+//! ones that log what they are told and kill the release where a test says so.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use sha2::Digest as _;
+use tempfile::TempDir;
+
+/// An engine whose containers answer on all ports, and end as `$SCRATCH/exit` says.
+const DOCKER: &str = r#"#!/bin/bash
+echo "docker $*" >>"$SCRATCH/log"
+case "$*" in
+'version '*) echo 28.0.1 ;;
+'buildx version') echo 'x v0.20.0' ;;
+'buildx inspect') echo 'Driver: docker' ;;
+'info '*) echo '[["driver-type","io.containerd.snapshotter.v1"]]' ;;
+load) cat >/dev/null ;;
+'port '*) echo "$ADDRESS" ;;
+'inspect '*ExitCode*) cat "$SCRATCH/exit" ;;
+'inspect '*) echo healthy ;;
+*) echo "$*" ;;
+esac
+"#;
+
+/// Stands before git, skopeo and gh. The calls that change something are counted; `KILL="3 before"` kills the release
+/// before the third one is run, `after` when it was, `during` together with it. `AT_PUSH` is run once before git pushes.
+const FRONT: &str = r#"#!/bin/bash
+name=${0##*/}
+echo "$name $*" >>"$SCRATCH/log"
+real() { PATH=${PATH#*:} "$@"; }
+case "$name $*" in
+'skopeo copy '* | 'git '*' tag --annotate '* | 'git '*' push '* | 'gh release '[cue]*) ;;
+*)
+	real "$name" "$@"
+	exit ;;
+esac
+case "$name $*" in 'git '*' push '*)
+	if [ -n "$AT_PUSH" ]; then
+		hook=$AT_PUSH AT_PUSH= bash -c "$AT_PUSH" >>"$SCRATCH/at-push" 2>&1
+	fi ;;
+esac
+echo >>"$SCRATCH/changes"
+read -r at when <<<"$KILL"
+if [ "$(wc -l <"$SCRATCH/changes")" != "$at" ]; then
+	real "$name" "$@"
+	exit
+fi
+case $when in
+before) ;;
+during) PATH=${PATH#*:} timeout --signal KILL 0.1 "$name" "$@" ;;
+after) real "$name" "$@" ;;
+esac
+kill -KILL "$PPID"
+"#;
+
+/// GitHub's releases, as a folder each.
+const GH: &str = r#"#!/bin/bash
+release=$SCRATCH/releases/$3
+case $2 in
+view)
+	if [ ! -d "$release" ]; then echo 'release not found' >&2; exit 1; fi
+	if [ -e "$release/draft" ]; then echo '{"isDraft":true}'; else echo '{"isDraft":false}'; fi ;;
+create) mkdir -p "$release" && touch "$release/draft" ;;
+upload)
+	for file; do [ -f "$file" ] && cp "$file" "$release"; done
+	true ;;
+edit) rm "$release/draft"; echo "$*" >"$release/edit" ;;
+esac
+"#;
+
+pub(crate) struct Scratch {
+    folder: TempDir,
+    /// Where all ports of the stand-in's containers are.
+    ports: String,
+    registry: Registry,
+}
+
+struct Registry {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Registry {
+    fn start(folder: &Path) -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {address}\n",
+            folder.join("registry").display()
+        );
+        std::fs::write(folder.join("registry.yml"), config).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(folder.join("registry.yml")).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("these tests want docker-registry and skopeo: apt-get install both");
+        let is_up = (0..200).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::net::TcpStream::connect(&address).is_ok()
+        });
+        assert!(is_up, "the registry does not listen");
+        Self { child, address }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) document: Value,
+    pub(crate) said: String,
+}
+
+impl Ran {
+    pub(crate) fn ok(self) -> Value {
+        assert_eq!(self.code, Some(0), "{}", self.said);
+        self.document
+    }
+
+    /// What a failed run said.
+    pub(crate) fn failed(self) -> String {
+        assert_eq!(self.code, Some(1), "{}", self.said);
+        self.said
+    }
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        let ports = answering("200 OK", "");
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::start(folder.path());
+        let scratch = Self { folder, ports, registry };
+        let checkout = scratch.path("checkout");
+        std::fs::create_dir(&checkout).unwrap();
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for part in ["stack.toml", "versions.lock", "README.md", "docs", "templates", "image", ".gitignore"] {
+            let copied = Command::new("cp").arg("-a").arg(repository.join(part)).arg(&checkout).status();
+            assert!(copied.unwrap().success());
+        }
+        for (name, script) in [("docker", DOCKER), ("git", FRONT), ("skopeo", FRONT), ("gh", FRONT)] {
+            scratch.program("bin", name, script);
+        }
+        scratch.program("gh", "gh", GH);
+        std::fs::write(scratch.path("exit"), "0\n").unwrap();
+        scratch.git("checkout", &["init", "--quiet", "--initial-branch=main"]);
+        scratch.git("checkout", &["add", "--all", "--force"]);
+        scratch.git("checkout", &["commit", "--quiet", "--message", "all"]);
+        scratch.git(".", &["init", "--quiet", "--bare", "--initial-branch=main", "remote.git"]);
+        let remote = scratch.path("remote.git").display().to_string();
+        scratch.git("checkout", &["remote", "add", "origin", &remote]);
+        scratch.git("checkout", &["push", "--quiet", "origin", "main"]);
+        scratch.layouts();
+        scratch
+    }
+
+    /// Both images, as the lock of the checkout makes them.
+    pub(crate) fn layouts(&self) {
+        self.layouts_of("checkout", "layouts");
+    }
+
+    pub(crate) fn layouts_of(&self, below: &str, layouts: &str) {
+        let lock = digest(&std::fs::read(self.path(below).join("versions.lock")).unwrap());
+        for arches in [["x86_64", "amd64"], ["aarch64", "arm64"]] {
+            self.layout_in(layouts, arches, &lock, "");
+        }
+    }
+
+    /// Commits another version of OpenCode.
+    pub(crate) fn other_version(&self, below: &str, version: &str) {
+        let lock = self.path(below).join("versions.lock");
+        let text = std::fs::read_to_string(&lock).unwrap();
+        let (before, after) = text.split_once("[components.opencode]\nversion = \"").unwrap();
+        let after = after.split_once('"').unwrap().1;
+        let text = format!("{before}[components.opencode]\nversion = \"{version}\"{after}");
+        std::fs::write(&lock, &text).unwrap();
+        let mut render = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        assert!(render.arg("--root").arg(self.path(below)).arg("render").status().unwrap().success());
+        self.git(below, &["commit", "--quiet", "--all", "--message", "another version"]);
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    fn program(&self, folder: &str, name: &str, script: &str) {
+        let program = self.path(folder).join(name);
+        std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    pub(crate) fn lock_digest(&self) -> String {
+        digest(&std::fs::read(self.path("checkout/versions.lock")).unwrap())
+    }
+
+    /// An image of one layer, which holds nothing but `contents`.
+    pub(crate) fn layout(&self, arch: &str, architecture: &str, lock: &str, contents: &str) {
+        self.layout_in("layouts", [arch, architecture], lock, contents);
+    }
+
+    fn layout_in(&self, layouts: &str, [arch, architecture]: [&str; 2], lock: &str, contents: &str) {
+        let folder = self.path(layouts).join(arch);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
+        let blob = |kind: &str, bytes: &[u8]| {
+            let digest = digest(bytes);
+            std::fs::write(folder.join("blobs/sha256").join(&digest[7..]), bytes).unwrap();
+            json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest, "size": bytes.len() })
+        };
+        // The end of an empty archive, with something after it.
+        let mut tar = vec![0; 10240];
+        tar.extend(arch.bytes().chain(contents.bytes()));
+        let layer = blob("layer.v1.tar", &tar);
+        let configuration = json!({
+            "architecture": architecture, "os": "linux", "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
+            "history": [{ "created_by": "COPY /out/ /" }], "config": { "Labels": { "mission-control.lock": lock } },
+        });
+        let configuration = blob("config.v1+json", configuration.to_string().as_bytes());
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": configuration, "layers": [layer],
+        });
+        let manifest = blob("manifest.v1+json", manifest.to_string().as_bytes());
+        let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
+        std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
+        std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    }
+
+    pub(crate) fn git(&self, below: &str, words: &[&str]) -> String {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(self.path(below)).args(["-c", "user.name=t", "-c", "user.email=t@example.invalid"]);
+        let ran = command.args(words).output().unwrap();
+        assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Another clone of the remote.
+    pub(crate) fn clone(&self, name: &str) {
+        self.git(".", &["clone", "--quiet", "remote.git", name]);
+    }
+
+    pub(crate) fn commit(&self, below: &str) {
+        self.git(below, &["commit", "--quiet", "--allow-empty", "--message", below]);
+    }
+
+    pub(crate) fn registry(&self) -> String {
+        format!("{}/mission-control", self.registry.address)
+    }
+
+    pub(crate) fn release(&self, below: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let path = format!("{}:{}", self.path("bin").display(), self.real_path());
+        command.arg("--root").arg(self.path(below)).args(["release", "--layouts"]).arg(self.path("layouts"));
+        command.args(["--format", "json", "--github", "o/n"]).args(more);
+        if !more.contains(&"--registry") {
+            command.args(["--registry", &self.registry()]);
+        }
+        command.env("PATH", path).env("SCRATCH", self.folder.path()).env("ADDRESS", &self.ports);
+        for name in ["GIT_AUTHOR", "GIT_COMMITTER"] {
+            command.env(format!("{name}_NAME"), "t").env(format!("{name}_EMAIL"), "t@example.invalid");
+        }
+        command.env_remove("GITHUB_OUTPUT").env_remove("DOCKER_HOST").env("KILL", "").env("AT_PUSH", "");
+        command
+    }
+
+    fn real_path(&self) -> String {
+        format!("{}:{}", self.path("gh").display(), std::env::var("PATH").unwrap())
+    }
+
+    pub(crate) fn run(&self, below: &str, more: &[&str]) -> Ran {
+        Self::ran(&self.release(below, more).output().unwrap())
+    }
+
+    pub(crate) fn ran(output: &Output) -> Ran {
+        Ran {
+            code: output.status.code(),
+            document: serde_json::from_slice(&output.stdout).unwrap_or_default(),
+            said: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// What the programs were told since the last time.
+    pub(crate) fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
+        let _ = std::fs::remove_file(self.path("log"));
+        log
+    }
+
+    /// The tags in the registry, each with its digest.
+    pub(crate) fn registered(&self) -> Vec<(String, String)> {
+        let skopeo = |words: &[&str]| {
+            let ran = Command::new("skopeo").args(words).arg("--tls-verify=false").output().unwrap();
+            ran.status.success().then_some(ran.stdout)
+        };
+        let Some(listed) = skopeo(&["list-tags", &format!("docker://{}", self.registry())]) else { return Vec::new() };
+        let listed: Value = serde_json::from_slice(&listed).unwrap();
+        let mut tags: Vec<String> =
+            listed["Tags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned()).collect();
+        tags.sort();
+        let with = |tag: String| {
+            let raw = skopeo(&["inspect", "--raw", &format!("docker://{}:{tag}", self.registry())]).unwrap();
+            (tag, digest(&raw))
+        };
+        tags.into_iter().map(with).collect()
+    }
+
+    /// The git tags of the remote, and the revisions that are taken there.
+    pub(crate) fn tagged(&self) -> Vec<String> {
+        let references =
+            self.git("remote.git", &["for-each-ref", "--format=%(refname)", "refs/tags", "refs/revisions"]);
+        references.lines().map(|name| name.trim_start_matches("refs/").to_owned()).collect()
+    }
+}
+
+/// A server that gives one answer to everything, for as long as the test runs.
+pub(crate) fn answering(status: &'static str, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
+                line.clear();
+            }
+            let length = body.len();
+            let _ = write!(
+                stream.into_inner(),
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    address
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let digits: Vec<String> = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{}", digits.concat())
+}
