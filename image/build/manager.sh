@@ -1,22 +1,14 @@
 #!/bin/bash
-# Builds OpenCode Manager: manager.sh SOURCES OUT ARCH. OUT is the folder that the Manager runs in.
+# Puts OpenCode Manager together: manager.sh SOURCES OUT ARCH. SOURCES holds its built pages; OUT is the folder that it
+# runs in.
 set -euo pipefail
 sources=$1
 out=$2
 arch=$3
 export PATH=/pnpm/node_modules/.bin:$PATH
-# The version that the sources name is checked by us, not fetched by pnpm.
 export npm_config_manage_package_manager_versions=false
-wanted=$(node -p "require('$sources/package.json').packageManager.split('+')[0]")
-test "$wanted" = "pnpm@$(pnpm --version)" || {
-	echo "the Manager wants $wanted, image/npm/pnpm has $(pnpm --version)" >&2
-	exit 1
-}
 
 cd "$sources"
-/build/install.sh "pnpm native" pnpm install --frozen-lockfile --ignore-scripts
-pnpm --filter frontend build
-
 # What runs: the backend's sources, for Bun, its production dependencies, and the pages.
 mkdir -p "$out/frontend"
 cp -a package.json pnpm-workspace.yaml pnpm-lock.yaml "$out"/

@@ -79,7 +79,7 @@ impl Build<'_> {
         let inputs = self.inputs()?;
         let mut command = self.command(&inputs);
         command.args(["--platform", &arch.platform()]).arg("--output").arg(format!(
-            "type=oci,tar=false,compression=zstd,rewrite-timestamp=true,name={},dest={}",
+            "type=oci,tar=false,compression=zstd,compression-level=9,rewrite-timestamp=true,name={},dest={}",
             local_name(arch),
             layout.display()
         ));
