@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Tag(Tag),
     /// Tell what changed between two locks or commits, as Markdown
     Diff(Diff),
+    /// Write bills of materials (CycloneDX and SPDX) of built images
+    Sbom(Sbom),
     /// Build, tag the commit, push, probe what was pushed, publish; the same command continues
     Release(Release),
     /// Start an image and prove each of its services
@@ -281,6 +283,19 @@ pub(crate) struct Diff {
     pub(crate) old: String,
     /// The same [default: the checkout as it is]
     pub(crate) new: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sbom {
+    /// x86_64, aarch64 or all
+    #[arg(long, value_name = "ARCH", default_value = "all")]
+    pub(crate) arch: Arches,
+    /// The OCI layouts, one folder an architecture [default: the checkout's target/image]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) layouts: Option<PathBuf>,
+    /// Where they are written [default: the checkout's dist]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

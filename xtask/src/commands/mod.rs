@@ -22,6 +22,7 @@ pub(crate) mod rehearse;
 pub(crate) mod release;
 pub(crate) mod render;
 mod resolve;
+mod sbom;
 pub(crate) mod smoke;
 pub(crate) mod tag;
 pub(crate) mod verify;
@@ -71,6 +72,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Build(args) => build::run(&session, &args).await,
         Command::Tag(args) => tag::run(&session, &args).await,
         Command::Diff(args) => diff::run(&session, &args).await,
+        Command::Sbom(args) => sbom::run(&session, &args).await,
         Command::Release(args) => release::run(&session, &args).await,
         Command::Smoke(args) => smoke::run(&session, &args).await,
         Command::Benchmark(args) => benchmark::run(&session, &args).await,

@@ -13,6 +13,7 @@ pub(crate) mod mirror;
 pub(crate) mod promise;
 pub(crate) mod range;
 pub(crate) mod rules;
+pub(crate) mod sbom;
 pub(crate) mod service;
 pub(crate) mod setting;
 pub(crate) mod stack;

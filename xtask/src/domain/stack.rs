@@ -112,6 +112,9 @@ pub(crate) struct Component {
     /// `bump` leaves the pin where it is.
     #[serde(default)]
     pub(crate) hold: Option<Hold>,
+    /// As the SPDX list names it; what npm and Debian install says so itself.
+    #[serde(default)]
+    pub(crate) license: Option<String>,
     /// What users must know or do when it moves.
     #[serde(default)]
     pub(crate) upgrade: Option<String>,

@@ -1,7 +1,7 @@
 //! OCI image layouts on disk (OCI image specification, "Image Layout").
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
@@ -192,6 +192,12 @@ pub(crate) fn layers(folder: &Path) -> anyhow::Result<Layers> {
     let all = layers.map(|(layer, past)| Layer { size: layer.size, created_by: past.created_by }).collect();
     let arch = configuration.architecture.parse()?;
     Ok(Layers { arch, digest: descriptor.digest, labels: configuration.config.labels, all })
+}
+
+/// The layers' files, lowest first.
+pub(crate) fn layer_blobs(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let (_, manifest) = open(folder)?;
+    Ok(manifest.layers.iter().map(|layer| folder.join(BLOBS).join(layer.digest.hex())).collect())
 }
 
 fn open(folder: &Path) -> anyhow::Result<(Descriptor, Manifest)> {

@@ -3,6 +3,7 @@
 pub(crate) mod build;
 pub(crate) mod compose;
 pub(crate) mod container;
+pub(crate) mod contents;
 pub(crate) mod docker;
 pub(crate) mod layout;
 pub(crate) mod loaded;

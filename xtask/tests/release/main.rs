@@ -46,7 +46,7 @@ fn it_goes_from_layouts_to_a_published_release_and_a_second_run_changes_nothing(
     assert!(message.contains(&format!("Index: {digest}\nManifest x86_64: sha256:")), "{message}");
     assert!(message.contains(&format!("Lock: {}", scratch.lock_digest())), "{message}");
     let release = scratch.path("releases").join(tag);
-    assert!(release.join("versions.lock").exists() && !release.join("draft").exists());
+    assert!(release.join("sbom-aarch64.spdx.json").exists() && !release.join("draft").exists());
     assert!(std::fs::read_to_string(release.join("edit")).unwrap().contains("--latest=true"));
     // The index says whose it is.
     let index: Value = serde_json::from_slice(
@@ -262,7 +262,7 @@ fn a_dry_run_needs_no_network_and_no_engine_and_writes_what_it_can() {
         assert!(!log.contains(word), "`{word}` was asked: {log}");
     }
     let dist = scratch.path("checkout/dist");
-    for name in ["notes.md", "release.json", "versions.lock", "layout/index.json"] {
+    for name in ["notes.md", "release.json", "sbom-x86_64.cdx.json", "sbom-aarch64.spdx.json", "layout/index.json"] {
         assert!(dist.join(name).exists(), "{name}");
     }
     // What it says is what is done.

@@ -216,10 +216,18 @@ impl Scratch {
             std::fs::write(folder.join("blobs/sha256").join(&digest[7..]), bytes).unwrap();
             json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest, "size": bytes.len() })
         };
-        // The end of an empty archive, with something after it.
-        let mut tar = vec![0; 10240];
-        tar.extend(arch.bytes().chain(contents.bytes()));
-        let layer = blob("layer.v1.tar", &tar);
+        let mut archive = tar::Builder::new(Vec::new());
+        let debian = format!("Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: {architecture}\n");
+        let npm = r#"{"name":"b","version":"1.0.0","license":"MIT"}"#;
+        for (path, text) in
+            [("var/lib/dpkg/status", debian.as_str()), ("opt/node_modules/b/package.json", npm), ("contents", contents)]
+        {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_cksum();
+            archive.append_data(&mut header, path, text.as_bytes()).unwrap();
+        }
+        let layer = blob("layer.v1.tar", &archive.into_inner().unwrap());
         let configuration = json!({
             "architecture": architecture, "os": "linux", "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
             "history": [{ "created_by": "COPY /out/ /" }], "config": { "Labels": { "mission-control.lock": lock } },

@@ -6,22 +6,40 @@ use std::path::PathBuf;
 use super::Files;
 use super::plan::Plan;
 use crate::cli::Format;
-use crate::commands::{Session, diff};
+use crate::commands::{Session, diff, sbom};
 use crate::domain::arch::Arch;
+use crate::domain::lock::Lock;
 use crate::domain::promise::Promise;
 use crate::domain::stack::Stack;
 use crate::io::{self, files, git};
 
 impl Plan {
     /// Writes what stands beside the image.
-    pub(super) async fn write(&self, session: &Session, promise: Option<&Promise>) -> anyhow::Result<Files> {
+    pub(super) async fn write(
+        &self,
+        session: &Session,
+        stack: &Stack,
+        lock: &Lock,
+        promise: Option<&Promise>,
+    ) -> anyhow::Result<Files> {
         fs_err::create_dir_all(&self.dist)?;
         let notes = self.put("notes.md", &self.notes(session, promise).await?)?;
-        let attached = vec![
+        let mut attached = vec![
             self.put("versions.lock", &files::read_lock_text(&session.root)?)?,
             self.put("release.json", &serde_json::to_string_pretty(&self.described(promise))?)?,
         ];
+        if promise.is_some() {
+            let layouts = self.layouts(session);
+            for arch in Arch::ALL {
+                attached.extend(sbom::write(stack, lock, arch, &layouts.join(arch.as_str()), &self.dist)?);
+            }
+        }
         Ok(Files { notes, attached })
+    }
+
+    /// One folder an architecture.
+    pub(super) fn layouts(&self, session: &Session) -> PathBuf {
+        self.layouts.clone().unwrap_or_else(|| session.root.join("target/image"))
     }
 
     fn put(&self, name: &str, contents: &str) -> anyhow::Result<PathBuf> {
@@ -67,8 +85,8 @@ impl Plan {
     }
 
     /// `--dry-run`: what can be told and written without network and engine.
-    pub(crate) async fn rehearse(&self, session: &Session, stack: &Stack) -> anyhow::Result<()> {
-        let layouts = self.layouts.clone().unwrap_or_else(|| session.root.join("target/image"));
+    pub(crate) async fn rehearse(&self, session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
+        let layouts = self.layouts(session);
         let has_layouts = Arch::ALL.into_iter().all(|arch| layouts.join(arch.as_str()).is_dir());
         // What was named must be right; what lies there from some build may be of another lock.
         let promise = match self.merge(&layouts, stack) {
@@ -81,7 +99,7 @@ impl Plan {
                 None
             }
         };
-        self.write(session, promise.as_ref()).await?;
+        self.write(session, stack, lock, promise.as_ref()).await?;
         if session.format == Format::Json {
             return io::document(&self.described(promise.as_ref()));
         }

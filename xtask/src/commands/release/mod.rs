@@ -30,7 +30,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Resul
     };
     let plan = Plan::new(session, &stack, &lock, wanted).await?;
     if args.dry_run {
-        return plan.rehearse(session, &stack).await;
+        return plan.rehearse(session, &stack, &lock).await;
     }
     let mut steps = Steps::lasting();
     let docker = Docker::default();

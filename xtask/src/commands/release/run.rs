@@ -28,7 +28,7 @@ impl Plan {
         until: Until,
         steps: &mut Steps,
     ) -> anyhow::Result<Promise> {
-        let layouts = self.layouts.clone().unwrap_or_else(|| session.root.join("target/image"));
+        let layouts = self.layouts(session);
         if self.layouts.is_none() && !self.is_built(&layouts, stack) {
             docker.check().await?;
             fs_err::create_dir_all(&layouts)?;
@@ -46,7 +46,7 @@ impl Plan {
         }
         let merged = async { self.merge(&layouts, stack) };
         let promise = steps.run("join under one index", merged, |promise| promise.index.to_string()).await?;
-        let files = self.write(session, Some(&promise)).await?;
+        let files = self.write(session, stack, lock, Some(&promise)).await?;
         if until == Until::Layout {
             return Ok(promise);
         }

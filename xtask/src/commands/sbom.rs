@@ -1,0 +1,48 @@
+//! `sbom`: bills of materials of built images, in both forms.
+
+use std::path::{Path, PathBuf};
+
+use super::Session;
+use crate::cli::{self, Format};
+use crate::domain::arch::Arch;
+use crate::domain::lock::Lock;
+use crate::domain::sbom::{self, Bill};
+use crate::domain::stack::Stack;
+use crate::engine::{contents, layout};
+use crate::io::{self, files};
+
+pub(crate) async fn run(session: &Session, args: &cli::Sbom) -> anyhow::Result<()> {
+    let stack = files::read_stack(&session.root)?;
+    let lock = files::read_lock(&session.root, &stack)?;
+    let layouts = session.path(args.layouts.as_deref(), "target/image")?;
+    let output = session.path(args.output.as_deref(), "dist")?;
+    let mut written = Vec::new();
+    for arch in args.arch.list() {
+        written.extend(write(&stack, &lock, arch, &layouts.join(arch.as_str()), &output)?);
+    }
+    match session.format {
+        Format::Json => io::document(&serde_json::json!({ "written": written }))?,
+        Format::Text => written.iter().for_each(|path| io::print(&path.display().to_string())),
+    }
+    Ok(())
+}
+
+/// Writes both bills of one image; gives their paths.
+pub(super) fn write(
+    stack: &Stack,
+    lock: &Lock,
+    arch: Arch,
+    folder: &Path,
+    output: &Path,
+) -> anyhow::Result<[PathBuf; 2]> {
+    let image = layout::read(folder, arch)?;
+    let packages = contents::packages(folder)?;
+    contents::check(&packages)?;
+    let bill = Bill::new(stack, lock, arch, image.digest, &packages);
+    fs_err::create_dir_all(output)?;
+    let paths = ["cdx", "spdx"].map(|form| output.join(format!("sbom-{arch}.{form}.json")));
+    for (path, contents) in paths.iter().zip([sbom::cyclonedx(&bill), sbom::spdx(&bill)]) {
+        fs_err::write(path, serde_json::to_string_pretty(&contents)? + "\n")?;
+    }
+    Ok(paths)
+}

@@ -1,0 +1,201 @@
+//! Which packages lie in an image: its layers are read as they are.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use ruzstd::decoding::StreamingDecoder;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::layout;
+use crate::domain::sbom::{Kind, Package};
+
+/// Descriptions are small; what is larger is none.
+const LARGEST: u64 = 1 << 20;
+
+/// The packages of Debian and of npm in the one image of a layout.
+pub(crate) fn packages(folder: &Path) -> anyhow::Result<Vec<Package>> {
+    let mut packages = BTreeSet::new();
+    for blob in layout::layer_blobs(folder)? {
+        read_layer(&blob, &mut packages).with_context(|| format!("cannot read the layer {}", blob.display()))?;
+    }
+    Ok(packages.into_iter().collect())
+}
+
+fn read_layer(blob: &Path, packages: &mut BTreeSet<Package>) -> anyhow::Result<()> {
+    let mut archive = tar::Archive::new(decompressed(BufReader::new(fs_err::File::open(blob)?))?);
+    for entry in archive.entries()? {
+        let entry = entry?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let path = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+        let is_status = path == "var/lib/dpkg/status";
+        let is_debian = is_status || path.starts_with("var/lib/dpkg/status.d/");
+        if !is_debian && !is_package(&path) {
+            continue;
+        }
+        let mut text = String::new();
+        // The base's own list of packages is a large file.
+        let limit = if is_status { LARGEST * 64 } else { LARGEST };
+        if entry.take(limit).read_to_string(&mut text).is_err() {
+            continue;
+        }
+        if is_debian { packages.extend(debian(&text)) } else { packages.extend(npm(&text)) }
+    }
+    Ok(())
+}
+
+/// By the first bytes of each form.
+fn decompressed(mut blob: BufReader<fs_err::File>) -> anyhow::Result<Box<dyn Read>> {
+    let start = blob.fill_buf()?;
+    Ok(match start {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(Frames(Frame::At(blob))),
+        _ => Box::new(blob),
+    })
+}
+
+/// All frames of a zstd file, one after the other.
+struct Frames(Frame);
+
+enum Frame {
+    At(BufReader<fs_err::File>),
+    In(Box<StreamingDecoder<BufReader<fs_err::File>, ruzstd::decoding::FrameDecoder>>),
+    End,
+}
+
+impl Read for Frames {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            self.0 = match std::mem::replace(&mut self.0, Frame::End) {
+                Frame::End => return Ok(0),
+                Frame::At(mut source) => {
+                    if source.fill_buf()?.is_empty() {
+                        return Ok(0);
+                    }
+                    Frame::In(Box::new(StreamingDecoder::new(source).map_err(std::io::Error::other)?))
+                }
+                Frame::In(mut decoder) => {
+                    let read = decoder.read(buffer)?;
+                    if read > 0 {
+                        self.0 = Frame::In(decoder);
+                        return Ok(read);
+                    }
+                    Frame::At(decoder.into_inner())
+                }
+            };
+        }
+    }
+}
+
+/// Whether a path is where npm, pnpm and others put the description of an installed package.
+fn is_package(path: &str) -> bool {
+    let Some((_, name)) = path.strip_suffix("/package.json").and_then(|path| path.rsplit_once("node_modules/")) else {
+        return false;
+    };
+    name.split('/').count() == if name.starts_with('@') { 2 } else { 1 }
+}
+
+#[derive(Deserialize)]
+struct Description {
+    name: String,
+    version: String,
+    #[serde(default)]
+    license: Value,
+    /// As it was written before npm 2.
+    #[serde(default)]
+    licenses: Vec<Value>,
+}
+
+fn npm(text: &str) -> Option<Package> {
+    let Description { name, version, license, licenses } = serde_json::from_str(text).ok()?;
+    let license = if license.is_null() { licenses.into_iter().next().unwrap_or_default() } else { license };
+    let license = license.as_str().or(license["type"].as_str()).map(str::to_owned);
+    Some(Package { kind: Kind::Npm, name, version, license })
+}
+
+/// The installed packages of dpkg's list, or the one that a file describes.
+fn debian(text: &str) -> Vec<Package> {
+    let package = |paragraph: &str| {
+        let field = |name: &str| {
+            let mut lines = paragraph.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(|value| value.trim().to_owned())
+        };
+        if field("Status").is_some_and(|status| !status.ends_with(" installed")) {
+            return None;
+        }
+        let kind = Kind::Debian(field("Architecture")?);
+        Some(Package { kind, name: field("Package")?, version: field("Version")?, license: None })
+    };
+    text.split("\n\n").filter_map(package).collect()
+}
+
+/// Bails when an image holds none of a kind: then its layers were not understood.
+pub(crate) fn check(packages: &[Package]) -> anyhow::Result<()> {
+    for (kind, is) in [("Debian", true), ("npm", false)] {
+        if packages.iter().all(|package| matches!(package.kind, Kind::Debian(_)) != is) {
+            bail!("no package of {kind} was found in the image's layers");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_of_installed_packages_are_known_by_their_place() {
+        for (path, expected) in [
+            ("opt/a/node_modules/b/package.json", true),
+            ("opt/a/node_modules/@s/b/package.json", true),
+            ("opt/m/node_modules/.pnpm/b@1/node_modules/@s/b/package.json", true),
+            ("opt/a/node_modules/b/dist/package.json", false),
+            ("opt/a/node_modules/@s/package.json", false),
+            ("opt/a/package.json", false),
+        ] {
+            assert_eq!(is_package(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn descriptions_of_every_age_are_read() {
+        let license = |text: &str| npm(&format!(r#"{{"name":"a","version":"1",{text}}}"#)).unwrap().license;
+        assert_eq!(license(r#""license":"MIT""#).as_deref(), Some("MIT"));
+        assert_eq!(license(r#""license":{"type":"ISC"}"#).as_deref(), Some("ISC"));
+        assert_eq!(license(r#""licenses":[{"type":"BSD"}]"#).as_deref(), Some("BSD"));
+        assert_eq!(license(r#""x":1"#), None);
+        assert_eq!(npm(r#"{"type":"module"}"#), None);
+        let status = "Package: a\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1:2\nDepends: b\n\n\
+                      Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n";
+        let kind = Kind::Debian("amd64".to_owned());
+        let package = Package { kind, name: "a".to_owned(), version: "1:2".to_owned(), license: None };
+        assert_eq!(debian(status), [package]);
+    }
+
+    #[test]
+    fn layers_of_every_compression_are_read_with_all_their_frames() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut builder = tar::Builder::new(Vec::new());
+        let description = br#"{"name":"a","version":"1"}"#;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(description.len() as u64);
+        header.set_cksum();
+        builder.append_data(&mut header, "node_modules/a/package.json", &description[..]).unwrap();
+        let plain = builder.into_inner().unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, &plain).unwrap();
+        let frame = |part: &[u8]| ruzstd::encoding::compress_to_vec(part, ruzstd::encoding::CompressionLevel::Fastest);
+        let two_frames = [frame(&plain[..700]), frame(&plain[700..])].concat();
+        for (name, bytes) in [("plain", plain), ("gzip", gzip.finish().unwrap()), ("zstd", two_frames)] {
+            let blob = folder.path().join(name);
+            fs_err::write(&blob, bytes).unwrap();
+            let mut packages = BTreeSet::new();
+            read_layer(&blob, &mut packages).unwrap();
+            assert_eq!(packages.len(), 1, "{name}");
+        }
+    }
+}
