@@ -185,8 +185,8 @@ fn the_dockerfile_looks_for_what_each_archive_must_hold() {
         let stage =
             dockerfile.split("\nFROM ").find(|stage| stage.lines().next().unwrap().ends_with(&format!(" AS {name}")));
         let stage = stage.unwrap_or_else(|| panic!("no stage is named {name}"));
-        let checks = ["node /build/check-tree.mjs /out", "test -f /out"];
-        let line = stage.lines().find(|line| checks.iter().any(|check| line.contains(check)));
+        let checks = [format!("node /build/check-tree.mjs /{name} "), format!("test -f /{name}/")];
+        let line = stage.lines().find(|line| checks.iter().any(|check| line.contains(check.as_str())));
         let line = line.unwrap_or_else(|| panic!("the stage {name} checks nothing:\n{stage}"));
         assert!(line.contains(&format!("/{contains}")), "the stage {name} does not look for {contains}: {line}");
         looked_for += 1;
