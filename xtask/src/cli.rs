@@ -327,8 +327,10 @@ pub(crate) enum Until {
     Layout,
     /// The commit is tagged
     Tag,
-    /// The image is public under all of its tags
+    /// The image is public under its tag
     Push,
+    /// `latest` and the tag of the flavor lead to it
+    Move,
     /// The release is published at GitHub
     Github,
 }

@@ -84,8 +84,21 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let build = build::inputs(&rehearsed, &request, None).await?;
     let refused = refusals::check(&build, &lock);
     steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
-    plan.execute(&rehearsed, &engine.docker, &stack, &lock, cli::Until::Push, steps).await?;
+    plan.execute(&rehearsed, &engine.docker, &stack, &lock, cli::Until::Move, steps).await?;
+    keep(&plan.dist, &session.root.join("target/rehearsal"))?;
     Box::pin(prove(&engine.docker, &rehearsed.root, &stack, args.quick, scratch, steps)).await
+}
+
+/// Keeps the files of the release that stand beside the image, for whoever wants to look at them.
+fn keep(dist: &Path, kept: &Path) -> anyhow::Result<()> {
+    fs_err::create_dir_all(kept)?;
+    for entry in fs_err::read_dir(dist)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs_err::copy(entry.path(), kept.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// What is proved of the released image beyond its ports: that compose starts it, and that it does what it is for.

@@ -17,7 +17,8 @@ use super::report::Report;
 use super::running::{Bench, Running, start_of};
 use crate::io::process;
 
-const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+/// Chrome first: where a runner has both, its Chromium has no sandbox that can be used.
+const NAMES: [&str; 3] = ["google-chrome", "chromium", "chromium-browser"];
 /// What there is to install where none of them is found.
 pub(super) const MISSING: &str = "no Chromium on PATH: apt-get install chromium";
 /// Chromium reads commands from its third file and answers on its fourth; ours are the first two.

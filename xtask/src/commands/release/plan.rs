@@ -39,7 +39,7 @@ pub(crate) struct Plan {
     pub(crate) tag: ImageTag,
     pub(crate) repository: Repository,
     pub(super) layouts: Option<PathBuf>,
-    pub(super) dist: PathBuf,
+    pub(crate) dist: PathBuf,
     pub(super) github: Option<String>,
     pub(super) commit: String,
     pub(super) offline: bool,

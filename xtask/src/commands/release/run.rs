@@ -62,10 +62,13 @@ impl Plan {
             steps.run("probe what was pushed", probe, probe::Report::summary).await?;
         }
         steps.run("push the tag", self.push(&promise, &format!(":{}", self.tag)), Clone::clone).await?;
+        if until == Until::Push {
+            return Ok(promise);
+        }
         for name in ["latest", &self.flavor] {
             steps.run(&format!("move {name}"), self.move_tag(&promise, name), Clone::clone).await?;
         }
-        if until == Until::Push {
+        if until == Until::Move {
             return Ok(promise);
         }
         match &self.github {
