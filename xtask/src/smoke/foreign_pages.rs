@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::browser::{FOREIGN_NAME, Page};
+use super::browser::page::{FOREIGN_NAME, Page};
 use super::running::Running;
 
 /// All ways of a page to reach another origin; what of it succeeded, by name. That a form, a frame or a request

@@ -126,10 +126,13 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
         left = Some(turns::prove(&mut report, &running, &nonce).await);
     }
     if request.wants("browser") {
-        match browser::find() {
-            Some(program) => browser::prove(&mut report, &running, &nonce, request.output, &program).await,
-            None if request.require_browser => report.miss("pages in a browser", browser::MISSING),
-            None => report.skip("pages in a browser", browser::MISSING),
+        match browser::page::find() {
+            Some(program) => {
+                let run = left.is_some().then_some(nonce.as_str());
+                browser::prove(&mut report, &running, run, request.output, &program).await;
+            }
+            None if request.require_browser => report.miss("pages in a browser", browser::page::MISSING),
+            None => report.skip("pages in a browser", browser::page::MISSING),
         }
     }
     if request.wants("security") {

@@ -130,7 +130,7 @@ pub(super) async fn prove(
     report.see("what the owner's pages get", 20, owner(&running)).await;
     report.see("the way in leads nowhere else", 30, destinations(&running)).await;
     report.see("signing out ends the session here", 20, sign_out(&running)).await;
-    if let Some(program) = browser::find() {
+    if let Some(program) = browser::page::find() {
         browser::prove_signed_in(report, &running, request.output, &program).await;
     }
     report.see("1,000 guesses", 60, guesses(&running)).await;

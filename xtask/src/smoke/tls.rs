@@ -45,7 +45,7 @@ pub(super) async fn prove(
     report.see("every port serves it", 30, served(&running, "first")).await;
     report.see("plain requests are sent to https", 20, plain(&running)).await;
     report.see("headers of the trusted proxy count, and of nobody else", 20, proxy(&running)).await;
-    if let Some(program) = browser::find() {
+    if let Some(program) = browser::page::find() {
         let name = "a browser signs in, and the pages work";
         report.see(name, 90, browser::signed_in(&running, request.output, &program)).await;
     }

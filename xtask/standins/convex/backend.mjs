@@ -2,6 +2,7 @@
 import fs from "node:fs";
 import nodePath from "node:path";
 import { HttpError, sendJson, sendText } from "./http.mjs";
+import { dashboardAnswer, dashboardQueries } from "./dashboard.mjs";
 import { Deploy } from "./deploy.mjs";
 import { identityOf } from "./identity.mjs";
 import { isAdminKey } from "./keys.mjs";
@@ -123,8 +124,15 @@ export class Backend {
         await this.admin(call);
         return sendJson(response, this.store.all("SELECT at, method, path, status, body FROM http_calls ORDER BY number"));
       default:
-        return false;
+        return this.dashboard(call, response);
     }
+  }
+
+  async dashboard(call, response) {
+    const answer = call.method === "GET" ? dashboardAnswer(this, call) : undefined;
+    if (answer === undefined) return false;
+    await this.admin(call);
+    return sendJson(response, await answer);
   }
 
   async updateEnvironment(changes) {
@@ -153,6 +161,8 @@ export class Backend {
   }
 
   systemQuery(path, args) {
+    const asked = dashboardQueries[path.replace("_system/frontend/", "")];
+    if (asked && path.startsWith("_system/frontend/")) return asked(this, args);
     const { store } = this;
     const page = (documents) => ({ page: documents, isDone: true, continueCursor: "_end" });
     switch (path) {

@@ -1,26 +1,25 @@
-//! A headless Chromium that is spoken to over a pipe, and what it sees of the pages.
+//! A headless Chromium that is spoken to over a pipe, and what it sees of a page.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
-use super::foreign_pages;
-use super::report::Report;
-use super::running::{Bench, Running, start_of};
 use crate::io::process;
+use crate::smoke::running::start_of;
 
 /// Chrome first: where a runner has both, its Chromium has no sandbox that can be used.
 const NAMES: [&str; 3] = ["google-chrome", "chromium", "chromium-browser"];
 /// What there is to install where none of them is found.
-pub(super) const MISSING: &str = "no Chromium on PATH: apt-get install chromium";
+pub(in crate::smoke) const MISSING: &str = "no Chromium on PATH: apt-get install chromium";
 /// Chromium reads commands from its third file and answers on its fourth; ours are the first two.
 const PIPE: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >&2"#;
 /// Nothing but the pages is to be fetched, and nothing kept.
@@ -38,128 +37,20 @@ const FLAGS: [&str; 11] = [
     "--host-resolver-rules=MAP evil.example 127.0.0.1",
 ];
 /// A name that leads to this machine and is not the stack's.
-pub(super) const FOREIGN_NAME: &str = "evil.example";
-
-pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &str, output: &Path, program: &Path) {
-    report.group("browser");
-    let name = "Mission Control's page signs in and shows the run";
-    report.see(name, 90, mission_control(running, nonce, output, program)).await;
-    report.see("the dashboard logs in by itself", 60, dashboard(running, output, program)).await;
-    let name = "pages that are not the stack's get nothing";
-    report.see(name, 120, foreign_pages::attack_unsigned(running, program)).await;
-}
-
-/// On a stack that asks for its password: the form, what it opens, and that it opens nothing to another page.
-pub(super) async fn prove_signed_in(report: &mut Report, running: &Running<'_>, output: &Path, program: &Path) {
-    let mut page = None;
-    let signed_in = async {
-        let (signed_in, told) = sign_in(running, output, program).await?;
-        page = Some(signed_in);
-        Ok(told)
-    };
-    report.see("a browser signs in through the form", 90, signed_in).await;
-    if let Some(mut page) = page {
-        let name = "no other page has a part in its session";
-        report.see(name, 120, foreign_pages::attack(running, &mut page)).await;
-    }
-}
-
-/// Signs in through the form, and opens the pages.
-pub(super) async fn signed_in(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<String> {
-    Ok(sign_in(running, output, program).await?.1)
-}
-
-async fn sign_in(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<(Page, String)> {
-    let origin = running.origin("MISSION_CONTROL_PORT")?;
-    let mut page = Page::open(program, &format!("{origin}/")).await?;
-    let opened = open_pages(running, output, &mut page, &origin);
-    let Ok(picture) = tokio::time::timeout(std::time::Duration::from_secs(60), opened).await else {
-        anyhow::bail!("after 60 s it shows {:?}, {}", page.text().await?, page.seen.told())
-    };
-    let picture = picture?;
-    ensure!(page.seen.wrong.is_empty(), "{}", page.seen.told());
-    Ok((page, format!("Mission Control, the dashboard and /_stack open; {picture}")))
-}
-
-/// Fills in the form, then opens one page after the other; gives the picture of the form.
-async fn open_pages(running: &Running<'_>, output: &Path, page: &mut Page, origin: &str) -> anyhow::Result<String> {
-    page.wait("!!document.querySelector('form[action=\"/_stack/sign-in\"]')").await?;
-    page.fill("input[type=password]", running.secret("ACCESS_PASSWORD")?).await?;
-    let picture = page.screenshot(&output.join("sign-in.png")).await?;
-    page.value("document.querySelector('form button').click()").await?;
-    page.wait("document.title !== 'Sign in' && document.body.innerText.trim() !== ''").await?;
-    // The page speaks to Convex when somebody logs in to it; a stand-in does so at once.
-    let backend = format!("{origin}/api");
-    while page.seen.heard_from(&backend) == 0 && !log_in(page, &Bench::nonce()).await? {
-        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
-    }
-    page.hear(&backend, 1).await?;
-    let dashboard = running.origin("CONVEX_DASHBOARD_PORT")?;
-    page.go(&format!("{dashboard}/data")).await?;
-    // The first answer is the front's, with the key.
-    page.hear(&format!("{dashboard}/api"), 2).await?;
-    page.go(&format!("{origin}/_stack")).await?;
-    page.wait("document.body.innerText.includes('Everything that is switched on is up')").await?;
-    Ok(picture)
-}
+pub(in crate::smoke) const FOREIGN_NAME: &str = "evil.example";
+/// Where requests stay on this machine.
+const THIS_MACHINE: [&str; 3] = ["127.0.0.1", "localhost", FOREIGN_NAME];
+/// What a page says when it is broken, in small letters.
+const BROKEN: [&str; 5] =
+    ["something went wrong", "application error", "server error", "uncaught", "user agent not found"];
+/// Seconds that a page has for what a person waits for without a turn of the model.
+const PATIENCE: u64 = 30;
 
 /// The first Chromium on PATH.
-pub(super) fn find() -> Option<PathBuf> {
+pub(in crate::smoke) fn find() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|file| file.is_file())
-}
-
-async fn mission_control(running: &Running<'_>, nonce: &str, output: &Path, program: &Path) -> anyhow::Result<String> {
-    let origin = running.origin("MISSION_CONTROL_PORT")?;
-    let backend = format!("{origin}/api");
-    let mut page = Page::open(program, &origin).await?;
-    let shown = async {
-        // A form where the page asks who one is; a stand-in shows its tasks at once.
-        let form = "!!document.querySelector('form input[type=password]')";
-        let begun = page.wait(&format!("{form} || document.body.innerText.toLowerCase().includes('{nonce}')")).await;
-        begun.context("neither a form nor the run is shown")?;
-        let asks = log_in(&mut page, nonce).await?;
-        page.wait(&format!("document.body.innerText.toLowerCase().includes('{nonce}')")).await?;
-        anyhow::Ok(if asks { "signed in through its form" } else { "it asks for no account" })
-    };
-    let shown = tokio::time::timeout(std::time::Duration::from_secs(60), shown).await;
-    let picture = page.screenshot(&output.join("mission-control.png")).await?;
-    let how = match shown {
-        Ok(shown) => shown?,
-        Err(_) => {
-            anyhow::bail!("the run is not shown after 60 s; it shows {:?}, {}", page.text().await?, page.seen.told())
-        }
-    };
-    let spoken = page.seen.heard_from(&backend);
-    ensure!(spoken > 0, "it heard nothing from Convex at {backend}");
-    ensure!(page.seen.wrong.is_empty(), "{}", page.seen.told());
-    Ok(format!("{how}; {spoken} messages from Convex; {picture}"))
-}
-
-/// Fills in Mission Control's own form where it is shown; tells whether it is.
-async fn log_in(page: &mut Page, name: &str) -> anyhow::Result<bool> {
-    let asks = page.value("!!document.querySelector('form input[type=email]')").await?.as_bool() == Some(true);
-    if asks {
-        page.fill("input[type=email]", &format!("{name}@example.com")).await?;
-        page.fill("input[type=password]", name).await?;
-        page.value("document.querySelector('form button[type=submit]').click()").await?;
-    }
-    Ok(asks)
-}
-
-async fn dashboard(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<String> {
-    let origin = running.origin("CONVEX_DASHBOARD_PORT")?;
-    let backend = format!("{origin}/api");
-    let mut page = Page::open(program, &format!("{origin}/data")).await?;
-    // What the page looks like is upstream's affair; that it asks the backend, and is answered, is ours.
-    // The first answer is the front's, with the key.
-    let asked = page.hear(&backend, 2);
-    let asked = tokio::time::timeout(std::time::Duration::from_secs(40), asked).await;
-    let picture = page.screenshot(&output.join("dashboard.png")).await?;
-    ensure!(asked.is_ok(), "nothing from {backend}; it shows {:?}, {}", page.text().await?, page.seen.told());
-    ensure!(page.seen.wrong.is_empty(), "{}", page.seen.told());
-    Ok(format!("{} answers from Convex; {picture}", page.seen.heard_from(&backend)))
 }
 
 /// A browser and what it keeps; both end when this is dropped.
@@ -189,7 +80,7 @@ impl Drop for Browser {
 }
 
 /// A browser with one page in it.
-pub(super) struct Page {
+pub(in crate::smoke) struct Page {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     /// A message that is not all there: a wait that is given up must not lose its beginning.
@@ -218,11 +109,9 @@ impl Seen {
         let params = &event["params"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         match event["method"].as_str().unwrap_or_default() {
-            "Network.webSocketCreated" => {
-                self.requests.insert(text(&params["requestId"]), text(&params["url"]));
-            }
+            "Network.webSocketCreated" => self.request(text(&params["requestId"]), text(&params["url"])),
             "Network.requestWillBeSent" => {
-                self.requests.insert(text(&params["requestId"]), text(&params["request"]["url"]));
+                self.request(text(&params["requestId"]), text(&params["request"]["url"]));
             }
             "Network.responseReceivedExtraInfo" => {
                 let status = params["statusCode"].as_u64().and_then(|it| u16::try_from(it).ok()).unwrap_or_default();
@@ -242,12 +131,26 @@ impl Seen {
                 let said = said.iter().find_map(|it| it.as_str()).unwrap_or("an exception");
                 self.wrong.push(start_of(said));
             }
-            // What the page's own security policy forbids; a font that cannot be fetched is none of ours.
-            "Log.entryAdded" if params["entry"]["source"] == "security" && params["entry"]["level"] == "error" => {
-                self.wrong.push(start_of(&text(&params["entry"]["text"])));
+            "Runtime.consoleAPICalled" if params["type"] == "error" => {
+                let words = params["args"].as_array().into_iter().flatten();
+                let words: Vec<_> =
+                    words.filter_map(|it| it["value"].as_str().or(it["description"].as_str())).collect();
+                self.wrong.push(start_of(&words.join(" ")));
+            }
+            "Log.entryAdded" if params["entry"]["level"] == "error" => {
+                let entry = &params["entry"];
+                self.wrong.push(start_of(&format!("{} {}", text(&entry["text"]), text(&entry["url"]))));
             }
             _ => {}
         }
+    }
+
+    fn request(&mut self, id: String, address: String) {
+        let outside = reqwest::Url::parse(&address).ok().and_then(|url| Some(url.host_str()?.to_owned()));
+        if let Some(host) = outside.filter(|host| !THIS_MACHINE.contains(&host.as_str())) {
+            self.wrong.push(format!("it asks {host}, outside of this machine: {}", start_of(&address)));
+        }
+        self.requests.insert(id, address);
     }
 
     /// How often something came from that origin, over HTTP or a web socket.
@@ -266,7 +169,7 @@ impl Seen {
 }
 
 impl Page {
-    pub(super) async fn open(program: &Path, address: &str) -> anyhow::Result<Self> {
+    pub(in crate::smoke) async fn open(program: &Path, address: &str) -> anyhow::Result<Self> {
         let profile = TempDir::with_prefix("mission-control-browser-")?;
         let mut command = process::command("bash");
         command.args(["-c", PIPE]).arg(program).args(FLAGS);
@@ -303,12 +206,12 @@ impl Page {
         Ok(page)
     }
 
-    pub(super) async fn go(&mut self, address: &str) -> anyhow::Result<()> {
+    pub(in crate::smoke) async fn go(&mut self, address: &str) -> anyhow::Result<()> {
         self.call("Page.navigate", json!({ "url": address })).await.map(drop)
     }
 
     /// Waits until something came from an origin so often.
-    async fn hear(&mut self, origin: &str, times: u32) -> anyhow::Result<()> {
+    pub(super) async fn hear(&mut self, origin: &str, times: u32) -> anyhow::Result<()> {
         loop {
             self.wait("document.body.innerText.trim() !== ''").await?;
             if self.seen.heard_from(origin) >= times {
@@ -319,12 +222,12 @@ impl Page {
     }
 
     /// Begins to note afresh.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::smoke) fn forget(&mut self) {
         self.seen = Seen::default();
     }
 
     /// What was answered to the page's requests to an origin.
-    pub(super) fn statuses(&self, origin: &str) -> Vec<u16> {
+    pub(in crate::smoke) fn statuses(&self, origin: &str) -> Vec<u16> {
         let seen = &self.seen;
         let from = |request: &String| {
             seen.requests.get(request).is_some_and(|address| address.replacen("ws", "http", 1).starts_with(origin))
@@ -356,7 +259,7 @@ impl Page {
     }
 
     /// The value of an expression in the page.
-    pub(super) async fn value(&mut self, expression: &str) -> anyhow::Result<Value> {
+    pub(in crate::smoke) async fn value(&mut self, expression: &str) -> anyhow::Result<Value> {
         let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let mut result = self.call("Runtime.evaluate", params).await?;
         ensure!(result["exceptionDetails"].is_null(), "{expression}: {}", result["exceptionDetails"]["text"]);
@@ -364,7 +267,7 @@ impl Page {
     }
 
     /// Waits until an expression is true; a page that is being replaced has no answer yet.
-    pub(super) async fn wait(&mut self, expression: &str) -> anyhow::Result<()> {
+    pub(in crate::smoke) async fn wait(&mut self, expression: &str) -> anyhow::Result<()> {
         loop {
             match self.value(&format!("document.body !== null && ({expression})")).await {
                 Ok(value) if value == true => return Ok(()),
@@ -375,18 +278,95 @@ impl Page {
     }
 
     /// Types into a field, as a person does.
-    async fn fill(&mut self, field: &str, text: &str) -> anyhow::Result<()> {
-        self.value(&format!("document.querySelector('{field}').focus()")).await?;
+    pub(super) async fn fill(&mut self, field: &str, text: &str) -> anyhow::Result<()> {
+        self.expect(&format!("a field {field}"), &format!("document.querySelector(`{field}`)?.disabled === false"))
+            .await?;
+        self.value(&format!("document.querySelector(`{field}`).focus()")).await?;
         self.call("Input.insertText", json!({ "text": text })).await.map(drop)
     }
 
-    pub(super) async fn text(&mut self) -> anyhow::Result<String> {
+    /// Waits for what a person waits for, and tells what the page shows when it does not come.
+    pub(super) async fn expect(&mut self, what: &str, expression: &str) -> anyhow::Result<()> {
+        self.expect_within(PATIENCE, what, expression).await
+    }
+
+    async fn expect_within(&mut self, seconds: u64, what: &str, expression: &str) -> anyhow::Result<()> {
+        if tokio::time::timeout(Duration::from_secs(seconds), self.wait(expression)).await.is_ok_and(|it| it.is_ok()) {
+            return Ok(());
+        }
+        bail!("no {what} after {seconds} s; the page shows {:?}, {}", self.text().await?, self.seen.told())
+    }
+
+    /// Waits until a person reads a text, in whatever case.
+    pub(super) async fn read(&mut self, text: &str) -> anyhow::Result<()> {
+        self.read_within(PATIENCE, text).await
+    }
+
+    pub(super) async fn read_within(&mut self, seconds: u64, text: &str) -> anyhow::Result<()> {
+        let text = text.to_lowercase();
+        let shown = format!("document.body.innerText.toLowerCase().includes({})", json!(text));
+        self.expect_within(seconds, &format!("text {text:?}"), &shown).await
+    }
+
+    /// Presses with the mouse what has a text or a title, when it is enabled and nothing covers it.
+    pub(super) async fn click(&mut self, text: &str) -> anyhow::Result<()> {
+        let place = format!(
+            "(() => {{
+                const wanted = {};
+                const named = (it) => it.title?.toLowerCase() === wanted || it.innerText.toLowerCase().includes(wanted);
+                const found = [...document.querySelectorAll('button, a, h3')].filter(named).at(-1);
+                if (!found || found.disabled) return undefined;
+                found.scrollIntoView({{ block: 'center', inline: 'center' }});
+                const {{ x, y, width, height }} = found.getBoundingClientRect();
+                const place = [x + width / 2, y + height / 2];
+                return found.contains(document.elementFromPoint(...place)) ? place : undefined;
+            }})()",
+            json!(text.to_lowercase())
+        );
+        self.expect(&format!("{text:?} that can be pressed"), &format!("{place} !== undefined")).await?;
+        let place = self.value(&place).await?;
+        self.press(place[0].as_f64().unwrap_or_default(), place[1].as_f64().unwrap_or_default()).await
+    }
+
+    pub(super) async fn press(&mut self, x: f64, y: f64) -> anyhow::Result<()> {
+        for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
+            let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
+            self.call("Input.dispatchMouseEvent", event).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn resize(&mut self, width: u32) -> anyhow::Result<()> {
+        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", size).await.map(drop)
+    }
+
+    /// Fails on an error that the page shows or had, and on a request that left this machine.
+    pub(super) async fn fine(&mut self) -> anyhow::Result<()> {
+        let text = self.value("document.body.innerText.toLowerCase()").await?;
+        let text = text.as_str().unwrap_or_default();
+        if let Some(broken) = BROKEN.iter().find(|it| text.contains(**it)) {
+            bail!("the page says {broken:?}: {:?}, {}", self.text().await?, self.seen.told());
+        }
+        ensure!(self.seen.wrong.is_empty(), "{}", self.seen.told());
+        Ok(())
+    }
+
+    pub(super) fn heard_from(&self, origin: &str) -> u32 {
+        self.seen.heard_from(origin)
+    }
+
+    pub(super) fn told(&self) -> String {
+        self.seen.told()
+    }
+
+    pub(in crate::smoke) async fn text(&mut self) -> anyhow::Result<String> {
         let text = self.value("document.body.innerText").await?;
         Ok(start_of(text.as_str().unwrap_or_default()))
     }
 
     /// Keeps a picture; gives where.
-    async fn screenshot(&mut self, file: &Path) -> anyhow::Result<String> {
+    pub(super) async fn screenshot(&mut self, file: &Path) -> anyhow::Result<String> {
         let taken = self.call("Page.captureScreenshot", json!({ "format": "png" })).await?;
         let data = taken["data"].as_str().context("the browser gives no picture")?;
         let bytes = base64::engine::general_purpose::STANDARD.decode(data).context("the picture is not base64")?;
@@ -419,15 +399,22 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_and_broken_policies_are_kept_and_fonts_are_not() {
+    fn errors_and_requests_that_leave_the_machine_are_kept() {
         let mut seen = Seen::default();
         let thrown =
             json!({ "exceptionDetails": { "text": "Uncaught", "exception": { "description": "Error: a\n b" } } });
         seen.note(&json!({ "method": "Runtime.exceptionThrown", "params": thrown }));
-        for (source, text) in [("security", "Refused to connect"), ("network", "Failed to load resource")] {
-            let entry = json!({ "entry": { "source": source, "level": "error", "text": text } });
+        for level in ["error", "warning"] {
+            let entry = json!({ "entry": { "level": level, "text": "Failed to load", "url": "http://a/b" } });
             seen.note(&json!({ "method": "Log.entryAdded", "params": entry }));
+            let said = json!({ "type": level, "args": [{ "value": "no" }, { "description": "Error: c" }] });
+            seen.note(&json!({ "method": "Runtime.consoleAPICalled", "params": said }));
         }
-        assert_eq!(seen.wrong, ["Error: a b", "Refused to connect"]);
+        for url in ["http://127.0.0.1:1/a", "data:text/plain,a", "https://cdn.example/editor.js"] {
+            let sent = json!({ "requestId": url, "request": { "url": url } });
+            seen.note(&json!({ "method": "Network.requestWillBeSent", "params": sent }));
+        }
+        let outside = "it asks cdn.example, outside of this machine: https://cdn.example/editor.js";
+        assert_eq!(seen.wrong, ["Error: a b", "Failed to load http://a/b", "no Error: c", outside]);
     }
 }

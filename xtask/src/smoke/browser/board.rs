@@ -1,0 +1,114 @@
+//! A first hour in Mission Control's own page: an account, an agent, a task that OpenClaw answers, and its end.
+
+use std::path::Path;
+
+use anyhow::ensure;
+
+use super::page::Page;
+use crate::smoke::report::Report;
+use crate::smoke::running::{Bench, Running};
+
+/// Of a laptop's screen and of a desktop's; on the first, the board is wider than its place.
+const WIDTHS: [u32; 2] = [1280, 1920];
+
+/// `run` is a word of a task that was begun elsewhere.
+pub(super) async fn prove(
+    report: &mut Report,
+    running: &Running<'_>,
+    run: Option<&str>,
+    output: &Path,
+    program: &Path,
+) {
+    for width in WIDTHS {
+        let name = format!("a person makes a task, has it done and archives it, at {width} pixels");
+        let picture = output.join(format!("mission-control-{width}.png"));
+        report.see(&name, running.bench.turn + 120, first_hour(running, run, width, &picture, program)).await;
+    }
+}
+
+async fn first_hour(
+    running: &Running<'_>,
+    run: Option<&str>,
+    width: u32,
+    picture: &Path,
+    program: &Path,
+) -> anyhow::Result<String> {
+    let origin = running.origin("MISSION_CONTROL_PORT")?;
+    let mut page = Page::open(program, &origin).await?;
+    page.resize(width).await?;
+    let walked = walk(&mut page, run, running.bench.turn).await;
+    let picture = page.screenshot(picture).await?;
+    walked?;
+    page.fine().await?;
+    let spoken = page.heard_from(&format!("{origin}/api"));
+    ensure!(spoken > 0, "it heard nothing from Convex");
+    Ok(format!("OpenClaw's answer on the card, a comment, done, archived; {spoken} messages from Convex; {picture}"))
+}
+
+async fn walk(page: &mut Page, run: Option<&str>, turn: u64) -> anyhow::Result<()> {
+    let name = Bench::nonce();
+    sign_up(page, &name).await?;
+    if let Some(run) = run {
+        page.read(run).await?;
+    }
+    let agent = format!("Nova {name}");
+    page.click("Add Agent").await?;
+    page.fill("input[placeholder=\"e.g. Nova\"]", &agent).await?;
+    page.click("Create Agent").await?;
+    page.read(&agent).await?;
+
+    // One that OpenClaw does.
+    let task = format!("Greet {name}");
+    create(page, &task).await?;
+    page.click("Start task").await?;
+    page.click(&task).await?;
+    page.read_within(turn, "Completed").await?;
+    archive(page, &task).await?;
+
+    // One that the person does.
+    let task = format!("Water {name}");
+    create(page, &task).await?;
+    page.click(&task).await?;
+    page.fill("textarea[placeholder^=\"Write a comment\"]", &format!("Done by {name}")).await?;
+    page.click("Send Comment").await?;
+    page.read(&format!("Done by {name}")).await?;
+    page.click("Mark as Done").await?;
+    archive(page, &task).await?;
+
+    page.click("Show Archived").await?;
+    page.expect(&format!("card {task} among the archived"), &card(&task)).await
+}
+
+/// Makes an account in the page's own form; the board then knows who acts.
+pub(super) async fn sign_up(page: &mut Page, name: &str) -> anyhow::Result<()> {
+    page.click("Initialize new account").await?;
+    page.fill("input[type=email]", &format!("{name}@example.com")).await?;
+    page.fill("input[type=password]", name).await?;
+    page.click("Initialize Account").await?;
+    page.read("Mission Queue").await?;
+    page.read(name).await
+}
+
+async fn create(page: &mut Page, task: &str) -> anyhow::Result<()> {
+    page.click("Add Task").await?;
+    page.fill("input[placeholder=\"Task title\"]", task).await?;
+    page.click("Create Task").await?;
+    page.read("Mark as Done").await?;
+    close(page).await
+}
+
+async fn archive(page: &mut Page, task: &str) -> anyhow::Result<()> {
+    page.click("Archive Task").await?;
+    close(page).await?;
+    page.expect(&format!("board without {task}"), &format!("!({})", card(task))).await
+}
+
+/// Whether a task's card is on the board; the feed beside it names the task for ever.
+fn card(task: &str) -> String {
+    format!("[...document.querySelectorAll('h3')].some((it) => it.innerText.includes(`{task}`))")
+}
+
+/// A press beside the task's panel closes it.
+async fn close(page: &mut Page) -> anyhow::Result<()> {
+    page.press(10.0, 10.0).await
+}

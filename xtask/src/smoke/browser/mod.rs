@@ -1,0 +1,89 @@
+//! What a person sees of the pages, in a headless Chromium.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use self::page::Page;
+use super::foreign_pages;
+use super::report::Report;
+use super::running::{Bench, Running};
+
+mod board;
+pub(super) mod page;
+
+pub(super) async fn prove(
+    report: &mut Report,
+    running: &Running<'_>,
+    run: Option<&str>,
+    output: &Path,
+    program: &Path,
+) {
+    report.group("browser");
+    board::prove(report, running, run, output, program).await;
+    report.see("the dashboard logs in by itself", 60, dashboard(running, output, program)).await;
+    let name = "pages that are not the stack's get nothing";
+    report.see(name, 120, foreign_pages::attack_unsigned(running, program)).await;
+}
+
+/// On a stack that asks for its password: the form, what it opens, and that it opens nothing to another page.
+pub(super) async fn prove_signed_in(report: &mut Report, running: &Running<'_>, output: &Path, program: &Path) {
+    let mut page = None;
+    let signed_in = async {
+        let (signed_in, told) = sign_in(running, output, program).await?;
+        page = Some(signed_in);
+        Ok(told)
+    };
+    report.see("a browser signs in through the form", 90, signed_in).await;
+    if let Some(mut page) = page {
+        let name = "no other page has a part in its session";
+        report.see(name, 120, foreign_pages::attack(running, &mut page)).await;
+    }
+}
+
+/// Signs in through the form, and opens the pages.
+pub(super) async fn signed_in(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<String> {
+    Ok(sign_in(running, output, program).await?.1)
+}
+
+async fn sign_in(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<(Page, String)> {
+    let origin = running.origin("MISSION_CONTROL_PORT")?;
+    let mut page = Page::open(program, &format!("{origin}/")).await?;
+    let opened = open_pages(running, output, &mut page, &origin);
+    let Ok(picture) = tokio::time::timeout(Duration::from_secs(60), opened).await else {
+        anyhow::bail!("after 60 s it shows {:?}, {}", page.text().await?, page.told())
+    };
+    let picture = picture?;
+    page.fine().await?;
+    Ok((page, format!("Mission Control, the dashboard and /_stack open; {picture}")))
+}
+
+/// Fills in the form, then opens one page after the other; gives the picture of the form.
+async fn open_pages(running: &Running<'_>, output: &Path, page: &mut Page, origin: &str) -> anyhow::Result<String> {
+    page.wait("!!document.querySelector('form[action=\"/_stack/sign-in\"]')").await?;
+    page.fill("input[type=password]", running.secret("ACCESS_PASSWORD")?).await?;
+    let picture = page.screenshot(&output.join("sign-in.png")).await?;
+    page.value("document.querySelector('form button').click()").await?;
+    page.wait("document.title !== 'Sign in' && document.body.innerText.trim() !== ''").await?;
+    board::sign_up(page, &Bench::nonce()).await?;
+    let dashboard = running.origin("CONVEX_DASHBOARD_PORT")?;
+    page.go(&format!("{dashboard}/data")).await?;
+    // The first answer is the front's, with the key.
+    page.hear(&format!("{dashboard}/api"), 2).await?;
+    page.go(&format!("{origin}/_stack")).await?;
+    page.wait("document.body.innerText.includes('Everything that is switched on is up')").await?;
+    Ok(picture)
+}
+
+async fn dashboard(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<String> {
+    let origin = running.origin("CONVEX_DASHBOARD_PORT")?;
+    let backend = format!("{origin}/api");
+    let mut page = Page::open(program, &format!("{origin}/data")).await?;
+    // The first answer is the front's, with the key.
+    let asked = tokio::time::timeout(Duration::from_secs(40), page.hear(&backend, 2)).await;
+    let picture = page.screenshot(&output.join("dashboard.png")).await?;
+    ensure!(asked.is_ok(), "nothing from {backend}; it shows {:?}, {}", page.text().await?, page.told());
+    page.fine().await?;
+    Ok(format!("{} answers from Convex; {picture}", page.heard_from(&backend)))
+}
