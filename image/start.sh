@@ -1,9 +1,9 @@
-#!/usr/bin/env -S --block-signal=HUP,INT,QUIT,TERM bash
+#!/opt/stack/lib/init
 # @generated from templates/start.sh.j2 by `cargo xtask render`; do not edit by hand.
+# shellcheck shell=bash
 #
 # The entrypoint: takes the volume, has settings checked and secrets made, and hands over to the supervisor with
-# `exec`. Everything that ends with the container is in /run/stack, everything that stays in /data. A signal waits, and
-# is the first thing that the supervisor finds: process 1 would lose it otherwise.
+# `exec`. Everything that ends with the container is in /run/stack, everything that stays in /data.
 set -euo pipefail
 
 . /opt/stack/lib/service.sh
@@ -12,7 +12,7 @@ set -euo pipefail
 # A command of one's own instead: docker run IMAGE bash
 if (($# > 0)); then
 	name_user 2>/dev/null || true
-	exec env --default-signal=HUP,INT,QUIT,TERM "$@"
+	exec "$@"
 fi
 
 . /opt/stack/lib/volume.sh

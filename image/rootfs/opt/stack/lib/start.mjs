@@ -65,7 +65,6 @@ attempt(CANNOT_CREATE, `${RUNTIME} cannot be written; with a read-only root it h
   for (const name of ["secrets", "state", "scan", "scan/.s6-svscan"]) mkdirSync(`${RUNTIME}/${name}`);
   writeFileSync(`${RUNTIME}/settings`, Object.entries(values).map(([name, value]) => `${name}=${value}\n`).join(""));
   for (const service of table.services.filter(({ site }) => !site)) supervise(service, isOn(service.name));
-  for (const name of ["finish", "crash"]) symlinkSync(`${STACK}/svscan/${name}`, `${SCAN}/.s6-svscan/${name}`);
   for (const signal of ["SIGTERM", "SIGINT", "SIGQUIT"]) symlinkSync(`${STACK}/lib/stop`, `${SCAN}/.s6-svscan/${signal}`);
 });
 try {
