@@ -45,10 +45,9 @@ async function restart(service, why) {
 export async function watch(services, silenceOf) {
   const known = new Map();
   for (;;) {
-    await sleep(INTERVAL * 1000);
     const begun = performance.now();
-    const seen = await Promise.all(services.map((service) => look(service, silenceOf)));
-    // Who waits so long for a timer of its own is on a machine that is too busy to tell.
+    const [seen] = await Promise.all([Promise.all(services.map((service) => look(service, silenceOf))), sleep(INTERVAL * 1000)]);
+    // Who waits so long for timers of its own is on a machine that is too busy to tell.
     if (performance.now() - begun > 2 * INTERVAL * 1000) continue;
     for (const [index, service] of services.entries()) {
       const now = judge(service, known.get(service.name), seen[index]);
