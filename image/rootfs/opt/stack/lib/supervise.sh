@@ -40,7 +40,8 @@ begin() {
 	pause=$(pause_before)
 	if ((pause > 0)); then
 		echo "starts again in $pause s"
-		note "starts again in $pause s; it $(<"$STATE/last")"
+		# What failed says why already.
+		if [ -e "$STATE/failed" ]; then note "starts again in $pause s"; else note "starts again in $pause s; it $(<"$STATE/last")"; fi
 		sleep "$pause" &
 		wait $!
 	fi

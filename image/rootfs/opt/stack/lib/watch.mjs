@@ -51,8 +51,9 @@ export async function watch(services, silenceOf) {
     if (performance.now() - begun > 2 * INTERVAL * 1000) continue;
     for (const [index, service] of services.entries()) {
       const now = judge(service, known.get(service.name), seen[index]);
-      known.set(service.name, now);
-      if (now.hung) await restart(service, now.hung).catch((error) => console.error(`${service.name} cannot be restarted: ${error.message}`));
+      if (!now.hung) known.set(service.name, now);
+      // A busy machine takes a while to end it: it is looked at anew, not restarted again.
+      else if (known.delete(service.name)) await restart(service, now.hung).catch((error) => console.error(`${service.name} cannot be restarted: ${error.message}`));
     }
   }
 }
