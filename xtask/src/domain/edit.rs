@@ -106,7 +106,7 @@ mod tests {
         let (_, after) = rest.split_once("[components.node]").unwrap();
         assert_eq!(less, format!("{before}[components.node]{after}"));
         let inline = "schema = 1\n[image]\nname = \"x\"\ntitle = \"x\"\nflavor = \"x\"\ntag = \"v{date}-{flavor}-r{revision}\"\n\
-            license = \"MIT\"\nuid = 1\ngid = 1\nhealth = { interval = 1, timeout = 1, start-period = 1, retries = 1 }\n[components]\na = { title = \"a\", scheme = \"tag\", source = { type = \"oci\", image = \"x/y\", tag = \"z\" } }\n";
+            license = \"MIT\"\nuid = 1\ngid = 1\nhealth = { interval = 1, timeout = 1, retries = 1 }\n[components]\na = { title = \"a\", scheme = \"tag\", source = { type = \"oci\", image = \"x/y\", tag = \"z\" } }\n";
         assert!(matches!(remove(inline, "a"), Err(EditError::Inline(_))));
     }
 }

@@ -279,6 +279,16 @@ pub(crate) fn stop_order(services: &[Service]) -> Result<Vec<Vec<&Service>>, Ser
     Ok(order)
 }
 
+/// Seconds until all whose start counts must be ready: the longest chain of those that wait for each other.
+pub(crate) fn start_within(services: &[Service]) -> u32 {
+    fn chain(service: &Service, services: &[Service]) -> u32 {
+        let needed = services.iter().filter(|other| service.needs.contains(&other.name));
+        service.ready_within + needed.map(|other| chain(other, services)).max().unwrap_or_default()
+    }
+    let counting = services.iter().filter(|service| service.start_counts.is_none());
+    counting.map(|service| chain(service, services)).max().unwrap_or_default()
+}
+
 impl Endpoint {
     /// Every absolute path of its row.
     fn paths(&self) -> impl Iterator<Item = &String> {
@@ -438,6 +448,15 @@ mod tests {
              [[services]]\nname = \"alone\"\n",
         );
         assert_eq!(names(&stop_order(&services).unwrap()), [vec!["front", "alone"], vec!["middle"], vec!["base"]]);
+    }
+
+    #[test]
+    fn a_start_takes_as_long_as_the_longest_chain_of_those_that_count() {
+        let row = |name: &str, more: &str| format!("[[services]]\nname = {name:?}\n{more}");
+        let text = row("base", "") + &row("middle", "needs = [\"base\"]\n") + &row("top", "needs = [\"middle\"]\n");
+        assert_eq!(start_within(&table(&text)), 3);
+        let slow = row("slow", "needs = [\"top\"]\nstart-counts = \"A\"\n");
+        assert_eq!(start_within(&table(&(text + &slow))), 3);
     }
 
     #[test]

@@ -57,7 +57,6 @@ pub(crate) struct Image {
 pub(crate) struct Health {
     pub(crate) interval: u32,
     pub(crate) timeout: u32,
-    pub(crate) start_period: u32,
     pub(crate) retries: u32,
 }
 

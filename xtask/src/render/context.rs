@@ -22,6 +22,8 @@ pub(super) struct Context<'a> {
     services: Vec<ServiceContext<'a>>,
     /// Names of services, in the order of stopping; each inner list stops at once.
     stop_order: Vec<Vec<&'a str>>,
+    /// Seconds that a start may take before a failed question counts.
+    start_period: u32,
     /// Seconds that stopping takes at most, with some to spare.
     stop_grace: u32,
     settings: Vec<SettingContext<'a>>,
@@ -132,6 +134,7 @@ impl<'a> Context<'a> {
                 .into(),
             components: components.collect(),
             services: services.collect(),
+            start_period: service::start_within(&stack.services),
             stop_grace: stop_order.iter().map(slowest).sum::<u32>() + SPARE_SECONDS,
             stop_order: stop_order
                 .iter()

@@ -39,7 +39,7 @@ tag = "v{date}-{flavor}-r{revision}"
 license = "MIT"
 uid = 1
 gid = 1
-health = { interval = 10, timeout = 10, start-period = 180, retries = 3 }
+health = { interval = 10, timeout = 10, retries = 3 }
 "#;
 
 pub(crate) const CONVEX_STACK: &str = r#"

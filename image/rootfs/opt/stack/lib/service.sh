@@ -44,14 +44,6 @@ note() {
 	printf '%s\n' "$*" >"$RUNTIME/state/$STACK_SERVICE/note"
 }
 
-# step COMMAND...: runs one step of a service's script. A shell that waits for a command in the foreground would go on
-# after a SIGINT; so it ends at once, and what is left of the step with the service's process group.
-step() {
-	trap 'exit 130' INT QUIT
-	"$@" &
-	wait $!
-}
-
 # For who asks models: FOUND_MODELS, what the service `model` found (it is waited for no longer than it takes to look
 # into a folder), and MODEL_API_KEY.
 name_models() {
