@@ -4,10 +4,8 @@ import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fail } from "./fail.mjs";
 
-const PAUSES = [2, 5, 15]; // seconds between tries
 const PUSH_LIMIT = 90_000; // milliseconds of one push
 const REQUEST_LIMIT = 10_000;
 // Set in the deployment itself, next to what it speaks of: a restored older database brings its own along.
@@ -17,10 +15,7 @@ const { CONVEX_SELF_HOSTED_URL, CONVEX_SELF_HOSTED_ADMIN_KEY, CONVEX_SITE_ORIGIN
 const source = "/opt/mission-control/push";
 const cli = join(source, "node_modules/convex");
 
-class SetupError extends Error {
-  // A wrong key stays wrong; everything else may be better in a moment.
-  final = false;
-}
+class SetupError extends Error {}
 
 async function ask(method, path, body) {
   let response;
@@ -35,11 +30,7 @@ async function ask(method, path, body) {
     throw new SetupError(`${path}: ${error.cause?.message ?? error.message}`);
   }
   const text = await response.text();
-  if (!response.ok) {
-    const error = new SetupError(`${path} answered ${response.status}: ${text.slice(0, 500)}`);
-    error.final = response.status === 401 || response.status === 403;
-    throw error;
-  }
+  if (!response.ok) throw new SetupError(`${path} answered ${response.status}: ${text.slice(0, 500)}`);
   return text === "" ? undefined : JSON.parse(text);
 }
 
@@ -160,18 +151,10 @@ function keep(output) {
   }
 }
 
-let output = "";
-for (let attempt = 0; ; attempt += 1) {
-  try {
-    await setUp();
-    break;
-  } catch (error) {
-    if (!(error instanceof SetupError)) throw error;
-    output += `${new Date().toISOString()} ${error.message}\n${error.output ?? ""}\n`;
-    if (error.final || attempt === PAUSES.length) {
-      fail(`${error.message}; ${keep(output)}; it starts again with the container`);
-    }
-    console.error(error.message);
-    await sleep(PAUSES[attempt] * 1000);
-  }
+try {
+  await setUp();
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error;
+  // Its supervisor tries again, with growing pauses.
+  fail(`${error.message}; ${keep(`${new Date().toISOString()} ${error.message}\n${error.output ?? ""}\n`)}`);
 }
