@@ -24,7 +24,9 @@ impl Machine {
             let file = entry.unwrap();
             machine.install(&file.path(), &format!("opt/stack/lib/{}", file.file_name().to_str().unwrap()));
         }
-        machine.install(&image.join("rootfs/opt/stack/settings.json"), "opt/stack/settings.json");
+        for table in ["settings.json", "services.json"] {
+            machine.install(&image.join(format!("rootfs/opt/stack/{table}")), &format!("opt/stack/{table}"));
+        }
         machine.install(&image.join("rootfs/opt/stack/bin/secrets"), "opt/stack/bin/secrets");
         machine.write("opt/stack/etc/passwd", "stack:x:10001:10001::/data/home:/bin/bash\n");
         machine.write("opt/stack/etc/group", "stack:x:10001:\n");

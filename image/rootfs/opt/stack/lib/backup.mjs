@@ -4,8 +4,8 @@ import { createHash } from "node:crypto";
 import { createWriteStream, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { pipeline } from "node:stream/promises";
-import { constants, createZstdCompress } from "node:zlib";
-import { DATA, SCRATCH, measure, migrating, mounts, place, readVersions } from "./state.mjs";
+import zlib from "node:zlib";
+import { DATA, SCRATCH, measure, mounts, place, readVersions, servicesOf } from "./state.mjs";
 import { END, header, padding } from "./tar.mjs";
 
 export const HEAD = "stack-backup.json";
@@ -29,7 +29,7 @@ export async function writeBackup(output, { roots, without }) {
   // A signal ends the program by way of `exit`.
   process.on("exit", cleanUp);
   const recorded = readVersions();
-  const versions = Object.fromEntries(migrating.map(({ name }) => [name, recorded[name] ?? null]));
+  const versions = Object.fromEntries(servicesOf({ roots }).map(({ name }) => [name, recorded[name] ?? null]));
   const held = { bytes: measure({ roots, without }), files: 0, databases: 0, left: [] };
   const sums = [];
   async function* entries() {
@@ -48,7 +48,7 @@ export async function writeBackup(output, { roots, without }) {
     yield END;
   }
   try {
-    await pipeline(entries, createZstdCompress({ params: { [constants.ZSTD_c_checksumFlag]: 1 } }), output);
+    await pipeline(entries, zlib.createZstdCompress({ params: { [zlib.constants.ZSTD_c_checksumFlag]: 1 } }), output);
   } finally {
     cleanUp();
   }

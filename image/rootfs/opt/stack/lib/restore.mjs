@@ -6,10 +6,12 @@ import { createHash } from "node:crypto";
 import { chmodSync, closeSync, constants, fchmodSync, futimesSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statfsSync, symlinkSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { createZstdDecompress } from "node:zlib";
+import zlib from "node:zlib";
 import { FORMAT, HEAD, SUMS, sumLine } from "./backup.mjs";
-import { DATA, RECORD, STAGE, among, compare, migrating, mounts, place, readVersions, table, writeFile } from "./state.mjs";
+import { among, isPlain } from "./paths.mjs";
+import { DATA, RECORD, STAGE, mounts, place, readVersions, servicesOf, table, writeFile } from "./state.mjs";
 import { Invalid, read } from "./tar.mjs";
+import { compare } from "./versions.mjs";
 
 const JOURNAL = `${DATA}/${STAGE}/journal`;
 const LARGEST_HEAD = 2 ** 20;
@@ -48,11 +50,6 @@ export function checkHead(text, tell) {
   if (newer.length > 0) throw new Invalid(`it is of a newer release: ${newer.join(", ")}. Restore it with that image`);
   return head;
 }
-
-/** The services whose state a backup brings. */
-export const servicesOf = ({ roots }) => migrating.filter(({ migrates }) => migrates.every((path) => roots.some((root) => path === root || path.startsWith(`${root}/`))));
-
-const isPlain = (path) => !path.includes("\0") && path.split("/").every((part) => !["", ".", ".."].includes(part));
 
 /** Reads a backup into the stages of its roots and checks all of it; gives its head. Nothing else has changed. */
 export async function stage(source, tell) {
@@ -112,7 +109,7 @@ export async function stage(source, tell) {
     }
   };
   try {
-    await pipeline(source, createZstdDecompress(), async (bytes) => {
+    await pipeline(source, zlib.createZstdDecompress(), async (bytes) => {
       for await (const entry of read(bytes)) await take(entry);
     });
   } catch (error) {

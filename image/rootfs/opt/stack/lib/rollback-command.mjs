@@ -1,8 +1,9 @@
 // rollback [NAME | --list]: see bin/rollback and update.mjs.
 import { createReadStream } from "node:fs";
-import { commit, discard, finish, servicesOf, stage } from "./restore.mjs";
-import { migrating, readVersions } from "./state.mjs";
-import { choose, keep, keptStates } from "./update.mjs";
+import { commit, discard, finish, stage } from "./restore.mjs";
+import { migrating, readVersions, servicesOf } from "./state.mjs";
+import { keep, keptStates } from "./update.mjs";
+import { choose } from "./versions.mjs";
 
 const say = (line) => console.error(`[rollback] ${line}`);
 const [asked] = process.argv.slice(2);
@@ -10,7 +11,7 @@ const told = (versions) => Object.entries(versions).map(([name, version]) => `${
 const states = await keptStates();
 
 if (asked === "--list") {
-  for (const { name, head } of states) console.log(`${name}  ${told(Object.fromEntries(servicesOf(head).map((service) => [service.name, head.versions[service.name]])))}`);
+  for (const { name, head } of states) console.log(`${name}  ${told(head.versions)}`);
   if (states.length === 0) say("nothing is kept: no update has changed the state of a service");
 } else {
   process.exitCode = await rollBack();
@@ -18,28 +19,32 @@ if (asked === "--list") {
 
 async function rollBack() {
   const ours = Object.fromEntries(migrating.map(({ name, version }) => [name, version]));
-  const state = asked ? states.find(({ name }) => name === asked) : choose(states, readVersions(), ours);
-  if (!state) {
-    say(asked ? `nothing is kept under the name ${asked}; \`rollback --list\` shows what is` : "nothing is kept that this image could open; `rollback --list` shows what is");
+  const chosen = asked ? states.filter(({ name }) => name === asked) : choose(states, readVersions(), ours);
+  if (chosen.length === 0) {
+    say(`nothing is kept ${asked ? `under the name ${asked}` : "that this image could open"}; \`rollback --list\` shows what is`);
     return 1;
   }
+  // From the journal on, nothing may end it.
   let isCommitted = false;
   process.on("exit", () => isCommitted || discard());
   for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"]) process.on(signal, () => isCommitted || process.exit(1));
   try {
-    const head = await stage(createReadStream(state.path), say);
-    const services = servicesOf(head);
-    say(`bringing back ${state.name}: ${told(Object.fromEntries(services.map(({ name }) => [name, head.versions[name]])))}`);
     // Also what is there now, so that a second thought is possible.
-    await keep(services, say);
-    commit(head);
-    isCommitted = true;
-    finish();
-    const newer = services.some(({ name, version }) => head.versions[name] !== version);
-    say(newer ? "done. Start the image that this state is of: this one would update it again" : "done. Start the stack now: docker compose up -d");
-    return 0;
+    await keep(migrating.filter(({ name }) => chosen.some(({ head }) => name in head.versions)), say);
+    for (const { name, path } of chosen) {
+      const head = await stage(createReadStream(path), say);
+      commit(head);
+      isCommitted = true;
+      finish();
+      isCommitted = false;
+      say(`brought back ${name}: ${told(head.versions)}`);
+    }
   } catch (error) {
-    say(`nothing was changed: ${error.message}`);
+    say(`not done: ${error.message}; what is there is whole, and nothing that was kept is lost`);
     return 1;
   }
+  const now = readVersions();
+  const isOlder = migrating.some(({ name, version }) => now[name] !== version);
+  say(isOlder ? "start the image that this state is of: this one would update it again" : "start the stack now: docker compose up -d");
+  return 0;
 }

@@ -1,6 +1,7 @@
 // What of the volume is state: which folders, what in them is left out, and which versions opened it last.
 import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { among } from "./paths.mjs";
 import { read } from "./settings.mjs";
 
 export const DATA = "/data";
@@ -44,15 +45,6 @@ export function place(path) {
   return [(process.env[moved?.name] || usual).replace(/(?<=.)\/+$/, ""), ...rest].join("/");
 }
 
-/** Whether a path is one of the patterns or lies below one, and whether one lies below it. A `*` ends a name. */
-export function among(patterns) {
-  const parts = patterns.map((pattern) => ({ plain: pattern.replace(/\*$/, ""), open: pattern.endsWith("*") }));
-  return {
-    has: (path) => parts.some(({ plain, open }) => path === plain || path.startsWith(open ? plain : `${plain}/`)),
-    below: (path) => parts.some(({ plain }) => plain.startsWith(`${path}/`)),
-  };
-}
-
 /** Mount points of this container; `mountinfo` writes a space as \040. */
 export function mounts() {
   const points = readFileSync("/proc/self/mountinfo", "utf8").split("\n").filter(Boolean).map((line) => line.split(" ")[4]);
@@ -89,6 +81,9 @@ export function attempt(action, path, tell) {
   }
 }
 
+/** The services whose state a backup brings. */
+export const servicesOf = ({ roots }) => migrating.filter(({ migrates }) => migrates.every((path) => roots.some((root) => path === root || path.startsWith(`${root}/`))));
+
 /** The bytes of the files of a selection. */
 export function measure({ roots, without }) {
   let bytes = 0;
@@ -118,30 +113,3 @@ export function writeVersions(versions) {
   // A former release that is started on this volume looks here.
   if (versions.convex && existsSync(place("convex"))) writeFile(join(place("convex"), "backend-version"), `${versions.convex}\n`);
 }
-
-/**
- * How two versions of one program stand to each other: negative, 0, positive, or undefined when they do not order.
- * Convex's sort by day, of which two do not sort; others by their numbers, where `-beta.1` comes before the release and
- * `-2` after it.
- */
-export function compare(a, b) {
-  if (a === b) return 0;
-  const [x, y] = [a, b].map((version) => parts(version ?? ""));
-  if (!x || !y || x.dated !== y.dated) return undefined;
-  for (let at = 0; at < Math.max(x.numbers.length, y.numbers.length); at += 1) {
-    const difference = (x.numbers[at] ?? 0) - (y.numbers[at] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  if (x.dated) return undefined;
-  return rank(x.rest) - rank(y.rest) || x.rest.localeCompare(y.rest, "en", { numeric: true });
-}
-
-function parts(version) {
-  const [, day] = /^precompiled-(\d{4}-\d{2}-\d{2})-/.exec(version) ?? [];
-  if (day) return { dated: true, numbers: day.split("-").map(Number), rest: "" };
-  const [, numbers, rest] = /^v?(\d+(?:\.\d+)*)(?:-([0-9A-Za-z.-]+))?$/.exec(version) ?? [];
-  return numbers && { dated: false, numbers: numbers.split(".").map(Number), rest: rest ?? "" };
-}
-
-/** A pre-release, a release, what came after it. */
-const rank = (rest) => (rest === "" ? 1 : /^\d+$/.test(rest) ? 2 : 0);

@@ -1,10 +1,11 @@
 // Between two releases: before a newer version opens the state of an older one, that state is kept; an older version
 // does not open that of a newer one. A kept state is a backup of what the update changes.
 import { createReadStream, existsSync, readdirSync, statfsSync } from "node:fs";
-import { createZstdDecompress } from "node:zlib";
+import zlib from "node:zlib";
 import { ENDING, HEAD, writeFile } from "./backup.mjs";
-import { DATA, KEPT, compare, measure, migrating, migratingOnly, readVersions, writeVersions } from "./state.mjs";
+import { DATA, KEPT, measure, migrating, migratingOnly, readVersions, writeVersions } from "./state.mjs";
 import { read } from "./tar.mjs";
+import { compare } from "./versions.mjs";
 
 const KEPT_STATES = 4;
 
@@ -47,7 +48,7 @@ export async function takeOver({ isOn, values }, say) {
       [
         "the data was last opened by newer versions than this image has, and what they changed it may not understand:",
         ...refusals.map(({ name, from, to }) => `  - ${name}: ${from}, this image has ${to}`),
-        "Start the newer image again, or bring back what was kept before the update; its later changes are kept then:",
+        "Start the newer image again, or bring back what was kept before the update (what is there now is kept too):",
         "    docker compose run --rm stack rollback",
         `(with \`docker run\`: the same line with --rm, and rollback at its end), or try it all the same with ALLOW_DOWNGRADE_TO=${refusals.map(({ to }) => to).join(",")}`,
       ].join("\n"),
@@ -71,7 +72,7 @@ export async function keptStates() {
 async function headOf(path) {
   const source = createReadStream(path);
   try {
-    for await (const { name, body } of read(source.pipe(createZstdDecompress()))) {
+    for await (const { name, body } of read(source.pipe(zlib.createZstdDecompress()))) {
       if (name !== HEAD) return undefined;
       const parts = [];
       for await (const part of body) parts.push(part);
@@ -82,16 +83,4 @@ async function headOf(path) {
   } finally {
     source.destroy();
   }
-}
-
-/**
- * The kept state that a rollback means: for an image that is older than the data, the newest that it can open; otherwise
- * that from before the last update.
- */
-export function choose(states, versions, ours) {
-  const orders = (theirs, than) => Object.entries(theirs).filter(([, version]) => version).map(([name, version]) => compare(version, than[name] ?? version));
-  const opens = ({ head }) => !orders(head.versions, ours).some((order) => order > 0);
-  const isOlder = orders(versions, ours).some((order) => order > 0);
-  const differs = ({ head }) => Object.entries(head.versions).some(([name, version]) => version !== versions[name]);
-  return states.find((state) => opens(state) && (isOlder || differs(state)));
 }
