@@ -105,6 +105,25 @@ test("is a router without a model", async (t) => {
   assert.equal((await post(`${url}/v1/chat/completions`, { ...hello, model: "tiny" })).status, 200);
 });
 
+test("a router reads its list when it starts and when it is told to, and tells what it could not load", async (t) => {
+  const folder = temporaryFolder(t);
+  const presets = join(folder, "presets.ini");
+  const write = (file) => writeFileSync(presets, `version = 1\n[local]\nmodel = ${join(folder, file)}\nload-on-startup = true\n`);
+  writeFileSync(join(folder, "broken.gguf"), "no model");
+  model(folder, "tiny.gguf");
+  write("broken.gguf");
+  const { url } = await start(t, ["--models-preset", presets]);
+  const local = async (query = "") => (await (await fetch(`${url}/models${query}`)).json()).data[0].status;
+  assert.deepEqual(await local(), { value: "unloaded", failed: true, exit_code: 1 });
+  write("tiny.gguf");
+  assert.equal((await local()).failed, true);
+  assert.deepEqual(await local("?reload=1"), { value: "unloaded" });
+  assert.equal((await post(`${url}/models/load`, { model: "local" })).status, 200);
+  assert.deepEqual(await local(), { value: "loaded" });
+  assert.equal((await post(`${url}/models/load`, { model: "local" })).status, 400);
+  assert.equal((await post(`${url}/models/load`, { model: "none" })).status, 404);
+});
+
 test("lets pages of other origins read it as it is told", async (t) => {
   for (const [origins, allowed] of [["*", "http://elsewhere"], ["localhost", null], ["http://listed", "http://listed"]]) {
     const { url } = await start(t, [], { LLAMA_ARG_CORS_ORIGINS: origins });

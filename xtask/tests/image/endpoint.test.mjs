@@ -12,6 +12,10 @@ test("what is wrong with the server of MODEL_BASE_URL is told in one line", asyn
     response.end(JSON.stringify({ data: [{ id: "a" }, { id: "b" }] }));
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const closed = createServer();
+  await new Promise((resolve) => closed.listen(0, "127.0.0.1", resolve));
+  const { port } = closed.address();
+  await new Promise((resolve) => closed.close(resolve));
   context.after(() => {
     server.closeAllConnections();
     server.close();
@@ -25,7 +29,7 @@ test("what is wrong with the server of MODEL_BASE_URL is told in one line", asyn
     [`${base}/v1`, "b", undefined, /refuses to answer without a MODEL_API_KEY/],
     [base, "b", "right", /\/models answers 404\): most end in \/v1$/],
     [`${base}/hangs/v1`, "b", "right", /does not answer within 3 s/],
-    ["http://127.0.0.1:9/v1", "b", "right", /does not answer \(ECONNREFUSED\)/],
+    [`http://127.0.0.1:${port}/v1`, "b", "right", /does not answer \(ECONNREFUSED\)/],
   ]) {
     const told = await endpointTrouble({ MODEL_BASE_URL: url, MODEL_NAME: name }, key);
     if (expected) assert.match(told, expected);
