@@ -130,8 +130,6 @@ export async function examineAll() {
   const examined = await Promise.all(table.services.map((service) => examine(service, settings)));
   const services = examined.map((told, index) => ({ ...told, ill: isIll(table.services[index], told, settings) }));
   const notices = read(`${RUNTIME}/landlock`) ? [] : ["this kernel has no Landlock: services and their agents can read each other's files"];
-  const trouble = await endpointTrouble(settings, secret("MODEL_API_KEY"));
-  if (trouble) notices.push(trouble);
   return { title: table.title, healthy: !services.some(({ ill }) => ill), services, notices };
 }
 
@@ -155,6 +153,7 @@ export async function describeAll() {
   const machine = { memory: memory(), disk: disk(), tokensPerSecond: samples.speed?.last ?? null, devices: samples.devices ?? null };
   const notices = [
     ...status.notices,
+    await endpointTrouble(settings, secret("MODEL_API_KEY")),
     lacksAvx2() && "this processor lacks AVX2: programs built for newer ones (OpenCode, Bun) end with \"illegal instruction\"",
     missingGpu(settings, machine.devices),
     machine.memory?.kills > 0 && `the kernel ended ${machine.memory.kills} processes for want of memory: give the container more`,
