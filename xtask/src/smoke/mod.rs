@@ -23,6 +23,7 @@ mod fronts;
 mod inside;
 mod kills;
 mod model;
+mod models;
 mod raw;
 mod refusals;
 pub(crate) mod report;
@@ -65,8 +66,8 @@ pub(crate) struct Request<'a> {
 
 /// What can be asked for by itself.
 const PARTS: &[&str] = &[
-    "convex", "fronts", "turns", "browser", "security", "walls", "attacks", "inside", "sign-in", "tls", "refusals",
-    "kills", "stops", "disk",
+    "convex", "fronts", "turns", "browser", "security", "walls", "attacks", "inside", "sign-in", "tls", "models",
+    "refusals", "kills", "stops", "disk",
 ];
 /// Those that break something, and take longest.
 const FAULTS: &[&str] = &["refusals", "kills", "stops", "disk"];
@@ -152,6 +153,9 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     }
     if request.wants("tls") {
         tls::prove(&mut report, &bench, scratch.path(), request).await?;
+    }
+    if request.wants("models") {
+        models::prove(&mut report, &bench).await?;
     }
     if request.wants("refusals") {
         refusals::prove(&mut report, &bench, &volume).await;

@@ -46,7 +46,7 @@ pub(super) struct Running<'a> {
 /// For what is answered at once; turns of a model take their own time.
 const ONE_REQUEST: Duration = Duration::from_secs(20);
 /// Where the model is in the container.
-const MODEL: &str = "/models/smoke.gguf";
+pub(super) const MODEL: &str = "/models/smoke.gguf";
 /// Below the range that connections take their ports from, so that none has one of ours.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 

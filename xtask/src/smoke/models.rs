@@ -1,0 +1,113 @@
+//! Models as people have them: put into a folder later, half of one, downloaded by name; and a server that is not there.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use super::report::Report;
+use super::running::{Bench, MODEL, Running, ask, start_of, until};
+use crate::engine::container::Volume;
+use crate::engine::probe;
+
+const LLAMA: &str = "LLAMACPP_PORT";
+/// A hub, and a download from it.
+const HUB: &str = include_str!("hub.mjs");
+
+pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Result<()> {
+    report.group("models");
+    let volume = Volume::create(bench.docker, &[]).await?;
+    let off = ["OPENCODE", "OPENCLAW", "CONVEX", "MISSION_CONTROL"].map(|name| (format!("{name}_ENABLED"), "false"));
+    let mut more: Vec<(&str, String)> = off.iter().map(|(name, value)| (name.as_str(), (*value).to_owned())).collect();
+    more.extend(
+        [
+            ("LLAMACPP_MODEL", ""),
+            ("LLAMACPP_ENABLED", "true"),
+            ("MODEL_BASE_URL", "http://127.0.0.1:1/v1"),
+            ("MODEL_NAME", "smoke"),
+        ]
+        .map(|(name, value)| (name, value.to_owned())),
+    );
+    let mut running = bench.start(&volume, bench.moved_ports()?, &more).await?;
+    let healthy = probe::wait_healthy(&running.container, running.started);
+    if report
+        .check("without a model all is well", 120, healthy, |it| format!("healthy after {it:.1} s"))
+        .await
+        .is_none()
+    {
+        return Ok(());
+    }
+    running.secrets = running.read_secrets().await?;
+    report.see("that there is none is told", 60, none_yet(&running)).await;
+    report.see("a half file is told by name", 60, half(&running)).await;
+    report.see("a model that comes later answers as `local`", 90, later(&running)).await;
+    report.see("a name on a hub, whose first answer is cut", 90, by_name(&running)).await;
+    report.see("another server's model that is not there is told", 30, other_server(&running)).await;
+    Ok(())
+}
+
+/// State and detail of llama.cpp.
+async fn llamacpp(running: &Running<'_>) -> anyhow::Result<(String, String)> {
+    let status = running.status().await?;
+    let services = status["services"].as_array().context("no services")?;
+    let service = services.iter().find(|it| it["name"] == "llamacpp").context("no llamacpp")?;
+    let text = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
+    Ok((text("state"), text("detail")))
+}
+
+async fn complete(running: &Running<'_>) -> anyhow::Result<u16> {
+    let body = json!({ "model": "local", "messages": [{ "role": "user", "content": "there?" }], "max_tokens": 4 });
+    let request = running.post(LLAMA, "/v1/chat/completions", &body)?;
+    Ok(ask(request.bearer_auth(running.secret("LLAMACPP_API_KEY")?)).await?.status)
+}
+
+async fn none_yet(running: &Running<'_>) -> anyhow::Result<String> {
+    let (state, detail) = llamacpp(running).await?;
+    ensure!(state == "not configured" && detail.contains("no model yet"), "{state}: {detail}");
+    let answer = complete(running).await?;
+    ensure!(answer == 400, "and `local` answers {answer}");
+    Ok(start_of(&detail))
+}
+
+async fn half(running: &Running<'_>) -> anyhow::Result<String> {
+    let copy = format!("head --bytes 9000 {MODEL} >/data/models/half.gguf");
+    running.container.exec(&["bash", "-c", &copy]).await?;
+    let detail = until(|| async {
+        let (state, detail) = llamacpp(running).await?;
+        Ok((state == "not configured" && detail.contains("half.gguf is not complete")).then_some(detail))
+    })
+    .await?;
+    Ok(start_of(&detail))
+}
+
+async fn later(running: &Running<'_>) -> anyhow::Result<String> {
+    let copy = format!("mkdir -p /data/models/some/where && cp {MODEL} /data/models/some/where/late.gguf");
+    running.container.exec(&["bash", "-c", &copy]).await?;
+    let copied = Instant::now();
+    let detail = until(|| async {
+        let (state, detail) = llamacpp(running).await?;
+        Ok((state == "up").then_some(detail))
+    })
+    .await?;
+    let seconds = copied.elapsed().as_secs_f64();
+    let answer = complete(running).await?;
+    ensure!(answer == 200, "llama.cpp is up, and `local` answers {answer}");
+    ensure!(detail.contains("half.gguf"), "the half file is not told any more: {detail:?}");
+    Ok(format!("up {seconds:.1} s after it was copied"))
+}
+
+async fn by_name(running: &Running<'_>) -> anyhow::Result<String> {
+    let told = running.container.exec(&["node", "--input-type=module", "--eval", HUB, MODEL]).await?;
+    let came: Value = serde_json::from_str(&told).with_context(|| format!("it says {}", start_of(&told)))?;
+    ensure!(came["code"] == 0 && came["right"] == true, "{}", start_of(&told));
+    // Cut, asked for a range, begun anew.
+    ensure!(came["asked"] == 3, "it was asked for {} times", came["asked"]);
+    Ok("begun anew, and right".to_owned())
+}
+
+async fn other_server(running: &Running<'_>) -> anyhow::Result<String> {
+    let told = running.container.try_exec(&["status"]).await?.said;
+    let line = told.lines().find(|line| line.contains("MODEL_BASE_URL=")).context("status does not tell")?;
+    ensure!(line.contains("does not answer"), "{line}");
+    Ok(start_of(line))
+}
