@@ -1,5 +1,5 @@
 // Where OpenClaw and OpenCode have models from: llama.cpp, and the server of MODEL_BASE_URL when there is one.
-import { longestAnswer } from "./processors.mjs";
+import { longestAnswer } from "./machine.mjs";
 
 // Seconds that a request may take, until its last word; llama.cpp ends it then too.
 export const PATIENCE = 3600;

@@ -8,7 +8,7 @@ import { Checked, Refused, curl, ensure, shown, write } from "./download.mjs";
 import { fail } from "./fail.mjs";
 import { chooseFiles, parseHub } from "./hub.mjs";
 import { PROJECTOR, projectorOf, readModel, scanModels, stem } from "./models.mjs";
-import { longestAnswer, threads } from "./processors.mjs";
+import { cacheOfPrompts, longestAnswer, threads } from "./machine.mjs";
 
 const [folder, result] = process.argv.slice(2);
 const settings = process.env;
@@ -128,6 +128,7 @@ function fitting() {
   const context = Number(settings.LLAMACPP_CTX_SIZE) || Infinity;
   return [
     ...(settings.LLAMA_ARG_THREADS || !threads() ? [] : ["--threads", String(threads())]),
+    ...(settings.LLAMA_ARG_CACHE_RAM ? [] : ["--cache-ram", String(cacheOfPrompts())]),
     ...(settings.LLAMA_ARG_N_PREDICT ? [] : ["--predict", String(longestAnswer(settings, context))]),
   ];
 }

@@ -1,6 +1,7 @@
 // What this machine gives the container, and what follows from it for a model.
 import { existsSync, readFileSync, readdirSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { availableParallelism, totalmem } from "node:os";
+import { memory } from "./status/measures.mjs";
 
 function read(path) {
   try {
@@ -45,6 +46,11 @@ export function threads(root, allowed) {
 }
 
 const hasGpu = () => existsSync("/dev/nvidia0") || existsSync("/dev/kfd") || existsSync("/dev/dri");
+
+/** MiB for prompts that llama.cpp keeps: its own 8 GiB would be the end of many a container. */
+export function cacheOfPrompts(limit = memory()?.limit, all = totalmem()) {
+  return Math.min(8192, Math.floor(Math.min(limit ?? Infinity, all) / 8 / 2 ** 20));
+}
 
 /**
  * The longest answer in tokens, unless one is set. A weak model may not find an end by itself: what two processors say

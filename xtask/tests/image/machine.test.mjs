@@ -4,10 +4,10 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { longestAnswer, quota, threads } from "../../../image/rootfs/opt/stack/lib/processors.mjs";
+import { cacheOfPrompts, longestAnswer, quota, threads } from "../../../image/rootfs/opt/stack/lib/machine.mjs";
 
 function makeRoot(context, files) {
-  const root = mkdtempSync(join(tmpdir(), "processors-"));
+  const root = mkdtempSync(join(tmpdir(), "machine-"));
   context.after(() => rmSync(root, { recursive: true }));
   for (const [name, content] of Object.entries(files)) {
     mkdirSync(dirname(join(root, name)), { recursive: true });
@@ -50,4 +50,11 @@ test("an answer is as long as is set, and leaves room for its question", () => {
   assert.equal(longestAnswer({ LLAMACPP_MAX_TOKENS: "50000" }, 32768), 8192);
   const here = longestAnswer({ LLAMACPP_GPU_LAYERS: "0" }, 10 ** 9);
   assert.ok(here >= 1024 && here <= 8192 && here % 1024 === 0, String(here));
+});
+
+test("kept prompts take an eighth of the memory, and no more than llama.cpp's own limit", () => {
+  const GiB = 2 ** 30;
+  for (const [limit, all, expected] of [[null, 24 * GiB, 3072], [4 * GiB, 24 * GiB, 512], [null, 512 * GiB, 8192], [undefined, 2 * GiB, 256]]) {
+    assert.equal(cacheOfPrompts(limit, all), expected);
+  }
 });
