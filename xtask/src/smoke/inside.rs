@@ -31,13 +31,14 @@ for door; do
 done
 "#;
 /// What was given to whoever came from this machine.
-const DOORS: [(&str, &str, &str); 14] = [
+const DOORS: [(&str, &str, &str); 15] = [
     ("CONVEX_DASHBOARD_PORT", "GET", "/"),
     ("CONVEX_DASHBOARD_PORT", "GET", "/api/current_deployment"),
     ("CONVEX_BACKEND_PORT", "POST", "/api/query"),
     ("CONVEX_SITE_PORT", "GET", "/"),
     ("MISSION_CONTROL_PORT", "GET", "/"),
     ("MISSION_CONTROL_PORT", "GET", "/_stack.json"),
+    ("MISSION_CONTROL_PORT", "GET", "/metrics"),
     ("MISSION_CONTROL_PORT", "POST", "/hooks/agent"),
     ("MISSION_CONTROL_PORT", "POST", "/api/mutation"),
     ("OPENCLAW_PORT", "GET", "/"),

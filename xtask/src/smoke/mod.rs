@@ -16,6 +16,7 @@ use crate::engine::probe;
 mod attacks;
 mod bad_input;
 mod browser;
+mod commands;
 mod convex;
 mod disk;
 mod foreign_pages;
@@ -66,8 +67,8 @@ pub(crate) struct Request<'a> {
 
 /// What can be asked for by itself.
 const PARTS: &[&str] = &[
-    "convex", "fronts", "turns", "browser", "security", "walls", "attacks", "inside", "sign-in", "tls", "models",
-    "refusals", "kills", "stops", "disk",
+    "convex", "fronts", "commands", "turns", "browser", "security", "walls", "attacks", "inside", "sign-in", "tls",
+    "models", "refusals", "kills", "stops", "disk",
 ];
 /// Those that break something, and take longest.
 const FAULTS: &[&str] = &["refusals", "kills", "stops", "disk"];
@@ -121,6 +122,9 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     }
     if request.wants("fronts") {
         fronts::prove(&mut report, &running).await;
+    }
+    if request.wants("commands") {
+        commands::prove(&mut report, &running).await;
     }
     let mut left = None;
     if request.wants("turns") {

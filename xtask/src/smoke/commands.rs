@@ -1,0 +1,139 @@
+//! Commands that people run with `docker exec`: the programs in the surroundings of their services, and what `status`
+//! tells them to type. And what monitors ask: health and metrics.
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use super::report::Report;
+use super::running::{Running, ask, start_of, until};
+
+const PAGE: &str = "MISSION_CONTROL_PORT";
+
+pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
+    report.group("commands");
+    report.see("each speaks to its service, with its folders and credentials", 120, speak(running)).await;
+    report.see("they stay behind the walls of their service", 20, stay(running)).await;
+    report.see("status says what runs, and the line that mends it", 60, mend(running)).await;
+    report.see("openclaw doctor --fix has the state to itself", 120, doctor(running)).await;
+    report.see("health is told to strangers, in one word", 20, health(running)).await;
+    report.see("metrics are told to whoever has their token", 20, metrics(running)).await;
+}
+
+async fn speak(running: &Running<'_>) -> anyhow::Result<String> {
+    let mut endpoints = running.bench.stack.services.iter().flat_map(|service| &service.endpoints);
+    let gateway = endpoints.find(|it| it.setting == "OPENCLAW_PORT").context("there is no gateway")?;
+    let port = gateway.inner.context("the gateway has no port inside")?;
+    let table: [(&[&str], &str); 9] = [
+        (&["opencode", "auth", "list"], "/data/opencode/.opencode/state/opencode/auth.json"),
+        (&["opencode", "session", "list"], ""),
+        (&["opencode", "models", "llamacpp"], "llamacpp/local"),
+        (&["openclaw", "config", "get", "gateway.port"], &port.to_string()),
+        (&["openclaw", "devices", "list", "--json"], "pending"),
+        (&["openclaw", "dashboard"], &format!("{}/#bootstrapToken=", running.origin("OPENCLAW_PORT")?)),
+        (&["convex", "data"], "tasks"),
+        (&["convex", "env", "get", "SITE_URL"], &running.origin(PAGE)?),
+        (&["llama"], "local"),
+    ];
+    for (words, wanted) in table {
+        let ended = running.container.try_exec(words).await?;
+        let command = words.join(" ");
+        ensure!(ended.code == 0, "`{command}` ends with {}: {}", ended.code, start_of(&ended.said));
+        ensure!(ended.said.contains(wanted), "`{command}` says nothing of {wanted:?}: {}", start_of(&ended.said));
+    }
+    Ok(format!("{} commands of four programs", table.len()))
+}
+
+/// Reads what its own service reaches, and what it does not.
+async fn stay(running: &Running<'_>) -> anyhow::Result<String> {
+    for (service, own) in [("opencode", "/data/opencode"), ("openclaw", "/data/openclaw"), ("llamacpp", "/data/models")]
+    {
+        let read = |path: &'static str| {
+            let run = format!("/opt/stack/run/{service}");
+            async move {
+                let command = ["env", &format!("STACK_COMMAND={service}"), "bash", "-c", SURROUNDED, &run, "ls", path];
+                anyhow::Ok(running.container.try_exec(&command).await?.code)
+            }
+        };
+        ensure!(read(own).await? == 0, "a command of {service} does not reach {own}");
+        ensure!(read("/data/secrets").await? != 0, "a command of {service} reaches /data/secrets");
+    }
+    let owners = running.container.exec(&["find", "/data", "-not", "-user", "stack", "-printf", "%p "]).await?;
+    ensure!(owners.is_empty(), "files of somebody else: {}", start_of(&owners));
+    Ok("their own folders, and not the secrets".to_owned())
+}
+
+/// What bin/openclaw and its like do, with a program of one's own.
+const SURROUNDED: &str = r#"set -a; . /run/stack/settings; exec "$0" "$@""#;
+
+fn service<'a>(status: &'a Value, name: &str) -> anyhow::Result<&'a Value> {
+    let services = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
+    services.iter().find(|it| it["name"] == name).with_context(|| format!("{name} is not listed"))
+}
+
+async fn mend(running: &Running<'_>) -> anyhow::Result<String> {
+    let status = running.status().await?;
+    for name in ["opencode", "openclaw", "mission-control"] {
+        let version = service(&status, name)?["version"].as_str().unwrap_or_default();
+        ensure!((1..=20).contains(&version.len()), "{name}'s version is {version:?}");
+    }
+    for (what, measured) in [
+        ("the container's memory", &status["machine"]["memory"]["used"]),
+        ("the free disk", &status["machine"]["disk"]["free"]),
+        ("OpenCode's memory", &service(&status, "opencode")?["memory"]),
+        ("the front's memory", &service(&status, "front")?["memory"]),
+    ] {
+        ensure!(measured.as_u64().is_some_and(|it| it > 0), "{what} is {measured}");
+    }
+    ensure!(status["machine"]["devices"].is_array(), "it says nothing of llama.cpp's devices");
+    running.container.exec(&["s6-svc", "-wD", "-d", "/run/stack/scan/manager"]).await?;
+    let status = running.status().await?;
+    let hint = service(&status, "manager")?["hint"].as_str().context("no line mends a stopped Manager")?.to_owned();
+    let line = hint.strip_prefix("docker compose exec stack ").with_context(|| hint.clone())?;
+    running.container.exec(&line.split(' ').collect::<Vec<_>>()).await?;
+    until(|| async { Ok((service(&running.status().await?, "manager")?["state"] == "up").then_some(())) }).await?;
+    Ok(format!("`{line}` brought the Manager back"))
+}
+
+async fn doctor(running: &Running<'_>) -> anyhow::Result<String> {
+    let told = running.container.try_exec(&["openclaw", "doctor", "--fix", "--non-interactive"]).await?;
+    ensure!(told.code == 0 && told.said.contains("Doctor complete"), "{}", start_of(&told.said));
+    until(|| async { Ok((service(&running.status().await?, "openclaw")?["state"] == "up").then_some(())) }).await?;
+    Ok("the gateway was stopped for it, and is up again".to_owned())
+}
+
+async fn health(running: &Running<'_>) -> anyhow::Result<String> {
+    let stranger = || anyhow::Ok(running.get(PAGE, "/_stack/health")?.header("host", "10.1.2.3:8080"));
+    let well = ask(stranger()?).await?.expect(200)?;
+    ensure!(well.body == "healthy\n", "it says {:?}", well.body);
+    running.container.exec(&["s6-svc", "-wD", "-d", "/run/stack/scan/status"]).await?;
+    let ill = ask(stranger()?).await;
+    running.container.exec(&["s6-svc", "-wU", "-T", "20000", "-u", "/run/stack/scan/status"]).await?;
+    let ill = ill?.expect(503)?;
+    ensure!(ill.body == "unhealthy\n", "it says {:?}", ill.body);
+    Ok("200 healthy, 503 unhealthy, under any name".to_owned())
+}
+
+async fn metrics(running: &Running<'_>) -> anyhow::Result<String> {
+    let told = ask(running.get(PAGE, "/metrics")?).await?.expect(200)?;
+    let kind = told.headers.get("content-type").and_then(|it| it.to_str().ok()).unwrap_or_default();
+    ensure!(kind.starts_with("text/plain; version=0.0.4"), "its type is {kind}");
+    for wanted in
+        ["stack_healthy 1\n", "stack_service_up{service=\"openclaw\"} 1\n", "llamacpp:tokens_predicted_total{model="]
+    {
+        ensure!(told.body.contains(wanted), "it says nothing of {wanted}: {}", start_of(&told.body));
+    }
+    // A process in the container is nobody without it.
+    let address = format!("http://127.0.0.1:{}/metrics", running.port(PAGE)?);
+    let code = |token: &str| {
+        let header = format!("Authorization: Bearer {token}");
+        let address = address.clone();
+        async move {
+            let words =
+                ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "-H", &header, &address];
+            running.container.exec(&words).await
+        }
+    };
+    ensure!(code("wrong").await? == "401", "a wrong token is answered {}", code("wrong").await?);
+    ensure!(code(running.secret("METRICS_TOKEN")?).await? == "200", "the token is refused");
+    Ok(format!("{} lines", told.body.lines().count()))
+}
