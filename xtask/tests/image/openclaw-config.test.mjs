@@ -84,7 +84,7 @@ test("another server's model is taken when it is set, and left when it no longer
   const other = { MODEL_BASE_URL: "http://box.lan:11434/v1/", MODEL_NAME: "qwen3:8b", LLAMACPP_ENABLED: "false" };
   const { agents, models } = run(file, other);
   assert.equal(agents.defaults.model.primary, "endpoint/qwen3:8b");
-  assert.deepEqual([models.providers.endpoint.baseUrl, models.providers.endpoint.apiKey], ["http://box.lan:11434/v1", "${MODEL_API_KEY}"]);
+  assert.deepEqual([models.providers.endpoint.baseUrl, models.providers.endpoint.apiKey], ["http://box.lan:11434/v1", "${ENDPOINT_API_KEY}"]);
   assert.equal(run(file, { ...other, MODEL_NAME: "qwen3:4b" }).agents.defaults.model.primary, "endpoint/qwen3:4b");
   const back = run(file);
   assert.deepEqual([back.agents.defaults.model.primary, Object.keys(back.models.providers)], ["llamacpp/local", ["llamacpp"]]);
@@ -105,8 +105,8 @@ test("OpenCode gets the same", (context) => {
   const { provider, model } = made({ FOUND_MODELS: found, LLAMACPP_API_KEY: "k", LLAMACPP_MAX_TOKENS: "99" });
   assert.deepEqual([model, Object.keys(provider.llamacpp.models), provider.llamacpp.models.b.limit], ["llamacpp/local", ["local", "b"], { context: 16384, output: 99 }]);
   assert.deepEqual(provider.llamacpp.options, { baseURL: "http://127.0.0.1:18080/v1", timeout: 3_600_000, apiKey: "{env:LLAMACPP_API_KEY}" });
-  const other = made({ MODEL_BASE_URL: "http://box.lan/v1", MODEL_NAME: "m", MODEL_API_KEY: "none" });
-  assert.deepEqual([other.model, other.small_model, other.provider.endpoint.options.apiKey], ["endpoint/m", "endpoint/m", "{env:MODEL_API_KEY}"]);
+  const other = made({ MODEL_BASE_URL: "http://box.lan/v1", MODEL_NAME: "m", ENDPOINT_API_KEY: "none" });
+  assert.deepEqual([other.model, other.small_model, other.provider.endpoint.options.apiKey], ["endpoint/m", "endpoint/m", "{env:ENDPOINT_API_KEY}"]);
 });
 
 test("an origin that is no longer ours goes, one that the user added stays", (context) => {

@@ -39,7 +39,7 @@ const ours = {
   models: {
     providers: {
       llamacpp: provider(local, "${LLAMACPP_API_KEY}"),
-      ...(endpoint ? { endpoint: provider(endpoint, "${MODEL_API_KEY}") } : {}),
+      ...(endpoint ? { endpoint: provider(endpoint, "${ENDPOINT_API_KEY}") } : {}),
     },
   },
   // The page's requests name the session of their task, and may: hooks.allowedSessionKeyPrefixes, below.

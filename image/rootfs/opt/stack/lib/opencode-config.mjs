@@ -31,7 +31,7 @@ const configuration = {
   disabled_providers: ["opencode"],
   provider: {
     llamacpp: provider("llama.cpp", local, "LLAMACPP_API_KEY"),
-    ...(endpoint ? { endpoint: provider(new URL(endpoint.baseUrl).host, endpoint, "MODEL_API_KEY") } : {}),
+    ...(endpoint ? { endpoint: provider(new URL(endpoint.baseUrl).host, endpoint, "ENDPOINT_API_KEY") } : {}),
   },
 };
 writeFileSync(`${file}.new`, `${JSON.stringify(configuration, null, 2)}\n`);

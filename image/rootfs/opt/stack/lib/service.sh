@@ -45,12 +45,12 @@ note() {
 }
 
 # For who asks models: FOUND_MODELS, what the service `model` found (it is waited for no longer than it takes to look
-# into a folder), and MODEL_API_KEY.
+# into a folder), and ENDPOINT_API_KEY: under the setting's name, OpenClaw takes it for that of a provider of its own.
 name_models() {
 	local tries found=$RUNTIME/model/state.json
-	MODEL_API_KEY=$(secret_file MODEL_API_KEY >/dev/null && secret MODEL_API_KEY || echo none)
+	ENDPOINT_API_KEY=$(secret_file MODEL_API_KEY >/dev/null && secret MODEL_API_KEY || echo none)
 	FOUND_MODELS=
-	export MODEL_API_KEY FOUND_MODELS
+	export ENDPOINT_API_KEY FOUND_MODELS
 	for ((tries = 0; tries < 20; tries++)); do
 		if [[ -e $found ]]; then FOUND_MODELS=$(<"$found"); fi
 		if [[ -e $found || $LLAMACPP_ENABLED == false || -s $RUNTIME/state/model/note ]]; then return; fi
