@@ -14,9 +14,9 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.see("each speaks to its service, with its folders and credentials", 120, speak(running)).await;
     report.see("they stay behind the walls of their service", 20, stay(running)).await;
     report.see("status says what runs, and the line that mends it", 60, mend(running)).await;
-    report.see("openclaw doctor --fix has the state to itself", 120, doctor(running)).await;
     report.see("health is told to strangers, in one word", 20, health(running)).await;
     report.see("metrics are told to whoever has their token", 20, metrics(running)).await;
+    report.see("openclaw doctor --fix has the state to itself", 240, doctor(running)).await;
 }
 
 async fn speak(running: &Running<'_>) -> anyhow::Result<String> {
