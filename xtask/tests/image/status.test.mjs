@@ -40,6 +40,7 @@ test("each state that can be mended has its line", () => {
     ["failed", "cannot stay up: it ended: /data/openclaw/openclaw.json cannot be read: x", /openclaw doctor --fix$/],
     ["failed", "port 28789 does not answer within 3 s", /s6-svc -r \/run\/stack\/scan\/openclaw$/],
     ["failed", "cannot stay up: it was killed by signal 9 (KILL)", /more memory/],
+    ["starting", "starts again in 4 s; it was killed by signal 4 (ILL)", /newer processor/],
     ["failed", "cannot stay up: it ended: write: ENOSPC, x", /make room/],
     ["failed", "cannot stay up: it ended with exit code 3", /logs stack/],
     ["starting", "waits for convex", null],
