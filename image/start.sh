@@ -16,7 +16,7 @@ if (($# > 0)); then
 fi
 
 . /opt/stack/lib/volume.sh
-umask 077
+private_umask
 
 if (($(id -u) == 0)); then
 	echo "[stack] not started: this image does not run as root, and nothing in it needs to; leave --user out" >&2
@@ -24,6 +24,7 @@ if (($(id -u) == 0)); then
 fi
 check_volume secrets kept home logs models llamacpp manager opencode openclaw convex access
 lock_volume
+share_volume
 node /opt/stack/lib/start.mjs
 name_user
 find_landlock

@@ -1,11 +1,11 @@
-// Keeps the Manager's sign-up closed in its own database: manager-accounts.mjs FILE EMAIL. Upstream makes an account for
+// Keeps the Manager's sign-up closed in its own database: manager-accounts.mjs FILE EMAIL NOTE DIGEST. Upstream makes an account for
 // anybody who asks, also when the first one exists; here a trigger refuses every account but that of EMAIL. In a new
 // volume it waits until the Manager has made its tables.
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const [file, email] = process.argv.slice(2);
+const [file, email, note, digest] = process.argv.slice(2);
 const PATIENCE = 180; // seconds
 
 function close() {
@@ -30,3 +30,11 @@ for (let waited = 0; !close(); waited += 0.25) {
   if (waited > PATIENCE) throw new Error(`${file} has no table of users after ${PATIENCE} s`);
   await sleep(250);
 }
+
+// It listens when its account has the password that was set: NOTE keeps the digest of that.
+const answers = () => fetch(`http://127.0.0.1:${process.env.MANAGER_INNER_PORT}/api/health`).then(() => true, () => false);
+for (let waited = 0; !(await answers()); waited += 0.5) {
+  if (waited > PATIENCE) process.exit();
+  await sleep(500);
+}
+writeFileSync(note, `${digest}\n`, { mode: 0o600 });

@@ -4,7 +4,7 @@
 // there are two kinds of keys. Those that join the services together are ours and win, or else a changed port or
 // token would leave a file behind that no longer fits. The rest is a first choice that is given once and then left
 // to the user, such as the model.
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { isDeepStrictEqual } from "node:util";
 import { fail } from "./fail.mjs";
@@ -121,10 +121,21 @@ function setMembers(table, [key, ...rest], values, before) {
   }
 }
 
-// Whole or not at all.
+// Whole or not at all; a file that is mounted by itself cannot be replaced, and is written where it is.
 function write(path, value) {
-  writeFileSync(`${path}.new`, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 });
-  renameSync(`${path}.new`, path);
+  const text = `${JSON.stringify(value, null, 2)}\n`;
+  try {
+    writeFileSync(`${path}.new`, text, { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  } catch (error) {
+    rmSync(`${path}.new`, { force: true });
+    if (error.code !== "EBUSY") throw error;
+    try {
+      writeFileSync(path, text);
+    } catch (refused) {
+      fail(`${path} is mounted and cannot be written (${refused.code}), and this stack's addresses belong in it: mount it writable for uid ${process.getuid()}`);
+    }
+  }
 }
 
 // OpenClaw reads JSON5, with a parser that it brings.

@@ -2,9 +2,12 @@
 // command line where its program has another way.
 import { execFileSync } from "node:child_process";
 import { createHash, createPublicKey, generateKeyPairSync, randomBytes } from "node:crypto";
-import { chmodSync, closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { ADMIN_KEY } from "./check-settings.mjs";
 import { RUNTIME, SECRETS, fileOf, read } from "./settings.mjs";
+
+/** Group 0 is shared with the uid of the next start: volume.sh. */
+const MODE = process.getgid() === 0 ? 0o660 : 0o600;
 
 const make = {
   hex64: () => randomBytes(32).toString("hex"),
@@ -19,7 +22,7 @@ const make = {
 function keep(file, value) {
   const part = `${SECRETS}/.new.${file}`;
   try {
-    const descriptor = openSync(part, "w", 0o600);
+    const descriptor = openSync(part, "w", MODE);
     try {
       writeFileSync(descriptor, `${value}\n`);
       fsyncSync(descriptor);
@@ -51,7 +54,8 @@ export function makeSecrets(table, { values, given, made, isOn }) {
   for (const { name, generated } of table.settings) {
     if (!generated || name in given || name === ADMIN_KEY) continue;
     if (name in made) {
-      chmodSync(`${SECRETS}/${fileOf(name)}`, 0o600);
+      const file = `${SECRETS}/${fileOf(name)}`;
+      if (statSync(file).uid === process.getuid()) chmodSync(file, MODE);
     } else {
       // First whole, then kept: what dies half way leaves nothing.
       made[name] = make[generated]();

@@ -101,14 +101,14 @@ export function readVersions() {
   return convex ? { ...recorded, convex } : recorded;
 }
 
-/** Whole or not at all. */
+/** Whole or not at all. The umask says whether the group may read it. */
 export function writeFile(path, text) {
-  writeFileSync(`${path}.new`, text, { mode: 0o600, flush: true });
+  writeFileSync(`${path}.new`, text, { mode: 0o660, flush: true });
   renameSync(`${path}.new`, path);
 }
 
 export function writeVersions(versions) {
-  mkdirSync(KEPT, { recursive: true, mode: 0o700 });
+  mkdirSync(KEPT, { recursive: true, mode: 0o770 });
   writeFile(RECORD, `${JSON.stringify(versions, null, 2)}\n`);
   // A former release that is started on this volume looks here.
   if (versions.convex && existsSync(place("convex"))) writeFile(join(place("convex"), "backend-version"), `${versions.convex}\n`);

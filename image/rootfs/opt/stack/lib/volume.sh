@@ -11,6 +11,10 @@ check_volume() {
 		fi
 	done
 	if ((${#wrong[@]} == 0)); then
+		if [ -z "$(mount_field /data 5)" ]; then
+			echo "[stack] WARNING: nothing is mounted on /data: all data and keys are lost when the container is removed." >&2
+			echo "[stack] WARNING: give it a volume (-v NAME:/data) before you put anything in." >&2
+		fi
 		return
 	fi
 	if [ -z "$(mount_field /data 5)" ] && [[ ,$(mount_field / 6), == *,ro,* ]]; then
@@ -76,8 +80,21 @@ lock_volume() {
 # alone: nothing else changes the volume at the same time: neither the services of another container, nor a second
 # command of this kind.
 alone() {
+	private_umask
 	mkdir -p /data/kept
 	if [ ! -e "$RUNTIME/pid" ]; then lock_volume 10; fi
 	exec 8</data/kept
 	flock --nonblock 8 || die "another restore or rollback is under way"
+}
+
+# private_umask: nobody else reads what is made, but for group 0: it is shared, see below.
+private_umask() {
+	if (($(id -g) == 0)); then umask 007; else umask 077; fi
+}
+
+# share_volume: in group 0, as OpenShift runs containers with a uid that may be another one next time, the group may what
+# the owner may. Keys of ssh and gpg are refused by their programs then, so that these stay the owner's.
+share_volume() {
+	if (($(id -g) != 0)); then return; fi
+	find /data -xdev \( -name .ssh -o -name .gnupg -o -name .restore \) -prune -o -user "$(id -u)" ! -type l -exec chmod g=u {} + 2>/dev/null || true
 }
