@@ -8,6 +8,7 @@ import { PROBLEM, watchCertificate } from "./certificate.mjs";
 import { endpointTrouble } from "./endpoint.mjs";
 import { localTrouble, modelRemarks } from "./local-model.mjs";
 import { readSettings, RUNTIME, secret } from "./settings.mjs";
+import { BACKUP_PROBLEM, scheduleBackups } from "./schedule.mjs";
 import { listen } from "./status-page.mjs";
 import { hintFor } from "./status/hints.mjs";
 import { disk, lacksAvx2, memory, memoryOfServices } from "./status/measures.mjs";
@@ -153,6 +154,7 @@ export async function describeAll() {
   const machine = { memory: memory(), disk: disk(), tokensPerSecond: samples.speed?.last ?? null, devices: samples.devices ?? null };
   const notices = [
     ...status.notices,
+    read(BACKUP_PROBLEM),
     await endpointTrouble(settings, secret("MODEL_API_KEY")),
     lacksAvx2() && "this processor lacks AVX2: programs built for newer ones (OpenCode, Bun) end with \"illegal instruction\"",
     missingGpu(settings, machine.devices),
@@ -168,6 +170,7 @@ if (mode === "--serve" && argument) {
   if (settings.TLS_CERT_FILE) watchCertificate(settings);
   listen(argument, describeAll);
   keepSamples(settings);
+  scheduleBackups(settings);
   const others = table.services.filter(({ name, site }) => !site && name !== "status");
   watch(others, async (service, seconds) => (await askAll(service, seconds)).silence);
 } else if (mode === undefined || mode === "--check" || mode === "--json") {

@@ -1,0 +1,44 @@
+// Makes backups into a folder from time to time, where BACKUP_EVERY says so. It runs in the service of the status page,
+// which tells of one that failed.
+import { spawn } from "node:child_process";
+import { readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { RUNTIME } from "./settings.mjs";
+
+/** Why the last backup failed, for `status`. */
+export const BACKUP_PROBLEM = `${RUNTIME}/status/backup-problem`;
+const MINUTE = 60_000;
+const UNITS = { m: MINUTE, h: 60 * MINUTE, d: 24 * 60 * MINUTE };
+const AFTER_FAILURE = 60 * MINUTE;
+
+export function scheduleBackups({ BACKUP_EVERY: every, BACKUP_DIR: folder }) {
+  if (!every) return;
+  const period = Number.parseInt(every, 10) * UNITS[every.at(-1)];
+  let tried = 0;
+  let isRunning = false;
+  const tick = () => {
+    const now = Date.now();
+    if (isRunning || now - newest(folder) < period || now - tried < Math.min(period, AFTER_FAILURE)) return;
+    tried = now;
+    isRunning = true;
+    let said = "";
+    const child = spawn("/opt/stack/bin/backup", ["--keep"], { stdio: ["ignore", "ignore", "pipe"] });
+    child.stderr.on("data", (text) => (said += text));
+    child.on("close", (code) => {
+      isRunning = false;
+      process.stdout.write(said);
+      if (code === 0) rmSync(BACKUP_PROBLEM, { force: true });
+      else writeFileSync(BACKUP_PROBLEM, `the backup of ${new Date().toISOString()} failed: ${said.trim().split("\n").at(-1)}\n`);
+    });
+  };
+  setInterval(tick, MINUTE / 2);
+}
+
+/** When the newest backup was made. */
+function newest(folder) {
+  try {
+    const names = readdirSync(folder).filter((name) => /^mission-control-.*\.tar\.zst$/.test(name));
+    return Math.max(0, ...names.map((name) => statSync(`${folder}/${name}`).mtimeMs));
+  } catch {
+    return 0;
+  }
+}
