@@ -179,7 +179,7 @@ pub(crate) struct Add {
     /// A path that the archive must hold
     #[arg(long, value_name = "PATH", requires = "file")]
     pub(crate) contains: Option<String>,
-    /// How upstream spells an architecture (repeatable): x86_64=x64
+    /// How upstream spells an architecture (repeatable): `x86_64=x64`
     #[arg(long = "arch", value_name = "ARCH=SPELLING")]
     pub(crate) arches: Vec<String>,
 }

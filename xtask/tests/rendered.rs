@@ -136,7 +136,7 @@ fn orphans_and_lost_modes_are_told_and_mended() {
     assert_eq!(
         told.lines().collect::<Vec<_>>(),
         [
-            &*format!("image/rootfs/gone/run is rendered from nothing any more"),
+            "image/rootfs/gone/run is rendered from nothing any more",
             "image/Dockerfile must not be executable",
             "image/start.sh must be executable",
         ]

@@ -13,7 +13,7 @@ use crate::domain::stack::Stack;
 use crate::error::HintExt as _;
 use crate::io::{self, files};
 
-pub(crate) async fn add(session: &Session, args: cli::Add) -> anyhow::Result<()> {
+pub(crate) async fn add(session: &Session, args: &cli::Add) -> anyhow::Result<()> {
     let _held = files::hold(&session.root).await?;
     let text = fs_err::read_to_string(session.root.join(files::STACK))?;
     let name = args.name.clone();
@@ -56,7 +56,7 @@ fn told(session: &Session, name: &str, what: &str, next: &str) -> anyhow::Result
 }
 
 /// A component as `stack.toml` writes it.
-fn component(args: cli::Add) -> anyhow::Result<Table> {
+fn component(args: &cli::Add) -> anyhow::Result<Table> {
     let text = |text: &str| Value::String(text.to_owned());
     let (usual, source) = match &args.from {
         From::Github(repo) => ("semver", vec![("type", text("github")), ("repo", text(repo))]),

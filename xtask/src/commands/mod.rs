@@ -62,7 +62,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     let session = Session::new(cli.global)?;
     match cli.command {
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
-        Command::Add(args) => edit::add(&session, args).await,
+        Command::Add(args) => edit::add(&session, &args).await,
         Command::Remove(args) => edit::remove(&session, &args).await,
         Command::Outdated(args) => outdated::run(&session, &args).await.context("cannot tell what is outdated"),
         Command::Bump(args) => bump::run(&session, &args).await,
