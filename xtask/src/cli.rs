@@ -28,6 +28,9 @@ pub(crate) struct Global {
     /// Ask nobody: what earlier runs read, and `fetch` brought, has to do
     #[arg(long, global = true)]
     pub(crate) offline: bool,
+    /// A transfer that stands still for so long has broken off
+    #[arg(long, value_name = "SECONDS", global = true, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
     /// The checkout to work on: the folder that holds stack.toml
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) root: Option<PathBuf>,
@@ -55,6 +58,7 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
     choice.write_global();
     let cli = Cli::try_parse()?;
     crate::io::set_volume(cli.global.quiet, cli.global.verbose);
+    crate::io::http::set_timeout(cli.global.timeout);
     Ok(cli)
 }
 

@@ -1,6 +1,7 @@
 //! The one way to the network: proxies, certificates, retries, redirects, time limits and mirrors are decided here,
 //! for GitHub's API (`upstream::github::client`) as for everything else.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -28,8 +29,8 @@ pub(crate) use retry::{asked_to_wait, is_throttled};
 pub(crate) const USER_AGENT: &str = concat!("mission-control-xtask/", env!("CARGO_PKG_VERSION"));
 
 const CONNECT: Duration = Duration::from_secs(10);
-/// A transfer that stands still for so long has broken off.
-const STALL: Duration = Duration::from_secs(30);
+/// `--timeout`: a transfer that stands still for so many seconds has broken off, whichever program it is of.
+static STALL: AtomicU64 = AtomicU64::new(30);
 /// A server that sends a byte now and then never stalls; these end it.
 const WHOLE_TEXT: Duration = Duration::from_secs(180);
 const WHOLE_FILE: Duration = Duration::from_secs(60 * 60);
@@ -38,6 +39,14 @@ pub(crate) const LONGEST_TEXT: usize = 64 << 20;
 /// As much of a refusal as is worth reading.
 const LONGEST_REFUSAL: usize = 64 << 10;
 const REDIRECTS: usize = 10;
+
+pub(crate) fn set_timeout(seconds: u64) {
+    STALL.store(seconds, Ordering::Relaxed);
+}
+
+pub(crate) fn timeout() -> u64 {
+    STALL.load(Ordering::Relaxed)
+}
 
 /// The one HTTP client of a run. Addresses are rewritten through the mirrors here, and nowhere above.
 #[derive(Debug, Clone)]
@@ -87,7 +96,7 @@ impl Http {
             .user_agent(USER_AGENT)
             .default_headers(headers)
             .connect_timeout(CONNECT)
-            .read_timeout(STALL)
+            .read_timeout(Duration::from_secs(timeout()))
             // Followed here, where mirrors are known; and GitHub's client must see them.
             .redirect(reqwest::redirect::Policy::none())
             .build()

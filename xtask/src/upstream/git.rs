@@ -17,10 +17,13 @@ use crate::domain::lock::{GitPin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source, Stated};
 use crate::domain::trust::Trust;
 use crate::domain::version::{Scheme, Version};
-use crate::io::{self, process};
+use crate::io::{self, http, process};
 
 /// A server that says nothing for so long will not.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between tries; a server that throttles wants the longer one.
+const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 /// What git may be pointed at, after mirrors. Its other transports (`ext::`) run commands.
 const SCHEMES: [&str; 5] = ["https://", "http://", "git://", "ssh://", "file://"];
@@ -29,6 +32,8 @@ const SCHEMES: [&str; 5] = ["https://", "http://", "git://", "ssh://", "file://"
 pub(crate) enum GitError {
     #[error("cannot read the git repository {0}")]
     Unreadable(String),
+    #[error("{0} is no git repository that has commits: is the address right, or does a proxy answer in its place?")]
+    Empty(String),
     #[error("{repository} has no tag `{typed}`")]
     NoTag { repository: String, typed: String },
     #[error("{repository} has no branch `{branch}`")]
@@ -212,11 +217,13 @@ async fn does_not_fit(
 async fn file_of(up: Upstream<'_>, url: &str, commit: &CommitId, file: &str) -> anyhow::Result<Option<String>> {
     let address = address(up, url)?;
     let scratch = scratch().await?;
-    let mut fetch = git();
-    fetch.arg("-C").arg(scratch.path()).args(["fetch", "--quiet", "--depth=1", "--no-tags", "--"]);
-    run(fetch.args([address.as_str(), commit.as_str()]))
-        .await
-        .with_context(|| format!("{url} does not give commit {commit}"))?;
+    let fetch = || {
+        let mut fetch = git();
+        fetch.arg("-C").arg(scratch.path()).args(["fetch", "--quiet", "--depth=1", "--no-tags", "--"]);
+        fetch.args([address.as_str(), commit.as_str()]);
+        fetch
+    };
+    ask(fetch).await.with_context(|| format!("{url} does not give commit {commit}"))?;
     let mut show = git();
     show.arg("-C").arg(scratch.path()).args(["cat-file", "blob", &format!("{commit}:{file}")]);
     Ok(run(&mut show).await.ok())
@@ -313,8 +320,8 @@ async fn is_on_branch(up: Upstream<'_>, url: &str, branch: &str, commit: &Commit
         command.args(filter).args(["--", &address, &reference]);
         command
     };
-    if run(&mut fetch(&["--filter=tree:0"])).await.is_err() {
-        run(&mut fetch(&[])).await.with_context(|| GitError::Unreadable(url.to_owned()))?;
+    if ask(|| fetch(&["--filter=tree:0"])).await.is_err() {
+        ask(|| fetch(&[])).await.with_context(|| GitError::Unreadable(url.to_owned()))?;
     }
     let mut is_ancestor = git();
     is_ancestor.arg("-C").arg(folder).args(["merge-base", "--is-ancestor", commit.as_str(), "FETCH_HEAD"]);
@@ -345,13 +352,17 @@ async fn at_commit(
 
 /// All tags, each with the commit that it stands for.
 async fn tags(up: Upstream<'_>, url: &str) -> anyhow::Result<BTreeMap<String, CommitId>> {
-    let text = ls_remote(up, url, "refs/tags/*").await?;
+    let text = ls_remote(up, url, &["HEAD", "refs/tags/*"]).await?;
+    // git reads the page of somebody in between as a repository that has nothing.
+    if !text.lines().any(|line| line.ends_with("\tHEAD")) {
+        return Err(GitError::Empty(url.to_owned()).into());
+    }
     Ok(parse_refs(&text, "refs/tags/"))
 }
 
 /// The head of a branch.
 async fn head(up: Upstream<'_>, url: &str, branch: &str) -> anyhow::Result<CommitId> {
-    let text = ls_remote(up, url, &format!("refs/heads/{branch}")).await?;
+    let text = ls_remote(up, url, &[&format!("refs/heads/{branch}")]).await?;
     let missing = || GitError::NoBranch { repository: url.to_owned(), branch: branch.to_owned() };
     parse_refs(&text, "refs/heads/").remove(branch).ok_or_else(|| missing().into())
 }
@@ -370,11 +381,14 @@ fn parse_refs(text: &str, prefix: &str) -> BTreeMap<String, CommitId> {
     refs
 }
 
-async fn ls_remote(up: Upstream<'_>, url: &str, pattern: &str) -> anyhow::Result<String> {
+async fn ls_remote(up: Upstream<'_>, url: &str, patterns: &[&str]) -> anyhow::Result<String> {
     let address = address(up, url)?;
-    let mut command = git();
-    command.args(["ls-remote", "--", &address, pattern]);
-    run(&mut command).await.with_context(|| GitError::Unreadable(url.to_owned()))
+    let list = || {
+        let mut command = git();
+        command.args(["ls-remote", "--", &address]).args(patterns);
+        command
+    };
+    ask(list).await.with_context(|| GitError::Unreadable(url.to_owned()))
 }
 
 /// When a commit was made. Only the commit is fetched, without its files, where the server knows how to
@@ -389,8 +403,8 @@ async fn committed(up: Upstream<'_>, url: &str, commit: &CommitId) -> anyhow::Re
         command.args(filter).args(["--", &address, commit.as_str()]);
         command
     };
-    if run(&mut fetch(&["--filter=tree:0"])).await.is_err() {
-        run(&mut fetch(&[])).await.with_context(|| format!("{url} does not give commit {commit}"))?;
+    if ask(|| fetch(&["--filter=tree:0"])).await.is_err() {
+        ask(|| fetch(&[])).await.with_context(|| format!("{url} does not give commit {commit}"))?;
     }
     let date = run(git().arg("-C").arg(folder).args([
         "show",
@@ -422,11 +436,41 @@ fn address(up: Upstream<'_>, url: &str) -> Result<String, GitError> {
 /// git that asks nobody for a password and does not see the repository that it happens to be started in.
 fn git() -> Command {
     let mut command = process::command("git");
-    command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ASKPASS", "true").env("LC_ALL", "C");
+    let slow = format!("http.lowSpeedTime={}", http::timeout());
+    command
+        .args(["-c", "http.lowSpeedLimit=1", "-c", &slow])
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("GIT_ASKPASS", "true")
+        .env("LC_ALL", "C");
     for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
         command.env_remove(variable);
     }
     command
+}
+
+/// Runs a command that asks a server, and again where that may help.
+async fn ask(command: impl Fn() -> Command) -> anyhow::Result<String> {
+    let mut failed = 0;
+    loop {
+        match run(&mut command()).await {
+            Err(error) if failed < PAUSES.len() && may_pass(&format!("{error:#}")) => {
+                tokio::time::sleep(PAUSES[failed]).await;
+                failed += 1;
+            }
+            Err(error) if format!("{error:#}").contains("error: 429") => {
+                let advice =
+                    "wait and run it again: the server limits requests, which says nothing about the repository";
+                return Err(hinted(error, advice.to_owned()));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// What git and its HTTP client print of a server that fails or throttles, or a connection that breaks.
+fn may_pass(said: &str) -> bool {
+    let words = ["error: 429", "error: 5", "RPC failed", "early EOF", "disconnect", "Connection reset", "Empty reply"];
+    words.iter().any(|words| said.contains(words))
 }
 
 async fn run(command: &mut Command) -> anyhow::Result<String> {

@@ -16,7 +16,7 @@ use crate::domain::lock::{ImagePin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source};
 use crate::domain::trust::Trust;
 use crate::io;
-use crate::io::http::{HttpError, Reply};
+use crate::io::http::{self, HttpError, Reply};
 
 /// Manifests and indexes, as the OCI image specification and Docker before it name them.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
@@ -170,7 +170,7 @@ pub(crate) async fn verify(up: Upstream<'_>, image: &ImagePin) -> anyhow::Result
 
 /// The digest of each architecture's manifest in an index. Entries for `unknown/unknown` are attestations.
 fn platforms(image: &str, body: &[u8]) -> anyhow::Result<BTreeMap<Arch, OciDigest>> {
-    let index: Index = serde_json::from_slice(body).with_context(|| format!("the index of {image} does not parse"))?;
+    let index: Index = http::json(image, body)?;
     if index.manifests.is_empty() {
         return Err(OciError::NoIndex { image: image.to_owned() }.into());
     }

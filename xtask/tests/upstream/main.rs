@@ -6,6 +6,7 @@ mod archives;
 mod bad_input;
 mod convex;
 mod edit;
+mod faults;
 mod gates;
 mod interrupted;
 mod lock;

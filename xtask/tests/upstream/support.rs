@@ -93,6 +93,10 @@ impl Scratch {
 
     /// The program, with everything of the outside world led to the server.
     pub(crate) fn command(&self, server: &MockServer, arguments: &[&str]) -> Command {
+        self.command_at(&server.uri(), arguments)
+    }
+
+    pub(crate) fn command_at(&self, server: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command.arg("--root").arg(self.root());
         for (from, to) in [
@@ -100,9 +104,9 @@ impl Scratch {
             ("https://version.convex.dev", "version"),
             ("https://nodejs.org", "node"),
         ] {
-            command.arg("--mirror").arg(format!("{from}={}/{to}", server.uri()));
+            command.arg("--mirror").arg(format!("{from}={server}/{to}"));
         }
-        command.args(arguments).env("GITHUB_API_URL", server.uri()).env("XDG_CACHE_HOME", self.cache.path());
+        command.args(arguments).env("GITHUB_API_URL", server).env("XDG_CACHE_HOME", self.cache.path());
         command.kill_on_drop(true);
         for variable in UNSET {
             command.env_remove(variable);

@@ -112,7 +112,7 @@ async fn transport() -> anyhow::Result<String> {
 /// hooks, pins of versions and a default release.
 fn configuration(root: &Path, arch: Arch, transport: &str) -> String {
     let root = root.display();
-    let arch = arch.oci();
+    let (arch, timeout) = (arch.oci(), crate::io::http::timeout());
     format!(
         "{transport}
 Dir::Etc::main \"/dev/null\";
@@ -144,6 +144,7 @@ Acquire::Check-Valid-Until \"false\";
 Acquire::ForceHash \"SHA256\";
 Acquire::Languages \"none\";
 Acquire::Retries \"2\";
+Acquire::http::Timeout \"{timeout}\";
 "
     )
 }

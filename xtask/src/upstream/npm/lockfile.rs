@@ -91,7 +91,8 @@ pub(super) async fn make(
             "--no-legacy-peer-deps",
             "--save",
             "--loglevel=error",
-        ]);
+        ])
+        .arg(format!("--fetch-timeout={}", 1000 * crate::io::http::timeout()));
     if let Some(before) = before {
         npm.arg(format!("--before={}", before.to_rfc3339_opts(SecondsFormat::Secs, true)));
     }

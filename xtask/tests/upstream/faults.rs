@@ -1,0 +1,271 @@
+//! Every fault of a network crossed with every kind of source. Three things hold always: the exit code says what came
+//! of it, the lock is the old one to the byte or a whole new one, and a failure names the component and the cause.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Ran, Scratch, git, release, zip_of};
+
+mod server;
+
+use server::{ALL, Answer, Fault, Request, World};
+
+/// Runs at once; most of them wait.
+const AT_ONCE: usize = 12;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Github,
+    Npm,
+    Git,
+    Oci,
+    Debian,
+}
+
+/// A kind of source, pinned at an old version, whose upstream has a new one.
+struct Case {
+    kind: Kind,
+    stack: &'static str,
+    lock: String,
+    /// What the new lock holds.
+    new: String,
+    world: World,
+    /// What the world serves from.
+    _folder: Option<TempDir>,
+}
+
+const DIGEST: &str = "c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4";
+
+fn lock(pin: &str) -> String {
+    format!("schema = 1\n\n[components.tool]\n{}", pin.replace("DIGEST", DIGEST))
+}
+
+fn found(kind: &str, body: impl Into<Vec<u8>>) -> Answer {
+    Answer { status: 200, kind: kind.to_owned(), body: body.into() }
+}
+
+fn missing() -> Answer {
+    Answer { status: 404, ..found("text/plain", "not here") }
+}
+
+fn documents(documents: Vec<(&'static str, Answer)>) -> World {
+    Arc::new(move |request: &Request| {
+        let path = request.path.split('?').next().unwrap_or_default();
+        documents.iter().find(|(at, _)| *at == path).map_or_else(missing, |(_, answer)| answer.clone())
+    })
+}
+
+fn github() -> Case {
+    let mut new = release("v2.0.0", "2026-09-02", false, &[("tool.zip", "x")]);
+    // Without a digest of its own it is downloaded.
+    (new["assets"][0]["digest"], new["assets"][0]["size"]) = (Value::Null, zip_of(&["tool"]).len().into());
+    let listing = json!([new, release("v1.0.0", "2026-09-01", false, &[("tool.zip", "x")])]).to_string();
+    Case {
+        kind: Kind::Github,
+        stack: "[components.tool]\ntitle = \"Tool\"\nscheme = \"semver\"\n\
+            source = { type = \"github\", repo = \"a/tool\" }\nfile = { name = \"tool.zip\", contains = \"tool\" }\n",
+        lock: lock(
+            "version = \"1.0.0\"\ntag = \"v1.0.0\"\n\n[components.tool.pinned.files.any]\n\
+             url = \"https://github.com/files/v1.0.0/tool.zip\"\nsha256 = \"DIGEST\"\n",
+        ),
+        new: "version = \"2.0.0\"".to_owned(),
+        world: documents(vec![
+            ("/repos/a/tool/releases", found("application/json", listing)),
+            ("/github/files/v2.0.0/tool.zip", found("application/zip", zip_of(&["tool"]))),
+        ]),
+        _folder: None,
+    }
+}
+
+fn npm() -> Case {
+    let integrity = format!("sha512-{}==", "A".repeat(86));
+    let manifest = |version: &str| json!({"name": "tool", "version": version, "dist": {"integrity": integrity, "tarball": "http://127.0.0.1:1/t.tgz"}});
+    let document = json!({"name": "tool", "dist-tags": {"latest": "2.0.0"},
+        "versions": {"1.0.0": manifest("1.0.0"), "2.0.0": manifest("2.0.0")},
+        "time": {"1.0.0": "2026-09-01T00:00:00Z", "2.0.0": "2026-09-02T00:00:00Z"}});
+    Case {
+        kind: Kind::Npm,
+        stack: "[components.tool]\ntitle = \"Tool\"\nscheme = \"semver\"\n\
+            source = { type = \"npm\", package = \"tool\", directory = \"npm/tool\" }\n",
+        lock: lock(&format!(
+            "version = \"1.0.0\"\n\n[components.tool.pinned.npm]\npackage = \"tool\"\nintegrity = \"{integrity}\"\nlockfile = \"DIGEST\"\n"
+        )),
+        new: "version = \"2.0.0\"".to_owned(),
+        world: documents(vec![("/tool", found("application/json", document.to_string()))]),
+        _folder: None,
+    }
+}
+
+fn oci() -> Case {
+    let platform = |arch: &str| json!({"digest": format!("sha256:{}", "2".repeat(64)), "platform": {"os": "linux", "architecture": arch}});
+    let index = json!({"manifests": [platform("amd64"), platform("arm64")]}).to_string();
+    let old = format!("sha256:{}", "1".repeat(64));
+    Case {
+        kind: Kind::Oci,
+        stack: "[components.tool]\ntitle = \"Tool\"\nscheme = \"tag\"\n\
+            source = { type = \"oci\", image = \"docker.io/library/tool\", tag = \"slim\" }\n",
+        lock: lock(&format!(
+            "version = \"slim\"\ntag = \"slim\"\n\n[components.tool.pinned.image]\nname = \"docker.io/library/tool\"\n\
+             digest = \"{old}\"\n\n[components.tool.pinned.image.platforms]\naarch64 = \"{old}\"\nx86_64 = \"{old}\"\n"
+        )),
+        new: "2".repeat(64),
+        world: documents(vec![("/v2/tool/manifests/slim", found("application/vnd.oci.image.index.v1+json", index))]),
+        _folder: None,
+    }
+}
+
+fn git_server() -> Case {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = folder.path().join("tool.git");
+    std::fs::create_dir(&repository).unwrap();
+    git(&repository, &["init", "--quiet"]);
+    git(&repository, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    git(&repository, &["commit", "--quiet", "--allow-empty", "-m", "one"]);
+    let one = git(&repository, &["rev-parse", "HEAD"]);
+    git(&repository, &["tag", "v1.0.0"]);
+    git(&repository, &["commit", "--quiet", "--allow-empty", "-m", "two"]);
+    git(&repository, &["tag", "v2.0.0"]);
+    let root = folder.path().to_owned();
+    Case {
+        kind: Kind::Git,
+        stack: "[components.tool]\ntitle = \"Tool\"\nscheme = \"semver\"\n\
+            source = { type = \"git\", repository = \"https://git.example/tool.git\" }\n",
+        lock: lock(&format!(
+            "version = \"1.0.0\"\ntag = \"v1.0.0\"\ncommit = \"{one}\"\n\n[components.tool.pinned.git]\n\
+             repository = \"https://git.example/tool.git\"\ncommit = \"{one}\"\n"
+        )),
+        new: "version = \"2.0.0\"".to_owned(),
+        world: Arc::new(move |request| smart_http(&root, request).unwrap_or_else(missing)),
+        _folder: Some(folder),
+    }
+}
+
+/// git's own server, as the CGI program that it is.
+fn smart_http(root: &Path, request: &Request) -> Option<Answer> {
+    let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+    let header = |name: &str| request.headers.get(name).cloned().unwrap_or_default();
+    let mut child = Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("PATH_INFO", path.strip_prefix("/git")?)
+        .env("QUERY_STRING", query)
+        .env("REQUEST_METHOD", &request.method)
+        .env("CONTENT_TYPE", header("content-type"))
+        .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
+        .env("GIT_PROTOCOL", header("git-protocol"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    child.stdin.take()?.write_all(&request.body).ok()?;
+    let output = child.wait_with_output().ok()?.stdout;
+    let end = output.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&output[..end]).into_owned();
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+    let status = field("Status: ").and_then(|status| status.get(..3)?.parse().ok()).unwrap_or(200);
+    Some(Answer { status, kind: field("Content-Type: ")?, body: output[end + 4..].to_vec() })
+}
+
+/// An archive without a signature that counts: whatever happens to it, nothing of it is taken.
+fn debian() -> Case {
+    let package = |arch: &str| {
+        format!(
+            "[[components.tool.pinned.packages.{arch}]]\nname = \"curl\"\nversion = \"1\"\n\
+             url = \"http://deb.example/20261101T000000Z/curl.deb\"\nsha256 = \"DIGEST\"\nsize = 1\n"
+        )
+    };
+    Case {
+        kind: Kind::Debian,
+        stack: "[components.tool]\ntitle = \"Tool\"\nscheme = \"snapshot\"\nsource = { type = \"debian\", suite = \"trixie\", \
+            archive = \"http://deb.example/{version}\", security = \"http://deb.example/{version}\", packages = [\"curl\"] }\n",
+        lock: lock(&format!("version = \"20261101T000000Z\"\n\n{}\n{}", package("aarch64"), package("x86_64"))),
+        new: "never".to_owned(),
+        world: Arc::new(|_| {
+            found("text/plain", "Origin: Debian\nSuite: trixie\nDate: Sun, 01 Nov 2026 00:00:00 UTC\n")
+        }),
+        _folder: None,
+    }
+}
+
+/// What must be said of a failure; nothing where the run is to succeed.
+fn cause(kind: Kind, fault: Fault) -> Option<&'static [&'static str]> {
+    Some(match (kind, fault) {
+        (Kind::Debian, _) => &["cannot read Debian's indexes"],
+        (_, Fault::Delay | Fault::Throttle | Fault::Redirect | Fault::Fail(2)) => return None,
+        (Kind::Git, Fault::Stall) => &["Operation too slow"],
+        (Kind::Git, Fault::Cut | Fault::ToldLonger) => &["transfer closed with"],
+        (Kind::Git, Fault::Corrupt | Fault::Swap) => &["protocol error"],
+        (Kind::Git, Fault::ToldShorter) => &["expected flush"],
+        (Kind::Git, Fault::Loop) => &["redirects followed"],
+        (Kind::Git, Fault::Page) => &["is no git repository that has commits"],
+        (Kind::Git, Fault::ThrottleForLong) => &["returned error: 429"],
+        (_, Fault::Stall) => &["timed out"],
+        (_, Fault::Cut | Fault::ToldLonger) => &["end of file before message length reached"],
+        (_, Fault::Corrupt | Fault::ToldShorter) => &["is not the JSON that was expected"],
+        (_, Fault::ThrottleForLong) => &["refuses requests for now", "the rate limit is used up; it resets at"],
+        (_, Fault::Loop) => &["redirects in circles"],
+        (_, Fault::Fail(_)) => &["500"],
+        (_, Fault::Page) => &["but an HTML page"],
+        (_, Fault::Swap) => &["not valid JSON"],
+    })
+}
+
+async fn run(case: &Case, fault: Fault) -> Result<(), String> {
+    let address = server::start(Arc::clone(&case.world), fault);
+    let scratch = Scratch::new(case.stack);
+    std::fs::write(scratch.lock_path(), &case.lock).unwrap();
+    let mirrors = [
+        format!("https://git.example={address}/git"),
+        format!("http://deb.example={address}/debian"),
+        format!("docker.io/library={}", address.trim_start_matches("http://")),
+    ];
+    let mut arguments: Vec<&str> = mirrors.iter().flat_map(|mirror| ["--mirror", mirror]).collect();
+    arguments.extend(["--timeout", "1", "bump", "--now"]);
+    let mut command = scratch.command_at(&address, &arguments);
+    let temporary = tempfile::tempdir().unwrap();
+    command.env("npm_config_registry", &address).env("npm_config_cache", scratch.cache.path().join("npm"));
+    command.env("npm_config_fetch_retry_mintimeout", "100").env("TMPDIR", temporary.path());
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(120), command.output()).await;
+    let ran = Ran::from(ended.map_err(|_| "it does not end".to_owned())?.unwrap());
+    let after = scratch.lock().unwrap_or_default();
+    let told = format!("exit {:?}\n{}{}", ran.code, ran.stdout, ran.stderr);
+    let wrong = |what: &str| Err(format!("{what}: {told}"));
+    if std::fs::read_dir(temporary.path()).unwrap().count() > 0 {
+        return wrong("a temporary file was left behind");
+    }
+    let is_new = toml::from_str::<toml::Table>(&after).is_ok() && after.contains(&case.new);
+    match (ran.code, cause(case.kind, fault)) {
+        (Some(0), None) if is_new => Ok(()),
+        // What was swapped may never have been asked for twice.
+        (Some(0), Some(_)) if is_new && fault == Fault::Swap => Ok(()),
+        (Some(1), Some(causes)) if after == case.lock => {
+            let named = ran.stderr.contains("failed to bump `tool`");
+            let explained = causes.iter().any(|cause| ran.stderr.contains(cause));
+            if named && explained { Ok(()) } else { wrong("it does not name the component and the cause") }
+        }
+        _ => wrong("the exit code or the lock is not as it must be"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_a_network_does_the_lock_is_old_or_new_and_the_cause_is_told() {
+    let cases = [github(), npm(), git_server(), oci(), debian()];
+    let all: Vec<(&Case, Fault)> = cases.iter().flat_map(|case| ALL.map(|fault| (case, fault))).collect();
+    let wrong: Vec<String> = stream::iter(all)
+        .map(async |(case, fault)| {
+            run(case, fault).await.err().map(|wrong| format!("{:?} × {fault:?}: {wrong}", case.kind))
+        })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(async |wrong| wrong)
+        .collect()
+        .await;
+    assert!(wrong.is_empty(), "{} of the runs:\n{}", wrong.len(), wrong.join("\n"));
+}
