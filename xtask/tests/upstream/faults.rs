@@ -218,8 +218,8 @@ fn cause(kind: Kind, fault: Fault) -> Option<&'static [&'static str]> {
     })
 }
 
-async fn run(case: &Case, fault: Fault) -> Result<(), String> {
-    let address = server::start(Arc::clone(&case.world), fault);
+/// A checkout with the old pin, and a bump of it.
+fn bump(case: &Case, address: &str, temporary: &Path) -> (Scratch, tokio::process::Command) {
     let scratch = Scratch::new(case.stack);
     std::fs::write(scratch.lock_path(), &case.lock).unwrap();
     let mirrors = [
@@ -229,10 +229,20 @@ async fn run(case: &Case, fault: Fault) -> Result<(), String> {
     ];
     let mut arguments: Vec<&str> = mirrors.iter().flat_map(|mirror| ["--mirror", mirror]).collect();
     arguments.extend(["--timeout", "1", "bump", "--now"]);
-    let mut command = scratch.command_at(&address, &arguments);
+    let mut command = scratch.command_at(address, &arguments);
+    command.env("npm_config_registry", address).env("npm_config_cache", scratch.cache.path().join("npm"));
+    command.env("npm_config_fetch_retry_mintimeout", "100").env("TMPDIR", temporary);
+    (scratch, command)
+}
+
+fn is_new(case: &Case, lock: &str) -> bool {
+    toml::from_str::<toml::Table>(lock).is_ok() && lock.contains(&case.new)
+}
+
+async fn run(case: &Case, fault: Fault) -> Result<(), String> {
+    let address = server::start(Arc::clone(&case.world), fault);
     let temporary = tempfile::tempdir().unwrap();
-    command.env("npm_config_registry", &address).env("npm_config_cache", scratch.cache.path().join("npm"));
-    command.env("npm_config_fetch_retry_mintimeout", "100").env("TMPDIR", temporary.path());
+    let (scratch, mut command) = bump(case, &address, temporary.path());
     let ended = tokio::time::timeout(std::time::Duration::from_secs(120), command.output()).await;
     let ran = Ran::from(ended.map_err(|_| "it does not end".to_owned())?.unwrap());
     let after = scratch.lock().unwrap_or_default();
@@ -241,7 +251,7 @@ async fn run(case: &Case, fault: Fault) -> Result<(), String> {
     if std::fs::read_dir(temporary.path()).unwrap().count() > 0 {
         return wrong("a temporary file was left behind");
     }
-    let is_new = toml::from_str::<toml::Table>(&after).is_ok() && after.contains(&case.new);
+    let is_new = is_new(case, &after);
     match (ran.code, cause(case.kind, fault)) {
         (Some(0), None) if is_new => Ok(()),
         // What was swapped may never have been asked for twice.
@@ -268,4 +278,62 @@ async fn whatever_a_network_does_the_lock_is_old_or_new_and_the_cause_is_told() 
         .collect()
         .await;
     assert!(wrong.is_empty(), "{} of the runs:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A signal at any moment, to the process or to its group as a terminal sends it: it ends as signals end, and nothing
+/// is half done. A kill cleans nothing up, and does not tear the lock either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_at_any_moment_leaves_the_old_lock_or_the_new_one() {
+    const RUNS: u64 = 48;
+    let cases = [github(), git_server(), npm(), oci()];
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let wrong: Vec<String> = stream::iter(0..RUNS)
+        .map(async |run| {
+            let mut random = fastrand::Rng::with_seed(seed + run);
+            interrupted(&cases[usize::try_from(run).unwrap() % cases.len()], &mut random).await.err()
+        })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(async |wrong| wrong)
+        .collect()
+        .await;
+    assert!(wrong.is_empty(), "{} of the runs, with the seed {seed}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+async fn interrupted(case: &Case, random: &mut fastrand::Rng) -> Result<(), String> {
+    let address = server::start(Arc::clone(&case.world), Fault::Delay);
+    let temporary = tempfile::tempdir().unwrap();
+    let (scratch, mut command) = bump(case, &address, temporary.path());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let child = command.spawn().unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(random.u64(20..2000))).await;
+    let (signal, code) = random.choice([("-INT", 130), ("-TERM", 143), ("-HUP", 129), ("-KILL", -1)]).unwrap();
+    let group = if random.bool() { "-" } else { "" };
+    let id = format!("{group}{}", child.id().unwrap());
+    // It may have ended by then.
+    let _ = tokio::process::Command::new("kill").args([signal, "--", &id]).stderr(Stdio::null()).status().await;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), child.wait_with_output()).await;
+    let ran = Ran::from(ended.map_err(|_| format!("{signal} {id} does not end it"))?.unwrap());
+    let told = format!("{:?}, {signal} {id}: exit {:?}\n{}{}", case.kind, ran.code, ran.stdout, ran.stderr);
+    let after = scratch.lock().unwrap_or_default();
+    let is_old = after == case.lock;
+    if !is_old && !is_new(case, &after) {
+        return Err(format!("the lock is neither old nor new: {told}\n{after}"));
+    }
+    if signal == "-KILL" {
+        return Ok(());
+    }
+    let names = scratch.names();
+    if names.iter().any(|name| name.starts_with('.')) || std::fs::read_dir(temporary.path()).unwrap().count() > 0 {
+        return Err(format!("something was left behind, of {names:?}: {told}"));
+    }
+    match ran.code {
+        Some(0) if !is_old => Ok(()),
+        // Before its handlers are there, a signal does what signals do.
+        None if is_old => Ok(()),
+        Some(ended) if ended == code => {
+            let is_true = ran.stderr.contains("nothing was changed") == is_old;
+            if is_true { Ok(()) } else { Err(format!("what it says is not true: {told}")) }
+        }
+        _ => Err(format!("it does not end as it must: {told}")),
+    }
 }
