@@ -195,7 +195,70 @@ fn is_wanted(held: &str, contains: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Whole archives in the forms that are read here.
+    fn archives() -> [(Kind, Vec<u8>); 3] {
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let mut tar = tar::Builder::new(Vec::new());
+        for name in ["top/bin/tool", "top/LICENSE"] {
+            zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            zip.write_all(&[7; 700]).unwrap();
+            let mut header = tar::Header::new_gnu();
+            header.set_size(700);
+            header.set_cksum();
+            tar.append_data(&mut header, name, &[7; 700][..]).unwrap();
+        }
+        let tar = tar.into_inner().unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&tar).unwrap();
+        [(Kind::Zip, zip.finish().unwrap().into_inner()), (Kind::Tar, tar), (Kind::Gzip, gzip.finish().unwrap())]
+    }
+
+    fn listed(kind: Kind, bytes: &[u8]) -> Result<Vec<String>, ReadError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), bytes).unwrap();
+        check_start(file.path(), kind)?;
+        list(file.path(), kind, bytes.len() as u64)
+    }
+
+    #[test]
+    fn a_whole_archive_is_read() {
+        for (kind, bytes) in archives() {
+            assert_eq!(listed(kind, &bytes).unwrap(), ["top/bin/tool", "top/LICENSE"], "{kind}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+        /// Bytes that were changed, cut or put in: an answer and never a panic, and no more names than there are.
+        #[test]
+        fn an_archive_that_was_damaged_is_read_or_refused(
+            which in 0..3_usize,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+            pasted in prop::collection::vec(any::<u8>(), 0..9),
+        ) {
+            let (kind, mut bytes) = archives()[which].clone();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Some(cut) = cut {
+                let at = cut.index(bytes.len());
+                bytes.truncate(at);
+                bytes.extend(pasted);
+            }
+            if let Ok(names) = listed(kind, &bytes) {
+                prop_assert!(names.len() <= 2, "{names:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_file_counts_at_the_top_and_below_the_top_folder() {

@@ -179,3 +179,42 @@ impl From<&Seen> for Chosen {
         Self { version: seen.version.clone(), release: Arc::clone(&seen.release) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LISTING: &str = include_str!("../../../tests/recorded/convex-page-1.json");
+
+    proptest! {
+        /// A listing in which texts, numbers and braces were changed is refused, or judged without a panic; and what is
+        /// taken then is complete.
+        #[test]
+        fn a_listing_that_was_changed_is_judged_or_refused(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), "[ -~]{0,6}"), 1..4),
+        ) {
+            let mut text = LISTING.to_owned();
+            for (at, pasted) in changes {
+                let at = (0..=at.index(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+                let end = (at + pasted.len()).min(text.len());
+                if text.is_char_boundary(end) {
+                    text.replace_range(at..end, &pasted);
+                }
+            }
+            let stack = Stack::parse(include_str!("../../../../stack.toml")).unwrap();
+            let component = stack.component("convex").unwrap();
+            let clock = Clock { now: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(), waived: false };
+            let rules = Rules { stack: &stack, name: "convex", component, prefix: "", clock };
+            if let Ok(releases) = serde_json::from_str::<Vec<Release>>(&text) {
+                let seen: Vec<Seen> = releases.iter().filter_map(|release| rules.judge(release)).collect();
+                if let Some(best) = rules.best(&seen) {
+                    prop_assert!(rules.incomplete(&best.release, &best.version).is_none());
+                    prop_assert!(rules.passed_over(&seen, best).iter().all(|passed| !passed.reason.is_empty()));
+                }
+                let _ = rules.suggestion(&seen);
+            }
+        }
+    }
+}
