@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::{Ran, Scratch, git, release, zip_of};
 
-mod server;
+pub(crate) mod server;
 
 use server::{ALL, Answer, Fault, Request, World};
 
@@ -269,14 +269,14 @@ async fn run(case: &Case, fault: Fault) -> Result<(), String> {
 async fn whatever_a_network_does_the_lock_is_old_or_new_and_the_cause_is_told() {
     let cases = [github(), npm(), git_server(), oci(), debian()];
     let all: Vec<(&Case, Fault)> = cases.iter().flat_map(|case| ALL.map(|fault| (case, fault))).collect();
-    let wrong: Vec<String> = stream::iter(all)
+    let ended: Vec<Option<String>> = stream::iter(all)
         .map(async |(case, fault)| {
             run(case, fault).await.err().map(|wrong| format!("{:?} × {fault:?}: {wrong}", case.kind))
         })
         .buffer_unordered(AT_ONCE)
-        .filter_map(async |wrong| wrong)
         .collect()
         .await;
+    let wrong: Vec<String> = ended.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{} of the runs:\n{}", wrong.len(), wrong.join("\n"));
 }
 
@@ -287,15 +287,15 @@ async fn a_signal_at_any_moment_leaves_the_old_lock_or_the_new_one() {
     const RUNS: u64 = 48;
     let cases = [github(), git_server(), npm(), oci()];
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let wrong: Vec<String> = stream::iter(0..RUNS)
+    let ended: Vec<Option<String>> = stream::iter(0..RUNS)
         .map(async |run| {
             let mut random = fastrand::Rng::with_seed(seed + run);
             interrupted(&cases[usize::try_from(run).unwrap() % cases.len()], &mut random).await.err()
         })
         .buffer_unordered(AT_ONCE)
-        .filter_map(async |wrong| wrong)
         .collect()
         .await;
+    let wrong: Vec<String> = ended.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "{} of the runs, with the seed {seed}:\n{}", wrong.len(), wrong.join("\n"));
 }
 

@@ -9,6 +9,7 @@ mod edit;
 mod faults;
 mod gates;
 mod interrupted;
+mod latency;
 mod lock;
 mod network;
 mod npm;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use super::error::GithubError;
+use super::files::Checksums;
 use super::release::Release;
 use crate::domain::mirror::Mirrors;
 use crate::io::http::{self, Http, HttpError, Refusal};
@@ -46,6 +47,8 @@ pub(crate) struct Client {
     has_token: bool,
     pages: Kept<Page>,
     releases: Kept<Release>,
+    /// Lists of checksums, which are asked for when a release is judged and again when it is pinned.
+    lists: Kept<Checksums>,
     /// Repositories that have moved: the name in `stack.toml`, and the new one where GitHub tells it.
     renamed: Mutex<BTreeMap<String, Option<String>>>,
     left: Mutex<Option<Left>>,
@@ -156,8 +159,8 @@ impl Client {
         let octocrab = octocrab.context("cannot set up the client of GitHub's API")?;
         let mirrors = http.mirrors().clone();
         let (pages, releases, renamed, left) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        let calls = AtomicUsize::new(0);
-        Ok(Self { octocrab, base, mirrors, has_token, pages, releases, renamed, left, calls })
+        let (lists, calls) = (Mutex::default(), AtomicUsize::new(0));
+        Ok(Self { octocrab, base, mirrors, has_token, pages, releases, lists, renamed, left, calls })
     }
 
     /// The first page of a repository's releases.
@@ -213,6 +216,15 @@ impl Client {
             Ok(release)
         })
         .await
+    }
+
+    /// A list of checksums, read once in a run.
+    pub(super) async fn list(
+        &self,
+        url: &str,
+        read: impl Future<Output = anyhow::Result<Checksums>>,
+    ) -> anyhow::Result<Arc<Checksums>> {
+        keep(&self.lists, url, read).await
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -305,11 +317,7 @@ impl Client {
 }
 
 /// Gives what is kept under an address, or asks for it. A failure is not kept.
-async fn keep<T>(
-    kept: &Kept<T>,
-    url: &str,
-    ask: impl Future<Output = Result<T, GithubError>>,
-) -> Result<Arc<T>, GithubError> {
+async fn keep<T, E>(kept: &Kept<T>, url: &str, ask: impl Future<Output = Result<T, E>>) -> Result<Arc<T>, E> {
     let cell = {
         let mut kept = kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Arc::clone(kept.entry(url.to_owned()).or_default())

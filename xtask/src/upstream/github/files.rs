@@ -1,6 +1,7 @@
 //! Pins of a release's files: address, digest and size for each architecture.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
@@ -125,16 +126,16 @@ async fn from_checksums(
     tag: &str,
     version: &str,
 ) -> anyhow::Result<(BTreeMap<FileFor, FilePin>, Trust)> {
-    let (sums, trust) = checksums(up, file, tag, version).await?;
+    let list = checksums(up, file, tag, version).await?;
     let mut pins = BTreeMap::new();
     for (arch, spelling) in spellings(component) {
         let name = file.file_name(tag, version, spelling);
         let url: FileUrl = FileSpec::fill(url, tag, version, spelling, &name).parse()?;
-        let sha256 = sums.get(&name).cloned();
+        let sha256 = list.sums.get(&name).cloned();
         let sha256 = sha256.ok_or_else(|| FileError::NoChecksum { url: checksums_url(file, tag, version), name })?;
         pins.insert(arch, FilePin { url, sha256, size: None });
     }
-    Ok((pins, trust))
+    Ok((pins, list.trust))
 }
 
 async fn from_address(
@@ -158,28 +159,39 @@ fn checksums_url(file: &FileSpec, tag: &str, version: &str) -> String {
     FileSpec::fill(file.checksums.as_deref().unwrap_or_default(), tag, version, "", "")
 }
 
-/// A release's list of SHA-256 sums (`SHASUMS256.txt`), by file name; as it was signed, where a keyring is named and one
+/// SHA-256 sums by file name, and how well the list is vouched for.
+#[derive(Debug)]
+pub(crate) struct Checksums {
+    pub(crate) sums: BTreeMap<String, Sha256>,
+    pub(crate) trust: Trust,
+}
+
+/// A release's list of sums (`SHASUMS256.txt`); as it was signed, where a keyring is named and one
 /// of its keys has signed it.
 pub(crate) async fn checksums(
     up: Upstream<'_>,
     file: &FileSpec,
     tag: &str,
     version: &str,
-) -> anyhow::Result<(BTreeMap<String, Sha256>, Trust)> {
+) -> anyhow::Result<Arc<Checksums>> {
     let url = checksums_url(file, tag, version);
+    up.github.list(&url, read_checksums(up, file, &url)).await
+}
+
+async fn read_checksums(up: Upstream<'_>, file: &FileSpec, url: &str) -> anyhow::Result<Checksums> {
     if let Some(keyring) = &file.keyring {
         let url = format!("{url}.asc");
         match up.http.text(&url).await {
             Ok(text) => {
                 if let Some(text) = signed::text(up.root, keyring, &text, &url).await? {
-                    return Ok((parse_checksums(&text), Trust::Signed));
+                    return Ok(Checksums { sums: parse_checksums(&text), trust: Trust::Signed });
                 }
             }
             Err(error) if error.is_gone() => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok((parse_checksums(&up.http.text(&url).await?), Trust::Stated))
+    Ok(Checksums { sums: parse_checksums(&up.http.text(url).await?), trust: Trust::Stated })
 }
 
 /// Whether a list of checksums is not there, as opposed to not to be had right now.

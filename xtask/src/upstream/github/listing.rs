@@ -161,10 +161,10 @@ async fn not_in_checksums(up: Upstream<'_>, rules: Rules<'_>, seen: &Seen) -> an
     let Some(file @ FileSpec { checksums: Some(_), .. }) = &rules.component.file else { return Ok(None) };
     let (tag, version) = (seen.release.tag_name.as_str(), seen.version.as_str());
     match files::checksums(up, file, tag, version).await {
-        Ok((sums, _)) => {
+        Ok(list) => {
             let names = files::spellings(rules.component).map(|(_, arch)| file.file_name(tag, version, arch));
             let missing: Vec<String> =
-                names.filter(|name| !sums.contains_key(name)).map(|name| format!("`{name}`")).collect();
+                names.filter(|name| !list.sums.contains_key(name)).map(|name| format!("`{name}`")).collect();
             Ok((!missing.is_empty()).then(|| format!("its list of checksums has no {}", missing.join(", "))))
         }
         // A release is announced before its files are there.

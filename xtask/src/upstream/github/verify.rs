@@ -28,17 +28,17 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth
     let tag = pin.tag.as_deref().unwrap_or(&pin.version);
     let mut findings = Vec::new();
     if spec.checksums.is_some() {
-        let (sums, trust) = match checksums(up, spec, tag, &pin.version).await {
+        let list = match checksums(up, spec, tag, &pin.version).await {
             Err(error) if is_gone(&error) => {
                 return Ok(Checked::gone(format!("the list of checksums of {tag}")));
             }
             result => result?,
         };
         for file in files.values() {
-            findings.extend(compare(file.url.as_str(), &file.sha256, sums.get(&file.url.decoded_file_name())));
+            findings.extend(compare(file.url.as_str(), &file.sha256, list.sums.get(&file.url.decoded_file_name())));
         }
-        let by = if trust == Trust::Signed { "a signed list of checksums" } else { "a list of checksums" };
-        return Ok(Checked::new(findings, trust, by));
+        let by = if list.trust == Trust::Signed { "a signed list of checksums" } else { "a list of checksums" };
+        return Ok(Checked::new(findings, list.trust, by));
     }
     if spec.url.is_some() {
         for file in files.values().filter(|_| depth == Depth::Files) {

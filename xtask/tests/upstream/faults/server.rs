@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Delay,
     /// The half of it, and then nothing.
     Stall,
@@ -32,7 +32,7 @@ pub(super) enum Fault {
     Page,
 }
 
-pub(super) const ALL: [Fault; 14] = [
+pub(crate) const ALL: [Fault; 14] = [
     Fault::Delay,
     Fault::Stall,
     Fault::Cut,
@@ -50,25 +50,25 @@ pub(super) const ALL: [Fault; 14] = [
 ];
 
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     /// With its query.
-    pub(super) path: String,
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Vec<u8>,
+    pub(crate) path: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) kind: String,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) kind: String,
+    pub(crate) body: Vec<u8>,
 }
 
-pub(super) type World = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
+pub(crate) type World = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
 
 /// Serves a world until the test ends; gives its address.
-pub(super) fn start(world: World, fault: Fault) -> String {
+pub(crate) fn start(world: World, fault: Fault) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));

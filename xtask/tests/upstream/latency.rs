@@ -1,0 +1,102 @@
+//! How long a resolve takes against the longest chain of requests that need each other, on an upstream that is 80 ms
+//! away. Its figures are for people: `cargo test -p xtask --test upstream latency -- --ignored --nocapture`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::faults::server::{self, Answer, Fault, Request};
+use crate::support::{Ran, Scratch, release};
+
+const AWAY: Duration = Duration::from_millis(80);
+const RUNS: usize = 5;
+
+/// The five components of the stack whose releases are on GitHub.
+fn stack() -> String {
+    let stack = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../stack.toml")).unwrap();
+    let stack: toml::Table = stack.parse().unwrap();
+    let components = stack["components"].as_table().unwrap();
+    ["node", "bun", "llamacpp", "opencode", "convex"]
+        .map(|name| {
+            let mut component = components[name].as_table().unwrap().clone();
+            component.remove("keyring");
+            let fields: Vec<String> = component.iter().map(|(field, value)| format!("{field} = {value}\n")).collect();
+            format!("[components.{name}]\n{}", fields.concat())
+        })
+        .concat()
+        .replace(", keyring = \"keys/nodejs.gpg\"", "")
+        .replace("keyring = \"keys/nodejs.gpg\", ", "")
+}
+
+fn documents() -> BTreeMap<String, Vec<u8>> {
+    let one = |tag: &str, prerelease, names: &[&str]| -> Value {
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (*name, "x")).collect();
+        release(tag, "2026-09-01", prerelease, &files)
+    };
+    let build = one("b11429", true, &["llama-b11429-bin-ubuntu-x64.tar.gz", "llama-b11429-bin-ubuntu-arm64.tar.gz"]);
+    let listings = [
+        ("nodejs/node", one("v24.21.0", false, &[])),
+        ("oven-sh/bun", one("bun-v1.4.2", false, &["bun-linux-x64.zip", "bun-linux-aarch64.zip"])),
+        ("anomalyco/opencode", one("v1.18.21", false, &["opencode-linux-x64.tar.gz", "opencode-linux-arm64.tar.gz"])),
+        (
+            "get-convex/convex-backend",
+            one(
+                "precompiled-2026-09-11-157eb19",
+                false,
+                &[
+                    "convex-local-backend-x86_64-unknown-linux-gnu.zip",
+                    "convex-local-backend-aarch64-unknown-linux-gnu.zip",
+                ],
+            ),
+        ),
+    ];
+    let mut documents: BTreeMap<String, Vec<u8>> = listings
+        .into_iter()
+        .map(|(repo, release)| (format!("/repos/{repo}/releases"), json!([release]).to_string().into_bytes()))
+        .collect();
+    let stable = one("v0.5.0", false, &["nightly-tag.txt"]);
+    documents.insert("/repos/ggml-org/llama.cpp/releases/latest".to_owned(), stable.to_string().into_bytes());
+    documents.insert("/repos/ggml-org/llama.cpp/releases/tags/b11429".to_owned(), build.to_string().into_bytes());
+    documents.insert("/github/files/v0.5.0/nightly-tag.txt".to_owned(), b"b11429\n".to_vec());
+    let sums = ["x64", "arm64"].map(|arch| format!("{}  node-v24.21.0-linux-{arch}.tar.xz\n", "a".repeat(64)));
+    documents.insert("/node/dist/v24.21.0/SHASUMS256.txt".to_owned(), sums.concat().into_bytes());
+    documents
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "its figures depend on what else the machine does"]
+async fn latency() {
+    let documents = documents();
+    let asked: Arc<Mutex<usize>> = Arc::default();
+    let counter = Arc::clone(&asked);
+    let world = move |request: &Request| {
+        *counter.lock().unwrap() += 1;
+        std::thread::sleep(AWAY);
+        let path = request.path.split('?').next().unwrap_or_default();
+        let kind = "application/octet-stream".to_owned();
+        let body = documents.get(path).cloned();
+        Answer { status: if body.is_some() { 200 } else { 404 }, kind, body: body.unwrap_or_default() }
+    };
+    let address = server::start(Arc::new(world), Fault::Fail(0));
+    let mut times = Vec::new();
+    for _ in 0..RUNS {
+        let scratch = Scratch::new(&stack());
+        *asked.lock().unwrap() = 0;
+        let started = Instant::now();
+        let ran = Ran::from(scratch.command_at(&address, &["bump", "--format", "json"]).output().await.unwrap());
+        times.push(started.elapsed());
+        let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+        assert_eq!(told["github"]["calls"], 6, "{told}");
+    }
+    times.sort();
+    // llama.cpp: the newest stable release, the file in it, the build that this names.
+    let chain = AWAY * 3;
+    let median = times[RUNS / 2];
+    println!(
+        "{} requests, median {median:?}, {:.2} times the longest chain of {chain:?}; all: {times:?}",
+        asked.lock().unwrap(),
+        median.as_secs_f64() / chain.as_secs_f64()
+    );
+}
