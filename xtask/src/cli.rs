@@ -93,8 +93,8 @@ pub(crate) enum Command {
     Outdated(Outdated),
     /// Pin newer versions: all components, or the named ones
     Bump(Bump),
-    /// Check every pin against its upstream: what was replaced or deleted
-    Verify(Names),
+    /// Check every pin against its upstream, or a released image against its git tag
+    Verify(Verify),
     /// Bring all files that are pinned into the store that runs share
     Fetch(Names),
     /// Render image/ and the generated parts of README.md and docs/ from the stack and the lock
@@ -202,6 +202,21 @@ pub(crate) struct Outdated {
     /// Exit with 3 when `bump` would pin something newer
     #[arg(long)]
     pub(crate) exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) pins: Names,
+    /// Check this released image instead: its digests, its lock, and who made it
+    #[arg(long, value_name = "IMAGE", conflicts_with = "names")]
+    pub(crate) image: Option<String>,
+    /// The public key that it must be signed with
+    #[arg(long, value_name = "FILE", requires = "image")]
+    pub(crate) key: Option<PathBuf>,
+    /// The repository at GitHub that must attest it
+    #[arg(long, value_name = "OWNER/NAME", requires = "image")]
+    pub(crate) github: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -319,6 +334,9 @@ pub(crate) struct Release {
     /// The repository at GitHub that the release is published in, by `gh`
     #[arg(long, value_name = "OWNER/NAME", env = "GITHUB_REPOSITORY")]
     pub(crate) github: Option<String>,
+    /// Sign with this key of cosign's (a file or a key service), and attest where the image comes from
+    #[arg(long, value_name = "KEY")]
+    pub(crate) sign: Option<String>,
     /// Stop after this step; the same command without it continues
     #[arg(long, value_enum, value_name = "STEP")]
     pub(crate) until: Option<Until>,

@@ -20,6 +20,7 @@ mod manual;
 pub(crate) mod outdated;
 pub(crate) mod rehearse;
 pub(crate) mod release;
+pub(crate) mod released;
 pub(crate) mod render;
 mod resolve;
 mod sbom;
@@ -66,7 +67,10 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Remove(args) => edit::remove(&session, &args).await,
         Command::Outdated(args) => outdated::run(&session, &args).await.context("cannot tell what is outdated"),
         Command::Bump(args) => bump::run(&session, &args).await,
-        Command::Verify(args) => verify::run(&session, &args).await,
+        Command::Verify(args) => match &args.image {
+            Some(image) => released::run(&session, image, &args).await,
+            None => verify::run(&session, &args.pins).await,
+        },
         Command::Fetch(args) => fetch::run(&session, &args).await,
         Command::Render(args) => render::run(&session, &args).await,
         Command::Build(args) => build::run(&session, &args).await,

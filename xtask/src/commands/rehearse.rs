@@ -76,7 +76,7 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let repository = Repository::new(&format!("{}/mission-control", registry.address))?;
     checkout::publish(&rehearsed.root, &scratch.join("origin.git")).await?;
     let dist = rehearsed.root.join("target/dist");
-    let wanted = Wanted { repository, layouts: None, dist, github: None, offline: false };
+    let wanted = Wanted { repository, layouts: None, dist, github: None, sign: None, offline: false };
     let plan = Plan::new(&rehearsed, &stack, &lock, wanted);
     let plan = steps.run("plan the release", plan, |plan| plan.tag.to_string()).await?;
     let output = rehearsed.root.join("target/image");

@@ -172,6 +172,45 @@ pub(crate) fn merge(
     Ok(digest)
 }
 
+/// What a released index says of itself.
+#[derive(Debug)]
+pub(crate) struct Released {
+    pub(crate) version: String,
+    pub(crate) revision: String,
+    pub(crate) manifests: BTreeMap<Arch, OciDigest>,
+}
+
+impl Released {
+    pub(crate) fn parse(index: &[u8]) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Read {
+            manifests: Vec<Entry>,
+            #[serde(default)]
+            annotations: BTreeMap<String, String>,
+        }
+        #[derive(Deserialize)]
+        struct Entry {
+            digest: OciDigest,
+            platform: Of,
+        }
+        #[derive(Deserialize)]
+        struct Of {
+            architecture: String,
+        }
+        let Read { manifests, mut annotations } = serde_json::from_slice(index)?;
+        let mut told = |name: &str| {
+            let name = format!("org.opencontainers.image.{name}");
+            annotations.remove(&name).with_context(|| format!("it has no annotation {name}"))
+        };
+        let entry = |entry: Entry| Ok((entry.platform.architecture.parse()?, entry.digest));
+        Ok(Self {
+            version: told("version")?,
+            revision: told("revision")?,
+            manifests: manifests.into_iter().map(entry).collect::<anyhow::Result<_>>()?,
+        })
+    }
+}
+
 /// Links a blob where that can be done, and copies it elsewhere. Images share layers: it may be there.
 fn carry(from: &Path, to: &Path) -> anyhow::Result<()> {
     if !to.exists() && fs_err::hard_link(from, to).is_err() {

@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod compose;
 pub(crate) mod container;
 pub(crate) mod contents;
+pub(crate) mod cosign;
 pub(crate) mod docker;
 pub(crate) mod layout;
 pub(crate) mod loaded;

@@ -1,5 +1,6 @@
 //! A repository in a registry, by skopeo: layouts are carried there and tags moved with all digests unchanged.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -25,6 +26,18 @@ struct Tags {
     tags: Option<Vec<String>>,
 }
 
+/// What `skopeo inspect --config` prints.
+#[derive(Debug, Deserialize)]
+struct Configured {
+    config: Settings,
+}
+
+#[derive(Debug, Deserialize)]
+struct Settings {
+    #[serde(rename = "Labels", default)]
+    labels: BTreeMap<String, String>,
+}
+
 impl Repository {
     pub(crate) fn new(name: &str) -> anyhow::Result<Self> {
         super::docker::check_reference(name)?;
@@ -43,9 +56,23 @@ impl Repository {
 
     /// The digest that a tag (`:latest`) or a digest (`@sha256:…`) stands for, or none when there is no such image.
     pub(crate) async fn digest(&self, reference: &str) -> anyhow::Result<Option<OciDigest>> {
+        Ok(self.raw(reference).await?.map(|manifest| Sha256::of(&manifest).into()))
+    }
+
+    /// The very bytes of an index or a manifest.
+    pub(crate) async fn raw(&self, reference: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let raw = self.ask(&["inspect", "--raw"], &format!("docker://{}{reference}", self.name)).await;
-        let raw = raw.with_context(|| format!("cannot tell whether {}{reference} exists", self.name))?;
-        Ok(raw.map(|manifest| Sha256::of(&manifest).into()))
+        raw.with_context(|| format!("cannot tell whether {}{reference} exists", self.name))
+    }
+
+    /// The labels of one image.
+    pub(crate) async fn labels(&self, image: &OciDigest) -> anyhow::Result<BTreeMap<String, String>> {
+        let what = format!("docker://{}@{image}", self.name);
+        let told = self.ask(&["inspect", "--config"], &what).await?;
+        let told = told.with_context(|| format!("{} has no {image}", self.name))?;
+        let configuration: Configured =
+            serde_json::from_slice(&told).context("skopeo tells a configuration otherwise")?;
+        Ok(configuration.config.labels)
     }
 
     async fn ask(&self, words: &[&str], what: &str) -> anyhow::Result<Option<Vec<u8>>> {

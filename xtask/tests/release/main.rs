@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
 
+mod jobs;
 mod scratch;
 
 use std::process::{Command, Stdio};
@@ -300,6 +301,89 @@ fn a_registry_that_refuses_or_fails_is_told_and_nothing_is_public() {
     let document = scratch.run("checkout", &[]).ok();
     assert!(document["tag"].as_str().unwrap().contains("-r2-"), "{document}");
     assert_eq!(scratch.registered().len(), 4);
+}
+
+#[test]
+fn a_released_image_is_held_against_its_git_tag() {
+    let scratch = Scratch::new();
+    let document = scratch.run("checkout", &[]).ok();
+    let (tag, digest) = (document["tag"].as_str().unwrap(), document["digest"].as_str().unwrap());
+    scratch.clone("clone");
+    let verify = |image: &str| {
+        let output = scratch.xtask("clone").args(["verify", "--format", "json", "--image", image]).output().unwrap();
+        Scratch::ran(&output)
+    };
+    for reference in [&format!(":{tag}"), ":latest", &format!("@{digest}")] {
+        let document = verify(&format!("{}{reference}", scratch.registry())).ok();
+        assert_eq!(document["checks"].as_array().unwrap().len(), 8, "{document}");
+    }
+    // A lock of another commit, an image of another architecture's release: the tag says otherwise.
+    let message = scratch.git("clone", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
+    let zeros = "0".repeat(64);
+    let other = message.replace(&scratch.lock_digest()[7..], &zeros).replace(&digest[7..], &zeros);
+    scratch.git("clone", &["tag", "--force", "--annotate", "--message", &other, tag]);
+    let ran = verify(&format!("{}:{tag}", scratch.registry()));
+    assert_eq!(ran.code, Some(3), "{}", ran.said);
+    let wrong = ran.document["checks"].as_array().unwrap().iter().filter(|check| check["found"] != check["wanted"]);
+    let wrong: Vec<&str> = wrong.map(|check| check["what"].as_str().unwrap()).collect();
+    let expected = [
+        "index",
+        "lock of that commit",
+        "lock of the image for x86_64",
+        "lock of the image for aarch64",
+        // Nobody was named.
+        "signature",
+    ];
+    assert_eq!(wrong, expected);
+    let said = verify(&format!("{}:gone", scratch.registry())).failed();
+    assert!(said.contains("there is no "), "{said}");
+}
+
+#[test]
+#[ignore = "wants cosign, which Debian has from trixie on"]
+fn a_release_is_signed_and_attested_once_and_another_key_is_told() {
+    let scratch = Scratch::new();
+    for name in ["own", "other"] {
+        let mut command = Command::new("cosign");
+        command.args(["generate-key-pair", "--output-key-prefix", name]).current_dir(scratch.path("."));
+        assert!(command.env("COSIGN_PASSWORD", "").output().unwrap().status.success());
+    }
+    let (key, public) = (scratch.path("own.key"), scratch.path("own.pub"));
+    let sign = |key: &str| {
+        let mut command = scratch.release("checkout", &["--sign", key]);
+        Scratch::ran(&command.env("COSIGN_PASSWORD", "").output().unwrap())
+    };
+    let said = sign("nowhere.key").failed();
+    assert!(said.contains("cannot sign with the key nowhere.key") && scratch.tagged().is_empty(), "{said}");
+    let document = sign(key.to_str().unwrap()).ok();
+    let image = document["released"].as_str().unwrap();
+    let signatures = || scratch.registered().into_iter().filter(|(name, _)| name.starts_with("sha256-")).count();
+    // The index and both images are signed; both images are attested.
+    assert_eq!(signatures(), 5);
+    let before = scratch.registered();
+    assert_eq!(sign(key.to_str().unwrap()).ok()["digest"], document["digest"]);
+    assert_eq!(scratch.registered(), before, "something was signed twice");
+    let verify = |key: &std::path::Path| {
+        let mut command = scratch.xtask("checkout");
+        command.args(["verify", "--format", "json", "--image", image, "--key"]).arg(key);
+        Scratch::ran(&command.output().unwrap())
+    };
+    verify(&public).ok();
+    let said = verify(&scratch.path("other.pub")).failed();
+    assert!(said.contains("is not signed by"), "{said}");
+    for kind in ["cyclonedx", "slsaprovenance1"] {
+        let image = format!("{}@{}", scratch.registry(), manifest(&scratch, "x86_64"));
+        let mut command = Command::new("cosign");
+        command.args(["verify-attestation", "--private-infrastructure", "--type", kind, "--key"]).arg(&public);
+        assert!(command.arg(image).output().unwrap().status.success(), "{kind}");
+    }
+}
+
+/// The digest that the git tag says an image has.
+fn manifest(scratch: &Scratch, arch: &str) -> String {
+    let message = scratch.git("remote.git", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
+    let line = message.lines().find_map(|line| line.strip_prefix(&format!("Manifest {arch}: ")));
+    line.unwrap().to_owned()
 }
 
 /// What is said last is true.

@@ -20,6 +20,7 @@ case "$*" in
 'buildx inspect') echo 'Driver: docker' ;;
 'info '*) echo '[["driver-type","io.containerd.snapshotter.v1"]]' ;;
 load) cat >/dev/null ;;
+'login '*) cat >/dev/null; echo "logged in" ;;
 'port '*) echo "$ADDRESS" ;;
 'inspect '*ExitCode*) cat "$SCRATCH/exit" ;;
 'inspect '*) echo healthy ;;
@@ -61,6 +62,12 @@ kill -KILL "$PPID"
 /// GitHub's releases, as a folder each.
 const GH: &str = r#"#!/bin/bash
 release=$SCRATCH/releases/$3
+case "$1 $2" in
+'auth token') echo secret; exit ;;
+'release '*) ;;
+*' list') cat "$SCRATCH/listed" 2>/dev/null; exit 0 ;;
+*) exit 0 ;;
+esac
 case $2 in
 view)
 	if [ ! -d "$release" ]; then echo 'release not found' >&2; exit 1; fi
@@ -264,24 +271,32 @@ impl Scratch {
         format!("{}/mission-control", self.registry.address)
     }
 
-    pub(crate) fn release(&self, below: &str, more: &[&str]) -> Command {
+    /// The program in a checkout, among the stand-ins.
+    pub(crate) fn xtask(&self, below: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        let path = format!("{}:{}", self.path("bin").display(), self.real_path());
-        command.arg("--root").arg(self.path(below)).args(["release", "--layouts"]).arg(self.path("layouts"));
-        command.args(["--format", "json", "--github", "o/n"]).args(more);
-        if !more.contains(&"--registry") {
-            command.args(["--registry", &self.registry()]);
-        }
+        command.arg("--root").arg(self.path(below));
+        self.surround(&mut command);
+        command
+    }
+
+    pub(crate) fn surround(&self, command: &mut Command) {
+        let path =
+            format!("{}:{}:{}", self.path("bin").display(), self.path("gh").display(), std::env::var("PATH").unwrap());
         command.env("PATH", path).env("SCRATCH", self.folder.path()).env("ADDRESS", &self.ports);
         for name in ["GIT_AUTHOR", "GIT_COMMITTER"] {
             command.env(format!("{name}_NAME"), "t").env(format!("{name}_EMAIL"), "t@example.invalid");
         }
         command.env_remove("GITHUB_OUTPUT").env_remove("DOCKER_HOST").env("KILL", "").env("AT_PUSH", "");
-        command
     }
 
-    fn real_path(&self) -> String {
-        format!("{}:{}", self.path("gh").display(), std::env::var("PATH").unwrap())
+    pub(crate) fn release(&self, below: &str, more: &[&str]) -> Command {
+        let mut command = self.xtask(below);
+        command.args(["release", "--layouts"]).arg(self.path("layouts"));
+        command.args(["--format", "json", "--github", "o/n"]).args(more);
+        if !more.contains(&"--registry") {
+            command.args(["--registry", &self.registry()]);
+        }
+        command
     }
 
     pub(crate) fn run(&self, below: &str, more: &[&str]) -> Ran {
@@ -350,7 +365,7 @@ pub(crate) fn answering(status: &'static str, body: &'static str) -> String {
     address
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     let digits: Vec<String> = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{}", digits.concat())
 }

@@ -7,6 +7,7 @@ mod moving;
 mod plan;
 mod reserve;
 mod run;
+mod sign;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Resul
         layouts: args.layouts.as_deref().map(std::path::absolute).transpose()?,
         dist: session.path(args.dist.as_deref(), "dist")?,
         github: args.github.clone(),
+        sign: args.sign.clone(),
         offline: args.dry_run,
     };
     let plan = Plan::new(session, &stack, &lock, wanted).await?;

@@ -30,6 +30,8 @@ pub(crate) struct Wanted {
     pub(crate) dist: PathBuf,
     /// `owner/name` at GitHub.
     pub(crate) github: Option<String>,
+    /// A key of cosign's.
+    pub(crate) sign: Option<String>,
     /// Ask neither registry nor remote.
     pub(crate) offline: bool,
 }
@@ -41,6 +43,7 @@ pub(crate) struct Plan {
     pub(super) layouts: Option<PathBuf>,
     pub(crate) dist: PathBuf,
     pub(super) github: Option<String>,
+    pub(super) sign: Option<String>,
     pub(super) commit: String,
     pub(super) offline: bool,
     pub(super) lock: Sha256,
@@ -102,13 +105,14 @@ impl Plan {
             None => None,
         };
         let annotations = annotations(stack, &tag, &commit, moment, source.as_ref());
-        let Wanted { repository, layouts, dist, github, offline } = wanted;
+        let Wanted { repository, layouts, dist, github, sign, offline } = wanted;
         let plan = Self {
             tag,
             repository,
             layouts,
             dist,
             github,
+            sign,
             commit,
             offline,
             lock,

@@ -12,6 +12,7 @@ use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
 use crate::domain::promise::Promise;
 use crate::domain::stack::Stack;
+use crate::engine::cosign::Signer;
 use crate::engine::docker::Docker;
 use crate::engine::loaded::Loaded;
 use crate::engine::{layout, probe};
@@ -28,6 +29,10 @@ impl Plan {
         until: Until,
         steps: &mut Steps,
     ) -> anyhow::Result<Promise> {
+        let signer = match &self.sign {
+            Some(key) => Some(Signer::new(key).await?),
+            None => None,
+        };
         let layouts = self.layouts(session);
         if self.layouts.is_none() && !self.is_built(&layouts, stack) {
             docker.check().await?;
@@ -60,6 +65,9 @@ impl Plan {
         if !is_public {
             let probe = self.probe(docker, stack, &by_digest);
             steps.run("probe what was pushed", probe, probe::Report::summary).await?;
+        }
+        if let Some(signer) = &signer {
+            steps.run("sign", self.sign(signer, &promise), Clone::clone).await?;
         }
         steps.run("push the tag", self.push(&promise, &format!(":{}", self.tag)), Clone::clone).await?;
         if until == Until::Push {

@@ -1,0 +1,40 @@
+//! `--sign`: what the workflow's attestations are elsewhere.
+
+use serde_json::{Value, json};
+
+use super::plan::Plan;
+use crate::domain::promise::Promise;
+use crate::engine::cosign::Signer;
+
+impl Plan {
+    /// Signs the index and its images, and attests of each image how it came to be and what it holds.
+    pub(super) async fn sign(&self, signer: &Signer, promise: &Promise) -> anyhow::Result<String> {
+        let image = |digest: &str| format!("{}@{digest}", self.repository.name);
+        signer.sign(&image(promise.index.as_str())).await?;
+        let provenance = self.provenance();
+        for (arch, digest) in &promise.manifests {
+            let name = image(digest.as_str());
+            signer.attest(&name, "slsaprovenance1", &provenance).await?;
+            let bill = fs_err::read_to_string(self.dist.join(format!("sbom-{arch}.cdx.json")))?;
+            signer.attest(&name, "cyclonedx", &serde_json::from_str(&bill)?).await?;
+        }
+        Ok(format!("{} and its images", promise.index))
+    }
+
+    /// SLSA's provenance, version 1: from which commit and lock.
+    fn provenance(&self) -> Value {
+        let source = self.annotations.get("org.opencontainers.image.source").map_or("", String::as_str);
+        let source = if source.is_empty() { "git".to_owned() } else { format!("git+{source}") };
+        json!({
+            "buildDefinition": {
+                "buildType": "https://slsa.dev/container-based-build/v0.1",
+                "externalParameters": { "tag": self.tag, "source": source },
+                "resolvedDependencies": [
+                    { "uri": source, "digest": { "gitCommit": self.commit } },
+                    { "uri": "versions.lock", "digest": { "sha256": self.lock } },
+                ],
+            },
+            "runDetails": { "builder": { "id": "cargo xtask release" } },
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! `verify --image`: a released image as its users see it, held against the git tag that promises it.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+
+use super::Session;
+use crate::cli::{self, Format};
+use crate::domain::arch::Arch;
+use crate::domain::digest::{OciDigest, Sha256};
+use crate::domain::promise::Promise;
+use crate::engine::cosign;
+use crate::engine::layout::Released;
+use crate::engine::registry::Repository;
+use crate::error::{Ended, HintExt as _};
+use crate::io::{self, files, git, process};
+
+/// One thing that was compared.
+#[derive(Debug, Serialize)]
+struct Check {
+    what: String,
+    found: String,
+    /// None where it was not looked at.
+    wanted: Option<String>,
+}
+
+impl Check {
+    fn new(what: impl Into<String>, found: impl ToString, wanted: impl ToString) -> Self {
+        Self { what: what.into(), found: found.to_string(), wanted: Some(wanted.to_string()) }
+    }
+
+    fn is_wrong(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| *wanted != self.found)
+    }
+
+    fn told(&self) -> String {
+        let Self { what, found, wanted } = self;
+        match wanted {
+            Some(wanted) if wanted != found => format!("WRONG    {what}: {found} instead of {wanted}"),
+            Some(_) => format!("ok       {what}: {found}"),
+            None => format!("skipped  {what}: {found}"),
+        }
+    }
+}
+
+pub(crate) async fn run(session: &Session, image: &str, args: &cli::Verify) -> anyhow::Result<()> {
+    let checks = checks(session, image, args.key.as_deref(), args.github.as_deref()).await?;
+    match session.format {
+        Format::Json => io::document(&serde_json::json!({ "image": image, "checks": checks }))?,
+        Format::Text => checks.iter().for_each(|check| io::print(&check.told())),
+    }
+    let wrong = checks.iter().filter(|check| check.is_wrong()).count();
+    if wrong > 0 {
+        return Err(Ended::Difference(format!("{image} is not what its git tag promises: {wrong} differences")).into());
+    }
+    Ok(())
+}
+
+async fn checks(
+    session: &Session,
+    image: &str,
+    key: Option<&Path>,
+    github: Option<&str>,
+) -> anyhow::Result<Vec<Check>> {
+    let root = &session.root;
+    let (name, reference) = parts(image)?;
+    let repository = Repository::new(name)?;
+    let index = repository.raw(reference).await?.with_context(|| format!("there is no {image}"))?;
+    let digest = OciDigest::from(Sha256::of(&index));
+    let released = Released::parse(&index).with_context(|| format!("{image} is no release of this tool"))?;
+    let tag = &released.version;
+    let (promise, commit) = promise(root, tag).await?;
+    let mut checks =
+        vec![Check::new("index", &digest, &promise.index), Check::new("commit", &released.revision, &commit)];
+    let lock = git::show(root, &commit, files::LOCK).await?.with_context(|| format!("{tag} has no {}", files::LOCK))?;
+    checks.push(Check::new("lock of that commit", Sha256::of(lock.as_bytes()), &promise.lock));
+    let label = files::read_stack(root)?.image.lock_label();
+    for arch in Arch::ALL {
+        let found = released.manifests.get(&arch).map_or("missing", OciDigest::as_str);
+        let wanted = &promise.manifests[&arch];
+        checks.push(Check::new(format!("image for {arch}"), found, wanted));
+        let labels = repository.labels(wanted).await?;
+        let found = labels.get(&label).map_or("missing", String::as_str);
+        checks.push(Check::new(format!("lock of the image for {arch}"), found, format!("sha256:{}", promise.lock)));
+    }
+    let exact = format!("{name}@{digest}");
+    let signed = match (key, github) {
+        (Some(key), _) => {
+            cosign::verify(&exact, key).await?;
+            Check::new("signature", "by the key", "by the key")
+        }
+        (None, Some(owner)) => {
+            let what = format!("oci://{exact}");
+            process::output(process::command("gh").args(["attestation", "verify", &what, "--repo", owner]))
+                .await
+                .with_context(|| format!("nothing attests that {exact} comes from {owner}"))?;
+            Check::new("attestation", owner, owner)
+        }
+        (None, None) => {
+            let found = "name --key FILE or --github OWNER/NAME to know who made it".to_owned();
+            Check { what: "signature".to_owned(), found, wanted: None }
+        }
+    };
+    checks.push(signed);
+    Ok(checks)
+}
+
+/// What the git tag says, and the commit that it leads to.
+async fn promise(root: &Path, tag: &str) -> anyhow::Result<(Promise, String)> {
+    if git::local_tags(root).await?.iter().all(|local| local.name != tag) {
+        let remote = git::remote(root).await?.with_context(|| format!("this clone has no tag {tag}, and no remote"))?;
+        git::fetch_tag(root, &remote, tag).await?;
+    }
+    let message = git::tag_message(root, tag).await?;
+    let promise = Promise::parse(&message).with_context(|| format!("the git tag {tag} says nothing of digests"))?;
+    Ok((promise, git::commit(root, &format!("refs/tags/{tag}")).await?))
+}
+
+/// A name without, and with, what leads to one image in it: `:tag` or `@sha256:…`, the digest where there are both.
+fn parts(image: &str) -> anyhow::Result<(&str, &str)> {
+    let (name, digest) = match image.find('@') {
+        Some(at) => (&image[..at], Some(&image[at..])),
+        None => (image, None),
+    };
+    // A port stands before the last slash.
+    let colon = name.rfind(':').filter(|colon| name[*colon..].find('/').is_none());
+    let tag = colon.map(|colon| &name[colon..]);
+    let name = &name[..colon.unwrap_or(name.len())];
+    match digest.or(tag) {
+        Some(reference) if reference.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":@._-".contains(&byte)) => {
+            Ok((name, reference))
+        }
+        Some(_) => bail!("`{}` is no image", image.escape_debug()),
+        None => Err(anyhow::anyhow!("`{}` names no tag and no digest", image.escape_debug()))
+            .hint(|| format!("{name}:latest")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_a_name_and_a_tag_or_digest() {
+        for (image, expected) in [
+            ("ghcr.io/o/n:latest", Some(("ghcr.io/o/n", ":latest"))),
+            ("127.0.0.1:5000/n:v1", Some(("127.0.0.1:5000/n", ":v1"))),
+            ("127.0.0.1:5000/n:v1@sha256:ab", Some(("127.0.0.1:5000/n", "@sha256:ab"))),
+            ("ghcr.io/o/n@sha256:ab", Some(("ghcr.io/o/n", "@sha256:ab"))),
+            ("127.0.0.1:5000/n", None),
+            ("ghcr.io/o/n:$(id)", None),
+        ] {
+            assert_eq!(parts(image).ok(), expected, "{image}");
+        }
+    }
+}
