@@ -1,4 +1,5 @@
-//! `kill -9` of every service in turn: each is back by itself, and leaves nothing of the old one behind.
+//! Services that hang, and `kill -9` of every service in turn: each is back by itself, and leaves nothing of the old one
+//! behind.
 
 use std::time::Instant;
 
@@ -10,7 +11,51 @@ use super::security::processes;
 use super::turns;
 use crate::domain::service::Service;
 
-pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &str) {
+/// One that is asked on a port, one on a socket whose worker hangs with it, and the one that watches them.
+const FROZEN: [&str; 3] = ["llamacpp", "front", "status"];
+/// Seconds until they are back: `status` first, then a minute for those that it watches.
+const THAWED: u64 = 240;
+
+/// Services whose processes were stopped as a hang would, each with its process.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    services: Vec<(&'static str, u32)>,
+    since: Instant,
+}
+
+/// Has services hang. It takes minutes until they are back, so that something else may be done meanwhile.
+pub(super) async fn freeze(running: &Running<'_>) -> anyhow::Result<Frozen> {
+    let mut services = Vec::new();
+    for name in FROZEN {
+        let main = ready_process(running, name).await?.with_context(|| format!("{name} is not ready"))?;
+        let stop = r#"kill -STOP "$0" $(pgrep --parent "$0")"#;
+        running.container.exec(&["bash", "-c", stop, &main.to_string()]).await?;
+        services.push((name, main));
+    }
+    Ok(Frozen { services, since: Instant::now() })
+}
+
+/// Each was restarted because it hung, and says so.
+async fn thawed(running: &Running<'_>, frozen: anyhow::Result<Frozen>) -> anyhow::Result<String> {
+    let frozen = frozen?;
+    let mut told = Vec::new();
+    for (name, old) in frozen.services {
+        until(|| async { Ok(ready_process(running, name).await?.filter(|now| *now != old)) }).await?;
+        let last = running.container.exec(&["cat", &format!("/run/stack/state/{name}/last")]).await?;
+        ensure!(last.contains("answer") && last.contains("for "), "{name} was not restarted for its hang: it {last}");
+        told.push(format!("{name} {last}"));
+    }
+    Ok(format!("all are back after {} s; {}", frozen.since.elapsed().as_secs(), told.join("; ")))
+}
+
+pub(super) async fn prove(
+    report: &mut Report,
+    running: &Running<'_>,
+    frozen: anyhow::Result<Frozen>,
+    nonce: &str,
+) {
+    report.group("hangs");
+    report.see("services that hang are restarted", THAWED, thawed(running, frozen)).await;
     report.group("kill -9");
     for service in running.bench.stack.services.iter().filter(|service| !service.is_site()) {
         let limit = u64::from(service.ready_within).min(240);
@@ -21,8 +66,8 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &st
 }
 
 /// What its supervisor calls the service's process, once it is ready.
-async fn ready_process(running: &Running<'_>, service: &Service) -> anyhow::Result<Option<u32>> {
-    let folder = format!("/run/stack/scan/{}", service.name);
+async fn ready_process(running: &Running<'_>, service: &str) -> anyhow::Result<Option<u32>> {
+    let folder = format!("/run/stack/scan/{service}");
     let told = running.container.exec(&["s6-svstat", "-o", "pid,ready", &folder]).await?;
     parse_state(&told).with_context(|| format!("s6-svstat says {told:?}"))
 }
@@ -35,13 +80,13 @@ fn parse_state(told: &str) -> anyhow::Result<Option<u32>> {
 
 /// Kills the process of a service that its supervisor watches, and waits for the service's return.
 async fn kill(running: &Running<'_>, service: &Service) -> anyhow::Result<String> {
-    let main = ready_process(running, service).await?.context("it is not ready")?;
+    let main = ready_process(running, &service.name).await?.context("it is not ready")?;
     // Some carry the service's name no longer: nginx writes its title over its environment.
     let mut before = processes(running).await?;
     before.retain(|process| process.session == main || process.service() == service.name);
     running.container.exec(&["bash", "-c", r#"kill -KILL "$0""#, &main.to_string()]).await?;
     let killed = Instant::now();
-    until(|| async { Ok(ready_process(running, service).await?.filter(|now| *now != main)) }).await?;
+    until(|| async { Ok(ready_process(running, &service.name).await?.filter(|now| *now != main)) }).await?;
     let ready = killed.elapsed().as_secs_f64();
     let after = processes(running).await?;
     let left: Vec<&str> =

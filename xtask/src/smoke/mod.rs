@@ -152,6 +152,8 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     if request.wants("inside") {
         inside::prove(&mut report, &running).await;
     }
+    // It takes a while until those that hang are found; the next groups have containers of their own.
+    let frozen = if request.wants("kills") { Some(kills::freeze(&running).await) } else { None };
     if request.wants("sign-in") {
         sign_in::prove(&mut report, &bench, scratch.path(), request).await?;
     }
@@ -164,8 +166,8 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     if request.wants("refusals") {
         refusals::prove(&mut report, &bench, &volume).await;
     }
-    if request.wants("kills") {
-        kills::prove(&mut report, &running, &Bench::nonce()).await;
+    if let Some(frozen) = frozen {
+        kills::prove(&mut report, &running, frozen, &Bench::nonce()).await;
     }
     if let Some(left) = left.filter(|_| request.wants("stops")) {
         stops::prove(&mut report, &mut running, &volume, &nonce, &left).await;

@@ -11,7 +11,7 @@ use super::running::{Running, ask};
 use super::turns::{self, Left};
 use super::{UP, convex};
 use crate::domain::service::stop_order;
-use crate::engine::container::Volume;
+use crate::engine::container::{Container, Options, Volume};
 
 /// A variable of the deployment that we put there.
 const KEPT: &str = "SMOKE_KEPT";
@@ -44,6 +44,32 @@ pub(super) async fn prove(report: &mut Report, running: &mut Running<'_>, volume
         report.see("keys and data are still the same", 60, same(running, &kept)).await;
     }
     report.see("docker stop when idle", 60, stop(running)).await;
+    report.see("docker stop of a start, at several moments", 90, stop_starts(running)).await;
+}
+
+/// Milliseconds after the start: while settings are checked, at the supervisor's first steps, while services start.
+const MOMENTS: [u64; 5] = [0, 150, 400, 1000, 3000];
+/// How a shell says that it was ended by SIGTERM.
+const TERMINATED: i32 = 143;
+
+/// A signal that comes too early for the supervisor counts all the same.
+async fn stop_starts(running: &Running<'_>) -> anyhow::Result<String> {
+    let bench = running.bench;
+    let volume = Volume::create(bench.docker, &[]).await?;
+    let mut told = Vec::new();
+    for moment in MOMENTS {
+        let container = Container::start(bench.docker, bench.image, &volume, &Options::default()).await?;
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        let begun = Instant::now();
+        let code = container.stop().await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        ensure!(
+            code == 0 || code == TERMINATED,
+            "stopped {moment} ms after its start, it ended with exit code {code} after {seconds:.1} s"
+        );
+        told.push(format!("{seconds:.1} s"));
+    }
+    Ok(told.join(", "))
 }
 
 async fn put(running: &Running<'_>, nonce: &str) -> anyhow::Result<Value> {

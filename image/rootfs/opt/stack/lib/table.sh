@@ -13,7 +13,7 @@ row() {
 	convex) CRITICAL=true NEEDS=() HUNG_AFTER=60 ;;
 	convex-setup) CRITICAL=false NEEDS=(convex) HUNG_AFTER=60 ;;
 	front) CRITICAL=true NEEDS=() HUNG_AFTER=60 ;;
-	status) CRITICAL=false NEEDS=() HUNG_AFTER=60 ;;
+	status) CRITICAL=false NEEDS=() HUNG_AFTER=30 ;;
 	esac
 }
 
