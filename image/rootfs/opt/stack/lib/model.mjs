@@ -1,5 +1,6 @@
 // Finds the model that llama.cpp is to serve, downloads it when it has to: model.mjs FOLDER RESULT. Writes to RESULT
 //   arguments    what llama.cpp is started with, a line each
+//   environment  its variables
 //   models.ini   its list of models, when none is set and it serves all of FOLDER
 //   state.json   `models` by name, and `problems`: what looks like a model and is none
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -123,18 +124,18 @@ async function choose() {
   }
 }
 
-/** What fits this machine, unless people say otherwise in llama.cpp's own variables. */
+/** What fits this machine, as llama.cpp's own variables: people's win, and an older llama.cpp passes over new ones. */
 function fitting() {
   const context = Number(settings.LLAMACPP_CTX_SIZE) || Infinity;
-  return [
-    ...(settings.LLAMA_ARG_THREADS || !threads() ? [] : ["--threads", String(threads())]),
-    ...(settings.LLAMA_ARG_CACHE_RAM ? [] : ["--cache-ram", String(cacheOfPrompts())]),
-    ...(settings.LLAMA_ARG_N_PREDICT ? [] : ["--predict", String(longestAnswer(settings, context))]),
-  ];
+  const all = { LLAMA_ARG_THREADS: threads(), LLAMA_ARG_CACHE_RAM: cacheOfPrompts(), LLAMA_ARG_N_PREDICT: longestAnswer(settings, context) };
+  return Object.entries(all).filter(([name, value]) => value !== undefined && !settings[name]);
 }
 
+const lines = (texts) => texts.map((text) => `${text}\n`).join("");
+
 try {
-  writeFileSync(join(result, "arguments"), [...(await choose()), ...fitting()].map((argument) => `${argument}\n`).join(""));
+  writeFileSync(join(result, "environment"), lines(fitting().map((pair) => pair.join("="))));
+  writeFileSync(join(result, "arguments"), lines(await choose()));
 } catch (error) {
   fail(error.message);
 }
