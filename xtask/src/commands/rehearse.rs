@@ -13,10 +13,10 @@ use crate::cli::{self, Format};
 use crate::domain::arch::Arch;
 use crate::domain::mirror::{Mirror, Mirrors};
 use crate::domain::stack::{Source, Stack};
-use crate::engine::compose;
 use crate::engine::docker::{Docker, NoEngine};
 use crate::engine::loaded::Loaded;
 use crate::engine::registry::Repository;
+use crate::engine::{compose, podman};
 use crate::error;
 use crate::io::http::Memory;
 use crate::io::steps::Steps;
@@ -45,7 +45,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Resu
     }
     result?;
     if steps.skipped() {
-        io::say(&format!("hint: not everything was rehearsed; {WITHOUT_ENGINE}"));
+        io::say("hint: not everything was rehearsed; each step that was skipped says why");
     }
     Ok(())
 }
@@ -111,12 +111,20 @@ async fn prove(
     steps: &mut Steps,
 ) -> anyhow::Result<()> {
     let native = Arch::native().context("this machine runs neither of the image's architectures")?;
-    let image = Loaded::from_layout(docker, &root.join("target/image").join(native.as_str())).await?;
+    let layout = root.join("target/image").join(native.as_str());
+    let image = Loaded::from_layout(docker, &layout).await?;
     let image = image.name();
     let context = root.join("image");
     let started = compose::check(docker, &context, stack, image);
     let told = |ports: &usize| format!("healthy with {ports} ports moved, each answering where it was moved to");
     steps.run("docker compose up", started, told).await?;
+    match podman::missing().await {
+        Some(why) => steps.skip("podman kube play", &why),
+        None => {
+            let played = podman::check(&layout, &context, stack, scratch);
+            steps.run("podman kube play", played, String::clone).await?;
+        }
+    }
 
     let output = scratch.join("smoke");
     fs_err::create_dir_all(&output)?;
@@ -194,6 +202,7 @@ async fn without_engine(
         "join under one index",
         "push",
         "docker compose up",
+        "podman kube play",
     ] {
         steps.skip(step, WITHOUT_ENGINE);
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 
 use super::docker::Docker;
@@ -47,20 +47,45 @@ impl Drop for Project {
     }
 }
 
+/// A free port of the loopback for each setting of a port.
+pub(super) fn free_ports(stack: &Stack) -> anyhow::Result<BTreeMap<&str, u16>> {
+    let endpoints = stack.services.iter().flat_map(|service| &service.endpoints);
+    // All are held until all are known, so that none is given twice.
+    let listeners =
+        endpoints.map(|endpoint| Ok((endpoint.setting.as_str(), std::net::TcpListener::bind(("127.0.0.1", 0))?)));
+    let listeners: Vec<(&str, std::net::TcpListener)> = listeners.collect::<std::io::Result<_>>()?;
+    let ports = listeners.iter().map(|(setting, listener)| Ok((*setting, listener.local_addr()?.port())));
+    Ok(ports.collect::<std::io::Result<_>>()?)
+}
+
+/// That compose takes each overlay, asks for what it needs, and never builds an image that nobody named.
+async fn check_overlays(project: &Project, stack: &Stack) -> anyhow::Result<()> {
+    let config = |overlay: &str, unset: Option<&str>| {
+        let mut command = project.command(&["--file"]);
+        command.arg(project.file.with_file_name(overlay)).args(["config", "--format", "json"]).env("RENDER_GID", "992");
+        unset.map(|name| command.env(name, ""));
+        command
+    };
+    for (overlay, gpu) in stack.gpus.iter().map(|gpu| (format!("compose.gpu-{}.yml", gpu.name), gpu)) {
+        let told = process::text(&mut config(&overlay, None)).await?;
+        for wanted in gpu.devices.iter().map(String::as_str).chain(gpu.cdi.is_some().then_some("\"gpu\"")) {
+            ensure!(told.contains(wanted), "{overlay} does not ask for {wanted}");
+        }
+    }
+    for (overlay, name) in [("compose.gpu-amd.yml", "RENDER_GID"), ("compose.build.yml", "MISSION_CONTROL_IMAGE")] {
+        let refused = process::ended(&mut config(overlay, Some(name))).await?;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let names_it = said.contains(&format!("put {name}="));
+        ensure!(!refused.status.success() && names_it, "{overlay} does not ask for {name}: {said}");
+    }
+    Ok(())
+}
+
 /// Starts `image` by the compose file of a rendered context with every port moved to a free one, waits until it
 /// is healthy, and asks every port where it was moved to. Gives how many answered.
 pub(crate) async fn check(docker: &Docker, context: &Path, stack: &Stack, image: &str) -> anyhow::Result<usize> {
     let endpoints = || stack.services.iter().flat_map(|service| &service.endpoints);
-    // All are held until all are known, so that none is given twice.
-    let listeners =
-        endpoints().map(|endpoint| Ok((endpoint.setting.as_str(), std::net::TcpListener::bind(("127.0.0.1", 0))?)));
-    let listeners: Vec<(&str, std::net::TcpListener)> = listeners.collect::<std::io::Result<_>>()?;
-    let ports: BTreeMap<&str, u16> = listeners
-        .iter()
-        .map(|(setting, listener)| Ok((*setting, listener.local_addr()?.port())))
-        .collect::<std::io::Result<_>>()?;
-    drop(listeners);
-
+    let ports = free_ports(stack)?;
     let mut environment = format!("MISSION_CONTROL_IMAGE={image}\n");
     for (setting, port) in &ports {
         let _ = writeln!(environment, "{setting}={port}");
@@ -68,7 +93,8 @@ pub(crate) async fn check(docker: &Docker, context: &Path, stack: &Stack, image:
     let folder = TempDir::with_prefix("mission-control-compose-")?;
     fs_err::write(folder.path().join("env"), environment)?;
     let project = Project { docker: docker.clone(), file: context.join("docker-compose.yml"), folder };
-    let up = project.command(&["up", "--detach", "--no-build", "--wait", "--wait-timeout", PATIENCE]);
+    check_overlays(&project, stack).await?;
+    let up = project.command(&["up", "--detach", "--wait", "--wait-timeout", PATIENCE]);
     if let Err(error) = process::output(&mut { up }).await {
         let logs = process::text(&mut project.command(&["logs", "--no-color"])).await.unwrap_or_default();
         return Err(error.context(format!("the container said last:\n    {}", process::tail(&logs, 25))));

@@ -1,4 +1,4 @@
-//! Docker as a tool: building, running and pushing through its command line.
+//! Docker as a tool: building, running and pushing through its command line; and Podman, as far as an image must run there.
 
 pub(crate) mod build;
 pub(crate) mod compose;
@@ -8,6 +8,7 @@ pub(crate) mod cosign;
 pub(crate) mod docker;
 pub(crate) mod layout;
 pub(crate) mod loaded;
+pub(crate) mod podman;
 pub(crate) mod policy;
 pub(crate) mod probe;
 pub(crate) mod registry;

@@ -12,7 +12,17 @@ use crate::error::HintExt as _;
 use crate::io::{ending, files, process, say};
 
 /// The services that the packages bring, and where they are described.
-const UNITS: [&str; 4] = ["containerd.service", "docker.service", "docker.socket", "docker-registry.service"];
+const UNITS: [&str; 9] = [
+    "containerd.service",
+    "docker.service",
+    "docker.socket",
+    "docker-registry.service",
+    "podman.service",
+    "podman.socket",
+    "podman-auto-update.service",
+    "podman-auto-update.timer",
+    "podman-restart.service",
+];
 const UNIT_FOLDER: &str = "/usr/lib/systemd/system";
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// In the second line, so that a later run knows it again when this one is killed.
@@ -65,6 +75,7 @@ impl Distribution {
             "docker-registry",
             "mmdebstrap",
             "skopeo",
+            "podman",
             "debian-archive-keyring",
             "xz-utils",
             "git",

@@ -1,0 +1,116 @@
+//! Podman, with the rendered pod: an image of OCI's kind, the pod as it is played, and a user that the image does not
+//! know.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::process::Command;
+
+use super::compose::free_ports;
+use super::docker::major_minor;
+use crate::domain::stack::Stack;
+use crate::io::process;
+
+/// The first with `kube play`.
+const OLDEST: (u32, u32) = (4, 3);
+/// What the pod names.
+const IMAGE: &str = "localhost/mission-control:latest";
+const CONTAINER: &str = "mission-control-stack";
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Podman asks for more than some machines allow.
+const CONFIGURATION: &str =
+    "[containers]\ndefault_ulimits = [\"nofile=16384:16384\", \"nproc=16384:16384\"]\npids_limit = 0\n";
+
+/// Why there is no Podman to try it with.
+pub(crate) async fn missing() -> Option<String> {
+    let Ok(told) = process::text(process::command("podman").arg("--version")).await else {
+        return Some("no podman: apt-get install podman".to_owned());
+    };
+    let version = told.split(' ').next_back().and_then(major_minor);
+    (version < Some(OLDEST)).then(|| format!("{told} is older than {}.{}", OLDEST.0, OLDEST.1))
+}
+
+/// Podman with its images, containers and networks in a folder. Dropping it takes the pod down.
+struct Podman {
+    folder: PathBuf,
+}
+
+impl Podman {
+    fn command(&self, words: &[&str]) -> Command {
+        let below = |name: &str| self.folder.join(name);
+        let mut command = process::command("podman");
+        command.env("CONTAINERS_CONF", below("containers.conf")).args(["--cgroup-manager", "cgroupfs"]);
+        for (option, name) in
+            [("--root", "storage"), ("--runroot", "run"), ("--tmpdir", "tmp"), ("--network-config-dir", "networks")]
+        {
+            command.arg(option).arg(below(name));
+        }
+        command.args(words);
+        command
+    }
+
+    fn pod(&self) -> String {
+        self.folder.join("pod.yaml").to_string_lossy().into_owned()
+    }
+
+    async fn text(&self, words: &[&str]) -> anyhow::Result<String> {
+        process::text(&mut self.command(words)).await
+    }
+
+    /// Waits until what the health check runs is content.
+    async fn healthy(&self) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        loop {
+            match self.text(&["healthcheck", "run", CONTAINER]).await {
+                Ok(_) => return Ok(started.elapsed()),
+                Err(_) if started.elapsed() < PATIENCE => tokio::time::sleep(Duration::from_secs(2)).await,
+                Err(error) => {
+                    let logs = self.text(&["logs", "--tail", "25", CONTAINER]).await.unwrap_or_default();
+                    return Err(error.context(format!("not healthy; the container said last:\n    {logs}")));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        for words in [&["pod", "rm", "--all", "--force"][..], &["network", "rm", "podman-default-kube-network"]] {
+            // There is nobody left to tell; what could not be removed is in the scratch directory.
+            let _ = process::clean_up(self.command(words).as_std_mut());
+        }
+    }
+}
+
+/// Plays the pod of a rendered context with the image of a layout; tells how that went.
+pub(crate) async fn check(layout: &Path, context: &Path, stack: &Stack, scratch: &Path) -> anyhow::Result<String> {
+    let podman = Podman { folder: scratch.join("podman") };
+    fs_err::create_dir_all(&podman.folder)?;
+    fs_err::write(podman.folder.join("containers.conf"), CONFIGURATION)?;
+    let image = podman.text(&["pull", "--quiet", &format!("oci:{}", layout.display())]).await?;
+    podman.text(&["tag", &image, IMAGE]).await?;
+
+    let mut pod = fs_err::read_to_string(context.join("kubernetes/pod.yaml"))?;
+    let ports = free_ports(stack)?;
+    for endpoint in stack.services.iter().flat_map(|service| &service.endpoints) {
+        let published = format!("hostPort: {},", endpoint.port);
+        ensure!(pod.contains(&published), "the pod does not publish port {}", endpoint.port);
+        pod = pod.replace(&published, &format!("hostPort: {},", ports[endpoint.setting.as_str()]));
+    }
+    fs_err::write(podman.pod(), pod)?;
+    podman.text(&["kube", "play", &podman.pod()]).await?;
+    let healthy = podman.healthy().await?;
+    let port = ports["MISSION_CONTROL_PORT"];
+    tokio::net::TcpStream::connect(("127.0.0.1", port)).await.context("the pod's port is not published")?;
+    let written = podman.text(&["exec", CONTAINER, "touch", "/opt/stack/x"]).await;
+    ensure!(written.is_err(), "the pod's root can be written");
+    podman.text(&["kube", "down", &podman.pod()]).await?;
+
+    // ssh wants a name of whoever runs it.
+    let stranger = ["run", "--rm", "--user", "1000680000:0", IMAGE, "bash", "-c", "ssh -G host >/dev/null && whoami"];
+    if podman.text(&stranger).await?.is_empty() {
+        bail!("uid 1000680000 has no name");
+    }
+    Ok(format!("the pod is healthy after {:.1} s, and uid 1000680000 has a name", healthy.as_secs_f64()))
+}
