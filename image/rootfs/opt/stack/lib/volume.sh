@@ -27,8 +27,14 @@ check_volume() {
 	fi
 	{
 		echo "[stack] not started: uid $(id -u) cannot write ${wrong[*]} (owner: uid $(stat --format %u "${wrong[0]}"))"
-		echo "[stack] Type this on the host, and start again:"
-		echo "[stack]     $(remedy)"
+		if [ -n "${KUBERNETES_SERVICE_HOST:-}" ]; then
+			echo "[stack] Give the pod an fsGroup in its securityContext: Kubernetes then lets that group write the volume"
+		elif [ -e /run/.containerenv ]; then
+			echo "[stack] Add U to the options of the volume (--volume NAME:/data:U): Podman then gives it to this user"
+		else
+			echo "[stack] Type this on the host, and start again:"
+			echo "[stack]     $(remedy)"
+		fi
 	} >&2
 	# sysexits.h calls this EX_CANTCREAT.
 	exit 73

@@ -9,12 +9,12 @@ SYSTEM=execute,read-file,read-dir
 FULL=execute,write-file,read-file,read-dir,remove-dir,remove-file,make-dir,make-reg,make-sock,make-fifo,make-sym,refer,truncate
 
 # name_user: whoever runs this gets a name; ssh refuses a user without one. The image's /etc/passwd and /etc/group are
-# links to these files. Podman may have put its own there, with a name for this user.
+# links to these files. Podman may have mounted its own there, with a name for this user.
 name_user() {
 	local uid gid
 	uid=$(id -u) gid=$(id -g)
-	if [ -e "$RUNTIME/etc" ] && [ ! -w "$RUNTIME/etc" ] && getent passwd "$uid" >/dev/null; then return; fi
-	install -D --mode=0644 --target-directory="$RUNTIME/etc" /opt/stack/etc/{passwd,group}
+	if ! install -D --mode=0644 --target-directory="$RUNTIME/etc" /opt/stack/etc/{passwd,group} 2>/dev/null &&
+		getent passwd "$uid" >/dev/null; then return; fi
 	if ! getent group "$gid" >/dev/null; then echo "user:x:$gid:" >>"$RUNTIME/etc/group"; fi
 	if ! getent passwd "$uid" >/dev/null; then
 		echo "user:x:$uid:$gid:mission-control:/data/home:/bin/bash" >>"$RUNTIME/etc/passwd"
