@@ -182,6 +182,9 @@ async fn with_access(bench: &Bench<'_>, access: &str, everywhere: bool, wanted: 
     wait(&running).await?;
     let reply = ask(&running, PAGE, "GET / HTTP/1.1|Host: {HOST}").await?;
     ensure!(reply.status == wanted, "it is answered {}", reply.told());
+    let off = ask(&running, "LLAMACPP_PORT", "GET / HTTP/1.1|Host: {HOST}").await?;
+    let told = off.body().contains("LLAMACPP_ENABLED is false");
+    ensure!(off.status == 503 && told, "the port of a service that is off: {}", off.told());
     let told = running.container.exec(&["status"]).await?;
     ensure!(told.contains("ACCESS=never") == (access == "never"), "`status` says {told}");
     Ok(format!("{wanted} without a password"))

@@ -44,10 +44,20 @@ test("with a certificate every port speaks TLS", () => {
   assert.match(text, /ssl_certificate tls\/cert\.pem;/);
 });
 
-test("what is off has no server", () => {
-  const text = filled({ ...LOCAL, OPENCODE_ENABLED: "false", CONVEX_DASHBOARD_ENABLED: "false" });
-  for (const port of [5003, 5551, 6791]) assert.doesNotMatch(text, new RegExp(`listen ${port};`));
-  assert.match(text, /listen 3000;/);
+test("the port of what is off says so, where it is nobody else's", () => {
+  const off = { ...LOCAL, OPENCODE_ENABLED: "false", CONVEX_DASHBOARD_ENABLED: "false" };
+  const says = (text) => [...text.matchAll(/listen (\d+);\n\t\t(?:listen .*\n\t\t)?return 503 '.*: (\w+) is false/g)].map(([, port, setting]) => `${port} ${setting}`);
+  const text = filled(off);
+  assert.deepEqual(says(text), ["5003 MANAGER_ENABLED", "5551 OPENCODE_ENABLED", "6791 CONVEX_DASHBOARD_ENABLED"]);
+  assert.equal(text.match(/listen \d+;/g).length, 8);
+  assert.match(text, /}\n}\n$/);
+  // Moved to the port of another service, of a program behind the front, and to one another's.
+  assert.deepEqual(says(filled({ ...off, MANAGER_PORT: "3000" })), ["5551 OPENCODE_ENABLED", "6791 CONVEX_DASHBOARD_ENABLED"]);
+  assert.deepEqual(says(filled({ ...off, MANAGER_PORT: "18080" })), ["5551 OPENCODE_ENABLED", "6791 CONVEX_DASHBOARD_ENABLED"]);
+  assert.deepEqual(says(filled({ ...off, MANAGER_PORT: "5551" })), ["5551 MANAGER_ENABLED", "6791 CONVEX_DASHBOARD_ENABLED"]);
+  // On the host's network.
+  assert.deepEqual(says(filled(off, { host: undefined, ipv6: true })), []);
+  assert.deepEqual(says(filled(LOCAL)), []);
 });
 
 test("no sign-in for the host's own requests to a local stack only", () => {

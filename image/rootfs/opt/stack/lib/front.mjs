@@ -1,6 +1,6 @@
 // Fills in the front's configuration: the image's nginx.conf and the settings of this start give
 // /run/stack/front/nginx.conf. Words between two @ are filled in; a part between `# begin X` and `# end X` is left out
-// when the service X is off.
+// when the service X is off; its port says so, because compose publishes it all the same.
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { takeCertificate } from "./certificate.mjs";
@@ -53,8 +53,9 @@ export function fill(template, table, settings, here, secretOf) {
     AUTHORIZATION: (...parts) => authorization(secretOf, ...parts),
   };
   const off = table.services.filter((service) => service.switch && settings[service.switch] === "false");
-  const kept = off.reduce((text, { name }) => text.replace(new RegExp(`^\\t# begin ${name}\\n[^]*?\\n\\t# end ${name}\\n`, "gm"), ""), template);
-  return kept.replace(/@([A-Z_]+)(?::([^@\n]*))?@/g, (_, name, parameters) => {
+  const part = ({ name }) => new RegExp(`^\\t# begin ${name}\\n[^]*?\\n\\t# end ${name}\\n`, "gm");
+  const kept = off.reduce((text, service) => text.replace(part(service), ""), template);
+  return kept.replace(/}\n$/, `${servers()}}\n`).replace(/@([A-Z_]+)(?::([^@\n]*))?@/g, (_, name, parameters) => {
     const word = words[name] ?? settings[name];
     if (word === undefined) throw new Error(`nginx.conf wants ${name}, which is no setting`);
     const value = typeof word === "function" ? word(...parameters.split(":")) : word;
@@ -64,6 +65,19 @@ export function fill(template, table, settings, here, secretOf) {
     }
     return value;
   });
+
+  /** Only where the container has a network of its own: on the host's, the port may be another program's. */
+  function servers() {
+    if (!here.host) return "";
+    const ports = (text) => [...text.matchAll(/@LISTEN:(\w+)@/g)].map(([, setting]) => setting);
+    const taken = new Set([...table.services.flatMap(({ endpoints }) => endpoints.map(({ port }) => String(port))), ...ports(kept).map((name) => settings[name])]);
+    const told = (service) => ports((template.match(part(service)) ?? []).join("")).map((setting) => {
+      if (taken.has(settings[setting])) return "";
+      taken.add(settings[setting]);
+      return `\n\tserver {\n\t\t@LISTEN:${setting}@\n\t\treturn 503 'This service is off: ${service.switch} is false.\\n';\n\t}\n`;
+    });
+    return off.flatMap(told).join("");
+  }
 }
 
 if (import.meta.main) {
