@@ -156,7 +156,7 @@ export async function describeAll() {
     ...status.notices,
     read(BACKUP_PROBLEM),
     await endpointTrouble(settings, secret("MODEL_API_KEY")),
-    lacksAvx2() && "this processor lacks AVX2: programs built for newer ones (OpenCode, Bun) end with \"illegal instruction\"",
+    lacksAvx2() && "this processor lacks AVX2: llama.cpp answers slowly, and what ends by signal 4 (ILL) was built for a newer one",
     missingGpu(settings, machine.devices),
     machine.memory?.kills > 0 && `the kernel ended ${machine.memory.kills} processes for want of memory: give the container more`,
     machine.disk.free < LITTLE_DISK && `the disk of /data is nearly full`,
