@@ -219,7 +219,7 @@ fn cause(kind: Kind, fault: Fault) -> Option<&'static [&'static str]> {
 }
 
 /// A checkout with the old pin, and a bump of it.
-fn bump(case: &Case, address: &str, temporary: &Path) -> (Scratch, tokio::process::Command) {
+fn bump(case: &Case, address: &str, temporary: &Path, timeout: &str) -> (Scratch, tokio::process::Command) {
     let scratch = Scratch::new(case.stack);
     std::fs::write(scratch.lock_path(), &case.lock).unwrap();
     let mirrors = [
@@ -228,7 +228,7 @@ fn bump(case: &Case, address: &str, temporary: &Path) -> (Scratch, tokio::proces
         format!("docker.io/library={}", address.trim_start_matches("http://")),
     ];
     let mut arguments: Vec<&str> = mirrors.iter().flat_map(|mirror| ["--mirror", mirror]).collect();
-    arguments.extend(["--timeout", "1", "bump", "--now"]);
+    arguments.extend(["--timeout", timeout, "bump", "--now"]);
     let mut command = scratch.command_at(address, &arguments);
     command.env("npm_config_registry", address).env("npm_config_cache", scratch.cache.path().join("npm"));
     command.env("npm_config_fetch_retry_mintimeout", "100").env("TMPDIR", temporary);
@@ -242,7 +242,7 @@ fn is_new(case: &Case, lock: &str) -> bool {
 async fn run(case: &Case, fault: Fault) -> Result<(), String> {
     let address = server::start(Arc::clone(&case.world), fault);
     let temporary = tempfile::tempdir().unwrap();
-    let (scratch, mut command) = bump(case, &address, temporary.path());
+    let (scratch, mut command) = bump(case, &address, temporary.path(), "3");
     let ended = tokio::time::timeout(std::time::Duration::from_secs(120), command.output()).await;
     let ran = Ran::from(ended.map_err(|_| "it does not end".to_owned())?.unwrap());
     let after = scratch.lock().unwrap_or_default();
@@ -302,7 +302,7 @@ async fn a_signal_at_any_moment_leaves_the_old_lock_or_the_new_one() {
 async fn interrupted(case: &Case, random: &mut fastrand::Rng) -> Result<(), String> {
     let address = server::start(Arc::clone(&case.world), Fault::Delay);
     let temporary = tempfile::tempdir().unwrap();
-    let (scratch, mut command) = bump(case, &address, temporary.path());
+    let (scratch, mut command) = bump(case, &address, temporary.path(), "60");
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let child = command.spawn().unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(random.u64(20..2000))).await;
