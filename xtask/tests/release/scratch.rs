@@ -109,7 +109,9 @@ impl Registry {
         std::fs::write(folder.join("registry.yml"), config).unwrap();
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(folder.join("registry.yml")).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("these tests want docker-registry and skopeo: apt-get install both");
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("these tests want docker-registry and skopeo: apt-get install both ({error})")
+        });
         let is_up = (0..200).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(50));
             std::net::TcpStream::connect(&address).is_ok()
