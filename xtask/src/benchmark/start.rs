@@ -25,8 +25,8 @@ const MODEL: &str = "/models/benchmark.gguf";
 const FIRST: &str = "convex";
 
 /// Waits for the services that are its arguments, then tells when each was ready. It waits for s6's notifications
-/// and asks nothing meanwhile, because asking would cost the time that is measured. Each service's `data/check` has
-/// left a mark at its success.
+/// and asks nothing meanwhile, because asking would cost the time that is measured. Each service's check has left a
+/// mark at its success.
 const WAIT: &str = r#"
 until s6-svwait -U "${@/#//run/stack/scan/}" 2>/dev/null; do sleep 0.1; done
 for name; do printf 'ready %s %s\n' "$name" "$(stat --format %.Y "/run/stack/state/$name/ready")"; done

@@ -48,12 +48,7 @@ async fn thawed(running: &Running<'_>, frozen: anyhow::Result<Frozen>) -> anyhow
     Ok(format!("all are back after {} s; {}", frozen.since.elapsed().as_secs(), told.join("; ")))
 }
 
-pub(super) async fn prove(
-    report: &mut Report,
-    running: &Running<'_>,
-    frozen: anyhow::Result<Frozen>,
-    nonce: &str,
-) {
+pub(super) async fn prove(report: &mut Report, running: &Running<'_>, frozen: anyhow::Result<Frozen>, nonce: &str) {
     report.group("hangs");
     report.see("services that hang are restarted", THAWED, thawed(running, frozen)).await;
     report.group("kill -9");
