@@ -14,6 +14,7 @@ use crate::engine::docker::Docker;
 use crate::engine::probe;
 
 mod attacks;
+mod backups;
 mod bad_input;
 mod browser;
 mod commands;
@@ -68,10 +69,10 @@ pub(crate) struct Request<'a> {
 /// What can be asked for by itself.
 const PARTS: &[&str] = &[
     "convex", "fronts", "commands", "turns", "browser", "security", "walls", "attacks", "inside", "sign-in", "tls",
-    "models", "refusals", "kills", "stops", "disk",
+    "models", "backups", "refusals", "kills", "stops", "disk",
 ];
 /// Those that break something, and take longest.
-const FAULTS: &[&str] = &["refusals", "kills", "stops", "disk"];
+const FAULTS: &[&str] = &["backups", "refusals", "kills", "stops", "disk"];
 
 impl Request<'_> {
     /// Whether a part is run. What the stops look for afterwards is left by the turns.
@@ -162,6 +163,9 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     }
     if request.wants("models") {
         models::prove(&mut report, &bench).await?;
+    }
+    if request.wants("backups") {
+        backups::prove(&mut report, &bench, &running, &nonce).await;
     }
     if request.wants("refusals") {
         refusals::prove(&mut report, &bench, &volume).await;

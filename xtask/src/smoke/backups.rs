@@ -1,0 +1,149 @@
+//! Backups while all runs, what is refused in the place of one, a restore, and the state of another release.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use super::report::Report;
+use super::running::{Bench, Running, start_of, until};
+use super::{UP, convex};
+use crate::engine::container::{Container, Options, Volume};
+
+const FILE: &str = "/tmp/smoke-backup.tar.zst";
+/// How many are made while something writes.
+const LIVE: usize = 3;
+const WRITES: usize = 40;
+/// Unpacks the newest backup and has `SQLite` look over each database in it.
+const INTEGRITY: &str = r#"
+const { DatabaseSync } = require("node:sqlite"), fs = require("node:fs"), path = require("node:path");
+let count = 0;
+for (const name of fs.readdirSync(process.argv[1], { recursive: true })) {
+  const file = path.join(process.argv[1], name);
+  if (!fs.statSync(file).isFile() || fs.readFileSync(file).subarray(0, 15).toString() !== "SQLite format 3") continue;
+  const [{ integrity_check: told }] = new DatabaseSync(file).prepare("PRAGMA integrity_check").all();
+  if (told !== "ok") throw new Error(`${name}: ${told}`);
+  count += 1;
+}
+console.log(count);
+"#;
+/// `$0` is the archive: unpacked with Node.js and tar, as anybody could, and held against its own digests.
+const UNPACK: &str = r#"set -euo pipefail
+rm -rf /tmp/unpacked && mkdir /tmp/unpacked && cd /tmp/unpacked
+node -e 'process.stdin.pipe(require("node:zlib").createZstdDecompress()).pipe(process.stdout)' <"$0" | tar -xf -
+sha256sum --quiet --check SHA256SUMS
+node --no-warnings -e "$1" /tmp/unpacked
+rm -rf /tmp/unpacked"#;
+/// Gives a volume a state of OpenClaw that the version `$0` opened.
+const FORMER: &str = r#"mkdir -p /data/kept /data/openclaw && echo former >/data/openclaw/note &&
+    printf '{"openclaw":"%s"}\n' "$0" >/data/kept/versions.json"#;
+
+pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, running: &Running<'_>, nonce: &str) {
+    report.group("backups");
+    report.see("made while services write, each whole", 120, live(running, nonce)).await;
+    report.see("what is no backup changes nothing", 60, foreign(running)).await;
+    report.see("a restore brings back the moment, with the services", UP, restored(running, nonce)).await;
+    report.see("the state of another release is kept, refused, brought back", 120, releases(bench)).await;
+}
+
+async fn live(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
+    let writing = async {
+        for number in 0..WRITES {
+            convex::set_variable(running, "SMOKE_BACKUP", &format!("{nonce}-{number}")).await?;
+        }
+        anyhow::Ok(())
+    };
+    let backing = async {
+        let mut databases = 0;
+        for _ in 0..LIVE {
+            let made = running.container.try_exec(&["bash", "-c", &format!("backup >{FILE}")]).await?;
+            ensure!(made.code == 0, "{}", start_of(&made.said));
+            ensure!(
+                made.said.contains("keys and passwords"),
+                "it does not say what it holds: {}",
+                start_of(&made.said)
+            );
+            let told = running.container.exec(&["bash", "-c", UNPACK, FILE, INTEGRITY]).await?;
+            databases = told.trim().parse::<usize>().with_context(|| start_of(&told))?;
+            ensure!(databases >= 3, "it holds {databases} databases");
+        }
+        Ok(databases)
+    };
+    let (written, databases) = tokio::join!(writing, backing);
+    written?;
+    Ok(format!("{LIVE} backups of {} databases, {WRITES} writes meanwhile", databases?))
+}
+
+async fn foreign(running: &Running<'_>) -> anyhow::Result<String> {
+    let before = running.read_secrets().await?;
+    let cases = [
+        ("noise", "head -c 9999 /dev/urandom".to_owned(), "it was not made by `backup`"),
+        ("the half of one", format!("head -c 50000 {FILE}"), "nothing was changed"),
+        (
+            "another byte in one",
+            format!("(head -c 50000 {FILE}; printf x; tail -c +50002 {FILE})"),
+            "nothing was changed",
+        ),
+    ];
+    for (what, made, wanted) in &cases {
+        let ended = running.container.try_exec(&["bash", "-c", &format!("{made} | restore")]).await?;
+        ensure!(
+            ended.code == 1 && ended.said.contains(wanted),
+            "{what}: exit code {}: {}",
+            ended.code,
+            start_of(&ended.said)
+        );
+    }
+    ensure!(running.read_secrets().await? == before, "a key has changed");
+    let left = running.container.try_exec(&["bash", "-c", "ls -d /data/.restore /data/.backup-*"]).await?;
+    ensure!(left.code != 0 && !left.said.starts_with("/data"), "it leaves {}", start_of(&left.said));
+    Ok(cases.map(|(what, ..)| what).join(", "))
+}
+
+async fn restored(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
+    convex::set_variable(running, "SMOKE_BACKUP", nonce).await?;
+    running.container.exec(&["bash", "-c", &format!("backup >{FILE}")]).await?;
+    convex::set_variable(running, "SMOKE_BACKUP", "later").await?;
+    running.container.exec(&["touch", "/data/openclaw/later"]).await?;
+    let started = std::time::Instant::now();
+    let ended = running.container.try_exec(&["bash", "-c", &format!("restore <{FILE} && rm {FILE}")]).await?;
+    ensure!(ended.code == 0, "{}", start_of(&ended.said));
+    until(|| async { Ok((running.container.try_exec(&["status", "--check"]).await?.code == 0).then_some(())) }).await?;
+    running.ask_ports(started).await?;
+    let set = convex::environment(running).await?;
+    ensure!(set.get("SMOKE_BACKUP").and_then(Value::as_str) == Some(nonce), "what was written before is not there");
+    let later = running.container.try_exec(&["test", "-e", "/data/openclaw/later"]).await?;
+    ensure!(later.code != 0, "a file that came after the backup is still there");
+    ensure!(running.read_secrets().await? == running.secrets, "a key has changed");
+    Ok(format!("all up again after {:.1} s", started.elapsed().as_secs_f64()))
+}
+
+async fn releases(bench: &Bench<'_>) -> anyhow::Result<String> {
+    let volume = Volume::create(bench.docker, &[]).await?;
+    let run = async |command: &[&str]| {
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
+        let options = Options { command, ..Options::default() };
+        let container = Container::start(bench.docker, bench.image, &volume, &options).await?;
+        let code =
+            tokio::time::timeout(Duration::from_secs(60), container.wait()).await.context("it does not end")??;
+        anyhow::Ok((code, container.logs().await?))
+    };
+    run(&["bash", "-c", FORMER, "9999.1.1"]).await?;
+    let (code, said) = run(&[]).await?;
+    ensure!(
+        code == 65 && said.contains("docker compose run --rm stack rollback"),
+        "exit code {code}: {}",
+        start_of(&said)
+    );
+    run(&["bash", "-c", FORMER, "2000.1.1"]).await?;
+    let container = Container::start(bench.docker, bench.image, &volume, &Options::default()).await?;
+    until(|| async { Ok(container.logs().await?.contains("services are starting").then_some(())) }).await?;
+    container.exec(&["bash", "-c", "echo newer >/data/openclaw/note"]).await?;
+    container.stop().await?;
+    container.remove().await?;
+    let (code, said) = run(&["rollback"]).await?;
+    ensure!(code == 0 && said.contains("2000.1.1"), "rollback ends with {code}: {}", start_of(&said));
+    let (_, note) = run(&["cat", "/data/openclaw/note"]).await?;
+    ensure!(note.trim() == "former", "the note is {note:?}");
+    Ok("OpenClaw's".to_owned())
+}
