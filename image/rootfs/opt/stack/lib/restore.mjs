@@ -43,9 +43,10 @@ export function checkHead(text, tell) {
   const newer = [];
   for (const service of servicesOf(head)) {
     const theirs = head.versions[service.name];
-    const order = theirs ? compare(theirs, service.version) : undefined;
+    if (!theirs) continue;
+    const order = compare(theirs, service.version);
     if (order > 0) newer.push(`${service.name} ${theirs} (this image has ${service.version})`);
-    if (order === undefined) tell(`it is of ${service.name} ${theirs ?? "of an unknown version"}; whether ${service.version} is newer cannot be told`);
+    if (order === undefined) tell(`it is of ${service.name} ${theirs}; whether ${service.version} is newer cannot be told`);
   }
   if (newer.length > 0) throw new Invalid(`it is of a newer release: ${newer.join(", ")}. Restore it with that image`);
   return head;

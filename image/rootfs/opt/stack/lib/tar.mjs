@@ -76,7 +76,8 @@ export async function* read(source) {
       continue;
     }
     const type = Object.keys(FLAGS).find((name) => FLAGS[name] === flag);
-    const name = more.path ?? text(0, 100);
+    // Most programs end the name of a folder with a slash.
+    const name = (more.path ?? text(0, 100)).replace(type === "folder" ? /\/$/ : /$/, "");
     if (!type) throw new Invalid(`${JSON.stringify(name)} in it is neither a file nor a folder nor a symbolic link`);
     yield { name, type, size, mode: number(100, 8) & 0o777, mtime: number(136, 12), link: more.linkpath ?? text(157, 100), body: bytes.stream(size) };
     await bytes.take(padding(size).length);
