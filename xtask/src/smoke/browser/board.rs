@@ -62,7 +62,7 @@ async fn walk(page: &mut Page, run: Option<&str>, turn: u64) -> anyhow::Result<(
     create(page, &task).await?;
     page.click("Start task").await?;
     page.click(&task).await?;
-    page.read_within(turn, "Completed").await?;
+    page.expect_within(turn, "answer in its panel", &panel(&task, "completed")).await?;
     archive(page, &task).await?;
 
     // One that the person does.
@@ -71,7 +71,8 @@ async fn walk(page: &mut Page, run: Option<&str>, turn: u64) -> anyhow::Result<(
     page.click(&task).await?;
     page.fill("textarea[placeholder^=\"Write a comment\"]", &format!("Done by {name}")).await?;
     page.click("Send Comment").await?;
-    page.read(&format!("Done by {name}")).await?;
+    let said = format!("done by {name}");
+    page.expect("comment in its panel", &panel(&task, &said)).await?;
     page.click("Mark as Done").await?;
     archive(page, &task).await?;
 
@@ -101,6 +102,17 @@ async fn archive(page: &mut Page, task: &str) -> anyhow::Result<()> {
     page.click("Archive Task").await?;
     close(page).await?;
     page.expect(&format!("board without {task}"), &format!("!({})", card(task))).await
+}
+
+/// Whether a task's panel says something, in small letters: what holds its title and the field for a comment.
+fn panel(task: &str, text: &str) -> String {
+    format!(
+        "(() => {{
+            let panel = [...document.querySelectorAll('h2')].find((it) => it.innerText.includes(`{task}`));
+            while (panel && !panel.querySelector('textarea')) panel = panel.parentElement;
+            return panel?.innerText.toLowerCase().includes('{text}') === true;
+        }})()"
+    )
 }
 
 /// Whether a task's card is on the board; the feed beside it names the task for ever.

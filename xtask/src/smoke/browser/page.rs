@@ -137,8 +137,12 @@ impl Seen {
                     words.filter_map(|it| it["value"].as_str().or(it["description"].as_str())).collect();
                 self.wrong.push(start_of(&words.join(" ")));
             }
+            // A page without a picture for its tab is no broken page.
             "Log.entryAdded" if params["entry"]["level"] == "error" => {
                 let entry = &params["entry"];
+                if text(&entry["url"]).ends_with("/favicon.ico") {
+                    return;
+                }
                 self.wrong.push(start_of(&format!("{} {}", text(&entry["text"]), text(&entry["url"]))));
             }
             _ => {}
@@ -290,7 +294,7 @@ impl Page {
         self.expect_within(PATIENCE, what, expression).await
     }
 
-    async fn expect_within(&mut self, seconds: u64, what: &str, expression: &str) -> anyhow::Result<()> {
+    pub(super) async fn expect_within(&mut self, seconds: u64, what: &str, expression: &str) -> anyhow::Result<()> {
         if tokio::time::timeout(Duration::from_secs(seconds), self.wait(expression)).await.is_ok_and(|it| it.is_ok()) {
             return Ok(());
         }
@@ -299,13 +303,9 @@ impl Page {
 
     /// Waits until a person reads a text, in whatever case.
     pub(super) async fn read(&mut self, text: &str) -> anyhow::Result<()> {
-        self.read_within(PATIENCE, text).await
-    }
-
-    pub(super) async fn read_within(&mut self, seconds: u64, text: &str) -> anyhow::Result<()> {
         let text = text.to_lowercase();
         let shown = format!("document.body.innerText.toLowerCase().includes({})", json!(text));
-        self.expect_within(seconds, &format!("text {text:?}"), &shown).await
+        self.expect(&format!("text {text:?}"), &shown).await
     }
 
     /// Presses with the mouse what has a text or a title, when it is enabled and nothing covers it.

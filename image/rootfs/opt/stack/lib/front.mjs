@@ -51,6 +51,9 @@ export function fill(template, table, settings, here, secretOf) {
     TLS: tls ? "ssl_certificate tls/cert.pem;\n\tssl_certificate_key tls/key.pem;\n\tssl_protocols TLSv1.2 TLSv1.3;\n\tssl_session_cache shared:tls:1m;" : "",
     LISTEN: (setting) => lines(here.ipv6 ? ["", "[::]:"] : [""], (address) => `listen ${address}${settings[setting]}${tls ? " ssl" : ""};`),
     AUTHORIZATION: (...parts) => authorization(secretOf, ...parts),
+    // Behind the # of an address, and within a string of JSON.
+    URI: (name) => encodeURIComponent(secretOf(name) ?? ""),
+    JSON: (name) => (secretOf(name) ?? settings[name] ?? "").replace(/[^A-Za-z0-9]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`),
   };
   const off = table.services.filter((service) => service.switch && settings[service.switch] === "false");
   const part = ({ name }) => new RegExp(`^\\t# begin ${name}\\n[^]*?\\n\\t# end ${name}\\n`, "gm");
@@ -61,7 +64,7 @@ export function fill(template, table, settings, here, secretOf) {
     const value = typeof word === "function" ? word(...parameters.split(":")) : word;
     // A quote or a dollar sign would end the value, or begin another one.
     if (typeof word !== "string" || name in settings) {
-      if (!/^[\w .,:;/+=|~[\]\n\t-]*$/.test(value)) throw new Error(`${parameters ?? name}: its value cannot stand in nginx's configuration`);
+      if (!/^([\w .,:;/+=|~[\]\n\t-]|%[0-9A-F]{2}|\\u[0-9a-f]{4})*$/.test(value)) throw new Error(`${parameters ?? name}: its value cannot stand in nginx's configuration`);
     }
     return value;
   });
