@@ -106,7 +106,7 @@ pub(crate) enum Command {
     Tag(Tag),
     /// Tell what changed between two locks or commits, as Markdown
     Diff(Diff),
-    /// Write bills of materials (CycloneDX and SPDX) of built images
+    /// Write bills of materials (`CycloneDX` and SPDX) of built images
     Sbom(Sbom),
     /// Build, tag the commit, push, probe what was pushed, publish; the same command continues
     Release(Release),

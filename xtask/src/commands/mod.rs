@@ -76,7 +76,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Build(args) => build::run(&session, &args).await,
         Command::Tag(args) => tag::run(&session, &args).await,
         Command::Diff(args) => diff::run(&session, &args).await,
-        Command::Sbom(args) => sbom::run(&session, &args).await,
+        Command::Sbom(args) => sbom::run(&session, &args),
         Command::Release(args) => release::run(&session, &args).await,
         Command::Smoke(args) => smoke::run(&session, &args).await,
         Command::Benchmark(args) => benchmark::run(&session, &args).await,

@@ -118,12 +118,11 @@ async fn prove(
     let started = compose::check(docker, &context, stack, image);
     let told = |ports: &usize| format!("healthy with {ports} ports moved, each answering where it was moved to");
     steps.run("docker compose up", started, told).await?;
-    match podman::missing().await {
-        Some(why) => steps.skip("podman kube play", &why),
-        None => {
-            let played = podman::check(&layout, &context, stack, scratch);
-            steps.run("podman kube play", played, String::clone).await?;
-        }
+    if let Some(why) = podman::missing().await {
+        steps.skip("podman kube play", &why);
+    } else {
+        let played = podman::check(&layout, &context, stack, scratch);
+        steps.run("podman kube play", played, String::clone).await?;
     }
 
     let output = scratch.join("smoke");

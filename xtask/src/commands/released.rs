@@ -26,7 +26,7 @@ struct Check {
 }
 
 impl Check {
-    fn new(what: impl Into<String>, found: impl ToString, wanted: impl ToString) -> Self {
+    fn new(what: impl Into<String>, found: &(impl ToString + ?Sized), wanted: &(impl ToString + ?Sized)) -> Self {
         Self { what: what.into(), found: found.to_string(), wanted: Some(wanted.to_string()) }
     }
 
@@ -74,7 +74,7 @@ async fn checks(
     let mut checks =
         vec![Check::new("index", &digest, &promise.index), Check::new("commit", &released.revision, &commit)];
     let lock = git::show(root, &commit, files::LOCK).await?.with_context(|| format!("{tag} has no {}", files::LOCK))?;
-    checks.push(Check::new("lock of that commit", Sha256::of(lock.as_bytes()), &promise.lock));
+    checks.push(Check::new("lock of that commit", &Sha256::of(lock.as_bytes()), &promise.lock));
     let label = files::read_stack(root)?.image.lock_label();
     for arch in Arch::ALL {
         let found = released.manifests.get(&arch).map_or("missing", OciDigest::as_str);
@@ -82,7 +82,7 @@ async fn checks(
         checks.push(Check::new(format!("image for {arch}"), found, wanted));
         let labels = repository.labels(wanted).await?;
         let found = labels.get(&label).map_or("missing", String::as_str);
-        checks.push(Check::new(format!("lock of the image for {arch}"), found, format!("sha256:{}", promise.lock)));
+        checks.push(Check::new(format!("lock of the image for {arch}"), found, &format!("sha256:{}", promise.lock)));
     }
     let exact = format!("{name}@{digest}");
     let signed = match (key, github) {

@@ -11,7 +11,7 @@ use crate::domain::stack::Stack;
 use crate::engine::{contents, layout};
 use crate::io::{self, files};
 
-pub(crate) async fn run(session: &Session, args: &cli::Sbom) -> anyhow::Result<()> {
+pub(crate) fn run(session: &Session, args: &cli::Sbom) -> anyhow::Result<()> {
     let stack = files::read_stack(&session.root)?;
     let lock = files::read_lock(&session.root, &stack)?;
     let layouts = session.path(args.layouts.as_deref(), "target/image")?;

@@ -117,7 +117,11 @@ fn told_tags(listed: &str) -> Vec<Tag> {
     let mut tags: Vec<Tag> = Vec::new();
     for (object, name) in listed.lines().filter_map(|line| line.split_once("\trefs/tags/")) {
         match name.strip_suffix("^{}") {
-            Some(name) => tags.iter_mut().filter(|tag| tag.name == name).for_each(|tag| tag.commit = object.to_owned()),
+            Some(name) => {
+                for tag in tags.iter_mut().filter(|tag| tag.name == name) {
+                    object.clone_into(&mut tag.commit);
+                }
+            }
             None => tags.push(Tag { name: name.to_owned(), object: object.to_owned(), commit: object.to_owned() }),
         }
     }

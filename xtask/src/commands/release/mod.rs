@@ -46,7 +46,9 @@ pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Resul
         }))?,
         Format::Text => {
             io::print(&steps.table());
-            released.iter().for_each(|released| io::print(released));
+            if let Some(released) = &released {
+                io::print(released);
+            }
         }
     }
     let promise = result?;

@@ -175,7 +175,7 @@ pub(crate) async fn checksums(
     version: &str,
 ) -> anyhow::Result<Arc<Checksums>> {
     let url = checksums_url(file, tag, version);
-    up.github.list(&url, read_checksums(up, file, &url)).await
+    Box::pin(up.github.list(&url, read_checksums(up, file, &url))).await
 }
 
 async fn read_checksums(up: Upstream<'_>, file: &FileSpec, url: &str) -> anyhow::Result<Checksums> {

@@ -91,7 +91,7 @@ fn serve(mut stream: TcpStream, world: &World, fault: Fault, asked: &Mutex<BTree
     };
     let (all, this) = (count("all"), count(&request.path));
     let told = request.path.clone();
-    request.path = told.strip_prefix("/moved").unwrap_or(&told).to_owned();
+    told.strip_prefix("/moved").unwrap_or(&told).clone_into(&mut request.path);
     let mut answer = world(&request);
     let mut more = String::new();
     let mut length = None;
