@@ -426,7 +426,8 @@ pub(crate) struct Rehearse {
     #[arg(long)]
     pub(crate) provision: bool,
     /// Take the real thing instead of a stand-in (repeatable): a git repository for `manager` and
-    /// `mission-control`, a program of this machine's architecture for `llamacpp`
+    /// `mission-control`, a program of this machine's architecture for `llamacpp`,
+    /// a folder of pages for `convex-dashboard`
     #[arg(long = "with", value_name = "NAME=PATH")]
     pub(crate) with: Vec<Real>,
     /// Leave the faults out of the smoke test: killed services, stops and starts, refusals, a full disk

@@ -30,6 +30,8 @@ use crate::upstream::debian;
 
 /// The tag of the stand-in sources whose versions are tags.
 const STAND_IN_TAG: &str = "v0.16.2";
+/// What can be put in besides repositories: a program, and a folder of pages.
+const PUT_IN: [&str; 2] = ["llamacpp", "convex-dashboard"];
 const WITHOUT_ENGINE: &str = "no Docker engine: `cargo xtask rehearse --provision`, as root on Debian or Ubuntu";
 
 pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Result<()> {
@@ -263,9 +265,12 @@ fn real(stack: &Stack, args: &cli::Rehearse) -> anyhow::Result<BTreeMap<String, 
     for cli::Real { name, path } in &args.with {
         match stack.component(name) {
             Err(error) => failures.push(files::unknown_component(error)),
-            Ok(component) if matches!(component.source, Source::Git { .. }) || name == "llamacpp" => {}
+            Ok(component) if matches!(component.source, Source::Git { .. }) || PUT_IN.contains(&name.as_str()) => {}
             Ok(_) => {
-                failures.push(anyhow::anyhow!("--with takes a component from git, or `llamacpp`; `{name}` is neither"));
+                failures.push(anyhow::anyhow!(
+                    "--with takes a component from git, or one of {}; not `{name}`",
+                    PUT_IN.join(", ")
+                ));
             }
         }
         if !path.exists() {

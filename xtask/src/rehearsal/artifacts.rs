@@ -56,6 +56,11 @@ impl Workshop {
         real.cloned().unwrap_or_else(|| self.standins.join(standin))
     }
 
+    /// The same for what runs on every architecture.
+    fn program_of_all(&self, component: &str, standin: &str) -> PathBuf {
+        self.programs.get(component).cloned().unwrap_or_else(|| self.standins.join(standin))
+    }
+
     pub(crate) async fn make(&self, wanted: &Wanted) -> anyhow::Result<Archive> {
         let Wanted { component, version, file_name: name, arch, spelling, .. } = wanted;
         let work = self.folder.join(format!("{name}.work"));
@@ -86,7 +91,7 @@ impl Workshop {
                 one_file(&self.standins.join("convex/main.mjs"), &program)?;
                 zip(&archive, &[("convex-local-backend".to_owned(), program)])?;
             }
-            "convex-dashboard" => zip(&archive, &files_below(&self.standins.join("dashboard"))?)?,
+            "convex-dashboard" => zip(&archive, &files_below(&self.program_of_all(component, "dashboard"))?)?,
             other => anyhow::bail!("the rehearsal has no stand-in for `{other}` ({})", arch_name(*arch)),
         }
         fs_err::remove_dir_all(work)?;

@@ -82,8 +82,12 @@ async fn dashboard(running: &Running<'_>, output: &Path, program: &Path) -> anyh
     let mut page = Page::open(program, &format!("{origin}/data")).await?;
     // The first answer is the front's, with the key.
     let asked = tokio::time::timeout(Duration::from_secs(40), page.hear(&backend, 2)).await;
+    let shown = page.read("tasks").await;
     let picture = page.screenshot(&output.join("dashboard.png")).await?;
     ensure!(asked.is_ok(), "nothing from {backend}; it shows {:?}, {}", page.text().await?, page.told());
+    shown?;
+    page.go(&format!("{origin}/functions")).await?;
+    page.read("listTasks").await?;
     page.fine().await?;
     Ok(format!("{} answers from Convex; {picture}", page.heard_from(&backend)))
 }
