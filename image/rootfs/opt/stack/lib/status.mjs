@@ -147,7 +147,7 @@ export async function describeAll() {
       const seen = await versionOf(row, told.state === "up", settings);
       const kept = row.data.map((name) => samples.folders?.[name]).filter((size) => size !== undefined);
       const counted = row.site ? {} : { restarts: deaths(told.name) };
-      const takes = { memory: bytes[told.name] ?? null, disk: kept.length > 0 ? kept.reduce((sum, size) => sum + size) : null };
+      const takes = { memory: told.state === "off" ? null : (bytes[told.name] ?? null), disk: kept.length > 0 ? kept.reduce((sum, size) => sum + size) : null };
       return { ...told, ...seen, hint: hintFor(row, told), ...counted, ...takes };
     }),
   );
