@@ -153,22 +153,22 @@ impl Http {
 
     /// The headers and the whole body of a reply, after redirects.
     pub(crate) async fn get(&self, url: &str, headers: HeaderMap) -> Result<Reply, HttpError> {
-        self.whole(url, headers, Keep::ForThisLogin, true).await
+        Box::pin(self.whole(url, headers, Keep::ForThisLogin, true)).await
     }
 
     /// The same of what is the same for everybody, whatever the token that it is asked with.
     pub(crate) async fn get_public(&self, url: &str, headers: HeaderMap) -> Result<Reply, HttpError> {
-        self.whole(url, headers, Keep::ForAll, true).await
+        Box::pin(self.whole(url, headers, Keep::ForAll, true)).await
     }
 
     /// A document that is for this moment only: a token.
     pub(crate) async fn fleeting_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, HttpError> {
-        json(url, &self.whole(url, HeaderMap::new(), Keep::Nothing, true).await?.body)
+        json(url, &Box::pin(self.whole(url, HeaderMap::new(), Keep::Nothing, true)).await?.body)
     }
 
     /// The same as `get` for one address as it is: a redirect is given back as what it is, a refusal.
     pub(crate) async fn get_here(&self, url: &str, headers: HeaderMap) -> Result<Reply, HttpError> {
-        self.whole(url, headers, Keep::ForThisLogin, false).await
+        Box::pin(self.whole(url, headers, Keep::ForThisLogin, false)).await
     }
 
     async fn whole(&self, url: &str, headers: HeaderMap, keep: Keep, follows: bool) -> Result<Reply, HttpError> {

@@ -23,12 +23,12 @@ struct Streamed {
 impl Http {
     /// Digest and size of a file. `label` names it on the progress bar.
     pub(crate) async fn hash(&self, url: &str, label: &str) -> Result<(Sha256, u64), HttpError> {
-        self.file(url, label, None).await
+        Box::pin(self.file(url, label, None)).await
     }
 
     /// The same, and keeps the file.
     pub(crate) async fn download(&self, url: &str, label: &str, into: &Path) -> Result<(Sha256, u64), HttpError> {
-        self.file(url, label, Some(into)).await
+        Box::pin(self.file(url, label, Some(into))).await
     }
 
     /// Brings a file whose digest is known into the store, going on with what an earlier run began. Gives the digest and
