@@ -22,6 +22,10 @@ impl Machine {
         machine.install(&image.join("start.sh"), "opt/stack/start.sh");
         for entry in std::fs::read_dir(image.join("rootfs/opt/stack/lib")).unwrap() {
             let file = entry.unwrap();
+            // What `status` alone uses is in a folder.
+            if file.path().is_dir() {
+                continue;
+            }
             machine.install(&file.path(), &format!("opt/stack/lib/{}", file.file_name().to_str().unwrap()));
         }
         for table in ["settings.json", "services.json"] {
