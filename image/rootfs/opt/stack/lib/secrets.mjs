@@ -6,8 +6,8 @@ import { chmodSync, closeSync, fsyncSync, openSync, readdirSync, renameSync, rmS
 import { ADMIN_KEY } from "./check-settings.mjs";
 import { RUNTIME, SECRETS, fileOf, read } from "./settings.mjs";
 
-/** Group 0 is shared with the uid of the next start: volume.sh. */
-const MODE = process.getgid() === 0 ? 0o660 : 0o600;
+/** The umask of volume.sh says whether group 0 reads them too. */
+const MODE = 0o660 & ~process.umask();
 
 const make = {
   hex64: () => randomBytes(32).toString("hex"),
