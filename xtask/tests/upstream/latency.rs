@@ -68,7 +68,6 @@ fn documents() -> BTreeMap<String, Vec<u8>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::print_stdout, reason = "its figures are what it is for")]
 #[ignore = "its figures depend on what else the machine does"]
-#[expect(clippy::print_stdout, reason = "its figures are for people")]
 async fn latency() {
     let documents = documents();
     let asked: Arc<Mutex<usize>> = Arc::default();

@@ -13,8 +13,8 @@ export const SUMS = "SHA256SUMS";
 export const FORMAT = 1;
 export const ENDING = ".tar.zst";
 
-/** 20261125T134500Z */
-export const moment = () => new Date().toISOString().replace(/[-:]|\.\d+/g, "");
+/** 20261125T134500.123Z: states that are kept within one second stay apart. */
+export const moment = () => new Date().toISOString().replace(/[-:]/g, "");
 
 /** As sha256sum writes it: a name with a line break or a backslash is escaped. */
 export function sumLine(name, digest) {

@@ -19,15 +19,19 @@ function end(code, ...lines) {
   process.exit(code);
 }
 
+/** The C library's words of an error of the file system. */
+function reasonOf(error) {
+  const [, reason] = /^\w+: (.*?), /.exec(error.message) ?? [];
+  return reason && reason[0].toUpperCase() + reason.slice(1);
+}
+
 /** Does something with files; says what cannot be done and why, in the C library's words. */
 function attempt(code, doing, action) {
   try {
     return action();
   } catch (error) {
-    const [, reason] = /^\w+: (.*?), /.exec(error.message) ?? [];
     // Another error's message might quote a secret.
-    const why = reason ? reason[0].toUpperCase() + reason.slice(1) : `${error.name} ${error.code ?? error.status ?? ""}`;
-    return end(code, `not started: ${error.doing ?? doing}: ${why}`);
+    return end(code, `not started: ${error.doing ?? doing}: ${reasonOf(error) ?? `${error.name} ${error.code ?? error.status ?? ""}`}`);
   }
 }
 
@@ -70,7 +74,8 @@ attempt(CANNOT_CREATE, `${RUNTIME} cannot be written; with a read-only root it h
 try {
   await takeOver(checked, (line) => console.log(`[stack] ${line}`));
 } catch (error) {
-  const lines = (error instanceof Refused ? error.message : `the state could not be kept before an update: ${error.message}`).split("\n");
+  if (!(error instanceof Refused)) end(IO_ERROR, `not started: the data cannot be taken over: ${reasonOf(error) ?? error.message}`);
+  const lines = error.message.split("\n");
   end(DATA_ERROR, `not started: ${lines[0]}`, ...lines.slice(1));
 }
 attempt(IO_ERROR, "the secrets cannot be made", () => makeSecrets(table, checked));
