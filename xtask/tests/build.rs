@@ -74,7 +74,9 @@ impl Scratch {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        // Under `nohup` a hangup would be ignored, as it should be.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_xtask")]);
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
         command
             .arg("--root")
