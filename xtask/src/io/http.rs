@@ -11,7 +11,6 @@ use reqwest::header::{
 };
 use reqwest::{Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
-use sha2::Digest as _;
 
 use super::progress::{Bars, Waiting};
 use super::store::{Entry, Store};
@@ -207,7 +206,7 @@ impl Http {
         if let (Some(store), Some(from)) = (store, from)
             && !is_fleeting(&reply.headers)
         {
-            let sha256 = Sha256::from_bytes(&sha2::Sha256::digest(&reply.body));
+            let sha256 = Sha256::of(&reply.body);
             store.keep(&key, &Entry::new(&from, &reply.headers, sha256, reply.body.len() as u64), &reply.body);
         }
         Ok(reply)

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, TimeDelta, Utc};
-use sha2::Digest as _;
 
 use super::{
     Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want, does_not_go_with, first_seen, hinted,
@@ -250,7 +249,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         let scripts = checked.scripts.join(", ");
         io::say(&format!("note: install scripts that come with `{name}` and are never run: {scripts}"));
     }
-    let lockfile = sha256(made.lockfile.as_bytes());
+    let lockfile = Sha256::of(made.lockfile.as_bytes());
     let folder = Path::new("image").join(asked.directory);
     let files = [("package.json", made.package), ("package-lock.json", made.lockfile)]
         .into_iter()
@@ -287,7 +286,7 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
     let what = path.display().to_string();
     match fs_err::read(up.root.join(&path)) {
         Ok(bytes) => {
-            let found = sha256(&bytes);
+            let found = Sha256::of(&bytes);
             if found != npm.lockfile {
                 let (pinned, found) = (npm.lockfile.to_string(), found.to_string());
                 findings.push(Finding::Replaced { what, pinned, found });
@@ -297,8 +296,4 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
         Err(error) => return Err(error.into()),
     }
     Ok(Checked { findings, trust })
-}
-
-fn sha256(bytes: &[u8]) -> Sha256 {
-    Sha256::from_bytes(&sha2::Sha256::digest(bytes))
 }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, bail};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
-use sha2::Digest as _;
 
 use super::{Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want, first_seen};
 use crate::domain::arch::Arch;
@@ -291,7 +290,7 @@ fn parse_challenge(challenge: &str) -> Option<BTreeMap<String, String>> {
 }
 
 fn digest_of(body: &[u8]) -> anyhow::Result<OciDigest> {
-    let sha256 = Sha256::from_bytes(&sha2::Sha256::digest(body));
+    let sha256 = Sha256::of(body);
     format!("sha256:{sha256}").parse().map_err(Into::into)
 }
 

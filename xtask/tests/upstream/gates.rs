@@ -6,15 +6,7 @@ use wiremock::MockServer;
 use wiremock::matchers::path;
 use wiremock::{Mock, ResponseTemplate};
 
-use crate::support::{Scratch, git, release, serve, serve_tags, serve_text};
-
-const TOOL: &str = r#"
-[components.tool]
-title = "Tool"
-scheme = "semver"
-source = { type = "github", repo = "a/tool" }
-file = { name = "tool.zip", contains = "tool" }
-"#;
+use crate::support::{Scratch, TOOL, git, release, serve, serve_tags, serve_text};
 
 fn published(tag: &str, ago: TimeDelta) -> Value {
     let mut one = release(tag, "2026-09-01", false, &[("tool.zip", tag)]);

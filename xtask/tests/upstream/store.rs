@@ -9,15 +9,7 @@ use serde_json::Value;
 use wiremock::matchers::{header, header_exists, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::{Scratch, release, serve, serve_text, zip_of};
-
-const TOOL: &str = r#"
-[components.tool]
-title = "Tool"
-scheme = "semver"
-source = { type = "github", repo = "a/tool" }
-file = { name = "tool.zip", contains = "tool" }
-"#;
+use crate::support::{Scratch, TOOL, release, serve, serve_text, zip_of};
 
 #[tokio::test]
 async fn a_listing_that_did_not_change_is_not_sent_again() {

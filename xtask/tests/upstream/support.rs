@@ -11,6 +11,15 @@ use tokio::process::Command;
 use wiremock::matchers::{method, path, query_param, query_param_is_missing};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+/// A component with one file of a release, and nothing besides.
+pub(crate) const TOOL: &str = r#"
+[components.tool]
+title = "Tool"
+scheme = "semver"
+source = { type = "github", repo = "a/tool" }
+file = { name = "tool.zip", contains = "tool" }
+"#;
+
 pub(crate) const CONVEX: &str = "get-convex/convex-backend";
 
 /// What of the surroundings would change a run.

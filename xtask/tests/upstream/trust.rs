@@ -8,15 +8,7 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _
 use serde_json::{Value, json};
 use wiremock::MockServer;
 
-use crate::support::{Ran, Scratch, release, serve, serve_bytes, serve_tags, serve_text, zip_of};
-
-const TOOL: &str = r#"
-[components.tool]
-title = "Tool"
-scheme = "semver"
-source = { type = "github", repo = "a/tool" }
-file = { name = "tool.zip", contains = "tool" }
-"#;
+use crate::support::{Ran, Scratch, TOOL, release, serve, serve_bytes, serve_tags, serve_text, zip_of};
 
 /// A release with the digest that GitHub tells, or without.
 fn tool(tag: &str, is_told: bool) -> Value {

@@ -9,7 +9,7 @@ import { pipeline } from "node:stream/promises";
 import zlib from "node:zlib";
 import { FORMAT, HEAD, SUMS, sumLine } from "./backup.mjs";
 import { among, isPlain } from "./paths.mjs";
-import { DATA, RECORD, STAGE, mounts, place, readVersions, servicesOf, table, writeFile } from "./state.mjs";
+import { DATA, RECORD, STAGE, mebibytes, mounts, place, readVersions, servicesOf, table, writeFile } from "./state.mjs";
 import { Invalid, read } from "./tar.mjs";
 import { compare } from "./versions.mjs";
 
@@ -126,7 +126,6 @@ export async function stage(source, tell) {
   return head;
 }
 
-const mebibytes = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 
 async function whole(body) {
   const parts = [];

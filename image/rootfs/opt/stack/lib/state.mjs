@@ -19,6 +19,9 @@ export const { services } = readTable("services");
 const CACHES = [...services.flatMap((service) => service.caches), "home/.cache", "home/.npm", "home/.bun"];
 const MODELS = services.flatMap((service) => service.models);
 
+/** How much room something takes, for a message. */
+export const mebibytes = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+
 function readTable(name) {
   return JSON.parse(readFileSync(`/opt/stack/${name}.json`, "utf8"));
 }

@@ -3,7 +3,7 @@
 import { createReadStream, existsSync, readdirSync, statfsSync } from "node:fs";
 import zlib from "node:zlib";
 import { ENDING, HEAD, writeFile } from "./backup.mjs";
-import { DATA, KEPT, measure, migrating, migratingOnly, readVersions, writeVersions } from "./state.mjs";
+import { DATA, KEPT, measure, mebibytes, migrating, migratingOnly, readVersions, writeVersions } from "./state.mjs";
 import { read } from "./tar.mjs";
 import { compare } from "./versions.mjs";
 
@@ -31,7 +31,6 @@ export async function keep(services, say) {
   const selection = migratingOnly(services);
   const needed = measure(selection);
   const { bavail, bsize } = statfsSync(DATA);
-  const mebibytes = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
   if (bavail * bsize < needed) {
     throw new Refused(`no room to keep the state of ${services.map(({ name }) => name).join(", ")} before the update: ${mebibytes(needed)} are needed in ${DATA}, ${mebibytes(bavail * bsize)} are free`);
   }

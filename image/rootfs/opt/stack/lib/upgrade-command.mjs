@@ -1,10 +1,9 @@
 // upgrade: see bin/upgrade.
 import { statfsSync } from "node:fs";
-import { DATA, measure, migratingOnly, migrating, readVersions } from "./state.mjs";
+import { DATA, measure, mebibytes, migratingOnly, migrating, readVersions } from "./state.mjs";
 import { foresee } from "./update.mjs";
 
 const { updates, refusals } = foresee({ isOn: () => true, values: process.env });
-const mebibytes = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 const width = Math.max(...migrating.map(({ name }) => name.length));
 const of = (list, name) => list.find((entry) => entry.name === name);
 const versions = readVersions();
