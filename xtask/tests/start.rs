@@ -20,14 +20,7 @@ impl Machine {
         let machine = Self { folder: tempfile::tempdir().unwrap() };
         let image = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("image");
         machine.install(&image.join("start.sh"), "opt/stack/start.sh");
-        for entry in std::fs::read_dir(image.join("rootfs/opt/stack/lib")).unwrap() {
-            let file = entry.unwrap();
-            // What `status` alone uses is in a folder.
-            if file.path().is_dir() {
-                continue;
-            }
-            machine.install(&file.path(), &format!("opt/stack/lib/{}", file.file_name().to_str().unwrap()));
-        }
+        machine.install_all(&image.join("rootfs/opt/stack/lib"), "opt/stack/lib");
         for table in ["settings.json", "services.json"] {
             machine.install(&image.join(format!("rootfs/opt/stack/{table}")), &format!("opt/stack/{table}"));
         }
@@ -70,6 +63,17 @@ impl Machine {
                 .replace(folder, &format!("{here}{folder}"))
         });
         self.write(below, &text);
+    }
+
+    fn install_all(&self, folder: &Path, below: &str) {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let below = format!("{below}/{}", entry.file_name().to_str().unwrap());
+            if entry.path().is_dir() {
+                self.install_all(&entry.path(), &below);
+            } else {
+                self.install(&entry.path(), &below);
+            }
+        }
     }
 
     fn run(&self, program: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Output {

@@ -39,7 +39,7 @@ pub(crate) struct Setting {
     pub(crate) example: Option<String>,
 }
 
-/// What a value looks like. Each one is a function of `image/rootfs/opt/stack/lib/forms.mjs`.
+/// What a value looks like. Each one is a function of `image/rootfs/opt/stack/lib/settings/forms.mjs`.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]

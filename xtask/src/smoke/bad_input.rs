@@ -22,7 +22,7 @@ const PAUSE: u64 = 65;
 /// answered with all of them there.
 const IDLE: &str = r#"
 import { request } from "node:http";
-import { secret } from "/opt/stack/lib/settings.mjs";
+import { secret } from "/opt/stack/lib/settings/read.mjs";
 const [port, count] = process.argv.slice(1).map(Number);
 const headers = { Host: `127.0.0.1:${port}`, Authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` };
 const socket = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==" };

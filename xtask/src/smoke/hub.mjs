@@ -24,7 +24,7 @@ server.listen(0, "127.0.0.1", () => {
   const found = "/tmp/found";
   mkdirSync(found, { recursive: true });
   const env = { PATH: process.env.PATH, LLAMACPP_MODEL: "hf:smoke/Smoke-GGUF:Q8_0", HF_ENDPOINT: `http://127.0.0.1:${server.address().port}` };
-  const child = spawn("node", ["/opt/stack/lib/model.mjs", "/tmp/models", found], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn("node", ["/opt/stack/lib/model/main.mjs", "/tmp/models", found], { env, stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (said += chunk));
   child.on("close", (code) => {

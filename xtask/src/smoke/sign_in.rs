@@ -55,8 +55,8 @@ const NO_HOOKS: [&str; 9] = [
 ];
 /// Cookies that no stack of this password and secret gave, and one that it did, all by the image's own means.
 const MAKE_COOKIES: &str = r#"
-import { Sessions } from "/opt/stack/lib/access.mjs";
-import { secret } from "/opt/stack/lib/settings.mjs";
+import { Sessions } from "/opt/stack/lib/access/sessions.mjs";
+import { secret } from "/opt/stack/lib/settings/read.mjs";
 const [own, password] = [secret("ACCESS_SECRET"), secret("ACCESS_PASSWORD")];
 const good = new Sessions(own, password).begin();
 const [end, id, signature] = good.split(".");
@@ -77,7 +77,7 @@ console.log(JSON.stringify({ good, bad: {
 /// came back, and the last answer with its Retry-After.
 const GUESS: &str = r#"
 import { request } from "node:http";
-import { secret } from "/opt/stack/lib/settings.mjs";
+import { secret } from "/opt/stack/lib/settings/read.mjs";
 const [port, times] = process.argv.slice(1).map(Number);
 const send = (password) => new Promise((resolve, reject) => {
   const body = `password=${password}`;

@@ -1,7 +1,7 @@
 // The sign-in: sessions, guesses, and what a browser may be sent to.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cookie, destination, Guesses, isPassword, LIFETIME, Sessions, sessionIn } from "../../../image/rootfs/opt/stack/lib/access.mjs";
+import { cookie, destination, Guesses, isPassword, LIFETIME, Sessions, sessionIn } from "../../../image/rootfs/opt/stack/lib/access/sessions.mjs";
 
 const SECRET = "5f".repeat(32);
 const NOW = Date.UTC(2026, 10, 25);

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
-import { among, isPlain } from "../../../image/rootfs/opt/stack/lib/paths.mjs";
-import { END, Invalid, header, padding, read } from "../../../image/rootfs/opt/stack/lib/tar.mjs";
-import { choose, compare } from "../../../image/rootfs/opt/stack/lib/versions.mjs";
+import { among, isPlain } from "../../../image/rootfs/opt/stack/lib/backup/paths.mjs";
+import { END, Invalid, header, padding, read } from "../../../image/rootfs/opt/stack/lib/backup/tar.mjs";
+import { choose, compare } from "../../../image/rootfs/opt/stack/lib/backup/versions.mjs";
 
 const long = `${"folder/".repeat(40)}ñame`;
 const entries = [

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";
-import { endpointTrouble } from "../../../image/rootfs/opt/stack/lib/endpoint.mjs";
+import { endpointTrouble } from "../../../image/rootfs/opt/stack/lib/model/endpoint.mjs";
 
 test("what is wrong with the server of MODEL_BASE_URL is told in one line", async (context) => {
   const server = createServer((request, response) => {

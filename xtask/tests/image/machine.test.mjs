@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { cacheOfPrompts, longestAnswer, quota, threads } from "../../../image/rootfs/opt/stack/lib/machine.mjs";
+import { cacheOfPrompts, longestAnswer, quota, threads } from "../../../image/rootfs/opt/stack/lib/model/machine.mjs";
 
 function makeRoot(context, files) {
   const root = mkdtempSync(join(tmpdir(), "machine-"));

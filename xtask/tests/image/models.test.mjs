@@ -8,10 +8,10 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { chooseFiles } from "../../../image/rootfs/opt/stack/lib/hub.mjs";
-import { scanModels } from "../../../image/rootfs/opt/stack/lib/models.mjs";
+import { chooseFiles } from "../../../image/rootfs/opt/stack/lib/model/hub.mjs";
+import { scanModels } from "../../../image/rootfs/opt/stack/lib/model/models.mjs";
 
-const script = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/model.mjs", import.meta.url));
+const script = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/model/main.mjs", import.meta.url));
 
 /** A GGUF file: what it says of itself, and one tensor of `weights` bytes. */
 function gguf(architecture = "llama", weights = 64) {

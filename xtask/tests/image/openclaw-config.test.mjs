@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-const script = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/openclaw-config.mjs", import.meta.url));
+const script = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/programs/openclaw-config.mjs", import.meta.url));
 const settings = {
   OPENCLAW_INNER_PORT: "28789",
   LLAMACPP_INNER_PORT: "18080",
@@ -96,7 +96,7 @@ test("another server's model is taken when it is set, and left when it no longer
 
 test("OpenCode gets the same", (context) => {
   const folder = makeFile(context);
-  const opencode = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/opencode-config.mjs", import.meta.url));
+  const opencode = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/programs/opencode-config.mjs", import.meta.url));
   const made = (changed) => {
     execFileSync(process.execPath, [opencode, folder], { env: { ...settings, ...changed } });
     return JSON.parse(readFileSync(folder, "utf8"));

@@ -5,8 +5,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { checkSettings } from "../../../image/rootfs/opt/stack/lib/check-settings.mjs";
-import { Wrong, spelled } from "../../../image/rootfs/opt/stack/lib/forms.mjs";
+import { checkSettings } from "../../../image/rootfs/opt/stack/lib/settings/check.mjs";
+import { Wrong, spelled } from "../../../image/rootfs/opt/stack/lib/settings/forms.mjs";
 
 const table = JSON.parse(readFileSync(new URL("../../../image/rootfs/opt/stack/settings.json", import.meta.url), "utf8"));
 const check = (environment, kept = {}) => checkSettings(table, environment, (file) => kept[file]);

@@ -1,12 +1,13 @@
 // What `status` makes of what it sees: versions, hints, measures, and the text for Prometheus.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { asMetrics } from "../../../image/rootfs/opt/stack/lib/metrics.mjs";
+import { asMetrics } from "../../../image/rootfs/opt/stack/lib/status/metrics.mjs";
 import { hintFor } from "../../../image/rootfs/opt/stack/lib/status/hints.mjs";
 import { listed, samples, speed } from "../../../image/rootfs/opt/stack/lib/status/llama.mjs";
 import { lacksAvx2, memory } from "../../../image/rootfs/opt/stack/lib/status/measures.mjs";
 import { missingGpu } from "../../../image/rootfs/opt/stack/lib/status/samples.mjs";
-import { asText, size } from "../../../image/rootfs/opt/stack/lib/status/text.mjs";
+import { size } from "../../../image/rootfs/opt/stack/lib/common.mjs";
+import { asText } from "../../../image/rootfs/opt/stack/lib/status/text.mjs";
 import { fits, short } from "../../../image/rootfs/opt/stack/lib/status/versions.mjs";
 
 test("a commit is shown by its first digits, and nothing else is cut", () => {

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { checkTls } from "../../../image/rootfs/opt/stack/lib/tls.mjs";
+import { checkTls } from "../../../image/rootfs/opt/stack/lib/access/tls.mjs";
 
 // Just enough of DER for a certificate.
 const der = (tag, ...parts) => {

@@ -1,7 +1,7 @@
 // When a service counts as hanging.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { judge } from "../../../image/rootfs/opt/stack/lib/watch.mjs";
+import { judge } from "../../../image/rootfs/opt/stack/lib/status/watch.mjs";
 
 const service = { name: "a", hungAfter: 60, readyWithin: 30 };
 const up = { begun: 1, ready: 2, note: 0, silence: "" };

@@ -1,13 +1,13 @@
 // All that start.sh does between the lock on the volume and the supervisor: checks the settings, makes the secrets,
 // and writes what this start is made of to RUNTIME. Nothing is written before everything is right.
 import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { checkSettings } from "./check-settings.mjs";
-import { removeLeftovers } from "./backup.mjs";
-import { finish } from "./restore.mjs";
-import { makeSecrets } from "./secrets.mjs";
-import { RUNTIME, SECRETS, read } from "./settings.mjs";
-import { table } from "./state.mjs";
-import { Refused, takeOver } from "./update.mjs";
+import { checkSettings } from "./settings/check.mjs";
+import { removeLeftovers } from "./backup/backup.mjs";
+import { finish } from "./backup/restore.mjs";
+import { makeSecrets } from "./settings/secrets.mjs";
+import { RUNTIME, SECRETS, read } from "./settings/read.mjs";
+import { table } from "./backup/state.mjs";
+import { Refused, takeOver } from "./backup/update.mjs";
 
 // Exit codes of sysexits.h.
 const [DATA_ERROR, CANNOT_CREATE, IO_ERROR, CONFIG] = [65, 73, 74, 78];

@@ -1,18 +1,10 @@
 // What llama.cpp says of itself: its numbers, the devices that it sees, and how fast its last answer was.
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
-import { secret } from "../settings.mjs";
+import { answerOf, run } from "../common.mjs";
+import { secret } from "../settings/read.mjs";
 
 const PROGRAM = "/opt/llamacpp/llama-server";
-const TIME_LIMIT = 3000;
-const run = promisify(execFile);
 
-async function get({ LLAMACPP_INNER_PORT: port }, path) {
-  const headers = { Authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` };
-  const answer = await fetch(`http://127.0.0.1:${port}${path}`, { headers, signal: AbortSignal.timeout(TIME_LIMIT) });
-  if (!answer.ok) throw new Error(`${path} answers ${answer.status}`);
-  return answer.text();
-}
+const get = ({ LLAMACPP_INNER_PORT: port }, path) => answerOf(port, path, { authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` });
 
 /** Samples of llama.cpp's own metrics: `{ name, help, type, model, value }`. A router has them of each loaded model. */
 export async function numbers(settings) {

@@ -1,21 +1,15 @@
 // What the container and each service take of this machine.
-import { readdirSync, readFileSync, readlinkSync, statfsSync } from "node:fs";
-import { RUNTIME } from "../settings.mjs";
+import { readdirSync, readlinkSync, statfsSync } from "node:fs";
+import { peek } from "../common.mjs";
+import { RUNTIME } from "../settings/read.mjs";
 
 const PAGE = 4096;
 
-const read = (path) => {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
-};
 const number = (text) => (/^\d+$/.test(text.trim()) ? Number(text) : null);
 const field = (text, name) => number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? "");
 
 /** Memory of the container in bytes, without files that only happen to be cached; `limit` is null without one. */
-export function memory(readFile = read) {
+export function memory(readFile = peek) {
   const [v2, v1] = ["/sys/fs/cgroup", "/sys/fs/cgroup/memory"];
   const isV2 = readFile(`${v2}/memory.current`) !== "";
   const used = number(readFile(isV2 ? `${v2}/memory.current` : `${v1}/memory.usage_in_bytes`));
@@ -36,7 +30,7 @@ export function disk() {
 
 /** Whose process it is: by the mark in its environment, or, where it wrote over that as nginx does, by its folder. */
 function serviceOf(pid) {
-  const marked = /(?:^|\0)STACK_SERVICE=([^\0]*)/.exec(read(`/proc/${pid}/environ`))?.[1];
+  const marked = /(?:^|\0)STACK_SERVICE=([^\0]*)/.exec(peek(`/proc/${pid}/environ`))?.[1];
   if (marked !== undefined) return marked;
   try {
     const [folder, name] = readlinkSync(`/proc/${pid}/cwd`).split(/\/(?=[^/]*$)/);
@@ -53,13 +47,13 @@ export function memoryOfServices() {
     const name = serviceOf(pid);
     if (name === undefined) continue;
     // Pages that processes share, such as those of one program, count once for each.
-    bytes[name] = (bytes[name] ?? 0) + Number(read(`/proc/${pid}/statm`).split(" ")[1] ?? 0) * PAGE;
+    bytes[name] = (bytes[name] ?? 0) + Number(peek(`/proc/${pid}/statm`).split(" ")[1] ?? 0) * PAGE;
   }
   return bytes;
 }
 
 /** Whether an x86 processor lacks AVX2; null for others. */
-export function lacksAvx2(architecture = process.arch, readFile = read) {
+export function lacksAvx2(architecture = process.arch, readFile = peek) {
   if (architecture !== "x64") return null;
   const flags = /^flags\s*:(.*)$/m.exec(readFile("/proc/cpuinfo"))?.[1];
   return flags === undefined ? null : !/ avx2( |$)/.test(flags);

@@ -1,16 +1,14 @@
 // What is too slow to be asked at each look is sampled by the status service, and read by everybody from its file.
-import { execFile } from "node:child_process";
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
-import { RUNTIME } from "../settings.mjs";
+import { run } from "../common.mjs";
+import { RUNTIME } from "../settings/read.mjs";
 import { devices, numbers, speed } from "./llama.mjs";
 
 const FILE = `${RUNTIME}/status/samples.json`;
 const INTERVAL = 10_000;
 /** Looks between two measurements of the folders, which read every name in them. */
 const FOLDERS_EVERY = 60;
-const run = promisify(execFile);
 
 /** `devices`, `speed`, `folders` (bytes by name below /data), `numbers`; each may be missing. */
 export function readSamples() {

@@ -1,12 +1,5 @@
 // The status in words, for a terminal.
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
-
-/** 1610612736 as 1.5 GiB. */
-export function size(bytes) {
-  let [value, unit] = [bytes, 0];
-  while (value >= 1023.5 && unit < UNITS.length - 1) [value, unit] = [value / 1024, unit + 1];
-  return `${value.toFixed(unit > 1 && value < 99.95 ? 1 : 0)} ${UNITS[unit]}`;
-}
+import { size } from "../common.mjs";
 
 /** A version with what is to be known of it. */
 export function version({ version, pinned, replaced, standIn }) {

@@ -1,17 +1,12 @@
 // What really runs: people put other programs in the place of the image's own, and a rehearsal puts stand-ins there.
 import { readFileSync, statSync } from "node:fs";
-import { secret } from "../settings.mjs";
+import { answerOf } from "../common.mjs";
+import { secret } from "../settings/read.mjs";
 
 /** A stand-in says so in its file. Real programs are larger. */
 const LONGEST_STAND_IN = 1 << 20;
-const TIME_LIMIT = 2000;
 
-async function get(port, path, authorization) {
-  const headers = authorization ? { Authorization: authorization } : {};
-  const answer = await fetch(`http://127.0.0.1:${port}${path}`, { headers, signal: AbortSignal.timeout(TIME_LIMIT) });
-  return answer.text();
-}
-
+const get = (port, path, authorization) => answerOf(port, path, { authorization, seconds: 2 });
 const ofPackage = (folder) => JSON.parse(readFileSync(`${folder}/package.json`, "utf8")).version;
 
 /** How a program says its version, where that is cheap. */

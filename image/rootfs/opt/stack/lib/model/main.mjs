@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Checked, Refused, curl, ensure, shown, write } from "./download.mjs";
-import { fail } from "./fail.mjs";
+import { fail } from "../fail.mjs";
 import { chooseFiles, parseHub } from "./hub.mjs";
 import { PROJECTOR, projectorOf, readModel, scanModels, stem } from "./models.mjs";
 import { cacheOfPrompts, longestAnswer, threads } from "./machine.mjs";

@@ -3,8 +3,8 @@
 import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { inspect } from "node:util";
 import { collecting, isLoopback, spelled, wrong } from "./forms.mjs";
-import { SECRETS, fileOf } from "./settings.mjs";
-import { checkTls } from "./tls.mjs";
+import { SECRETS, fileOf } from "./read.mjs";
+import { checkTls } from "../access/tls.mjs";
 
 /** Follows from the instance's name and secret: it is checked by being made again. */
 export const ADMIN_KEY = "CONVEX_SELF_HOSTED_ADMIN_KEY";

@@ -1,10 +1,11 @@
 // The stack's own pages on a unix socket: /_stack with its JSON, and the sign-in.
 import { rmSync } from "node:fs";
 import http from "node:http";
+import { size } from "../common.mjs";
 import { asMetrics, TYPE } from "./metrics.mjs";
 import { document, escape, HEADERS } from "./page.mjs";
-import { route } from "./sign-in.mjs";
-import { measures, size, version } from "./status/text.mjs";
+import { route } from "../access/sign-in.mjs";
+import { measures, version } from "./text.mjs";
 
 // Whoever reloads quickly, or many at once, cause one round of questions in this time.
 const FRESH_MILLISECONDS = 1000;

@@ -1,7 +1,8 @@
 // Whether `local`, the model that OpenClaw and OpenCode ask for, answers: what keeps it from that, and what is to know.
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
-import { RUNTIME, secret } from "./settings.mjs";
+import { answerOf } from "../common.mjs";
+import { RUNTIME, secret } from "../settings/read.mjs";
 
 const NO_MODEL = "no model yet: set LLAMACPP_MODEL=hf:OWNER/REPO:QUANT, or put a .gguf file into /data/models";
 
@@ -31,12 +32,5 @@ export async function localTrouble(settings, ask = askRouter) {
 /** Files that look like models and are none. */
 export const modelRemarks = () => foundModels()?.problems.join("; ") ?? "";
 
-async function askRouter({ LLAMACPP_INNER_PORT: port }) {
-  const headers = { authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` };
-  try {
-    const answer = await fetch(`http://127.0.0.1:${port}/v1/models`, { headers, signal: AbortSignal.timeout(3000) });
-    return (await answer.json()).data;
-  } catch {
-    return undefined;
-  }
-}
+const askRouter = ({ LLAMACPP_INNER_PORT: port }) =>
+  answerOf(port, "/v1/models", { authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` }).then((text) => JSON.parse(text).data, () => undefined);

@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { closeSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, statfsSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { size } from "../common.mjs";
 
 // Seconds between the tries of one start; the supervisor's own pauses come after them.
 const PAUSES = [1, 5, 15, 30];
@@ -14,20 +15,19 @@ const [WRITE_ERROR, NO_RANGES] = [23, 33];
 /** What another try does not cure: models are large. */
 export class Refused extends Error {}
 
-const size = (path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-const human = (bytes) => (bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${Math.round(bytes / 2 ** 20)} MiB`);
+const lengthOf = (path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
 /** An address without what only its server should see. */
 export const shown = (address) => address.replace(/[?#].*/, "").replace(/^(\w+:\/\/)[^/]*@/, "$1");
 
 async function digestOf(path, told) {
   const hash = createHash("sha256");
-  const [whole, step] = [size(path), 2 ** 30];
+  const [whole, step] = [lengthOf(path), 2 ** 30];
   let done = 0;
   for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) {
     hash.update(chunk);
     done += chunk.length;
-    if (done % step < chunk.length) told(`checking ${basename(path)}: ${human(done)} of ${human(whole)}`);
+    if (done % step < chunk.length) told(`checking ${basename(path)}: ${size(done)} of ${size(whole)}`);
   }
   return hash.digest("hex");
 }
@@ -81,7 +81,7 @@ async function tryOnce({ url, header }, part) {
     rmSync(part, { force: true });
     return "the server cannot go on where a download was cut: it begins anew";
   }
-  if (code === WRITE_ERROR) throw new Error(`no room for ${basename(part, ".part")} on the volume: ${human(statfs(part))} are free`);
+  if (code === WRITE_ERROR) throw new Error(`no room for ${basename(part, ".part")} on the volume: ${size(statfs(part))} are free`);
   if (/^4(0[134]|10)$/.test(status)) throw new Error(`no model from ${shown(url)}: it answers ${status}`);
   return why || `curl ended with ${code}`;
 }
@@ -108,15 +108,15 @@ export async function ensure(file, checked, told) {
   }
   mkdirSync(dirname(path), { recursive: true });
   const part = `${path}.part`;
-  const missing = file.size - size(part);
-  if (missing > statfs(path)) throw new Error(`no room for ${basename(path)} on the volume: it needs ${human(missing)}, and ${human(statfs(path))} are free`);
+  const missing = file.size - lengthOf(part);
+  if (missing > statfs(path)) throw new Error(`no room for ${basename(path)} on the volume: it needs ${size(missing)}, and ${size(statfs(path))} are free`);
   const isRight = async () => {
     told(`checking ${basename(path)}`);
     return (await digestOf(part, told)) === sha256;
   };
   // All of it may be there already. If not, it may have been begun as another file: once it is wrong, it is fetched
   // from its beginning.
-  let begun = size(part) > 0;
+  let begun = lengthOf(part) > 0;
   while (!(begun && (!file.size || missing === 0) && (await isRight()))) {
     await fetchPart(file, part, told);
     if (await isRight()) break;
@@ -134,9 +134,9 @@ export async function ensure(file, checked, told) {
 async function fetchPart(file, part, told) {
   console.log(`downloading ${shown(file.url)}`);
   const tell = () => {
-    const now = size(part);
-    const rate = file.size ? ` of ${human(file.size)}, ${Math.floor((100 * now) / file.size)} %` : " so far";
-    told(`downloading ${basename(file.path)}: ${human(now)}${rate}`);
+    const now = lengthOf(part);
+    const rate = file.size ? ` of ${size(file.size)}, ${Math.floor((100 * now) / file.size)} %` : " so far";
+    told(`downloading ${basename(file.path)}: ${size(now)}${rate}`);
   };
   tell();
   const progress = setInterval(tell, 5000);

@@ -1,29 +1,22 @@
 // What this machine gives the container, and what follows from it for a model.
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism, totalmem } from "node:os";
-import { memory } from "./status/measures.mjs";
-
-function read(path) {
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch {
-    return undefined;
-  }
-}
+import { peek } from "../common.mjs";
+import { memory } from "../status/measures.mjs";
 
 /** Processors that the cgroup's quota stands for, of all groups from this process's own up; Infinity without one. */
 export function quota(root = "") {
   const shares = [];
-  const v2 = (folder) => read(`${folder}/cpu.max`)?.split(" ");
-  const v1 = (folder) => [read(`${folder}/cpu.cfs_quota_us`), read(`${folder}/cpu.cfs_period_us`)];
-  for (const line of (read(`${root}/proc/self/cgroup`) ?? "").split("\n")) {
+  const v2 = (folder) => peek(`${folder}/cpu.max`).split(" ");
+  const v1 = (folder) => [peek(`${folder}/cpu.cfs_quota_us`), peek(`${folder}/cpu.cfs_period_us`)];
+  for (const line of peek(`${root}/proc/self/cgroup`).split("\n")) {
     const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
     if (path === undefined || !(controllers === "" || controllers.split(",").includes("cpu"))) continue;
     const [mount, limits] = controllers === "" ? ["", v2] : [`/${controllers}`, v1];
     // A container sees its own group at the top, whatever the path says.
     const names = path.split("/").filter(Boolean);
     for (let depth = names.length; depth >= 0; depth -= 1) {
-      const [most, period] = limits([`${root}/sys/fs/cgroup${mount}`, ...names.slice(0, depth)].join("/")) ?? [];
+      const [most, period] = limits([`${root}/sys/fs/cgroup${mount}`, ...names.slice(0, depth)].join("/"));
       if (Number(most) > 0 && Number(period) > 0) shares.push(Number(most) / Number(period));
     }
   }
@@ -34,7 +27,7 @@ export function quota(root = "") {
 function cores(root = "") {
   const folder = `${root}/sys/devices/system/cpu`;
   const all = existsSync(folder) ? readdirSync(folder).filter((name) => /^cpu\d+$/.test(name)) : [];
-  return new Set(all.map((name) => read(`${folder}/${name}/topology/thread_siblings`)).filter(Boolean)).size || Infinity;
+  return new Set(all.map((name) => peek(`${folder}/${name}/topology/thread_siblings`)).filter(Boolean)).size || Infinity;
 }
 
 /** Processors that the container has a share of. */

@@ -2,7 +2,7 @@
 // which tells of one that failed.
 import { spawn } from "node:child_process";
 import { readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { RUNTIME } from "./settings.mjs";
+import { RUNTIME } from "../settings/read.mjs";
 
 /** Why the last backup failed, for `status`. */
 export const BACKUP_PROBLEM = `${RUNTIME}/status/backup-problem`;

@@ -1,6 +1,7 @@
 // upgrade: see bin/upgrade.
 import { statfsSync } from "node:fs";
-import { DATA, measure, mebibytes, migratingOnly, migrating, readVersions } from "./state.mjs";
+import { size } from "../common.mjs";
+import { DATA, measure, migratingOnly, migrating, readVersions } from "./state.mjs";
 import { foresee } from "./update.mjs";
 
 const { updates, refusals } = foresee({ isOn: () => true, values: process.env });
@@ -20,7 +21,7 @@ if (refusals.length > 0) {
 } else {
   const needed = measure(migratingOnly(updates.map(({ service }) => service)));
   const { bavail, bsize } = statfsSync(DATA);
-  console.log(`The next start keeps the former state first: up to ${mebibytes(needed)} in ${DATA}/kept, ${mebibytes(bavail * bsize)} are free.`);
+  console.log(`The next start keeps the former state first: up to ${size(needed)} in ${DATA}/kept, ${size(bavail * bsize)} are free.`);
   console.log("Type `docker compose up -d`; to go back, `docker compose run --rm stack rollback` and start the former image.");
   if (bavail * bsize < needed) process.exitCode = 1;
 }

@@ -3,8 +3,8 @@
 import { execFileSync } from "node:child_process";
 import { createHash, createPublicKey, generateKeyPairSync, randomBytes } from "node:crypto";
 import { chmodSync, closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { ADMIN_KEY } from "./check-settings.mjs";
-import { RUNTIME, SECRETS, fileOf, read } from "./settings.mjs";
+import { ADMIN_KEY } from "./check.mjs";
+import { RUNTIME, SECRETS, fileOf, read } from "./read.mjs";
 
 /** The umask of volume.sh says whether group 0 reads them too. */
 const MODE = 0o660 & ~process.umask();

@@ -1,34 +1,24 @@
 // One answer for everybody who asks how the services are: the `status` command, the image's health check
 // (`--check`), machines (`--json`), and the page at /_stack (`--serve SOCKET`).
-import { execFile } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
 import http from "node:http";
-import { promisify } from "node:util";
-import { PROBLEM, watchCertificate } from "./certificate.mjs";
-import { endpointTrouble } from "./endpoint.mjs";
-import { localTrouble, modelRemarks } from "./local-model.mjs";
-import { readSettings, RUNTIME, secret } from "./settings.mjs";
-import { BACKUP_PROBLEM, scheduleBackups } from "./schedule.mjs";
-import { listen } from "./status-page.mjs";
-import { hintFor } from "./status/hints.mjs";
-import { disk, lacksAvx2, memory, memoryOfServices } from "./status/measures.mjs";
-import { keepSamples, missingGpu, readSamples } from "./status/samples.mjs";
-import { asCheck, asText } from "./status/text.mjs";
-import { versionOf } from "./status/versions.mjs";
+import { PROBLEM, watchCertificate } from "../access/certificate.mjs";
+import { peek, run } from "../common.mjs";
+import { endpointTrouble } from "../model/endpoint.mjs";
+import { localTrouble, modelRemarks } from "../model/local.mjs";
+import { readSettings, RUNTIME, secret } from "../settings/read.mjs";
+import { BACKUP_PROBLEM, scheduleBackups } from "../backup/schedule.mjs";
+import { listen } from "./http.mjs";
+import { hintFor } from "./hints.mjs";
+import { disk, lacksAvx2, memory, memoryOfServices } from "./measures.mjs";
+import { keepSamples, missingGpu, readSamples } from "./samples.mjs";
+import { asCheck, asText } from "./text.mjs";
+import { versionOf } from "./versions.mjs";
 import { watch } from "./watch.mjs";
 
 /** Databases, logs and temp files of all services need some. */
 const LITTLE_DISK = 1 << 30;
 const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
-const run = promisify(execFile);
-
-function read(path) {
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch {
-    return "";
-  }
-}
 
 /** What its supervisor says, or null when it has none yet. */
 async function supervised(name) {
@@ -80,7 +70,7 @@ const troubles = { llamacpp: localTrouble };
 const remarks = {
   front(settings) {
     const open = settings.ACCESS === "never" ? "ACCESS=never: whoever reaches a port gets in" : "";
-    return [open, read(PROBLEM)].filter(Boolean).join("; ");
+    return [open, peek(PROBLEM)].filter(Boolean).join("; ");
   },
   llamacpp: modelRemarks,
 };
@@ -97,20 +87,20 @@ async function examine(service, settings) {
   const process = await supervised(supervisedAs);
   if (process === null) return told("starting", "its supervisor is not there yet");
   about.seconds = process.seconds;
-  const failure = statSync(`${state}/failed`, { throwIfNoEntry: false }) && `cannot stay up: it ${read(`${state}/last`)}`;
+  const failure = statSync(`${state}/failed`, { throwIfNoEntry: false }) && `cannot stay up: it ${peek(`${state}/last`)}`;
   if (!process.up) {
     if (failure) return told("failed", failure);
     if (!process.wanted) return told("off", "stopped by hand");
-    return told("starting", read(`${state}/last`) || null);
+    return told("starting", peek(`${state}/last`) || null);
   }
   if (!process.ready) {
-    const note = read(`${state}/note`);
+    const note = peek(`${state}/note`);
     if (failure) return told("failed", note ? `${failure}; ${note}` : failure);
     const { endpoints, silence } = note ? { endpoints: [], silence: note } : await askAll(service);
     if (process.seconds > service.readyWithin) {
       return told("failed", `not ready after ${process.seconds} s${silence ? `: ${silence}` : ""}`, endpoints);
     }
-    return told("starting", silence || read(`${state}/last`) || null, endpoints);
+    return told("starting", silence || peek(`${state}/last`) || null, endpoints);
   }
   const { endpoints, silence } = await askAll(service);
   if (silence) return told("failed", silence, endpoints);
@@ -130,12 +120,12 @@ export async function examineAll() {
   const settings = readSettings();
   const examined = await Promise.all(table.services.map((service) => examine(service, settings)));
   const services = examined.map((told, index) => ({ ...told, ill: isIll(table.services[index], told, settings) }));
-  const notices = read(`${RUNTIME}/landlock`) ? [] : ["this kernel has no Landlock: services and their agents can read each other's files"];
+  const notices = peek(`${RUNTIME}/landlock`) ? [] : ["this kernel has no Landlock: services and their agents can read each other's files"];
   return { title: table.title, healthy: !services.some(({ ill }) => ill), services, notices };
 }
 
 /** How often a service ended by itself. */
-const deaths = (name) => read(`${RUNTIME}/state/${name}/deaths`).split("\n").filter(Boolean).length;
+const deaths = (name) => peek(`${RUNTIME}/state/${name}/deaths`).split("\n").filter(Boolean).length;
 
 /** The same with all that people and machines may want to know: versions, measures, and lines that mend. */
 export async function describeAll() {
@@ -154,7 +144,7 @@ export async function describeAll() {
   const machine = { memory: memory(), disk: disk(), tokensPerSecond: samples.speed?.last ?? null, devices: samples.devices ?? null };
   const notices = [
     ...status.notices,
-    read(BACKUP_PROBLEM),
+    peek(BACKUP_PROBLEM),
     await endpointTrouble(settings, secret("MODEL_API_KEY")),
     lacksAvx2() && "this processor lacks AVX2: llama.cpp answers slowly, and what ends by signal 4 (ILL) was built for a newer one",
     missingGpu(settings, machine.devices),

@@ -7,8 +7,8 @@
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { isDeepStrictEqual } from "node:util";
-import { fail } from "./fail.mjs";
-import { PATIENCE, modelSources } from "./model-sources.mjs";
+import { fail } from "../fail.mjs";
+import { PATIENCE, modelSources } from "../model/sources.mjs";
 
 const [file] = process.argv.slice(2);
 const settings = process.env;

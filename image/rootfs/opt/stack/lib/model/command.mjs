@@ -1,6 +1,6 @@
 // `llama` without arguments: the models of the running server, and the programs that `llama NAME …` starts.
 import { readdirSync } from "node:fs";
-import { readSettings, secret } from "./settings.mjs";
+import { readSettings, secret } from "../settings/read.mjs";
 
 const address = `http://127.0.0.1:${readSettings().LLAMACPP_INNER_PORT}/v1/models`;
 try {

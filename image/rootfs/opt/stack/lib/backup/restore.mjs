@@ -7,9 +7,10 @@ import { chmodSync, closeSync, constants, fchmodSync, futimesSync, lstatSync, mk
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import zlib from "node:zlib";
+import { size } from "../common.mjs";
 import { FORMAT, HEAD, SUMS, sumLine } from "./backup.mjs";
 import { among, isPlain } from "./paths.mjs";
-import { DATA, RECORD, STAGE, mebibytes, mounts, place, readVersions, servicesOf, table, writeFile } from "./state.mjs";
+import { DATA, RECORD, STAGE, mounts, place, readVersions, servicesOf, table, writeFile } from "./state.mjs";
 import { Invalid, read } from "./tar.mjs";
 import { compare } from "./versions.mjs";
 
@@ -64,14 +65,14 @@ export async function stage(source, tell) {
     const root = head.roots.find((it) => name === it || name.startsWith(`${it}/`));
     return root && `${stageOf(root, mounted)}/new/${name}`;
   };
-  const take = async ({ name, type, size, mode, mtime, link, body }) => {
+  const take = async ({ name, type, size: bytes, mode, mtime, link, body }) => {
     if (!head) {
-      if (name !== HEAD || size > LARGEST_HEAD) throw new Invalid("it was not made by `backup`");
+      if (name !== HEAD || bytes > LARGEST_HEAD) throw new Invalid("it was not made by `backup`");
       const text = await whole(body);
       files.set(name, createHash("sha256").update(text).digest("hex"));
       head = checkHead(text.toString(), tell);
       const { bavail, bsize } = statfsSync(DATA);
-      if (bavail * bsize < head.bytes) throw new Error(`no room: ${mebibytes(head.bytes)} are needed in ${DATA}, ${mebibytes(bavail * bsize)} are free`);
+      if (bavail * bsize < head.bytes) throw new Error(`no room: ${size(head.bytes)} are needed in ${DATA}, ${size(bavail * bsize)} are free`);
       return;
     }
     if (sums) throw new Invalid("something follows its end");

@@ -2,7 +2,7 @@
 import { X509Certificate, createPrivateKey } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
-import { collecting, wrong } from "./forms.mjs";
+import { collecting, wrong } from "../settings/forms.mjs";
 
 /** The blocks of a PEM file, each with its kind. */
 function blocks(name, file) {

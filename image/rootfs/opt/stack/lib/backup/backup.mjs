@@ -64,7 +64,7 @@ function* file(name, content) {
 /** The entries of one root, from a process of its own that reaches nothing else. */
 async function* pack(what, hear) {
   const command = '. /opt/stack/lib/service.sh; . /opt/stack/lib/walls.sh; within "$@"';
-  const program = [process.execPath, "--disable-warning=ExperimentalWarning", "/opt/stack/lib/pack.mjs", JSON.stringify(what)];
+  const program = [process.execPath, "--disable-warning=ExperimentalWarning", "/opt/stack/lib/backup/pack.mjs", JSON.stringify(what)];
   const child = spawn("/bin/bash", ["-c", command, "within", what.path, what.scratch, "--", ...program], { stdio: ["ignore", "pipe", "pipe", "pipe"] });
   const ended = new Promise((resolve) => child.on("close", resolve));
   let said = "";

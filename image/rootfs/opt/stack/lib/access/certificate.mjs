@@ -1,7 +1,7 @@
 // The certificate that the front serves: a copy of what TLS_CERT_FILE and TLS_KEY_FILE name, taken when both are right
 // and belong together. Renewed files are taken up while all runs.
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { RUNTIME } from "./settings.mjs";
+import { RUNTIME } from "../settings/read.mjs";
 import { checkTls } from "./tls.mjs";
 
 const FRONT = `${RUNTIME}/front`;

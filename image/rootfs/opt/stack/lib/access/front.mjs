@@ -4,9 +4,9 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { takeCertificate } from "./certificate.mjs";
-import { isLoopback } from "./forms.mjs";
+import { isLoopback } from "../settings/forms.mjs";
 import { hasIpv6, hostAddress } from "./network.mjs";
-import { readSettings, RUNTIME, secret } from "./settings.mjs";
+import { readSettings, RUNTIME, secret } from "../settings/read.mjs";
 
 const FOLDER = `${RUNTIME}/front`;
 

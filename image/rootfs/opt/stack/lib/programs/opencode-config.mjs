@@ -1,7 +1,7 @@
 // Writes the least important of OpenCode's configuration files: opencode-config.mjs FILE. It names the local
 // llama.cpp, and the server of MODEL_BASE_URL; everything in it yields to what people write into opencode.json beside it.
 import { renameSync, writeFileSync } from "node:fs";
-import { PATIENCE, modelSources } from "./model-sources.mjs";
+import { PATIENCE, modelSources } from "../model/sources.mjs";
 
 const [file] = process.argv.slice(2);
 const { endpoint, local } = modelSources(process.env);

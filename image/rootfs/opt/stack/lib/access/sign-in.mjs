@@ -1,9 +1,9 @@
 // The pages of the sign-in, on every port below /_stack/: what the front asks before it lets a request through, the
 // form, and the way out.
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { cookie, destination, Guesses, isPassword, Sessions, sessionIn } from "./access.mjs";
-import { escape, document } from "./page.mjs";
-import { secret } from "./settings.mjs";
+import { cookie, destination, Guesses, isPassword, Sessions, sessionIn } from "./sessions.mjs";
+import { escape, document } from "../status/page.mjs";
+import { secret } from "../settings/read.mjs";
 
 // Sessions that were ended before their time, a line each: end, id. On the volume: a restart brings none back.
 const FOLDER = "/data/access";

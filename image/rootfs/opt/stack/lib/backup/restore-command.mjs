@@ -1,10 +1,10 @@
 // restore < FILE: in the running container, or in one that is started for it alone. See restore.mjs.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
-import { checkSettings } from "./check-settings.mjs";
+import { checkSettings } from "../settings/check.mjs";
 import { commit, discard, finish, stage } from "./restore.mjs";
-import { makeSecrets } from "./secrets.mjs";
-import { RUNTIME, SECRETS, read, readSettings } from "./settings.mjs";
+import { makeSecrets } from "../settings/secrets.mjs";
+import { RUNTIME, SECRETS, read, readSettings } from "../settings/read.mjs";
 import { table } from "./state.mjs";
 import { takeOver } from "./update.mjs";
 

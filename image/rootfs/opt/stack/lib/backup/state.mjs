@@ -2,7 +2,7 @@
 import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { among } from "./paths.mjs";
-import { read } from "./settings.mjs";
+import { read } from "../settings/read.mjs";
 
 export const DATA = "/data";
 /** What was kept before updates, and the record of versions. */
@@ -18,9 +18,6 @@ export const { services } = readTable("services");
 /** What no backup holds. The homes of all services were once one. */
 const CACHES = [...services.flatMap((service) => service.caches), "home/.cache", "home/.npm", "home/.bun"];
 const MODELS = services.flatMap((service) => service.models);
-
-/** How much room something takes, for a message. */
-export const mebibytes = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 
 function readTable(name) {
   return JSON.parse(readFileSync(`/opt/stack/${name}.json`, "utf8"));

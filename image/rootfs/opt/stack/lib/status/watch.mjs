@@ -1,11 +1,9 @@
 // Restarts services that run and answer no more. The supervisor sees a program that died; one that hangs is seen here.
-import { execFile } from "node:child_process";
 import { statSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
-import { RUNTIME } from "./settings.mjs";
+import { run } from "../common.mjs";
+import { RUNTIME } from "../settings/read.mjs";
 
-const run = promisify(execFile);
 /** Seconds between two looks, and of one question. Looks are counted, not seconds: a machine that slept comes back with one. */
 const INTERVAL = 10;
 /** A start may take this many times what the table allows before it counts as hanging: machines differ. */

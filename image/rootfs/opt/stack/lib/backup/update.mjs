@@ -2,8 +2,9 @@
 // does not open that of a newer one. A kept state is a backup of what the update changes.
 import { createReadStream, existsSync, readdirSync, statfsSync } from "node:fs";
 import zlib from "node:zlib";
+import { size } from "../common.mjs";
 import { ENDING, HEAD, writeFile } from "./backup.mjs";
-import { DATA, KEPT, measure, mebibytes, migrating, migratingOnly, readVersions, writeVersions } from "./state.mjs";
+import { DATA, KEPT, measure, migrating, migratingOnly, readVersions, writeVersions } from "./state.mjs";
 import { read } from "./tar.mjs";
 import { compare } from "./versions.mjs";
 
@@ -32,7 +33,7 @@ export async function keep(services, say) {
   const needed = measure(selection);
   const { bavail, bsize } = statfsSync(DATA);
   if (bavail * bsize < needed) {
-    throw new Refused(`no room to keep the state of ${services.map(({ name }) => name).join(", ")} before the update: ${mebibytes(needed)} are needed in ${DATA}, ${mebibytes(bavail * bsize)} are free`);
+    throw new Refused(`no room to keep the state of ${services.map(({ name }) => name).join(", ")} before the update: ${size(needed)} are needed in ${DATA}, ${size(bavail * bsize)} are free`);
   }
   const { path, left } = await writeFile(KEPT, "", KEPT_STATES, selection);
   for (const file of left) say(`not kept: ${file}`);

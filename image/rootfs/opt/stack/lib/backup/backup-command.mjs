@@ -1,4 +1,5 @@
 // backup [--with-models] [--keep]: see bin/backup.
+import { size } from "../common.mjs";
 import { writeBackup, writeFile } from "./backup.mjs";
 import { whole } from "./state.mjs";
 
@@ -22,7 +23,7 @@ try {
     ? await writeFile(folder || "/data/backups", "mission-control-", Number(keep || 7), selection)
     : await writeBackup(process.stdout, selection);
   for (const left of held.left) say(`not in it: ${left}`);
-  say(`${held.files} files, ${held.databases} of them databases, ${(held.bytes / 2 ** 20).toFixed(1)} MiB before compression${held.path ? `: ${held.path}` : ""}`);
+  say(`${held.files} files, ${held.databases} of them databases, ${size(held.bytes)} before compression${held.path ? `: ${held.path}` : ""}`);
   say(`it holds the keys and passwords of this stack: ${toFolder ? "only its owner can read it" : "let nobody else read the file (chmod 600 FILE)"}`);
 } catch (error) {
   end(1, `no backup: ${error.code === "EPIPE" ? "nobody reads it any more" : error.message}`);

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { fail } from "./fail.mjs";
+import { fail } from "../fail.mjs";
 
 const PUSH_LIMIT = 90_000; // milliseconds of one push
 const REQUEST_LIMIT = 10_000;
