@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::domain::arch::Arch;
 use crate::domain::mirror::Mirror;
 
-/// Makes the Mission Control image: resolves what the upstreams published, pins it, renders, builds, releases.
+/// Builds the Mission Control image: resolves upstream releases, pins them, renders, builds, releases.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -22,30 +22,30 @@ pub(crate) struct Global {
     /// Fetch what is at FROM from TO instead, by prefix: metadata, downloads and images (repeatable)
     #[arg(long = "mirror", value_name = "FROM=TO", global = true)]
     pub(crate) mirrors: Vec<Mirror>,
-    /// How results are printed on stdout
+    /// Format of results on stdout
     #[arg(long, value_enum, default_value_t, global = true)]
     pub(crate) format: Format,
-    /// Ask nobody: what earlier runs read, and `fetch` brought, has to do
+    /// Use no network: only what earlier runs cached and `fetch` downloaded
     #[arg(long, global = true)]
     pub(crate) offline: bool,
-    /// A transfer that stands still for so long has broken off
+    /// Time limit for connections and for transfers that stall
     #[arg(long, value_name = "SECONDS", global = true, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
-    /// The checkout to work on: the folder that holds stack.toml
+    /// The checkout to work on: the folder with stack.toml
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) root: Option<PathBuf>,
-    /// Say errors only
+    /// Print errors only
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Say which programs are run
+    /// Print which programs are run
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
-    /// Whether errors and help have colours
+    /// Whether to colour errors and help
     #[arg(long, value_name = "WHEN", default_value_t, global = true)]
     pub(crate) color: clap::ColorChoice,
 }
 
-/// The command line of this process, with what it says about talking put into effect.
+/// Parses this process's command line and applies its options about output.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
     use anstream::ColorChoice;
 
@@ -62,7 +62,7 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-/// Whether JSON was asked for, also on a command line that is wrong.
+/// Whether JSON was requested, also by an invalid command line.
 pub(crate) fn asks_for_json() -> bool {
     argument("--format").as_deref() == Some("json")
 }
@@ -87,51 +87,51 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Add a component to stack.toml
     Add(Add),
-    /// Cut a component out of stack.toml and versions.lock
+    /// Remove a component from stack.toml and versions.lock
     Remove(Remove),
-    /// Show what upstream has that is not pinned; writes nothing
+    /// List newer upstream versions; writes nothing
     Outdated(Outdated),
     /// Pin newer versions: all components, or the named ones
     Bump(Bump),
     /// Check every pin against its upstream, or a released image against its git tag
     Verify(Verify),
-    /// Bring all files that are pinned into the store that runs share
+    /// Download all pinned files into the shared store
     Fetch(Names),
     /// Render image/ and the generated parts of README.md and docs/ from the stack and the lock
     Render(Render),
     /// Build the image of one architecture, or of all, as an OCI layout on disk
     Build(Build),
-    /// Compose the next image tag, take one apart, or list those that exist
+    /// Compose the next image tag, parse one, or list the existing ones
     #[command(subcommand)]
     Tag(Tag),
-    /// Tell what changed between two locks or commits, as Markdown
+    /// Show what changed between two locks or commits, as Markdown
     Diff(Diff),
     /// Write bills of materials (`CycloneDX` and SPDX) of built images
     Sbom(Sbom),
-    /// Build, tag the commit, push, probe what was pushed, publish; the same command continues
+    /// Build, tag the commit, push, test what was pushed, publish; continues an interrupted release
     Release(Release),
-    /// Start an image and prove each of its services
+    /// Start an image and check each of its services
     Smoke(Smoke),
-    /// Measure how long an image takes to start and to stop, how much memory it takes, how large it is
+    /// Measure start and stop times, memory and size of an image
     Benchmark(Benchmark),
-    /// Run the whole release offline, on embedded upstreams, in a scratch directory
+    /// Run a whole release against embedded upstreams, in a scratch directory
     Rehearse(Rehearse),
-    /// Say what this machine lacks or has too old, and the command that mends it
+    /// List what this machine lacks or has in too old a version, with the command that fixes it
     Doctor,
-    /// Print the completions of a shell, for a command or alias of the name `xtask`
+    /// Print a shell completion script for a command or alias named `xtask`
     Completions { shell: clap_complete::Shell },
-    /// Print the manual page (roff), of the whole or of one command
+    /// Print the manual page (roff) of the tool or of one command
     Man { command: Option<String> },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Names {
-    /// Components by their name in stack.toml; all without one
+    /// Names of components in stack.toml [default: all]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
 }
 
-/// Where a component comes from, as it is typed: `github:OWNER/REPO`.
+/// Where a component comes from, as typed: `github:OWNER/REPO`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum From {
     Github(String),
@@ -168,19 +168,19 @@ impl std::str::FromStr for From {
 pub(crate) struct Add {
     /// Its name in stack.toml
     pub(crate) name: String,
-    /// github:OWNER/REPO, npm:PACKAGE, git:URL, git:URL#BRANCH or oci:IMAGE:TAG; the rest is written by hand
+    /// github:OWNER/REPO, npm:PACKAGE, git:URL, git:URL#BRANCH or oci:IMAGE:TAG; add other sources to stack.toml by hand
     #[arg(long, value_name = "SOURCE")]
     pub(crate) from: From,
-    /// What people read [default: the name]
+    /// Display name [default: NAME]
     #[arg(long)]
     pub(crate) title: Option<String>,
-    /// How its versions read and sort [default: semver; tag of an image, commit of a branch]
+    /// Version scheme [default: semver; tag of an image, commit of a branch]
     #[arg(long)]
     pub(crate) scheme: Option<String>,
-    /// The file of a release, with {tag}, {version} and {arch}
+    /// File name of the release asset, with {tag}, {version} and {arch}
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<String>,
-    /// A path that the archive must hold
+    /// A path that the archive must contain
     #[arg(long, value_name = "PATH", requires = "file")]
     pub(crate) contains: Option<String>,
     /// How upstream spells an architecture (repeatable): `x86_64=x64`
@@ -196,10 +196,10 @@ pub(crate) struct Remove {
 
 #[derive(Debug, Args)]
 pub(crate) struct Outdated {
-    /// Components by their name in stack.toml; all without one
+    /// Names of components in stack.toml [default: all]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
-    /// Exit with 3 when `bump` would pin something newer
+    /// Exit with 3 if `bump` would pin something newer
     #[arg(long)]
     pub(crate) exit_code: bool,
 }
@@ -208,29 +208,29 @@ pub(crate) struct Outdated {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) pins: Names,
-    /// Check this released image instead: its digests, its lock, and who made it
+    /// Check this released image instead: its digests, its lock, and its origin
     #[arg(long, value_name = "IMAGE", conflicts_with = "names")]
     pub(crate) image: Option<String>,
     /// The public key that it must be signed with
     #[arg(long, value_name = "FILE", requires = "image")]
     pub(crate) key: Option<PathBuf>,
-    /// The repository at GitHub that must attest it
+    /// The GitHub repository that it must be attested by
     #[arg(long, value_name = "OWNER/NAME", requires = "image")]
     pub(crate) github: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Bump {
-    /// Components by their name in stack.toml; all without one
+    /// Names of components in stack.toml [default: all]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
-    /// Take this version of the one component named
+    /// Pin this version of the named component
     #[arg(long, value_name = "VERSION")]
     pub(crate) to: Option<String>,
-    /// Wait for nothing this once: take what came out, or was first seen, less than `minimum_age_days` ago
+    /// Ignore `minimum_age_days` this once
     #[arg(long)]
     pub(crate) now: bool,
-    /// Pin what can be resolved, also when other components fail; they are told, and the exit code is 1
+    /// Pin what can be resolved if other components fail; they are reported, and the exit code is 1
     #[arg(long)]
     pub(crate) keep_going: bool,
     /// Resolve and print, but write nothing
@@ -240,7 +240,7 @@ pub(crate) struct Bump {
 
 #[derive(Debug, Args)]
 pub(crate) struct Render {
-    /// Write nothing; exit 3 with a diff when something would change
+    /// Write nothing; print a diff and exit with 3 if something would change
     #[arg(long)]
     pub(crate) check: bool,
 }
@@ -274,10 +274,10 @@ pub(crate) struct Build {
     /// x86_64, aarch64 or all
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Arches,
-    /// Where the OCI layouts go, one folder an architecture [default: the checkout's target/image]
+    /// Output folder for the OCI layouts, one per architecture [default: the checkout's target/image]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
-    /// Build every step anew
+    /// Do not use the build cache
     #[arg(long)]
     pub(crate) no_cache: bool,
 }
@@ -300,7 +300,7 @@ pub(crate) enum Tag {
 pub(crate) struct Diff {
     /// A commit, tag or branch, or the path of a lock
     pub(crate) old: String,
-    /// The same [default: the checkout as it is]
+    /// The same [default: the working tree]
     pub(crate) new: Option<String>,
 }
 
@@ -309,10 +309,10 @@ pub(crate) struct Sbom {
     /// x86_64, aarch64 or all
     #[arg(long, value_name = "ARCH", default_value = "all")]
     pub(crate) arch: Arches,
-    /// The OCI layouts, one folder an architecture [default: the checkout's target/image]
+    /// Folder of the OCI layouts, one per architecture [default: the checkout's target/image]
     #[arg(long, value_name = "DIR")]
     pub(crate) layouts: Option<PathBuf>,
-    /// Where they are written [default: the checkout's dist]
+    /// Output folder [default: the checkout's dist]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -325,16 +325,16 @@ pub(crate) struct Release {
     /// Print the plan, write what can be written without network and engine, and stop
     #[arg(long, conflicts_with = "until")]
     pub(crate) dry_run: bool,
-    /// Take the OCI layouts of an earlier build from here, instead of building
+    /// Use the OCI layouts of an earlier build in this folder, instead of building
     #[arg(long, value_name = "DIR")]
     pub(crate) layouts: Option<PathBuf>,
-    /// Where the joined layout, the notes and the bills of materials go [default: the checkout's dist]
+    /// Output folder for the joined layout, the notes and the bills of materials [default: the checkout's dist]
     #[arg(long, value_name = "DIR")]
     pub(crate) dist: Option<PathBuf>,
-    /// The repository at GitHub that the release is published in, by `gh`
+    /// The GitHub repository to publish the release in, with `gh`
     #[arg(long, value_name = "OWNER/NAME", env = "GITHUB_REPOSITORY")]
     pub(crate) github: Option<String>,
-    /// Sign with this key of cosign's (a file or a key service), and attest where the image comes from
+    /// Sign and attest with this cosign key (a file or a key service)
     #[arg(long, value_name = "KEY")]
     pub(crate) sign: Option<String>,
     /// Stop after this step; the same command without it continues
@@ -345,13 +345,13 @@ pub(crate) struct Release {
 /// Where `release --until` stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Until {
-    /// The images are joined under one index, and the files of the release are written: nothing left this machine
+    /// The images are joined under one index and the files of the release are written; nothing was uploaded
     Layout,
     /// The commit is tagged
     Tag,
     /// The image is public under its tag
     Push,
-    /// `latest` and the tag of the flavor lead to it
+    /// `latest` and the tag of the flavor point to it
     Move,
     /// The release is published at GitHub
     Github,
@@ -363,19 +363,19 @@ pub(crate) struct Smoke {
     /// native architecture's in the checkout's target/image]
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
-    /// Give llama.cpp this model (GGUF) instead of a small one that is made on the spot and always says one word
+    /// Model (GGUF) for llama.cpp, instead of a small generated one that always says one word
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
-    /// Run these parts only, separated by commas; a wrong name lists them all
+    /// Run only these parts, separated by commas; a wrong name lists all of them
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// Leave out the faults: killed services, stops and starts, refusals, a full disk
+    /// Skip fault injection: killed services, restarts, refusals, a full disk
     #[arg(long, conflicts_with = "only")]
     pub(crate) quick: bool,
-    /// Fail where there is no Chromium, instead of leaving out what is to be seen in a browser
+    /// Fail if there is no Chromium, instead of skipping the browser checks
     #[arg(long)]
     pub(crate) require_browser: bool,
-    /// Where the report and the pictures go [default: the checkout's target/smoke]
+    /// Output folder for the report and screenshots [default: the checkout's target/smoke]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -390,19 +390,19 @@ pub(crate) struct Benchmark {
     /// where it is one, or the native architecture's in target/image]
     #[arg(long, value_name = "DIR")]
     pub(crate) layout: Option<PathBuf>,
-    /// Give llama.cpp this model (GGUF); without one it starts as a router, with nothing to load
+    /// Model (GGUF) for llama.cpp; without one it starts as a router and loads nothing
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
-    /// How often each is measured
+    /// Number of runs for each measurement
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) runs: u32,
-    /// Seconds that a container is left alone before it counts as idle
+    /// Seconds to wait before a container counts as idle
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) settle: u64,
-    /// Wait before each start until others use no more of this machine, and repeat it when they did meanwhile
+    /// Wait before each start until other processes use at most this percentage of the machine, and repeat disturbed runs
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]
     pub(crate) others: Option<u8>,
-    /// Measure these only (repeatable)
+    /// Measure only this (repeatable)
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) only: Vec<Part>,
 }
@@ -422,15 +422,15 @@ pub(crate) enum Part {
 
 #[derive(Debug, Args)]
 pub(crate) struct Rehearse {
-    /// Install a Docker engine from the distribution (Debian or Ubuntu, as root) and run it privately
+    /// Install a Docker engine from the distribution (Debian or Ubuntu, as root) and run a private instance
     #[arg(long)]
     pub(crate) provision: bool,
-    /// Take the real thing instead of a stand-in (repeatable): a git repository for `manager` and
+    /// Use the real program instead of a stand-in (repeatable): a git repository for `manager` and
     /// `mission-control`, a program of this machine's architecture for `llamacpp`,
     /// a folder of pages for `convex-dashboard`
     #[arg(long = "with", value_name = "NAME=PATH")]
     pub(crate) with: Vec<Real>,
-    /// Leave the faults out of the smoke test: killed services, stops and starts, refusals, a full disk
+    /// Skip fault injection in the smoke test: killed services, restarts, refusals, a full disk
     #[arg(long)]
     pub(crate) quick: bool,
     /// Keep the scratch directory

@@ -59,7 +59,7 @@ fn a_fit_machine_lacks_nothing() {
     ] {
         let finding = finding(&document, what);
         assert_eq!((&finding["state"], &finding["found"]), (&"ok".into(), &found.into()), "{document}");
-        assert!(finding["mend"].is_null(), "{finding}");
+        assert!(finding["fix"].is_null(), "{finding}");
     }
 }
 
@@ -67,7 +67,7 @@ fn a_fit_machine_lacks_nothing() {
 fn what_is_missing_too_old_or_cannot_do_it_is_told_apart() {
     let old = DOCKER.replace("28.0.1", "20.10.24");
     let store = DOCKER.replace("io.containerd.snapshotter.v1", "overlay2");
-    for (what, program, script, state, mend) in [
+    for (what, program, script, state, fix) in [
         ("git", "git", "", "missing", "apt-get install git"),
         ("git", "git", "echo git version 2.30.2", "unfit", "2.31 or newer"),
         ("npm", "npm", "echo 8.9.0", "unfit", "8.10 or newer"),
@@ -83,7 +83,7 @@ fn what_is_missing_too_old_or_cannot_do_it_is_told_apart() {
         let finding = finding(&document, what);
         assert_eq!(code, Some(3), "{document}");
         assert_eq!(finding["state"], state, "{finding}");
-        assert!(finding["mend"].as_str().unwrap().contains(mend), "{finding}");
+        assert!(finding["fix"].as_str().unwrap().contains(fix), "{finding}");
         assert!(document["errors"][0]["message"].as_str().unwrap().contains("missing or cannot be used"));
     }
 }

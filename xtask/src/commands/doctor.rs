@@ -1,4 +1,4 @@
-//! `doctor`: what this machine lacks, and the command that mends it.
+//! `doctor`: what this machine lacks, and the command that fixes it.
 
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ struct Finding {
     found: Option<String>,
     /// Where it is not as it should be.
     #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
+    fix: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,9 +32,9 @@ enum State {
 }
 
 impl Finding {
-    fn new(what: &'static str, needed_by: &'static str, found: Option<String>, mend: String) -> Self {
+    fn new(what: &'static str, needed_by: &'static str, found: Option<String>, fix: String) -> Self {
         let state = if found.is_some() { State::Ok } else { State::Missing };
-        Self { what, needed_by, state, mend: found.is_none().then_some(mend), found }
+        Self { what, needed_by, state, fix: found.is_none().then_some(fix), found }
     }
 }
 
@@ -45,7 +45,7 @@ struct Program {
     /// The oldest that knows the options that are used.
     oldest: (u32, u32),
     needed_by: &'static str,
-    mend: &'static str,
+    fix: &'static str,
 }
 
 const PROGRAMS: &[Program] = &[
@@ -55,7 +55,7 @@ const PROGRAMS: &[Program] = &[
         // `up --wait-timeout`.
         oldest: (2, 17),
         needed_by: "rehearse",
-        mend: "apt-get install docker-compose (Ubuntu: docker-compose-v2)",
+        fix: "apt-get install docker-compose (Ubuntu: docker-compose-v2)",
     },
     Program {
         name: "git",
@@ -63,7 +63,7 @@ const PROGRAMS: &[Program] = &[
         // Settings by `GIT_CONFIG_COUNT`.
         oldest: (2, 31),
         needed_by: "bump, tag, release",
-        mend: "apt-get install git",
+        fix: "apt-get install git",
     },
     Program {
         name: "npm",
@@ -71,7 +71,7 @@ const PROGRAMS: &[Program] = &[
         // `--omit-lockfile-registry-resolved`.
         oldest: (8, 10),
         needed_by: "bump",
-        mend: "apt-get install npm, or Node.js 18 or newer",
+        fix: "apt-get install npm, or Node.js 18 or newer",
     },
     Program {
         name: "apt-get",
@@ -79,7 +79,7 @@ const PROGRAMS: &[Program] = &[
         // Patterns.
         oldest: (2, 0),
         needed_by: "bump debian",
-        mend: "run `cargo xtask bump debian` on Debian or Ubuntu",
+        fix: "run `cargo xtask bump debian` on Debian or Ubuntu",
     },
     Program {
         name: "skopeo",
@@ -87,14 +87,14 @@ const PROGRAMS: &[Program] = &[
         // `copy --preserve-digests`.
         oldest: (1, 6),
         needed_by: "release",
-        mend: "apt-get install skopeo",
+        fix: "apt-get install skopeo",
     },
     Program {
         name: "tar",
         version: &["--version"],
         oldest: (1, 22),
         needed_by: "bump, smoke, rehearse",
-        mend: "apt-get install tar",
+        fix: "apt-get install tar",
     },
 ];
 
@@ -122,10 +122,10 @@ impl Program {
         let version = found.as_deref().and_then(|line| line.split(' ').find_map(major_minor));
         let what = if self.name == "docker" { "docker compose" } else { self.name };
         let (major, minor) = self.oldest;
-        let mend = format!("{}: {major}.{minor} or newer is needed", self.mend);
-        let mut finding = Finding::new(what, self.needed_by, found, mend.clone());
+        let fix = format!("{}: {major}.{minor} or newer is needed", self.fix);
+        let mut finding = Finding::new(what, self.needed_by, found, fix.clone());
         if version.is_some_and(|version| version < self.oldest) {
-            (finding.state, finding.mend) = (State::Unfit, Some(mend));
+            (finding.state, finding.fix) = (State::Unfit, Some(fix));
         }
         finding
     }
@@ -139,11 +139,11 @@ async fn engine() -> Finding {
         }
         Err(error) => error,
     };
-    let mend = Some(error::hints(&error).join("; "));
+    let fix = Some(error::hints(&error).join("; "));
     if error::is::<NoEngine>(&error) {
-        return Finding { what, needed_by, state: State::Missing, found: None, mend };
+        return Finding { what, needed_by, state: State::Missing, found: None, fix };
     }
-    Finding { what, needed_by, state: State::Unfit, found: Some(error.to_string()), mend }
+    Finding { what, needed_by, state: State::Unfit, found: Some(error.to_string()), fix }
 }
 
 fn keyring() -> Finding {
@@ -153,15 +153,15 @@ fn keyring() -> Finding {
 
 async fn registry(session: &Session) -> Finding {
     let found = npm::registry(&session.mirrors).await.ok();
-    let mend = "set npm_config_registry, or install npm, whose configuration is asked".to_owned();
-    Finding::new("npm's registry", "bump, build", found, mend)
+    let fix = "set npm_config_registry, or install npm, whose configuration is asked".to_owned();
+    Finding::new("npm's registry", "bump, build", found, fix)
 }
 
 fn print(format: Format, findings: &[Finding]) -> anyhow::Result<()> {
     if format == Format::Json {
         return io::document(&serde_json::json!({ "findings": findings }));
     }
-    for Finding { what, needed_by, state, found, mend } in findings {
+    for Finding { what, needed_by, state, found, fix } in findings {
         let word = match state {
             State::Ok => "ok",
             State::Unfit => "unfit",
@@ -169,8 +169,8 @@ fn print(format: Format, findings: &[Finding]) -> anyhow::Result<()> {
         };
         let found = found.as_deref().unwrap_or_default();
         io::print(format!("{word:7}  {what:22} {found}").trim_end());
-        if let Some(mend) = mend {
-            io::print(&format!("         needed by {needed_by}: {mend}"));
+        if let Some(fix) = fix {
+            io::print(&format!("         needed by {needed_by}: {fix}"));
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("commands");
     report.see("each speaks to its service, with its folders and credentials", 120, speak(running)).await;
     report.see("they stay behind the walls of their service", 20, stay(running)).await;
-    report.see("status says what runs, and the line that mends it", 60, mend(running)).await;
+    report.see("status says what runs, and the line that fixes it", 60, hints(running)).await;
     report.see("health is told to strangers, in one word", 20, health(running)).await;
     report.see("metrics are told to whoever has their token", 20, metrics(running)).await;
     report.see("openclaw doctor --fix has the state to itself", 240, doctor(running)).await;
@@ -70,7 +70,7 @@ fn service<'a>(status: &'a Value, name: &str) -> anyhow::Result<&'a Value> {
     services.iter().find(|it| it["name"] == name).with_context(|| format!("{name} is not listed"))
 }
 
-async fn mend(running: &Running<'_>) -> anyhow::Result<String> {
+async fn hints(running: &Running<'_>) -> anyhow::Result<String> {
     let status = running.status().await?;
     for name in ["opencode", "openclaw", "mission-control"] {
         let version = service(&status, name)?["version"].as_str().unwrap_or_default();
@@ -87,7 +87,7 @@ async fn mend(running: &Running<'_>) -> anyhow::Result<String> {
     ensure!(status["machine"]["devices"].is_array(), "it says nothing of llama.cpp's devices");
     running.container.exec(&["s6-svc", "-wD", "-d", "/run/stack/scan/manager"]).await?;
     let status = running.status().await?;
-    let hint = service(&status, "manager")?["hint"].as_str().context("no line mends a stopped Manager")?.to_owned();
+    let hint = service(&status, "manager")?["hint"].as_str().context("no hint for a stopped Manager")?.to_owned();
     let line = hint.strip_prefix("docker compose exec stack ").with_context(|| hint.clone())?;
     running.container.exec(&line.split(' ').collect::<Vec<_>>()).await?;
     until(|| async { Ok((service(&running.status().await?, "manager")?["state"] == "up").then_some(())) }).await?;

@@ -33,7 +33,7 @@ test("another program is known by its own word", () => {
   for (const [pinned, running, same] of table) assert.equal(fits(pinned, running), same, `${pinned} ${running}`);
 });
 
-test("each state that can be mended has its line", () => {
+test("each state that can be fixed has its hint", () => {
   const openclaw = { name: "openclaw", switch: "OPENCLAW_ENABLED", site: false };
   const table = [
     ["off", "OPENCLAW_ENABLED=false", /OPENCLAW_ENABLED=true/],
@@ -166,7 +166,7 @@ test("Prometheus can read what is told", () => {
 });
 
 test("the terminal shows what is wrong, and what to type", () => {
-  const text = asText({ ...status, services: [service({ state: "failed", detail: "it broke", hint: "mend it" })], notices: ["mind this"] });
-  for (const wanted of [/^a +failed +1$/m, /^ +it broke$/m, /^ +to mend it: mend it$/m, /4 B free of 9 B/, /2\.5 tokens\/s/, /the processor alone/, /^mind this$/m]) assert.match(text, wanted);
+  const text = asText({ ...status, services: [service({ state: "failed", detail: "it broke", hint: "do this" })], notices: ["mind this"] });
+  for (const wanted of [/^a +failed +1$/m, /^ +it broke$/m, /^ +fix: do this$/m, /4 B free of 9 B/, /2\.5 tokens\/s/, /the processor alone/, /^mind this$/m]) assert.match(text, wanted);
   assert.deepEqual([0, 1023, 1536, 1.5 * 2 ** 20, 200 * 2 ** 30, 2 ** 50].map(size), ["0 B", "1023 B", "2 KiB", "1.5 MiB", "200 GiB", "1024 TiB"]);
 });

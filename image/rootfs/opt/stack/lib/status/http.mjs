@@ -15,7 +15,7 @@ function row(service) {
   // A link is an address of settings that were checked; anything else would be no link.
   const linked = /^https?:\/\//.test(service.link ?? "") && ["up", "not configured"].includes(service.state);
   const name = linked ? `<a href="${escape(service.link)}">${title}</a>` : title;
-  const below = [service.detail, service.hint && `To mend it: ${service.hint}`].filter(Boolean);
+  const below = [service.detail, service.hint && `Fix: ${service.hint}`].filter(Boolean);
   const detail = below.map((text) => `<small>${escape(text)}</small>`).join("");
   const kind = service.state.replace(/[^a-z]/g, "-");
   return `<tr><td>${name}<small>${escape(service.name)}</small></td><td><span class="state ${kind}">${escape(service.state)}</span>${detail}</td><td><code>${escape(version(service))}</code></td><td>${service.memory ? escape(size(service.memory)) : ""}</td></tr>`;

@@ -26,7 +26,7 @@ export function asText(status) {
   const below = (text) => `${" ".repeat(widths[0])}  ${text}`;
   const lines = status.services.flatMap((service) => {
     const cells = [service.name, service.state, version(service)].map((cell, index) => cell.padEnd(widths[index]));
-    const more = [service.detail, service.hint && `to mend it: ${service.hint}`].filter(Boolean);
+    const more = [service.detail, service.hint && `fix: ${service.hint}`].filter(Boolean);
     return [[...cells, service.memory ? size(service.memory) : ""].join("  ").trimEnd(), ...more.map(below)];
   });
   return [...lines, measures(status.machine), ...status.notices].join("\n");
