@@ -361,16 +361,16 @@ const SOCKETS: [(&str, &str); 6] = [
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("attacks");
-    report.see("what is legitimate passes on every port", 60, legitimate(running)).await;
-    report.see("a Host that is not ours", 60, everywhere(running, &NAMES)).await;
-    report.see("bytes that are no clear request", 60, everywhere(running, &BYTES)).await;
-    report.see("paths with two readings", 60, everywhere(running, &PATHS)).await;
-    report.see("pages of another origin", 60, origins(running)).await;
-    report.see("pages of another site", 60, everywhere(running, &SITES)).await;
-    report.see("websockets of another origin", 60, sockets(running)).await;
-    report.see("what single ports keep", 60, doors(running)).await;
-    report.see("the Manager's sign-up, in every spelling", 60, sign_ups(running)).await;
-    report.see("events that are not the gateway's", 60, events(running)).await;
+    report.see("legitimate requests pass on every port", 60, legitimate(running)).await;
+    report.see("a foreign Host is refused", 60, everywhere(running, &NAMES)).await;
+    report.see("malformed requests are refused", 60, everywhere(running, &BYTES)).await;
+    report.see("ambiguous paths are refused", 60, everywhere(running, &PATHS)).await;
+    report.see("requests of other origins are refused", 60, origins(running)).await;
+    report.see("requests of other sites are refused", 60, everywhere(running, &SITES)).await;
+    report.see("WebSockets of other origins are refused", 60, sockets(running)).await;
+    report.see("what single ports refuse", 60, doors(running)).await;
+    report.see("the Manager's sign-up is closed in every spelling", 60, sign_ups(running)).await;
+    report.see("events from others than the gateway are refused", 60, events(running)).await;
 }
 
 /// A request that is ready to be sent, and how it must end.

@@ -40,10 +40,10 @@ const FORMER: &str = r#"mkdir -p /data/kept /data/openclaw && echo former >/data
 
 pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, running: &Running<'_>, nonce: &str) {
     report.group("backups");
-    report.see("made while services write, each whole", 120, live(running, nonce)).await;
-    report.see("what is no backup changes nothing", 60, foreign(running)).await;
-    report.see("a restore brings back the moment, with the services", UP, restored(running, nonce)).await;
-    report.see("the state of another release is kept, refused, brought back", 120, releases(bench)).await;
+    report.see("backups made during writes are consistent", 120, live(running, nonce)).await;
+    report.see("a file that is not a backup changes nothing", 60, foreign(running)).await;
+    report.see("a restore brings back state and services", UP, restored(running, nonce)).await;
+    report.see("the state of another release is saved, refused, restored", 120, releases(bench)).await;
 }
 
 async fn live(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {

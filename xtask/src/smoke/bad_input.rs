@@ -45,13 +45,13 @@ pub(super) async fn prove(
     quick: bool,
 ) {
     report.group("bad input");
-    report.see("1,000 web sockets that say nothing", 60, idle(running)).await;
-    report.see("a large upload passes as it comes", 60, upload(running)).await;
+    report.see("1,000 idle WebSockets", 60, idle(running)).await;
+    report.see("a large upload is not buffered", 60, upload(running)).await;
     if !quick {
-        report.see("an answer may pause", PAUSE + 20, pause(running)).await;
+        report.see("a slow response is not cut off", PAUSE + 20, pause(running)).await;
     }
-    report.see("headers that never end are cut", 60, async { slow.await? }).await;
-    report.see("the front is killed within an upload", 60, killed(running)).await;
+    report.see("endless headers are cut off", 60, async { slow.await? }).await;
+    report.see("the front is killed during an upload", 60, killed(running)).await;
 }
 
 /// Sends the beginning of a request, a line now and then, and waits for the end of the connection.

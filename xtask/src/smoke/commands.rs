@@ -11,12 +11,12 @@ const PAGE: &str = "MISSION_CONTROL_PORT";
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("commands");
-    report.see("each speaks to its service, with its folders and credentials", 120, speak(running)).await;
-    report.see("they stay behind the walls of their service", 20, stay(running)).await;
-    report.see("status says what runs, and the line that fixes it", 60, hints(running)).await;
-    report.see("health is told to strangers, in one word", 20, health(running)).await;
-    report.see("metrics are told to whoever has their token", 20, metrics(running)).await;
-    report.see("openclaw doctor --fix has the state to itself", 240, doctor(running)).await;
+    report.see("each command uses its service's folders and credentials", 120, speak(running)).await;
+    report.see("they run in the sandbox of their service", 20, stay(running)).await;
+    report.see("status shows versions, and how to fix a stopped service", 60, hints(running)).await;
+    report.see("health is public, in one word", 20, health(running)).await;
+    report.see("metrics need their token", 20, metrics(running)).await;
+    report.see("openclaw doctor --fix runs alone on the state", 240, doctor(running)).await;
 }
 
 async fn speak(running: &Running<'_>) -> anyhow::Result<String> {

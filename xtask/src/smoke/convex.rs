@@ -12,11 +12,11 @@ const VARIABLES: [&str; 3] = ["JWT_PRIVATE_KEY", "JWKS", "SITE_URL"];
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &str) {
     report.group("convex");
-    report.see("tells its version", 10, version(running)).await;
-    report.see("the admin key opens it, a wrong one does not", 20, admin(running)).await;
-    report.see("Mission Control's functions are there", 20, functions(running)).await;
+    report.see("reports its version", 10, version(running)).await;
+    report.see("accepts the admin key and refuses a wrong one", 20, admin(running)).await;
+    report.see("Mission Control's functions are deployed", 20, functions(running)).await;
     report.see("keys and site are set for sign-in", 20, variables(running)).await;
-    report.see("an account is made and its session accepted", 30, account(running, nonce)).await;
+    report.see("an account can be created, and its session is valid", 30, account(running, nonce)).await;
 }
 
 async fn version(running: &Running<'_>) -> anyhow::Result<String> {

@@ -31,9 +31,9 @@ pub(super) async fn prove(
     let prepared = report.check("a small disk", 60, Disk::create(bench), |_| SIZE.to_owned()).await;
     let Some(disk) = prepared else { return };
     report.see("before the first start", 90, before_first_start(bench, &disk)).await;
-    let first = report.check("with room it starts", UP, start(bench, &disk, more), |it| format!("{it}")).await;
+    let first = report.check("with free space it starts", UP, start(bench, &disk, more), |it| format!("{it}")).await;
     let Some(mut running) = first.map(|it| it.running) else { return };
-    report.see("while all runs", 200, while_running(&running, &disk)).await;
+    report.see("while the services run", 200, while_running(&running, &disk)).await;
     report.see("its keys are its own", 30, async { own_keys(&running, others) }).await;
     report.see("at a start", 300, at_start(&mut running, &disk)).await;
     report.keep_log(&running.container, &output.join("full-disk.log")).await;

@@ -11,11 +11,11 @@ const PAGE: &str = "MISSION_CONTROL_PORT";
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("dashboard");
-    report.see("its pages have clean addresses", 20, dashboard(running)).await;
-    report.see("the admin key is given to its own page only", 20, deployment(running)).await;
+    report.see("its pages have clean URLs", 20, dashboard(running)).await;
+    report.see("only its own page gets the admin key", 20, deployment(running)).await;
     report.group("mission control");
-    report.see("page, assets and any route of it", 20, page(running)).await;
-    report.see("/hooks takes the page's requests, and no other", 60, hooks(running)).await;
+    report.see("page, assets and client-side routes", 20, page(running)).await;
+    report.see("/hooks accepts requests of the page only", 60, hooks(running)).await;
     report.group("status");
     report.see("/_stack.json and the status command agree", 20, stack(running)).await;
     report.see("/_stack shows every service", 20, stack_page(running)).await;

@@ -54,10 +54,10 @@ const EVENTS: [(&str, &str); 2] =
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("inside");
-    report.see("a process in the container is nobody", 90, process_inside(running)).await;
-    report.see("another container on the bridge is nobody", 60, neighbour(running)).await;
+    report.see("a process in the container has no access", 90, process_inside(running)).await;
+    report.see("another container on the bridge has no access", 60, neighbour(running)).await;
     report.see("every port listens on IPv6 too", 30, over_ipv6(running)).await;
-    report.see("events without the gateway's token", 20, events(running)).await;
+    report.see("events without the gateway's token are refused", 20, events(running)).await;
 }
 
 /// The container's own address, and that of the engine's machine on the same network.

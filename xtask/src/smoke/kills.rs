@@ -50,14 +50,14 @@ async fn thawed(running: &Running<'_>, frozen: anyhow::Result<Frozen>) -> anyhow
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>, frozen: anyhow::Result<Frozen>, nonce: &str) {
     report.group("hangs");
-    report.see("services that hang are restarted", THAWED, thawed(running, frozen)).await;
+    report.see("hung services are restarted", THAWED, thawed(running, frozen)).await;
     report.group("kill -9");
     for service in running.bench.stack.services.iter().filter(|service| !service.is_site()) {
         let limit = u64::from(service.ready_within).min(240);
         report.see(&service.name, limit, kill(running, service)).await;
     }
-    report.see("all is healthy afterwards", 120, healthy(running)).await;
-    report.see("a turn goes through again", running.bench.turn, turns::turn(running, nonce)).await;
+    report.see("everything is healthy afterwards", 120, healthy(running)).await;
+    report.see("a turn works again", running.bench.turn, turns::turn(running, nonce)).await;
 }
 
 /// What its supervisor calls the service's process, once it is ready.

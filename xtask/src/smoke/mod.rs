@@ -196,7 +196,7 @@ async fn up(report: &mut Report, running: &mut Running<'_>) -> bool {
             .map(|it| format!("{} last, after {:.1} s", it.service, it.seconds))
     };
     let ready = report
-        .check("every port answers, and all is healthy", UP, running.up(), |(answered, healthy)| {
+        .check("every port answers, and everything is healthy", UP, running.up(), |(answered, healthy)| {
             let slowest = slowest(answered).unwrap_or_default();
             format!("{} ports, {slowest}; healthy after {healthy:.1} s", answered.len())
         })
@@ -204,8 +204,9 @@ async fn up(report: &mut Report, running: &mut Running<'_>) -> bool {
     if ready.is_none() {
         return false;
     }
-    let secrets =
-        report.check("its secrets are made", 30, running.read_secrets(), |all| format!("{} of them", all.len())).await;
+    let secrets = report
+        .check("its secrets are generated", 30, running.read_secrets(), |all| format!("{} of them", all.len()))
+        .await;
     running.secrets = secrets.unwrap_or_default();
-    report.see("what stands in for something real", 30, running.stand_ins()).await
+    report.see("stand-ins", 30, running.stand_ins()).await
 }

@@ -32,7 +32,7 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
     let mut running = bench.start(&volume, bench.moved_ports()?, &more).await?;
     let healthy = probe::wait_healthy(&running.container, running.started);
     if report
-        .check("without a model all is well", 120, healthy, |it| format!("healthy after {it:.1} s"))
+        .check("it is healthy without a model", 120, healthy, |it| format!("healthy after {it:.1} s"))
         .await
         .is_none()
     {
@@ -40,11 +40,11 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
     }
     let key = running.container.exec(&["secrets", KEY]).await?;
     running.secrets.insert(KEY.to_owned(), key);
-    report.see("that there is none is told", 60, none_yet(&running)).await;
-    report.see("a half file is told by name", 60, half(&running)).await;
-    report.see("a model that comes later answers as `local`", 90, later(&running)).await;
-    report.see("a name on a hub, whose first answer is cut", 90, by_name(&running)).await;
-    report.see("another server's model that is not there is told", 30, other_server(&running)).await;
+    report.see("status says that there is no model", 60, none_yet(&running)).await;
+    report.see("an incomplete file is reported by name", 60, half(&running)).await;
+    report.see("a model that is added later answers as `local`", 90, later(&running)).await;
+    report.see("a model from a hub, with an interrupted download", 90, by_name(&running)).await;
+    report.see("a missing model of another server is reported", 30, other_server(&running)).await;
     Ok(())
 }
 

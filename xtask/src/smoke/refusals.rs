@@ -37,10 +37,10 @@ const FOREIGN: &str = "12345:12345";
 
 pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, used: &Volume) {
     report.group("refusals");
-    report.see("wrong settings are all told at once", 60, wrong_settings(bench)).await;
-    report.see("a second container on the volume", 60, second_container(bench, used)).await;
-    report.see("a volume of another uid, and its remedy", 120, foreign_volume(bench)).await;
-    report.see("root", 60, root(bench)).await;
+    report.see("all wrong settings are reported together", 60, wrong_settings(bench)).await;
+    report.see("a second container on the volume is refused", 60, second_container(bench, used)).await;
+    report.see("a volume of another uid, and the printed fix", 120, foreign_volume(bench)).await;
+    report.see("root is refused", 60, root(bench)).await;
 }
 
 /// What a container that must not start says, and its exit code; never a whole start.

@@ -25,11 +25,11 @@ const PUBLIC: &str = "JWKS";
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("security");
-    report.see("no process is root's, none has a capability", 30, no_root(running)).await;
-    report.see("only the table's ports are open", 20, open_ports(running)).await;
+    report.see("no process is root or has a capability", 30, no_root(running)).await;
+    report.see("only the declared ports are open", 20, open_ports(running)).await;
     report.see("no secret in a command line or another's environment", 30, environments(running)).await;
     report.see("no secret in history, inspection or log", 60, records(running)).await;
-    report.see("secrets are files of their owner alone", 20, modes(running)).await;
+    report.see("secret files are readable by their owner only", 20, modes(running)).await;
     report.see("every line of the log names its service", 20, log_lines(running)).await;
 }
 

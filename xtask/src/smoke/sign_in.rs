@@ -103,7 +103,7 @@ pub(super) async fn prove(
     report.group("sign-in");
     let volume = Volume::create(bench.docker, &[]).await?;
     let Some(mut running) = report
-        .check("published everywhere, it starts", 240, start(bench, &volume, scratch, &[], None), |it| {
+        .check("it starts with published ports", 240, start(bench, &volume, scratch, &[], None), |it| {
             format!("after {:.1} s, with an echo behind {}", it.started.elapsed().as_secs_f64(), ECHOES.join(", "))
         })
         .await
@@ -111,25 +111,23 @@ pub(super) async fn prove(
         return Ok(());
     };
     let secrets =
-        report.check("its password is told", 30, running.read_secrets(), |it| format!("{} secrets", it.len()));
+        report.check("its password is printed", 30, running.read_secrets(), |it| format!("{} secrets", it.len()));
     running.secrets = secrets.await.unwrap_or_default();
     let slow = tokio::spawn(bad_input::unfinished(address(&running, PAGE)?));
-    report.see("without it, no port opens", 30, closed(&running)).await;
-    report
-        .see("nor through another network, at the gateway's address", 60, inside::through_the_gateway(&running))
-        .await;
+    report.see("without the password, every port refuses", 30, closed(&running)).await;
+    report.see("also from another network with the gateway's address", 60, inside::through_the_gateway(&running)).await;
     if has_ipv6() {
-        report.see("the same over IPv6", 20, over_ipv6(&running)).await;
+        report.see("also over IPv6", 20, over_ipv6(&running)).await;
     } else {
         report.skip("the same over IPv6", "an IPv6 loopback on this machine");
     }
     report.see("the password opens every port", 30, opened(&running)).await;
-    report.see("the session stays with the front", 20, kept(&running)).await;
-    report.see("a program passes with its own service's credential", 60, programs(&running)).await;
-    report.see("cookies that nobody gave", 30, cookies(&running)).await;
-    report.see("what the owner's pages get", 20, owner(&running)).await;
-    report.see("the way in leads nowhere else", 30, destinations(&running)).await;
-    report.see("signing out ends the session here", 20, sign_out(&running)).await;
+    report.see("the session cookie does not reach the services", 20, kept(&running)).await;
+    report.see("a program's credential opens its service only", 60, programs(&running)).await;
+    report.see("forged cookies are refused", 30, cookies(&running)).await;
+    report.see("a signed-in browser's pages get their credentials", 20, owner(&running)).await;
+    report.see("sign-in redirects to this host only", 30, destinations(&running)).await;
+    report.see("signing out ends the session", 20, sign_out(&running)).await;
     if let Some(program) = browser::page::find() {
         browser::prove_signed_in(report, &running, request.output, &program).await;
     }

@@ -31,20 +31,20 @@ struct Kept<'a> {
 
 pub(super) async fn prove(report: &mut Report, running: &mut Running<'_>, volume: &Volume, nonce: &str, left: &Left) {
     report.group("stop and start");
-    let pushed = report.check("something is there to be kept", 30, put(running, nonce), |_| String::new()).await;
+    let pushed = report.check("data to be kept is written", 30, put(running, nonce), |_| String::new()).await;
     let kept = Kept { nonce, left, pushed: pushed.unwrap_or_default() };
     report.see("docker stop under load", 60, stop_under_load(running, nonce)).await;
 
     let again = start_again(running);
     if report.see("the same container starts again", UP, again).await {
-        report.see("keys and data are the same", 60, same(running, &kept)).await;
+        report.see("keys and data are unchanged", 60, same(running, &kept)).await;
     }
     let moved = after_power_cut(running, volume);
     if report.see("a power cut, then a new container on the volume", UP, moved).await {
-        report.see("keys and data are still the same", 60, same(running, &kept)).await;
+        report.see("keys and data are still unchanged", 60, same(running, &kept)).await;
     }
     report.see("docker stop when idle", 60, stop(running)).await;
-    report.see("docker stop of a start, at several moments", 90, stop_starts(running)).await;
+    report.see("docker stop at several moments of a start", 90, stop_starts(running)).await;
 }
 
 /// Milliseconds after the start: while settings are checked, at the supervisor's first steps, while services start.

@@ -38,18 +38,18 @@ pub(super) async fn prove(
     ];
     let mount = format!("type=bind,source={},target=/tls,readonly", files.0.display());
     let starting = sign_in::start(bench, &volume, scratch, &more, Some(mount));
-    let Some(mut running) = report.check("with a certificate it starts", 240, starting, |_| String::new()).await else {
+    let Some(mut running) = report.check("it starts with a certificate", 240, starting, |_| String::new()).await else {
         return Ok(());
     };
     running.secrets = running.read_secrets().await?;
-    report.see("every port serves it", 30, served(&running, "first")).await;
-    report.see("plain requests are sent to https", 20, plain(&running)).await;
-    report.see("headers of the trusted proxy count, and of nobody else", 20, proxy(&running)).await;
+    report.see("every port serves the certificate", 30, served(&running, "first")).await;
+    report.see("plain HTTP is redirected to HTTPS", 20, plain(&running)).await;
+    report.see("only a trusted proxy's headers are used", 20, proxy(&running)).await;
     if let Some(program) = browser::page::find() {
         let name = "a browser signs in, and the pages work";
         report.see(name, 90, browser::signed_in(&running, request.output, &program)).await;
     }
-    report.see("a renewed one is taken up when both files fit", 60, renewed(&running, &files)).await;
+    report.see("a renewed certificate is loaded once both files match", 60, renewed(&running, &files)).await;
     Ok(())
 }
 

@@ -26,11 +26,11 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &st
     report.group("llama.cpp");
     report.see("a completion", 120, completion(running)).await;
     report.group("openclaw");
-    report.see("without its token nobody gets a turn", 30, closed(running)).await;
-    report.see("a turn reaches llama.cpp and comes back", running.bench.turn, turn(running, nonce)).await;
-    report.see("the run is a task in Mission Control", 30, task(running, nonce)).await;
+    report.see("a turn needs the token", 30, closed(running)).await;
+    report.see("a turn is answered by llama.cpp", running.bench.turn, turn(running, nonce)).await;
+    report.see("the run appears as a task in Mission Control", 30, task(running, nonce)).await;
     report.group("opencode");
-    report.see("the server asks for its password", 20, password(running)).await;
+    report.see("the server requires its password", 20, password(running)).await;
     report.see("the Manager's sign-up is closed", 20, sign_up(running, nonce)).await;
     let name = "a session through the Manager reaches llama.cpp";
     let session = report.check(name, running.bench.turn, session(running, nonce), |(_, said)| said.clone()).await;

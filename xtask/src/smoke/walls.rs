@@ -67,10 +67,10 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     if landlock.trim().is_empty() {
         report.skip("what agents reach", "this kernel has no Landlock, and `status` says so");
     } else {
-        report.see("all of it is to be had outside", 60, outside(running)).await;
-        report.see("OpenCode's shell reaches its workspace", 60, opencode_shell(running)).await;
-        report.see("OpenCode reaches its own folders", 60, opencode_itself(running)).await;
-        report.see("OpenClaw's exec reaches its workspace, its tools its own folders", 240, openclaw(running)).await;
+        report.see("without the sandbox, all of it is accessible", 60, outside(running)).await;
+        report.see("OpenCode's shell can access its workspace only", 60, opencode_shell(running)).await;
+        report.see("OpenCode can access its own folders only", 60, opencode_itself(running)).await;
+        report.see("OpenClaw's exec can access its workspace, its tools its own folders", 240, openclaw(running)).await;
         for (service, own) in [("openclaw", &OPENCLAW_ITSELF[..]), ("manager", &MANAGER_ITSELF), ("llamacpp", &[])] {
             let name = format!("{service} reaches its own folders");
             report.see(&name, 30, behind(running, service, own)).await;

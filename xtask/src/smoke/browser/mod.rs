@@ -22,7 +22,7 @@ pub(super) async fn prove(
 ) {
     report.group("browser");
     board::prove(report, running, run, output, program).await;
-    report.see("the dashboard logs in by itself", 60, dashboard(running, output, program)).await;
+    report.see("the dashboard is logged in", 60, dashboard(running, output, program)).await;
     let name = "pages that are not the stack's get nothing";
     report.see(name, 120, foreign_pages::attack_unsigned(running, program)).await;
 }
