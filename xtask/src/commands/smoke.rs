@@ -47,7 +47,7 @@ pub(super) async fn image(docker: &Docker, session: &Session, asked: Option<&str
     }
     match asked {
         Some(named) if !Path::new(named).is_absolute() => Ok(Loaded::named(named.to_owned())),
-        _ => Err(anyhow::anyhow!("{} is no OCI layout", folder.display()))
+        _ => Err(anyhow::anyhow!("{} is not an OCI layout", folder.display()))
             .hint(|| format!("cargo xtask build --arch {native}")),
     }
 }

@@ -241,7 +241,7 @@ pub(crate) fn layer_blobs(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 fn open(folder: &Path) -> anyhow::Result<(Descriptor, Manifest)> {
     let text = fs_err::read_to_string(folder.join(INDEX))?;
-    let index: Index = serde_json::from_str(&text).with_context(|| format!("{} is no OCI layout", folder.display()))?;
+    let index: Index = serde_json::from_str(&text).with_context(|| format!("{} is not an OCI layout", folder.display()))?;
     let [descriptor] = index.manifests.as_slice() else {
         bail!("{} holds {} images instead of one", folder.display(), index.manifests.len());
     };

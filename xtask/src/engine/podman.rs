@@ -89,7 +89,7 @@ pub(crate) async fn check(layout: &Path, context: &Path, stack: &Stack, scratch:
     fs_err::create_dir_all(&podman.folder)?;
     fs_err::write(podman.folder.join("containers.conf"), CONFIGURATION)?;
     // Podman makes the image's name of the path as it is written, and takes lower case only.
-    let (parent, name) = layout.parent().zip(layout.file_name()).context("the layout is no folder of a folder")?;
+    let (parent, name) = layout.parent().zip(layout.file_name()).context("the layout is not a folder of a folder")?;
     let from = format!("oci:{}", name.to_string_lossy());
     let image = process::text(podman.command(&["pull", "--quiet", &from]).current_dir(parent)).await?;
     podman.text(&["tag", &image, IMAGE]).await?;

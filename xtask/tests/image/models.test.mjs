@@ -70,12 +70,12 @@ test("a folder's models are listed by name, with their projectors; what is none 
     "cut.gguf is not complete: its weights are missing in part",
     "half.gguf is not complete: it ends within its header",
     "odd;name.gguf has a character in its name that llama.cpp's list of models cannot hold".replace(/'/g, ""),
-    "text.gguf is no GGUF file",
+    "text.gguf is not a GGUF file",
     "torn/t-00001-of-00003.gguf lacks part 2 of 3: t-00002-of-00003.gguf is not there",
   ]);
 });
 
-test("a lone projector is no model, and what cannot be read is told", (context) => {
+test("a lone projector is not a model, and what cannot be read is told", (context) => {
   const folder = makeFolder(context, { "x-mmproj.gguf": gguf("clip"), "clip.gguf": gguf("clip") });
   assert.deepEqual(scanModels(folder).models, []);
   assert.deepEqual(scanModels(folder).problems.map((line) => line.split(" ")[0]), ["clip.gguf", "x-mmproj.gguf"]);
@@ -169,7 +169,7 @@ test("a wrong digest is refused, and asked for no second time in this container"
   const [folder, result] = [makeFolder(context), makeFolder(context)];
   const settings = { LLAMACPP_MODEL_URL: `${address}/m.gguf`, LLAMACPP_MODEL_SHA256: "0".repeat(64) };
   const first = await run(folder, result, settings);
-  assert.match(first.output, /has not the SHA-256 0000/);
+  assert.match(first.output, /does not have the SHA-256 0000/);
   const second = await run(folder, result, settings);
   assert.deepEqual([second.code, second.output, asked.length], [1, first.output.split("\n").at(-2) + "\n", 1]);
 });
@@ -206,12 +206,12 @@ test("a name on the hub: what it said first is written down, and holds ever afte
   rmSync(join(result, "refused"));
   files[`/o/M-GGUF/resolve/${commit}/Q8/M-00002-of-00002.gguf`] = changed;
   files[api] = Buffer.from("{}");
-  assert.match((await run(folder, result, settings)).output, /has not the SHA-256/);
+  assert.match((await run(folder, result, settings)).output, /does not have the SHA-256/);
 });
 
 test("a hub that is none, and a repository that is not there, are told in one line", async (context) => {
   const { address } = await serve(context, { "/api/models/o/html/revision/main": Buffer.from("<html>") });
-  for (const [name, why] of [["hf:o/html", /answers no JSON: is HF_ENDPOINT right/], ["hf:o/none:Q8", /no o\/none at http.*asks for HF_TOKEN \(it answers 404\)/]]) {
+  for (const [name, why] of [["hf:o/html", /does not answer with JSON: is HF_ENDPOINT right/], ["hf:o/none:Q8", /no o\/none at http.*asks for HF_TOKEN \(it answers 404\)/]]) {
     const { code, output } = await run(makeFolder(context), makeFolder(context), { LLAMACPP_MODEL: name, HF_ENDPOINT: address });
     assert.equal(code, 1);
     assert.match(output, why);

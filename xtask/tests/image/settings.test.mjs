@@ -161,7 +161,7 @@ test("wrong values are told once, by name", () => {
       assert.ok(told[0].startsWith(`${name}='`) || told[0].startsWith(`${name}="`), told[0]);
     }
   }
-  assertTold(problems({ ALLOWED_HOSTS: "box.lan,x:1,[::1]:2,::1" }), '"x:1" has a port in it: leave that out; "[::1]:2" has a port in it: leave that out; "::1" is no host');
+  assertTold(problems({ ALLOWED_HOSTS: "box.lan,x:1,[::1]:2,::1" }), '"x:1" has a port in it: leave that out; "[::1]:2" has a port in it: leave that out; "::1" is not a host');
   // What an address holds for its server alone is not shown.
   const told = problems({ LLAMACPP_MODEL_URL: "http://user:hunter2@host:99999/m", LLAMACPP_MODEL_SHA256: "a".repeat(64) });
   assertTold(told, "LLAMACPP_MODEL_URL");
@@ -185,20 +185,20 @@ test("a wrong secret is told and not shown", () => {
     [{ OPENCLAW_GATEWAY_TOKEN_FILE: file("crlf", "hunter2\r\n") }, "CRLF"],
     [{ OPENCLAW_GATEWAY_TOKEN_FILE: file("lines", "hunter2\n\n") }, "ends with a line break"],
     [{ MANAGER_ADMIN_PASSWORD_FILE: file("mark", "\ufeffhunter2222") }, "byte order mark"],
-    [{ MANAGER_ADMIN_PASSWORD_FILE: file("latin", Buffer.from("hunter2222\xe9", "latin1")) }, "no UTF-8"],
+    [{ MANAGER_ADMIN_PASSWORD_FILE: file("latin", Buffer.from("hunter2222\xe9", "latin1")) }, "not UTF-8"],
     [{ MANAGER_ADMIN_PASSWORD_FILE: file("large", "hunter2".repeat(10_000)) }, "larger"],
     [{ OPENCLAW_HOOKS_TOKEN: "hunter2\";deny all;" }, "letters, digits"],
     [{ CONVEX_SELF_HOSTED_ADMIN_KEY: "hunter2" }, "admin key"],
     [{ JWT_PRIVATE_KEY: "hunter2" }, "BEGIN PRIVATE KEY"],
     [{ JWT_PRIVATE_KEY: "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----" }, "cannot be read"],
-    [{ JWT_PRIVATE_KEY: pem("ed25519") }, "no RSA key"],
+    [{ JWT_PRIVATE_KEY: pem("ed25519") }, "not an RSA key"],
     [{ JWT_PRIVATE_KEY: pem("rsa", { modulusLength: 1024 }) }, "2048"],
     [{ OPENCLAW_GATEWAY_TOKEN: "hunter2", OPENCLAW_GATEWAY_TOKEN_FILE: given }, "both set"],
     [{ OPENCLAW_GATEWAY_TOKEN_FILE: "/nowhere" }, "no file"],
     [{ OPENCLAW_GATEWAY_TOKEN_FILE: folder }, "no file"],
     [{ OPENCLAW_GATEWAY_TOKEN_FILE: file("empty", "") }, "empty"],
     [{ OPENCLAW_TOKEN_FILE: given }, "no secret of the name OPENCLAW_TOKEN"],
-    [{ MANAGER_PORT_FILE: given }, "no secret and is read from no file"],
+    [{ MANAGER_PORT_FILE: given }, "not a secret and cannot be read from a file"],
   ]) {
     const told = problems(environment);
     assertTold(told, about);
@@ -291,5 +291,5 @@ test("what Kubernetes puts there for a Service is known for what it is", () => {
 test("a name that is most likely mistyped is told, and others are nobody's matter", () => {
   const { problems: wrong, notices } = check({ LLAMACPP_CTX: "1", TLS_CERT: "x", PATH: "/bin", HOME: "/", ACCESSORY: "1", LLAMA_ARG_X: "1", MANAGER: "1" });
   assert.deepEqual(wrong, []);
-  assertTold(notices, "LLAMACPP_CTX is no setting", "TLS_CERT is no setting");
+  assertTold(notices, "LLAMACPP_CTX is not a setting", "TLS_CERT is not a setting");
 });

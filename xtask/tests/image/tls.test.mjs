@@ -72,9 +72,9 @@ test("what cannot be served is told once, with its file", () => {
   const [expired, future] = [pair(undefined, YESTERDAY), pair(TOMORROW)];
   for (const [certificate, its, file, about] of [
     ["", key, CERTIFICATE, "empty"],
-    [mine.raw, key, CERTIFICATE, "no whole PEM"],
-    [mine.certificate.slice(0, -30), key, CERTIFICATE, "no whole PEM"],
-    ["hello", key, CERTIFICATE, "no whole PEM"],
+    [mine.raw, key, CERTIFICATE, "not a complete PEM"],
+    [mine.certificate.slice(0, -30), key, CERTIFICATE, "not a complete PEM"],
+    ["hello", key, CERTIFICATE, "not a complete PEM"],
     [request, key, CERTIFICATE, "no certificate in it but CERTIFICATE REQUEST"],
     [damaged, key, CERTIFICATE, "certificate 1 of 1 cannot be read"],
     [mine.certificate + damaged, key, CERTIFICATE, "certificate 2 of 2 cannot be read"],

@@ -70,7 +70,7 @@ fn count(index: &Path) -> anyhow::Result<Tarballs> {
             // What npm asks of a package beside its tarball is metadata, and no artifact.
             if Path::new(&entry.key).extension().is_some_and(|extension| extension == "tgz") {
                 counted.packages += 1;
-                counted.size += entry.size.with_context(|| format!("npm's cache tells no size of {}", entry.key))?;
+                counted.size += entry.size.with_context(|| format!("npm's cache has no size for {}", entry.key))?;
             }
         }
     }

@@ -14,7 +14,7 @@ function blocks(name, file) {
   }
   if (text.trim() === "") wrong(`${name}=${file}: the file is empty`);
   const found = [...text.matchAll(/^-----BEGIN ([A-Z0-9 ]+)-----\r?$[^]*?^-----END \1-----\r?$/gm)].map(([block, kind]) => ({ kind, block }));
-  if (found.length === 0) wrong(`${name}=${file}: is no whole PEM file (-----BEGIN ... to -----END ...); openssl converts other kinds`);
+  if (found.length === 0) wrong(`${name}=${file}: is not a complete PEM file (-----BEGIN ... to -----END ...); openssl converts other kinds`);
   return found;
 }
 
@@ -39,7 +39,7 @@ function privateKey(file) {
   const key = found.find(({ kind }) => kind.endsWith("PRIVATE KEY"));
   if (!key) wrong(`TLS_KEY_FILE=${file}: has no private key in it ${instead(found, /^CERTIFICATE$/, "TLS_CERT_FILE")}`);
   if (key.kind === "ENCRYPTED PRIVATE KEY" || /^Proc-Type:.*ENCRYPTED/m.test(key.block)) {
-    wrong(`TLS_KEY_FILE=${file}: is encrypted, and nobody is there to type its password; write it without one: openssl pkey -in FILE -out NEW`);
+    wrong(`TLS_KEY_FILE=${file}: is encrypted, and its password cannot be entered; remove it: openssl pkey -in FILE -out NEW`);
   }
   try {
     return createPrivateKey(key.block);

@@ -24,7 +24,7 @@ if (process.stdin.isTTY) {
 }
 try {
   const head = await stage(process.stdin, say);
-  say(`the backup of ${head.made} is whole`);
+  say(`the backup of ${head.made} is complete`);
   isStopping = true;
   if (isRunning) {
     say("stopping the services");
@@ -33,7 +33,7 @@ try {
   commit(head);
   isCommitted = true;
   finish();
-  say("its state is in place of the former one");
+  say("the state was replaced");
 } catch (error) {
   say(`nothing was changed: ${error.message}`);
   if (isRunning && isStopping) start();
@@ -46,7 +46,7 @@ if (isRunning) {
     say(`the services were not started: ${error.message}`);
     process.exit(1);
   }
-  say("the services are starting; `status` tells how far they are");
+  say("the services are starting; `status` shows their state");
 } else {
   say("start the stack now: docker compose up -d");
 }

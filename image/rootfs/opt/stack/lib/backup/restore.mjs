@@ -72,7 +72,7 @@ export async function stage(source, tell) {
       files.set(name, createHash("sha256").update(text).digest("hex"));
       head = checkHead(text.toString(), tell);
       const { bavail, bsize } = statfsSync(DATA);
-      if (bavail * bsize < head.bytes) throw new Error(`no room: ${size(head.bytes)} are needed in ${DATA}, ${size(bavail * bsize)} are free`);
+      if (bavail * bsize < head.bytes) throw new Error(`not enough space: ${size(head.bytes)} is needed in ${DATA}, ${size(bavail * bsize)} is free`);
       return;
     }
     if (sums) throw new Invalid("something follows its end");
@@ -83,7 +83,7 @@ export async function stage(source, tell) {
     const path = isPlain(name) ? staged(name) : undefined;
     if (!path) throw new Invalid(`${JSON.stringify(name)} in it lies outside of what it says it holds`);
     if (head.roots.includes(name)) {
-      if (type !== "folder") throw new Invalid(`${name} in it is no folder`);
+      if (type !== "folder") throw new Invalid(`${name} in it is not a folder`);
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     } else if (!made.has(dirname(path))) {
       throw new Invalid(`${JSON.stringify(name)} in it lies in no folder of it`);
@@ -122,7 +122,7 @@ export async function stage(source, tell) {
   if (!sums) throw new Invalid("its end is missing");
   // As a set of lines: sha256sum could check it too.
   const lines = [...files].map(([name, digest]) => sumLine(name, digest));
-  if (lines.sort().join("") !== sums.split(/(?<=\n)/).sort().join("")) throw new Invalid("what is in it is not what its digests say: it is damaged");
+  if (lines.sort().join("") !== sums.split(/(?<=\n)/).sort().join("")) throw new Invalid("its contents do not match its digests: it is damaged");
   for (const [path, mode] of modes.reverse()) chmodSync(path, mode | 0o700);
   return head;
 }

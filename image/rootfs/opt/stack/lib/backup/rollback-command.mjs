@@ -12,7 +12,7 @@ const states = await keptStates();
 
 if (asked === "--list") {
   for (const { name, head } of states) console.log(`${name}  ${told(head.versions)}`);
-  if (states.length === 0) say("nothing is kept: no update has changed the state of a service");
+  if (states.length === 0) say("nothing was saved: no update has changed the state of a service");
 } else {
   process.exitCode = await rollBack();
 }
@@ -21,7 +21,7 @@ async function rollBack() {
   const ours = Object.fromEntries(migrating.map(({ name, version }) => [name, version]));
   const chosen = asked ? states.filter(({ name }) => name === asked) : choose(states, readVersions(), ours);
   if (chosen.length === 0) {
-    say(`nothing is kept ${asked ? `under the name ${asked}` : "that this image could open"}; \`rollback --list\` shows what is`);
+    say(`nothing was saved ${asked ? `under the name ${asked}` : "that this image could open"}; \`rollback --list\` shows what is`);
     return 1;
   }
   // From the journal on, nothing may end it.
@@ -37,10 +37,10 @@ async function rollBack() {
       isCommitted = true;
       finish();
       isCommitted = false;
-      say(`brought back ${name}: ${told(head.versions)}`);
+      say(`restored ${name}: ${told(head.versions)}`);
     }
   } catch (error) {
-    say(`not done: ${error.message}; what is there is whole, and nothing that was kept is lost`);
+    say(`not done: ${error.message}; the current state and all saved ones are unchanged`);
     return 1;
   }
   const now = readVersions();

@@ -60,8 +60,8 @@ export function* walk({ root, path, without, mounted, tell = () => {} }) {
   function* visit(name, real) {
     const stat = attempt(() => lstatSync(real), real, tell);
     if (!stat || left.has(name)) return;
-    if (name !== root && mounted.includes(real)) return tell(real, "it is a mount of its own");
-    if (real.includes("\ufffd")) return tell(real, "its name is no UTF-8");
+    if (name !== root && mounted.includes(real)) return tell(real, "it is a separate mount");
+    if (real.includes("\ufffd")) return tell(real, "its name is not UTF-8");
     yield { name, path: real, stat };
     if (!stat.isDirectory()) return;
     for (const child of (attempt(() => readdirSync(real), real, tell) ?? []).sort()) yield* visit(`${name}/${child}`, `${real}/${child}`);

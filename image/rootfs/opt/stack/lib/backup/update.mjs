@@ -33,11 +33,11 @@ export async function keep(services, say) {
   const needed = measure(selection);
   const { bavail, bsize } = statfsSync(DATA);
   if (bavail * bsize < needed) {
-    throw new Refused(`no room to keep the state of ${services.map(({ name }) => name).join(", ")} before the update: ${size(needed)} are needed in ${DATA}, ${size(bavail * bsize)} are free`);
+    throw new Refused(`not enough space to save the state of ${services.map(({ name }) => name).join(", ")} before the update: ${size(needed)} is needed in ${DATA}, ${size(bavail * bsize)} is free`);
   }
   const { path, left } = await writeFile(KEPT, "", KEPT_STATES, selection);
   for (const file of left) say(`not kept: ${file}`);
-  say(`what was there is kept in ${path}; \`rollback\` brings it back`);
+  say(`the previous state was saved in ${path}; \`rollback\` restores it`);
 }
 
 /** Before anything opens the state: keeps it where versions differ, or refuses. */
@@ -46,15 +46,15 @@ export async function takeOver({ isOn, values }, say) {
   if (refusals.length > 0) {
     throw new Refused(
       [
-        "the data was last opened by newer versions than this image has, and what they changed it may not understand:",
+        "the data was last opened by newer versions than this image has, and it may not understand their changes:",
         ...refusals.map(({ name, from, to }) => `  - ${name}: ${from}, this image has ${to}`),
-        "Start the newer image again, or bring back what was kept before the update (what is there now is kept too):",
+        "Start the newer image again, or restore the state from before the update (the current state is saved too):",
         "    docker compose run --rm stack rollback",
-        `(with \`docker run\`: the same line with --rm, and rollback at its end), or try it all the same with ALLOW_DOWNGRADE_TO=${refusals.map(({ to }) => to).join(",")}`,
+        `(with \`docker run\`: your own command with --rm, and rollback at the end), or set ALLOW_DOWNGRADE_TO=${refusals.map(({ to }) => to).join(",")}`,
       ].join("\n"),
     );
   }
-  for (const { name, from, to } of updates) say(`${name}: ${from} opened its data last, this image has ${to}`);
+  for (const { name, from, to } of updates) say(`${name}: ${from} last opened its data, this image has ${to}`);
   if (updates.length > 0) await keep(updates.map(({ service }) => service), say);
   const now = { ...versions };
   for (const { name, version } of migrating.filter((service) => isOn(service.name))) now[name] = version;

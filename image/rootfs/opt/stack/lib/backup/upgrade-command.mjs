@@ -14,14 +14,14 @@ for (const { name, version } of migrating) {
   console.log(`${name.padEnd(width)}  ${version}  ${what}`);
 }
 if (refusals.length > 0) {
-  console.log("This image is older than the data: `rollback` brings back what was kept, or start the newer image.");
+  console.log("This image is older than the data: `rollback` restores what was saved, or start the newer image.");
   process.exitCode = 1;
 } else if (updates.length === 0) {
   console.log("Nothing to do: this image opens the data as it is.");
 } else {
   const needed = measure(migratingOnly(updates.map(({ service }) => service)));
   const { bavail, bsize } = statfsSync(DATA);
-  console.log(`The next start keeps the former state first: up to ${size(needed)} in ${DATA}/kept, ${size(bavail * bsize)} are free.`);
-  console.log("Type `docker compose up -d`; to go back, `docker compose run --rm stack rollback` and start the former image.");
+  console.log(`The next start saves the previous state first: up to ${size(needed)} in ${DATA}/kept, ${size(bavail * bsize)} is free.`);
+  console.log("Type `docker compose up -d`; to go back, `docker compose run --rm stack rollback` and start the previous image.");
   if (bavail * bsize < needed) process.exitCode = 1;
 }

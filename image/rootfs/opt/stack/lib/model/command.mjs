@@ -7,7 +7,7 @@ try {
   const answer = await fetch(address, { headers: { Authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` }, signal: AbortSignal.timeout(5000) });
   const { data = [], error } = await answer.json();
   for (const { id, status } of data) console.log(status?.value ? `${id}  ${status.value}` : id);
-  if (data.length === 0) console.error(error?.message ?? "the server has no model; `status` tells why");
+  if (data.length === 0) console.error(error?.message ?? "the server has no model; `status` shows why");
 } catch (error) {
   console.error(`the server does not answer (${error.cause?.code ?? error.message}); \`status\` tells why`);
   process.exitCode = 1;

@@ -81,7 +81,7 @@ async function tryOnce({ url, header }, part) {
     rmSync(part, { force: true });
     return "the server cannot go on where a download was cut: it begins anew";
   }
-  if (code === WRITE_ERROR) throw new Error(`no room for ${basename(part, ".part")} on the volume: ${size(statfs(part))} are free`);
+  if (code === WRITE_ERROR) throw new Error(`not enough space for ${basename(part, ".part")} on the volume: ${size(statfs(part))} is free`);
   if (/^4(0[134]|10)$/.test(status)) throw new Error(`no model from ${shown(url)}: it answers ${status}`);
   return why || `curl ended with ${code}`;
 }
@@ -109,7 +109,7 @@ export async function ensure(file, checked, told) {
   mkdirSync(dirname(path), { recursive: true });
   const part = `${path}.part`;
   const missing = file.size - lengthOf(part);
-  if (missing > statfs(path)) throw new Error(`no room for ${basename(path)} on the volume: it needs ${size(missing)}, and ${size(statfs(path))} are free`);
+  if (missing > statfs(path)) throw new Error(`not enough space for ${basename(path)} on the volume: it needs ${size(missing)}, and ${size(statfs(path))} is free`);
   const isRight = async () => {
     told(`checking ${basename(path)}`);
     return (await digestOf(part, told)) === sha256;
@@ -121,7 +121,7 @@ export async function ensure(file, checked, told) {
     await fetchPart(file, part, told);
     if (await isRight()) break;
     rmSync(part);
-    if (!begun) throw new Refused(`no model from ${shown(file.url)}: what came has not the SHA-256 ${sha256}`);
+    if (!begun) throw new Refused(`no model from ${shown(file.url)}: the download does not have the SHA-256 ${sha256}`);
     begun = false;
   }
   const descriptor = openSync(part, "r");

@@ -1,5 +1,5 @@
 // Reads what a GGUF file says of itself, without its weights: readGguf(FILE). Throws an `Error` whose message completes
-// "NAME ...": a file that is no model, or not all of one, is told before llama.cpp gives up on it.
+// "NAME ...": a file that is not a model, or not all of one, is told before llama.cpp gives up on it.
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 
 const CHUNK = 2 ** 20;
@@ -35,7 +35,7 @@ class Reader {
 
   u64() {
     const value = Number(this.take(8).readBigUInt64LE());
-    if (!Number.isSafeInteger(value)) throw new Error("is no model: its header has impossible sizes");
+    if (!Number.isSafeInteger(value)) throw new Error("is not a model: its header has impossible sizes");
     return value;
   }
 
@@ -59,7 +59,7 @@ class Reader {
       else for (let index = 0; index < count; index += 1) this.value(of);
       return undefined;
     }
-    if (!SIZES[type]) throw new Error("is no model: its header has a type that GGUF does not know");
+    if (!SIZES[type]) throw new Error("is not a model: its header has a type that GGUF does not know");
     const bytes = this.take(SIZES[type]);
     return type === 4 ? bytes.readUInt32LE() : type === 2 ? bytes.readUInt16LE() : undefined;
   }
@@ -70,7 +70,7 @@ export function readGguf(path) {
   const file = openSync(path, "r");
   try {
     const reader = new Reader(file);
-    if (reader.size < 24 || reader.take(4).toString("latin1") !== "GGUF") throw new Error("is no GGUF file");
+    if (reader.size < 24 || reader.take(4).toString("latin1") !== "GGUF") throw new Error("is not a GGUF file");
     const version = reader.u32();
     if (version < 2 || version > 3) throw new Error(`is GGUF of version ${version}, which llama.cpp does not read here`);
     const [tensors, pairs] = [reader.u64(), reader.u64()];

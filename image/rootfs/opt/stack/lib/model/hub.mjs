@@ -55,7 +55,7 @@ function checked({ rfilename, lfs }) {
   const name = rfilename.split("/").at(-1);
   if (!/^[\w .+@=,()-]+$/.test(name) || rfilename.split("/").includes("..")) throw new Error(`has a file with an impossible name, ${JSON.stringify(rfilename)}`);
   const sha256 = lfs?.sha256 ?? /^sha256:(.*)$/.exec(lfs?.oid ?? "")?.[1];
-  if (!/^[0-9a-f]{64}$/.test(sha256 ?? "")) throw new Error(`tells no SHA-256 of ${rfilename}`);
-  if (!Number.isSafeInteger(lfs.size) || lfs.size <= 0) throw new Error(`tells no size of ${rfilename}`);
+  if (!/^[0-9a-f]{64}$/.test(sha256 ?? "")) throw new Error(`has no SHA-256 for ${rfilename}`);
+  if (!Number.isSafeInteger(lfs.size) || lfs.size <= 0) throw new Error(`has no size for ${rfilename}`);
   return { path: rfilename, name, sha256, size: lfs.size };
 }

@@ -64,7 +64,7 @@ async function askHub(url, header, repository, quant) {
   try {
     said = JSON.parse(body);
   } catch {
-    throw new Error(`${where} answers no JSON: is HF_ENDPOINT right?`);
+    throw new Error(`${where} does not answer with JSON: is HF_ENDPOINT right?`);
   }
   if (!/^[0-9a-f]{40}$/.test(said.sha) || !Array.isArray(said.siblings)) throw new Error(`${where} is not described as the hub describes repositories: is HF_ENDPOINT right?`);
   try {

@@ -162,7 +162,7 @@ if (existsSync(file)) {
   try {
     theirs = parse(readFileSync(file, "utf8"));
   } catch (error) {
-    fail(`${file} cannot be read: ${error.message}\nMend it, or move it away to begin with a new one.`);
+    fail(`${file} cannot be read: ${error.message}\nCorrect it, or move it away to start with a new one.`);
   }
 }
 const merged = merge(merge(firstChoice, withoutStale(theirs)), ours);

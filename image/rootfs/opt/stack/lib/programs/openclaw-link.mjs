@@ -4,7 +4,7 @@ import { text } from "node:stream/consumers";
 
 const { reason, error, browserUrl } = JSON.parse(await text(process.stdin));
 if (!browserUrl) {
-  console.error(reason ?? error?.message ?? "the gateway gave no link; `status` tells how it is");
+  console.error(reason ?? error?.message ?? "the gateway gave no link; `status` shows its state");
   process.exit(1);
 }
 const { OPENCLAW_ORIGIN } = process.env;

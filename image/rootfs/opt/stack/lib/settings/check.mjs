@@ -110,8 +110,8 @@ function checkUnknown(table, environment, links, { problems, notices }) {
     if (!prefixes.has(first(name)) || !name.includes("_") || known.has(name) || (of !== name && known.get(of)?.secret)) continue;
     const link = SERVICE_LINK.exec(name)?.[1] ?? (SERVICE_ADDRESS.test(value) && name.replace(/_PORT$/, ""));
     if (link) links.add(link);
-    else if (of === name) notices.push(`${name} is no setting of this image; it is passed on to the services as it is`);
-    else if (value && known.has(of)) problems.push(`${name}: ${of} is no secret and is read from no file; set ${of} itself`);
+    else if (of === name) notices.push(`${name} is not a setting of this image; it is passed to the services unchanged`);
+    else if (value && known.has(of)) problems.push(`${name}: ${of} is not a secret and cannot be read from a file; set ${of} itself`);
     else if (value) problems.push(`${name}: there is no secret of the name ${of}`);
   }
   for (const link of links) {

@@ -41,13 +41,13 @@ function isHost(value) {
 
 function host(value) {
   if (isHost(value)) return asBrowsers(`http://${value}`).hostname;
-  return wrong(isHost(value.replace(/:\d+$/, "")) ? "has a port in it: leave that out" : "is no host name or address (an IPv6 address stands in brackets)");
+  return wrong(isHost(value.replace(/:\d+$/, "")) ? "has a port in it: leave that out" : "is not a host name or address (an IPv6 address stands in brackets)");
 }
 
 function origin(value) {
   const [, name, port] = /^https?:\/\/(\[[^\]]*\]|[^:/]*)(?::([1-9]\d*))?$/i.exec(value) ?? [];
   if (name && isHost(name) && Number(port ?? 1) <= 65535) return asBrowsers(value).origin;
-  return wrong("is no origin: http:// or https://, a host, a port if need be, and nothing after it");
+  return wrong("is not an origin: http:// or https://, a host, a port if need be, and nothing after it");
 }
 
 function network(value) {
@@ -55,7 +55,7 @@ function network(value) {
   if (value.toLowerCase() === "gateway") return "gateway";
   const [, address, bits] = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(value) ?? [];
   const version = isIP(address ?? "");
-  if (!version || Number(bits ?? 1) > (version === 4 ? 32 : 128)) return wrong("is no address or CIDR block, such as 10.0.0.7 or 10.0.0.0/8, and not gateway");
+  if (!version || Number(bits ?? 1) > (version === 4 ? 32 : 128)) return wrong("is not an address or CIDR block, such as 10.0.0.7 or 10.0.0.0/8, and not gateway");
   return Number(bits ?? 1) === 0 ? wrong("is everybody: name the proxies that are trusted") : value.toLowerCase();
 }
 
@@ -69,7 +69,7 @@ const listOf = (form) => (value) => {
 
 function url(value) {
   if (/^https?:\/\/[^/?#]/i.test(value) && !/[^A-Za-z0-9._~:/?#@!$&()*+,;=%[\]-]/.test(value) && URL.canParse(value)) return value;
-  return wrong("is no address that begins with http:// or https://");
+  return wrong("is not a URL that begins with http:// or https://");
 }
 
 function bool(value) {
@@ -79,7 +79,7 @@ function bool(value) {
 
 function path(value) {
   if (!/^\/[A-Za-z0-9._/@+,=: -]*$/.test(value) || /(^|\/)\.\.(\/|$)/.test(value)) {
-    return wrong("is no absolute path of plain characters, without two dots in a row");
+    return wrong("is not an absolute path of plain characters, without two dots in a row");
   }
   return value.replace(/(?<=.)\/+$/, "");
 }
@@ -88,12 +88,12 @@ function model(value) {
   if (!/^hf:/i.test(value)) return path(value);
   const part = "[A-Za-z0-9][\\w.-]*";
   const [, name] = new RegExp(`^hf:(${part}/${part}(:${part})?)$`, "i").exec(value) ?? [];
-  return name && !name.includes("..") ? `hf:${name}` : wrong("is no hf:OWNER/REPO:QUANT, such as hf:unsloth/Qwen3-4B-Instruct-2507-GGUF:Q4_K_M");
+  return name && !name.includes("..") ? `hf:${name}` : wrong("is not hf:OWNER/REPO:QUANT, such as hf:unsloth/Qwen3-4B-Instruct-2507-GGUF:Q4_K_M");
 }
 
 function privateKey(value) {
   if (!/^-----BEGIN PRIVATE KEY-----[^]*-----END PRIVATE KEY-----$/.test(value)) {
-    return wrong("is no PKCS #8 key: it begins with -----BEGIN PRIVATE KEY-----");
+    return wrong("is not a PKCS #8 key: it begins with -----BEGIN PRIVATE KEY-----");
   }
   let key;
   try {
@@ -102,7 +102,7 @@ function privateKey(value) {
     // The reason would quote the key.
     return wrong("cannot be read as a private key");
   }
-  if (key.asymmetricKeyType !== "rsa") return wrong("is no RSA key, and sessions are signed with RS256");
+  if (key.asymmetricKeyType !== "rsa") return wrong("is not an RSA key, and sessions are signed with RS256");
   return key.asymmetricKeyDetails.modulusLength < 2048 ? wrong("is an RSA key of fewer than 2048 bits") : value;
 }
 
@@ -118,7 +118,7 @@ const forms = {
   count: matching(/^[1-9]\d{0,3}$/, "is no whole number from 1 to 9999"),
   interval: matching(/^[1-9]\d{0,3}[mhd]$/, "is no number of minutes, hours or days, such as 30m, 12h or 1d"),
   layers: matching(/^(auto|all|0|[1-9]\d{0,8})$/, "is neither auto nor all nor a whole number"),
-  port: (value) => (/^[1-9]\d{0,4}$/.test(value) && Number(value) <= 65535 ? value : wrong("is no port (1 to 65535)")),
+  port: (value) => (/^[1-9]\d{0,4}$/.test(value) && Number(value) <= 65535 ? value : wrong("is not a port (1 to 65535)")),
   path,
   model,
   url,
@@ -126,7 +126,7 @@ const forms = {
   host,
   hosts: listOf(host),
   networks: listOf(network),
-  address: (value) => (isIP(value) && !value.includes("%") ? value.toLowerCase() : wrong("is no address of this machine, such as 127.0.0.1, 0.0.0.0 or ::")),
+  address: (value) => (isIP(value) && !value.includes("%") ? value.toLowerCase() : wrong("is not an address of this machine, such as 127.0.0.1, 0.0.0.0 or ::")),
   access: matching(/^(auto|always|never)$/i, "is neither auto nor always nor never", lowerCase),
   email: matching(/^[A-Za-z0-9._%+-]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z]{2,}$/, "is no e-mail address"),
   password: ofLength(8, 128),
@@ -139,7 +139,7 @@ const forms = {
 /** The value in the one spelling of its form, or a `Wrong`. */
 export function spelled(form, value) {
   // What cannot be decoded comes as U+FFFD.
-  if (/[\ufeff\ufffd]/.test(value)) wrong("has a byte order mark in it, or bytes that are no UTF-8: save it as plain UTF-8 text");
+  if (/[\ufeff\ufffd]/.test(value)) wrong("has a byte order mark in it, or bytes that are not UTF-8: save it as plain UTF-8 text");
   if (value.includes("\r")) wrong("has a carriage return in it, as a file with Windows line ends (CRLF) does: save it with LF");
   if (form !== "pem") {
     if (/^\P{Cc}+\n+$/u.test(value)) wrong("ends with a line break, as `echo` adds one: take it off (`printf %s` adds none)");

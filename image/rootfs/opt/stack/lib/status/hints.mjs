@@ -4,7 +4,7 @@ const compose = "docker compose exec stack";
 const table = [
   { state: "off", says: /=false$/, line: ({ switch: setting }) => `set ${setting}=true in .env, then: docker compose up -d` },
   { state: "off", line: ({ name }) => `${compose} s6-svc -u /run/stack/scan/${name}` },
-  { name: "model", says: /SHA-256|no room|answers 404|HF_TOKEN/, line: () => "fix what the message says, then: docker compose restart" },
+  { name: "model", says: /SHA-256|not enough space|answers 404|HF_TOKEN/, line: () => "fix what the message says, then: docker compose restart" },
   { says: /signal 4 /, line: () => "the program was built for a newer processor; in a virtual machine, choose the type `host`" },
   { says: /ENOSPC|no space left|disk (is )?full/i, line: () => `make room on the disk of /data; what takes it: ${compose} du -xh --max-depth=2 /data` },
   { says: /signal 9 |out of memory|bad_alloc|failed to allocate/i, line: () => "give the container more memory, or llama.cpp a smaller model or LLAMACPP_CTX_SIZE" },

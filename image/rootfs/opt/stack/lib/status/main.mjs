@@ -165,7 +165,7 @@ if (mode === "--serve" && argument) {
   watch(others, async (service, seconds) => (await askAll(service, seconds)).silence);
 } else if (mode === undefined || mode === "--check" || mode === "--json") {
   if (!statSync(`${RUNTIME}/pid`, { throwIfNoEntry: false })) {
-    console.error("nothing has been started here yet; the container's log tells why");
+    console.error("nothing has been started here yet; the container's log shows why");
     process.exit(1);
   }
   const status = await (mode === "--check" ? examineAll : describeAll)();
