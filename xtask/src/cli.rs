@@ -45,7 +45,7 @@ pub(crate) struct Global {
     pub(crate) color: clap::ColorChoice,
 }
 
-/// Parses this process's command line and applies its options about output.
+/// Parses this process's command line, with the colours that it asks for.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
     use anstream::ColorChoice;
 
@@ -56,10 +56,7 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
         _ => ColorChoice::Auto,
     };
     choice.write_global();
-    let cli = Cli::try_parse()?;
-    crate::io::set_volume(cli.global.quiet, cli.global.verbose);
-    crate::io::http::set_timeout(cli.global.timeout);
-    Ok(cli)
+    Cli::try_parse()
 }
 
 /// Whether JSON was requested, also by an invalid command line.

@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return wrong_command_line(&error),
     };
+    io::set_volume(cli.global.quiet, cli.global.verbose);
+    io::http::set_timeout(cli.global.timeout);
     let format = cli.global.format;
     let result = run(cli);
     let code = result.as_ref().err().map_or(0, error::exit_code);

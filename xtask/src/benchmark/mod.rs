@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use self::machine::Machine;
-use self::report::{Idle, Measured, Report};
+use self::report::{Figures, Idle, Measured};
 use self::size::Sizes;
 use self::start::{Bench, Timed, Up, Way};
 use crate::domain::stack::Stack;
@@ -49,9 +49,9 @@ pub(crate) struct Running<'a> {
     pub(crate) others: Option<f64>,
 }
 
-pub(crate) async fn run(request: Request<'_>) -> anyhow::Result<Report> {
+pub(crate) async fn run(request: Request<'_>) -> anyhow::Result<Figures> {
     let Some(running) = request.running else {
-        return Ok(Report::new(request.stack, None, request.sizes, Measured::default()));
+        return Ok(Figures::new(request.stack, None, request.sizes, Measured::default()));
     };
     let machine = Machine::this(running.engine.clone());
     let bench = Bench {
@@ -84,7 +84,7 @@ pub(crate) async fn run(request: Request<'_>) -> anyhow::Result<Report> {
             }
         }
     }
-    Ok(Report::new(request.stack, Some((machine, running.image.to_owned())), request.sizes, measured))
+    Ok(Figures::new(request.stack, Some((machine, running.image.to_owned())), request.sizes, measured))
 }
 
 /// One start, again and again until others left the machine to it. What is measured has no say in that.

@@ -10,7 +10,7 @@ use super::memory::Memory;
 use super::size::{Sizes, ratio};
 use super::start::{Timed, Way};
 use crate::domain::stack::Stack;
-use crate::io::progress::mebibytes;
+use crate::io::{self, progress::mebibytes};
 
 /// What this image is meant to reach.
 const WITHIN_SLOWEST: f64 = 1.2;
@@ -42,7 +42,7 @@ struct Aim {
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct Figures {
     image: Option<String>,
     machine: Option<Machine>,
     aims: Vec<Aim>,
@@ -82,7 +82,7 @@ struct Share {
     anonymous: Spread,
 }
 
-impl Report {
+impl Figures {
     pub(super) fn new(
         stack: &Stack,
         running: Option<(Machine, String)>,
@@ -281,19 +281,12 @@ fn company(stack: &Stack) -> BTreeMap<String, String> {
     stack.services.iter().filter_map(with).collect()
 }
 
-/// Rows under their titles, every column as wide as it must be; nothing without rows.
+/// Rows under their titles; nothing without rows.
 fn columns<const N: usize>(titles: [&str; N], rows: Vec<[String; N]>) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let all: Vec<[String; N]> = std::iter::once(titles.map(str::to_owned)).chain(rows).collect();
-    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |row: &[String; N]| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    all.iter().map(line).collect::<Vec<_>>().join("\n")
+    io::columns(std::iter::once(titles.map(str::to_owned)).chain(rows).collect()).join("\n")
 }
 
 #[cfg(test)]
@@ -305,7 +298,7 @@ mod tests {
         Timed { way, seconds, ready, cpu_seconds: Some(2.0 * seconds), others: None }
     }
 
-    fn report(together: [f64; 3]) -> Report {
+    fn report(together: [f64; 3]) -> Figures {
         let stack = Stack::parse(include_str!("../../../stack.toml")).unwrap();
         let mut starts: Vec<Timed> = together.map(|seconds| timed(Way::Together, seconds)).into();
         starts.extend([20.0, 25.0, 30.0].map(|seconds| timed(Way::Alone("openclaw".into()), seconds)));
@@ -317,7 +310,7 @@ mod tests {
             memory: BTreeMap::from([("openclaw".to_owned(), memory(pss)), ("supervision".to_owned(), memory(1))]),
         };
         let idle = vec![idle(500, 0.5), idle(600, 3.5), idle(510, 0.6)];
-        Report::new(&stack, None, None, Measured { starts, idle, repeated: 0 })
+        Figures::new(&stack, None, None, Measured { starts, idle, repeated: 0 })
     }
 
     #[test]

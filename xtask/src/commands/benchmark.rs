@@ -53,8 +53,7 @@ fn layout(session: &Session, args: &cli::Benchmark) -> anyhow::Result<PathBuf> {
     if let Some(folder) = args.image.as_ref().map(PathBuf::from).filter(|folder| folder.join("index.json").is_file()) {
         return Ok(folder);
     }
-    let native = Arch::native().context("this machine runs neither of the image's architectures")?;
-    Ok(session.root.join("target/image").join(native.as_str()))
+    Ok(session.root.join("target/image").join(Arch::native()?.as_str()))
 }
 
 async fn sizes(session: &Session, stack: &Stack, folder: &Path) -> anyhow::Result<Sizes> {

@@ -19,7 +19,7 @@ use crate::upstream::{self, Candidate, Finding, PassedOver, Upstream, Want};
 
 mod report;
 
-pub(crate) use report::Report;
+pub(crate) use report::Bumped;
 
 /// One component after its upstream was asked.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Bump) -> anyhow::Result<(
 }
 
 /// The bump itself, which tells nobody on stdout: `rehearse` has its own table.
-pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<Report> {
+pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<Bumped> {
     let stack = files::read_stack(&session.root)?;
     let names = names(&stack, &args.names)?;
     let want = want(args)?;
@@ -81,7 +81,7 @@ pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<
         write(&session.root, &resolver.stack, &new, text, &resolutions)?;
     }
     let dropped = resolver.lock.components.keys().filter(|name| !new.components.contains_key(*name)).cloned();
-    Ok(Report {
+    Ok(Bumped {
         changed,
         written: changed && !args.dry_run,
         dropped: dropped.collect(),

@@ -6,7 +6,7 @@ use super::Session;
 use crate::cli::Format;
 use crate::engine::docker::{Docker, NoEngine, Versions, major_minor};
 use crate::error::{self, Ended};
-use crate::io::{self, process};
+use crate::io::{self, files, process};
 use crate::upstream::npm;
 
 /// One thing that some command needs.
@@ -147,7 +147,7 @@ async fn engine() -> Finding {
 }
 
 fn keyring() -> Finding {
-    let found = crate::upstream::debian::keyring().map(|path| path.display().to_string());
+    let found = files::debian_keyring().ok().map(|path| path.display().to_string());
     Finding::new("Debian's archive keys", "bump debian", found, "apt-get install debian-archive-keyring".to_owned())
 }
 
@@ -161,14 +161,17 @@ fn print(format: Format, findings: &[Finding]) -> anyhow::Result<()> {
     if format == Format::Json {
         return io::document(&serde_json::json!({ "findings": findings }));
     }
-    for Finding { what, needed_by, state, found, fix } in findings {
-        let word = match state {
+    let cells = |finding: &Finding| {
+        let word = match finding.state {
             State::Ok => "ok",
             State::Unfit => "unfit",
             State::Missing => "missing",
         };
-        let found = found.as_deref().unwrap_or_default();
-        io::print(format!("{word:7}  {what:22} {found}").trim_end());
+        [word.to_owned(), finding.what.to_owned(), finding.found.clone().unwrap_or_default()]
+    };
+    for (line, Finding { needed_by, fix, .. }) in io::columns(findings.iter().map(cells).collect()).iter().zip(findings)
+    {
+        io::print(line);
         if let Some(fix) = fix {
             io::print(&format!("         needed by {needed_by}: {fix}"));
         }

@@ -1,4 +1,5 @@
-//! One file a command. What they share is [`Session`], nothing else.
+//! One file or folder a command. What they share is [`Session`], and `resolve` for those that ask the upstreams; one that is
+//! made of others (`release`, `rehearse`) calls them.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,5 @@
 //! `outdated`: stack + lock → candidates → table; writes nothing.
 
-use std::fmt::Write as _;
-
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
@@ -128,7 +126,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Outdated) -> anyhow::Resu
     match session.format {
         Format::Json => io::document(&serde_json::json!({ "components": rows, "github": up.github.usage() }))?,
         Format::Text => {
-            io::print(table(&rows).trim_end());
+            io::print(&table(&rows));
             say_what_to_do(&resolver, &rows);
         }
     }
@@ -193,7 +191,7 @@ fn say_what_to_do(resolver: &Resolver, rows: &[Row]) {
     }
 }
 
-/// Columns as wide as their widest cell, and what there is to say of a row below it.
+/// A row a component, and what there is to say of it below.
 fn table(rows: &[Row]) -> String {
     let cells = rows.iter().map(|row| {
         let newest = match &row.newest_allowed {
@@ -206,18 +204,13 @@ fn table(rows: &[Row]) -> String {
         [row.name.clone(), pinned, newest]
     });
     let header = ["component", "pinned", "newest"].map(str::to_owned);
-    let lines: Vec<[String; 3]> = std::iter::once(header).chain(cells).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
-    let widths = [width(0), width(1)];
-    let mut text = String::new();
+    let lines = io::columns(std::iter::once(header).chain(cells).collect());
     let notes = std::iter::once(Vec::new()).chain(rows.iter().map(notes));
-    for ([name, pinned, newest], notes) in lines.iter().zip(notes) {
-        let _ = writeln!(text, "{name:0$}  {pinned:1$}  {newest}", widths[0], widths[1]);
-        for note in notes {
-            let _ = writeln!(text, "    {note}");
-        }
-    }
-    text
+    let told = lines
+        .into_iter()
+        .zip(notes)
+        .flat_map(|(line, notes)| std::iter::once(line).chain(notes.into_iter().map(|note| format!("    {note}"))));
+    told.collect::<Vec<_>>().join("\n")
 }
 
 fn notes(row: &Row) -> Vec<String> {
@@ -239,8 +232,9 @@ impl From<&PassedOver> for Side {
 
 impl Side {
     fn shown(&self) -> String {
-        let digest = self.digest.as_deref().and_then(|digest| digest.get(..19));
-        let details: Vec<&str> = self.published.as_ref().map(Published::date).into_iter().chain(digest).collect();
+        let digest = self.digest.as_deref().and_then(|digest| digest.get(..19)).map(str::to_owned);
+        let date = self.published.as_ref().map(|published| published.date().to_string());
+        let details: Vec<String> = date.into_iter().chain(digest).collect();
         let version = short_version(&self.version);
         if details.is_empty() { version.to_owned() } else { format!("{version} ({})", details.join(", ")) }
     }

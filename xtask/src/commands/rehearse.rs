@@ -87,20 +87,9 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let refused = refusals::check(&build, &lock);
     steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, cli::Until::Move, steps).await?;
-    keep(&plan.dist, &session.root.join("target/rehearsal"))?;
+    // The files that stand beside the image, for whoever wants to look at them.
+    files::copy_files(&plan.dist, &session.root.join("target/rehearsal"))?;
     Box::pin(prove(&engine.docker, &rehearsed.root, &stack, args.quick, scratch, steps)).await
-}
-
-/// Keeps the files of the release that stand beside the image, for whoever wants to look at them.
-fn keep(dist: &Path, kept: &Path) -> anyhow::Result<()> {
-    fs_err::create_dir_all(kept)?;
-    for entry in fs_err::read_dir(dist)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            fs_err::copy(entry.path(), kept.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
 }
 
 /// What is proved of the released image beyond its ports: that compose starts it, and that it does what it is for.
@@ -112,8 +101,7 @@ async fn prove(
     scratch: &Path,
     steps: &mut Steps,
 ) -> anyhow::Result<()> {
-    let native = Arch::native().context("this machine runs neither of the image's architectures")?;
-    let layout = root.join("target/image").join(native.as_str());
+    let layout = root.join("target/image").join(Arch::native()?.as_str());
     let image = Loaded::from_layout(docker, &layout).await?;
     let image = image.name();
     let context = root.join("image");
@@ -177,7 +165,7 @@ async fn without_engine(
     steps: &mut Steps,
 ) -> anyhow::Result<()> {
     let mut rehearsal = prepare(session, stack, args, scratch, steps).await?;
-    let mirror = provision::debian_mirror().await.ok().flatten().filter(|_| debian::keyring().is_some());
+    let mirror = provision::debian_mirror().await.ok().flatten().filter(|_| files::debian_keyring().is_ok());
     if let Some(mirror) = &mirror {
         let (archive, security) = debian_of_today(stack)?;
         rehearsal.mirrors.extend(Archive::of(mirror, archive, security).mirrors);
@@ -214,7 +202,7 @@ async fn without_engine(
 struct Rehearsal {
     root: std::path::PathBuf,
     mirrors: Vec<Mirror>,
-    _upstream: upstream::Upstream,
+    _upstream: upstream::StandIns,
     _repositories: Repositories,
 }
 
@@ -246,7 +234,7 @@ async fn prepare(
     let sources = git_sources(stack, &standins, &mut real);
     let workshop = Workshop { standins, folder: scratch.join("artifacts"), programs: real };
     fs_err::create_dir_all(&workshop.folder)?;
-    let upstream = upstream::Upstream::start(stack, &workshop);
+    let upstream = upstream::StandIns::start(stack, &workshop);
     let upstream = steps.run("start the upstream", upstream, |it| format!("{} archives", it.archives)).await?;
     let mut mirrors = upstream.mirrors.clone();
     let repositories = Repositories::serve(scratch, &sources);
@@ -338,6 +326,6 @@ fn debian_of_today(stack: &Stack) -> anyhow::Result<(String, String)> {
 async fn bump_all(session: &Session, steps: &mut Steps, names: &[String]) -> anyhow::Result<()> {
     let args = cli::Bump { names: names.to_vec(), to: None, now: true, keep_going: false, dry_run: false };
     let bumped = bump::bump(session, &args);
-    steps.run("bump and render", bumped, bump::Report::summary).await?;
+    steps.run("bump and render", bumped, bump::Bumped::summary).await?;
     Ok(())
 }

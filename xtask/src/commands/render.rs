@@ -4,7 +4,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use serde::Serialize;
 use similar::TextDiff;
 
@@ -138,28 +137,18 @@ fn diff(file: &Rendered, current: &str) -> String {
 
 /// What says that it was rendered and is not rendered any more.
 fn orphans(root: &Path, rendered: &[Rendered]) -> anyhow::Result<Vec<Drift>> {
+    let image = Path::new("image");
     let mut orphans = Vec::new();
-    let mut folders = vec![root.join("image")];
-    while let Some(folder) = folders.pop() {
-        if !folder.is_dir() {
-            continue;
-        }
-        for entry in fs_err::read_dir(&folder)? {
-            let entry = entry?;
-            let path = entry.path();
-            if entry.file_type()?.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let below = path.strip_prefix(root).context("a file outside of the checkout")?;
-            if entry.file_type()?.is_file()
-                && rendered.iter().all(|file| file.path != below)
-                && String::from_utf8_lossy(&fs_err::read(&path)?).lines().take(2).any(|line| line.contains(MARK))
-            {
-                orphans.push(Drift { path: below.to_owned(), difference: Difference::Orphan });
-            }
+    if !root.join(image).is_dir() {
+        return Ok(orphans);
+    }
+    for path in files::below(&root.join(image))?.iter().map(|path| image.join(path)) {
+        let is_ours = rendered.iter().any(|file| file.path == path) || root.join(&path).is_symlink();
+        if !is_ours
+            && String::from_utf8_lossy(&fs_err::read(root.join(&path))?).lines().take(2).any(|line| line.contains(MARK))
+        {
+            orphans.push(Drift { path, difference: Difference::Orphan });
         }
     }
-    orphans.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(orphans)
 }

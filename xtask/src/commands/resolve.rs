@@ -8,15 +8,17 @@ use serde::Serialize;
 
 use super::Session;
 use crate::domain::age::Clock;
+use crate::domain::digest::CommitId;
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
 use crate::error::{Failures, hinted};
 use crate::io::http::{Http, HttpError};
 use crate::io::progress::Waiting;
 use crate::io::{self, files};
+use crate::upstream::debian::Indexes;
 use crate::upstream::github::client::Client;
 use crate::upstream::npm::Documents;
-use crate::upstream::{self, Candidate, Gate, PassedOver, Upstream};
+use crate::upstream::{self, Candidate, Gate, Notes, PassedOver, Upstream};
 
 /// How many components are resolved at once: enough that nobody waits, far below GitHub's limit of 100
 /// concurrent requests.
@@ -30,7 +32,9 @@ pub(super) struct Resolver {
     http: Http,
     github: Client,
     npm: Documents,
+    debian: Indexes,
     clock: Clock,
+    notes: Notes,
 }
 
 impl Resolver {
@@ -38,7 +42,9 @@ impl Resolver {
         let http = Http::new(session.mirrors.clone())?.with(session.memory);
         let github = Client::from_env(&http)?;
         let clock = Clock { now: Utc::now(), waived: false };
-        Ok(Self { stack, lock, root: session.root.clone(), http, github, npm: Documents::default(), clock })
+        let (root, npm, debian, notes) =
+            (session.root.clone(), Documents::default(), Indexes::default(), Notes::default());
+        Ok(Self { stack, lock, root, http, github, npm, debian, clock, notes })
     }
 
     /// `--now`: nothing is waited for this once.
@@ -52,11 +58,13 @@ impl Resolver {
             http: &self.http,
             github: &self.github,
             npm: &self.npm,
+            debian: &self.debian,
             stack: &self.stack,
             lock: &self.lock,
             settled: &[],
             root: &self.root,
             clock: self.clock,
+            notes: &self.notes,
         }
     }
 
@@ -67,7 +75,7 @@ impl Resolver {
 
     /// Says what the upstreams want people to know, once each.
     pub(super) fn say_warnings(&self) {
-        for warning in self.github.warnings() {
+        for warning in self.notes.take().into_iter().chain(self.github.warnings()) {
             io::say(&warning);
         }
     }
@@ -202,8 +210,7 @@ pub(super) fn shortened(passed_over: &[PassedOver], most: usize) -> Vec<String> 
 
 /// A version as people are told it: of a commit, the beginning.
 pub(super) fn short_version(version: &str) -> &str {
-    let is_commit = version.len() == 40 && version.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_commit { &version[..12] } else { version }
+    if version.parse::<CommitId>().is_ok() { &version[..12] } else { version }
 }
 
 const PRERELEASE: &str = "a prerelease";

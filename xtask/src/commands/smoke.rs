@@ -39,8 +39,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
 
 /// The image that was named; a folder is loaded as an OCI layout, for as long as the result lives.
 pub(super) async fn image(docker: &Docker, session: &Session, asked: Option<&str>) -> anyhow::Result<Loaded> {
-    let native =
-        Arch::native().ok_or_else(|| anyhow::anyhow!("this machine runs neither of the image's architectures"))?;
+    let native = Arch::native()?;
     let folder = session.path(asked.map(Path::new), &format!("target/image/{native}"))?;
     if folder.join("index.json").is_file() {
         return Loaded::from_layout(docker, &folder).await;

@@ -21,9 +21,9 @@ pub(crate) enum Arch {
 impl Arch {
     pub(crate) const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
 
-    /// The architecture that this program runs on, when it is one of ours.
-    pub(crate) fn native() -> Option<Self> {
-        std::env::consts::ARCH.parse().ok()
+    /// The architecture that this program runs on.
+    pub(crate) fn native() -> Result<Self, Foreign> {
+        std::env::consts::ARCH.parse().map_err(|_| Foreign)
     }
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -60,6 +60,10 @@ impl fmt::Display for Arch {
         f.pad(self.as_str())
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("this machine runs neither of the image's architectures")]
+pub(crate) struct Foreign;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown architecture `{0}` (known: x86_64, aarch64; amd64, x64 and arm64 are understood too)")]

@@ -159,7 +159,7 @@ impl Side {
             Pinned::Packages(lists) => lists.values().last().map(|list| list.iter().map(|package| package.size).sum()),
             Pinned::Npm(_) | Pinned::Git(_) | Pinned::Image(_) => None,
         };
-        let published = pin.published.as_ref().map(|published| published.date().to_owned());
+        let published = pin.published.as_ref().map(|published| published.date().to_string());
         Self { version: pin.version.clone(), published, size }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod host;
 pub(crate) mod image_tag;
 pub(crate) mod lock;
 pub(crate) mod mirror;
+pub(crate) mod oci;
 pub(crate) mod promise;
 pub(crate) mod range;
 pub(crate) mod rules;

@@ -279,6 +279,12 @@ pub(crate) fn stop_order(services: &[Service]) -> Result<Vec<Vec<&Service>>, Ser
     Ok(order)
 }
 
+/// Seconds that stopping all takes at most.
+pub(crate) fn stop_within(services: &[Service]) -> Result<u32, ServiceError> {
+    let slowest = |at_once: &Vec<&Service>| at_once.iter().map(|service| service.stop_within).max().unwrap_or_default();
+    Ok(stop_order(services)?.iter().map(slowest).sum())
+}
+
 /// Seconds until all whose start counts must be ready: the longest chain of those that wait for each other.
 pub(crate) fn start_within(services: &[Service]) -> u32 {
     fn chain(service: &Service, services: &[Service]) -> u32 {

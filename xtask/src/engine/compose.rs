@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 
 use super::docker::Docker;
+use super::probe;
 use crate::domain::stack::Stack;
-use crate::io::{http, process};
+use crate::io::{loopback, process};
 
 /// How long `up --wait` may take, in seconds.
 const PATIENCE: &str = "300";
-const ONE_REQUEST: Duration = Duration::from_secs(3);
 
 /// A project that is up; dropping it takes it down with its volume.
 #[derive(Debug)]
@@ -49,13 +48,9 @@ impl Drop for Project {
 
 /// A free port of the loopback for each setting of a port.
 pub(super) fn free_ports(stack: &Stack) -> anyhow::Result<BTreeMap<&str, u16>> {
-    let endpoints = stack.services.iter().flat_map(|service| &service.endpoints);
-    // All are held until all are known, so that none is given twice.
-    let listeners =
-        endpoints.map(|endpoint| Ok((endpoint.setting.as_str(), std::net::TcpListener::bind(("127.0.0.1", 0))?)));
-    let listeners: Vec<(&str, std::net::TcpListener)> = listeners.collect::<std::io::Result<_>>()?;
-    let ports = listeners.iter().map(|(setting, listener)| Ok((*setting, listener.local_addr()?.port())));
-    Ok(ports.collect::<std::io::Result<_>>()?)
+    let endpoints = || stack.services.iter().flat_map(|service| &service.endpoints);
+    let ports = loopback::free_ports(endpoints().count())?;
+    Ok(endpoints().map(|endpoint| endpoint.setting.as_str()).zip(ports).collect())
 }
 
 /// That compose takes each overlay, asks for what it needs, and never builds an image that nobody named.
@@ -84,7 +79,6 @@ async fn check_overlays(project: &Project, stack: &Stack) -> anyhow::Result<()> 
 /// Starts `image` by the compose file of a rendered context with every port moved to a free one, waits until it
 /// is healthy, and asks every port where it was moved to. Gives how many answered.
 pub(crate) async fn check(docker: &Docker, context: &Path, stack: &Stack, image: &str) -> anyhow::Result<usize> {
-    let endpoints = || stack.services.iter().flat_map(|service| &service.endpoints);
     let ports = free_ports(stack)?;
     let mut environment = format!("MISSION_CONTROL_IMAGE={image}\n");
     for (setting, port) in &ports {
@@ -100,15 +94,11 @@ pub(crate) async fn check(docker: &Docker, context: &Path, stack: &Stack, image:
         return Err(error.context(format!("the container said last:\n    {}", process::tail(&logs, 25))));
     }
 
-    http::install_tls();
-    let client = reqwest::Client::builder().timeout(ONE_REQUEST).no_proxy().build()?;
-    for endpoint in endpoints() {
+    let client = probe::client()?;
+    for endpoint in stack.services.iter().flat_map(|service| &service.endpoints) {
         let url = format!("http://127.0.0.1:{}{}", ports[endpoint.setting.as_str()], endpoint.path);
-        let status =
-            client.get(&url).send().await.with_context(|| format!("{} does not answer", endpoint.setting))?.status();
-        if !endpoint.accept.contains(&status.as_u16()) {
-            bail!("{url} ({}) answers {status}", endpoint.setting);
-        }
+        let asked = probe::ask_once(&client, &url, endpoint).await;
+        asked.map_err(|why| anyhow::anyhow!("{url} ({}) is not answered as it should be: {why}", endpoint.setting))?;
     }
     // What the README tells people to type next.
     process::text(&mut project.command(&["exec", "-T", "stack", "status"])).await?;

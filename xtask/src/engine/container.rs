@@ -1,7 +1,6 @@
 //! A container of an image, as its users run it: no root, no capabilities, a read-only root.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -197,12 +196,7 @@ pub(crate) fn has_ipv6() -> bool {
 
 /// A name that nothing else has.
 fn new_name() -> String {
-    format!("mission-control-probe-{:016x}", random())
-}
-
-/// A number that no other run has.
-pub(super) fn random() -> u64 {
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    format!("mission-control-probe-{:016x}", fastrand::u64(..))
 }
 
 /// Cleaning up must also happen when a future is dropped, where nothing can be awaited: so it blocks. `asked`: what is

@@ -5,62 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
+use crate::domain::oci::{Configuration, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, Past};
 
 /// The file that names the images of a layout.
 pub(super) const INDEX: &str = "index.json";
 const BLOBS: &str = "blobs/sha256";
-
-const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-
-#[derive(Debug, Deserialize)]
-struct Index {
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Descriptor {
-    digest: OciDigest,
-    #[serde(default)]
-    size: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Platform {
-    architecture: &'static str,
-    os: &'static str,
-}
-
-/// The index of several images, as it is written.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct NewIndex<'a> {
-    schema_version: u32,
-    media_type: &'static str,
-    manifests: Vec<NewDescriptor<'a>>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct NewDescriptor<'a> {
-    media_type: &'static str,
-    digest: &'a OciDigest,
-    size: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    platform: Option<Platform>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Manifest {
-    config: Descriptor,
-    layers: Vec<Descriptor>,
-}
 
 /// The image that a layout of one architecture holds.
 #[derive(Debug, Clone)]
@@ -71,29 +23,6 @@ pub(crate) struct Image {
     /// Compressed, all layers, in bytes.
     pub(crate) size: u64,
     pub(crate) layers: usize,
-}
-
-/// The part of an image's configuration that tells how it was made.
-#[derive(Debug, Deserialize)]
-struct Configuration {
-    architecture: String,
-    #[serde(default)]
-    history: Vec<Past>,
-    config: Settings,
-}
-
-#[derive(Debug, Deserialize)]
-struct Settings {
-    #[serde(rename = "Labels", default)]
-    labels: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Past {
-    #[serde(default)]
-    created_by: String,
-    #[serde(default)]
-    empty_layer: bool,
 }
 
 /// A layer, and the step that made it.
@@ -139,30 +68,22 @@ pub(crate) fn merge(
     let staging = tempfile::TempDir::with_prefix_in(".merging-", parent)?;
     let blobs = staging.path().join(BLOBS);
     fs_err::create_dir_all(&blobs)?;
-    let mut opened = Vec::new();
+    let mut manifests = Vec::new();
     for (arch, folder) in layouts {
         let (descriptor, manifest) = open(folder)?;
-        let bytes = fs_err::metadata(folder.join(BLOBS).join(descriptor.digest.hex()))?.len();
+        let size = fs_err::metadata(folder.join(BLOBS).join(descriptor.digest.hex()))?.len();
         for part in [&descriptor, &manifest.config].into_iter().chain(&manifest.layers) {
             carry(&folder.join(BLOBS).join(part.digest.hex()), &blobs.join(part.digest.hex()))?;
         }
-        opened.push((*arch, descriptor.digest, bytes));
+        let (media_type, platform) = (MANIFEST_TYPE.to_owned(), Some((*arch).into()));
+        manifests.push(Descriptor { media_type, digest: descriptor.digest, size, platform });
     }
-    let manifests = opened.iter().map(|(arch, digest, size)| NewDescriptor {
-        media_type: MANIFEST_TYPE,
-        digest,
-        size: *size,
-        platform: Some(Platform { architecture: arch.oci(), os: "linux" }),
-    });
-    let manifests = manifests.collect();
-    let index = NewIndex { schema_version: 2, media_type: INDEX_TYPE, manifests, annotations };
-    let index = serde_json::to_vec(&index)?;
+    let index = serde_json::to_vec(&Index::new(manifests, annotations))?;
     let digest = OciDigest::from(Sha256::of(&index));
     fs_err::write(blobs.join(digest.hex()), &index)?;
-    let named =
-        NewDescriptor { media_type: INDEX_TYPE, digest: &digest, size: index.len().try_into()?, platform: None };
-    let outer =
-        NewIndex { schema_version: 2, media_type: INDEX_TYPE, manifests: vec![named], annotations: BTreeMap::new() };
+    let (media_type, size) = (INDEX_TYPE.to_owned(), index.len() as u64);
+    let named = Descriptor { media_type, digest: digest.clone(), size, platform: None };
+    let outer = Index::new(vec![named], BTreeMap::new());
     fs_err::write(staging.path().join(INDEX), serde_json::to_vec(&outer)?)?;
     fs_err::write(staging.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
     if output.exists() {
@@ -182,27 +103,15 @@ pub(crate) struct Released {
 
 impl Released {
     pub(crate) fn parse(index: &[u8]) -> anyhow::Result<Self> {
-        #[derive(Deserialize)]
-        struct Read {
-            manifests: Vec<Entry>,
-            #[serde(default)]
-            annotations: BTreeMap<String, String>,
-        }
-        #[derive(Deserialize)]
-        struct Entry {
-            digest: OciDigest,
-            platform: Of,
-        }
-        #[derive(Deserialize)]
-        struct Of {
-            architecture: String,
-        }
-        let Read { manifests, mut annotations } = serde_json::from_slice(index)?;
+        let Index { manifests, mut annotations, .. } = serde_json::from_slice(index)?;
         let mut told = |name: &str| {
             let name = format!("org.opencontainers.image.{name}");
             annotations.remove(&name).with_context(|| format!("it has no annotation {name}"))
         };
-        let entry = |entry: Entry| Ok((entry.platform.architecture.parse()?, entry.digest));
+        let entry = |entry: Descriptor| {
+            let platform = entry.platform.context("it holds an image of no platform")?;
+            Ok((platform.architecture.parse()?, entry.digest))
+        };
         Ok(Self {
             version: told("version")?,
             revision: told("revision")?,
@@ -241,7 +150,8 @@ pub(crate) fn layer_blobs(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 fn open(folder: &Path) -> anyhow::Result<(Descriptor, Manifest)> {
     let text = fs_err::read_to_string(folder.join(INDEX))?;
-    let index: Index = serde_json::from_str(&text).with_context(|| format!("{} is not an OCI layout", folder.display()))?;
+    let index: Index =
+        serde_json::from_str(&text).with_context(|| format!("{} is not an OCI layout", folder.display()))?;
     let [descriptor] = index.manifests.as_slice() else {
         bail!("{} holds {} images instead of one", folder.display(), index.manifests.len());
     };

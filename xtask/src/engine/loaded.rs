@@ -7,7 +7,6 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::container::random;
 use super::docker::Docker;
 use super::layout::INDEX;
 use crate::io::process;
@@ -36,7 +35,7 @@ impl Loaded {
 
     /// Loads the image of a layout, under a name that no other run on the same engine has.
     pub(crate) async fn from_layout(docker: &Docker, layout: &Path) -> anyhow::Result<Self> {
-        let tag = format!("run-{:016x}", random());
+        let tag = format!("run-{:016x}", fastrand::u64(..));
         let name = format!("localhost/mission-control:{tag}");
         let named = TempDir::with_prefix("xtask-index-")?;
         fs_err::write(named.path().join(INDEX), renamed(&fs_err::read_to_string(layout.join(INDEX))?, &name, &tag)?)?;

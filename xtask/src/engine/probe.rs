@@ -31,7 +31,7 @@ pub(crate) struct Answered {
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct Probed {
     pub(crate) answered: Vec<Answered>,
     /// From the container's start until it called itself healthy.
     pub(crate) healthy_after: f64,
@@ -39,7 +39,7 @@ pub(crate) struct Report {
     pub(crate) stopped_after: f64,
 }
 
-impl Report {
+impl Probed {
     pub(crate) fn summary(&self) -> String {
         let ports: Vec<String> = self.answered.iter().map(|answered| answered.port.to_string()).collect();
         format!(
@@ -53,13 +53,13 @@ impl Report {
 }
 
 /// Loads the image of a layout and proves it as [`image`] does.
-pub(crate) async fn layout(docker: &Docker, stack: &Stack, layout: &Path) -> anyhow::Result<Report> {
+pub(crate) async fn layout(docker: &Docker, stack: &Stack, layout: &Path) -> anyhow::Result<Probed> {
     let loaded = Loaded::from_layout(docker, layout).await?;
     image(docker, stack, loaded.name()).await
 }
 
 /// Starts an image that the engine has, asks every port, waits for its own health check, stops it.
-pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow::Result<Report> {
+pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow::Result<Probed> {
     let ports = stack.services.iter().flat_map(|service| &service.endpoints).map(|it| (it.port, 0)).collect();
     let volume = Volume::create(docker, &[]).await?;
     let started = Instant::now();
@@ -73,7 +73,7 @@ pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow
                 let stopped = anyhow::anyhow!("the container ended with exit code {exit_code} when it was stopped");
                 return Err(stopped.context(last_words(&container).await));
             }
-            Ok(Report { answered, healthy_after, stopped_after: stopping.elapsed().as_secs_f64() })
+            Ok(Probed { answered, healthy_after, stopped_after: stopping.elapsed().as_secs_f64() })
         }
         Err(error) => Err(error.context(last_words(&container).await)),
     }
@@ -111,9 +111,7 @@ pub(crate) async fn ask_all(
     targets: &[Target<'_>],
     started: Instant,
 ) -> anyhow::Result<Vec<Answered>> {
-    http::install_tls();
-    let client = reqwest::Client::builder().timeout(ONE_REQUEST).redirect(reqwest::redirect::Policy::none());
-    let client = client.no_proxy().build()?;
+    let client = client()?;
     let asked = targets.iter().map(|&Target { service, endpoint, address }| {
         let client = client.clone();
         async move {
@@ -134,6 +132,22 @@ pub(crate) async fn ask_all(
     Ok(answered.into_iter().filter_map(Result::ok).collect())
 }
 
+/// A client for ports of this machine, whatever proxy its user has set.
+pub(super) fn client() -> anyhow::Result<reqwest::Client> {
+    http::install_tls();
+    let client = reqwest::Client::builder().timeout(ONE_REQUEST).redirect(reqwest::redirect::Policy::none());
+    Ok(client.no_proxy().build()?)
+}
+
+/// The status, where it is one of the table's; or else what came instead.
+pub(super) async fn ask_once(client: &reqwest::Client, url: &str, endpoint: &Endpoint) -> Result<u16, String> {
+    match client.get(url).send().await {
+        Ok(response) if endpoint.accept.contains(&response.status().as_u16()) => Ok(response.status().as_u16()),
+        Ok(response) => Err(format!("status {}", response.status())),
+        Err(error) => Err(error.without_url().to_string()),
+    }
+}
+
 async fn ask(
     client: &reqwest::Client,
     container: &Container,
@@ -143,12 +157,9 @@ async fn ask(
 ) -> anyhow::Result<u16> {
     let mut last = String::from("no answer");
     while started.elapsed() < PATIENCE {
-        match client.get(url).send().await {
-            Ok(response) if endpoint.accept.contains(&response.status().as_u16()) => {
-                return Ok(response.status().as_u16());
-            }
-            Ok(response) => last = format!("status {}", response.status()),
-            Err(error) => last = error.without_url().to_string(),
+        match ask_once(client, url, endpoint).await {
+            Ok(status) => return Ok(status),
+            Err(why) => last = why,
         }
         let health = container.health().await?;
         if !matches!(health.as_str(), "starting" | "healthy" | "unhealthy") {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::host::{host_of, is_loopback};
+use crate::domain::oci::Configuration;
 use crate::error::HintExt as _;
 use crate::io::process;
 
@@ -24,18 +25,6 @@ pub(crate) struct Repository {
 #[serde(rename_all = "PascalCase")]
 struct Tags {
     tags: Option<Vec<String>>,
-}
-
-/// What `skopeo inspect --config` prints.
-#[derive(Debug, Deserialize)]
-struct Configured {
-    config: Settings,
-}
-
-#[derive(Debug, Deserialize)]
-struct Settings {
-    #[serde(rename = "Labels", default)]
-    labels: BTreeMap<String, String>,
 }
 
 impl Repository {
@@ -70,7 +59,7 @@ impl Repository {
         let what = format!("docker://{}@{image}", self.name);
         let told = self.ask(&["inspect", "--config"], &what).await?;
         let told = told.with_context(|| format!("{} has no {image}", self.name))?;
-        let configuration: Configured =
+        let configuration: Configuration =
             serde_json::from_slice(&told).context("skopeo tells a configuration otherwise")?;
         Ok(configuration.config.labels)
     }

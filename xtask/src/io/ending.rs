@@ -1,14 +1,14 @@
 //! A run that is ended by a signal: the first one drops the command, which cleans up; the second one exits at once.
 
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::process::{Pid, kill_process_group};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::say;
+use super::{locked, say};
 
 /// `timeout` and the like signal a process and then its group: what comes so soon is the same request.
 const SAME_REQUEST: Duration = Duration::from_millis(200);
@@ -111,10 +111,6 @@ static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// What was begun that outlives this process, and whether it was finished.
 static LASTING: Mutex<Vec<(String, bool)>> = Mutex::new(Vec::new());
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A process group that a second signal kills, for as long as this lives.
 #[derive(Debug)]

@@ -15,6 +15,10 @@ use crate::error::{Failures, HintExt as _, hinted};
 
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
+/// Debian renamed the file with trixie; older systems have only the old name.
+const KEYRINGS: [&str; 2] =
+    ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
+
 pub(crate) const STACK: &str = "stack.toml";
 pub(crate) const LOCK: &str = "versions.lock";
 
@@ -187,6 +191,46 @@ fn put_back(replaced: &[(PathBuf, Option<Vec<u8>>)]) -> anyhow::Result<()> {
         put_back.with_context(|| format!("{} could not be put back either", target.display()))?;
     }
     Ok(())
+}
+
+/// Every file below a folder, by its path there, in order. A link is a file.
+pub(crate) fn below(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs_err::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push(entry.path().strip_prefix(root)?.to_path_buf());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Copies the files that lie in a folder itself into another one, which is made.
+pub(crate) fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs_err::create_dir_all(to)?;
+    for entry in fs_err::read_dir(from)? {
+        let path = entry?.path();
+        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
+            fs_err::copy(&path, to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The keys that the Debian archive is checked with.
+pub(crate) fn debian_keyring() -> anyhow::Result<PathBuf> {
+    KEYRINGS
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| path.is_file())
+        .context("this machine has no keys of the Debian archive, which its signatures are checked with")
+        .hint(|| "install the package debian-archive-keyring (Debian and Ubuntu have it)".to_owned())
 }
 
 /// Lets a script be run.

@@ -16,13 +16,20 @@ use crate::error::HintExt as _;
 /// A remote that says nothing for so long will not.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A command in the repository of a folder, also where we were started by a hook of another one.
-pub(crate) fn command(folder: &Path) -> Command {
+/// git that asks nobody for a password and sees no repository that it was not told of: a hook may have started us.
+pub(crate) fn git() -> Command {
     let mut command = process::command("git");
-    command.arg("-C").arg(folder).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0");
+    command.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0");
     for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
         command.env_remove(variable);
     }
+    command
+}
+
+/// A command in the repository of a folder.
+pub(crate) fn command(folder: &Path) -> Command {
+    let mut command = git();
+    command.arg("-C").arg(folder);
     command
 }
 

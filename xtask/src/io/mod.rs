@@ -4,14 +4,33 @@ pub(crate) mod ending;
 pub(crate) mod files;
 pub(crate) mod git;
 pub(crate) mod http;
+pub(crate) mod loopback;
 pub(crate) mod process;
 pub(crate) mod progress;
 pub(crate) mod steps;
 pub(crate) mod store;
 mod terminal;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use terminal::tell;
 pub(crate) use terminal::{complain, document, note, print, print_document, say, set_volume, unprinted};
+
+/// What a lock guards here is whole, whoever panicked while holding it.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lines of rows, every column but the last as wide as it must be.
+pub(crate) fn columns<const N: usize>(rows: Vec<[String; N]>) -> Vec<String> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: [String; N]| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.into_iter().map(line).collect()
+}
 
 /// Adds `name=value` to the outputs of a GitHub Actions step, where there is one.
 pub(crate) fn github_output(name: &str, value: &str) -> anyhow::Result<()> {

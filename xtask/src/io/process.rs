@@ -226,6 +226,12 @@ pub(crate) fn clean_up(command: &mut std::process::Command) -> std::io::Result<O
     child.wait_with_output()
 }
 
+/// Whether a program could not be run because it is not there.
+pub(crate) fn is_missing(error: &anyhow::Error) -> bool {
+    let not_found = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::NotFound;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(not_found))
+}
+
 /// The last lines of a log, for a message.
 pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.trim_end().lines().collect();

@@ -1,10 +1,12 @@
 //! What a person at a terminal sees of a long download, and how sizes read. Nothing is drawn elsewhere.
 
 use std::collections::BTreeSet;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::locked;
 
 /// All bars of this process: what is said meanwhile must not be drawn over.
 static ALL: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -61,7 +63,7 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     pub(crate) fn done(&self, name: &str) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = locked(&self.left);
         left.remove(name);
         self.bar.set_message(listed(&left));
         self.bar.inc(1);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{ending, say};
+use super::{columns, ending, say};
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -18,11 +18,34 @@ pub(crate) enum Outcome {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Step {
+    /// What it is a part of, where there are groups.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) group: &'static str,
     pub(crate) name: String,
     pub(crate) outcome: Outcome,
     pub(crate) seconds: f64,
-    /// What came out of it, in a line.
+    /// What came out of it, in a line: what was seen, why it failed, what it would have needed.
     pub(crate) detail: String,
+}
+
+impl Step {
+    pub(crate) fn title(&self) -> String {
+        if self.group.is_empty() { self.name.clone() } else { format!("{}: {}", self.group, self.name) }
+    }
+
+    pub(crate) fn cells(&self) -> [String; 4] {
+        let outcome = match self.outcome {
+            Outcome::Done => "ok     ",
+            Outcome::Failed => "FAILED ",
+            Outcome::Skipped => "skipped",
+        };
+        [outcome.to_owned(), self.title(), format!("{:>6.1} s", self.seconds), self.detail.clone()]
+    }
+}
+
+/// A line a step.
+pub(crate) fn table(steps: &[Step]) -> String {
+    columns(steps.iter().map(Step::cells).collect()).join("\n")
 }
 
 /// What has been done so far.
@@ -58,35 +81,22 @@ impl Steps {
             Ok(value) => (Outcome::Done, detail(value)),
             Err(error) => (Outcome::Failed, error.to_string()),
         };
-        self.steps.push(Step { name: name.to_owned(), outcome, seconds: started.elapsed().as_secs_f64(), detail });
+        let seconds = started.elapsed().as_secs_f64();
+        self.steps.push(Step { group: "", name: name.to_owned(), outcome, seconds, detail });
         result
     }
 
     /// Records what was left out, and why.
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
-        self.steps.push(Step {
-            name: name.to_owned(),
-            outcome: Outcome::Skipped,
-            seconds: 0.0,
-            detail: why.to_owned(),
-        });
+        let (name, detail) = (name.to_owned(), why.to_owned());
+        self.steps.push(Step { group: "", name, outcome: Outcome::Skipped, seconds: 0.0, detail });
     }
 
     pub(crate) fn skipped(&self) -> bool {
         self.steps.iter().any(|step| step.outcome == Outcome::Skipped)
     }
 
-    /// The table: a line a step.
     pub(crate) fn table(&self) -> String {
-        let width = self.steps.iter().map(|step| step.name.len()).max().unwrap_or_default();
-        let line = |step: &Step| {
-            let outcome = match step.outcome {
-                Outcome::Done => "ok     ",
-                Outcome::Failed => "FAILED ",
-                Outcome::Skipped => "skipped",
-            };
-            format!("{:width$}  {outcome}  {:>7.1} s  {}", step.name, step.seconds, step.detail)
-        };
-        self.steps.iter().map(line).collect::<Vec<_>>().join("\n")
+        table(&self.steps)
     }
 }

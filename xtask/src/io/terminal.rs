@@ -2,13 +2,13 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::progress;
+use super::{locked, progress};
 
 /// The schema of the JSON documents; it grows when a field goes or changes its meaning.
 const SCHEMA: u32 = 1;
@@ -66,13 +66,13 @@ pub(crate) fn note(printed: io::Result<()>) {
     if let Err(error) = printed
         && error.kind() != io::ErrorKind::BrokenPipe
     {
-        UNPRINTED.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        locked(&UNPRINTED).get_or_insert(error);
     }
 }
 
 /// Why not all of the result could be printed.
 pub(crate) fn unprinted() -> Option<io::Error> {
-    UNPRINTED.lock().unwrap_or_else(PoisonError::into_inner).take()
+    locked(&UNPRINTED).take()
 }
 
 /// The result for machines: the fields of one JSON object, which is printed at the end of the run, with the errors.
@@ -80,13 +80,13 @@ pub(crate) fn document(fields: &impl Serialize) -> anyhow::Result<()> {
     let Value::Object(fields) = serde_json::to_value(fields)? else {
         anyhow::bail!("a JSON document must be an object");
     };
-    *DOCUMENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(fields);
+    *locked(&DOCUMENT) = Some(fields);
     Ok(())
 }
 
 /// Prints the document of this run: the result, where there is one, and what failed.
 pub(crate) fn print_document(errors: &impl Serialize) -> anyhow::Result<()> {
-    let mut document = DOCUMENT.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    let mut document = locked(&DOCUMENT).take().unwrap_or_default();
     document.insert("schema".to_owned(), SCHEMA.into());
     let errors = serde_json::to_value(errors)?;
     if errors.as_array().is_some_and(|errors| !errors.is_empty()) {

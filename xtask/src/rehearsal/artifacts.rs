@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
 use zip::write::SimpleFileOptions;
 
 use crate::domain::arch::Arch;
-use crate::io::process;
+use crate::domain::digest::Sha256;
+use crate::io::{files, process};
 
 /// npm's own package of npm: Node.js ships one inside its archives, and the image's build needs it.
 const NPM: &str = "npm@11";
@@ -45,14 +45,14 @@ pub(crate) struct Wanted {
 #[derive(Debug, Clone)]
 pub(crate) struct Archive {
     pub(crate) path: PathBuf,
-    pub(crate) sha256: String,
+    pub(crate) sha256: Sha256,
     pub(crate) size: u64,
 }
 
 impl Workshop {
     /// The program that stands in, or the real one where it was given and runs on that architecture.
     fn program(&self, wanted: &Wanted, standin: &str) -> PathBuf {
-        let real = self.programs.get(&wanted.component).filter(|_| wanted.arch == Arch::native());
+        let real = self.programs.get(&wanted.component).filter(|_| wanted.arch == Arch::native().ok());
         real.cloned().unwrap_or_else(|| self.standins.join(standin))
     }
 
@@ -91,13 +91,16 @@ impl Workshop {
                 one_file(&self.standins.join("convex/main.mjs"), &program)?;
                 zip(&archive, &[("convex-local-backend".to_owned(), program)])?;
             }
-            "convex-dashboard" => zip(&archive, &files_below(&self.program_of_all(component, "dashboard"))?)?,
+            "convex-dashboard" => {
+                let root = self.program_of_all(component, "dashboard");
+                let named = |path: PathBuf| (path.to_string_lossy().into_owned(), root.join(&path));
+                zip(&archive, &files::below(&root)?.into_iter().map(named).collect::<Vec<_>>())?;
+            }
             other => anyhow::bail!("the rehearsal has no stand-in for `{other}` ({})", arch_name(*arch)),
         }
         fs_err::remove_dir_all(work)?;
         let bytes = fs_err::read(&archive)?;
-        let sha256 = crate::domain::digest::Sha256::from_bytes(&Sha256::digest(&bytes)).to_string();
-        Ok(Archive { path: archive, sha256, size: bytes.len() as u64 })
+        Ok(Archive { path: archive, sha256: Sha256::of(&bytes), size: bytes.len() as u64 })
     }
 
     /// Node.js in the layout of nodejs.org: `bin/node`, and npm below `lib/node_modules`.
@@ -142,7 +145,7 @@ fn arch_name(arch: Option<Arch>) -> &'static str {
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs_err::create_dir_all(to.parent().context("a file without a folder")?)?;
     fs_err::copy(from, to)?;
-    crate::io::files::make_executable(to)
+    files::make_executable(to)
 }
 
 /// Joins the modules of a Node.js program, since upstream's archive holds one file: each module once and before
@@ -153,7 +156,7 @@ fn one_file(main: &Path, program: &Path) -> anyhow::Result<()> {
     joined.add(main)?;
     let imports: String = joined.imports.into_iter().collect();
     fs_err::write(program, format!("{}{imports}{}", joined.shebang, joined.body))?;
-    crate::io::files::make_executable(program)
+    files::make_executable(program)
 }
 
 #[derive(Debug, Default)]
@@ -219,24 +222,6 @@ fn zip(archive: &Path, files: &[(String, PathBuf)]) -> anyhow::Result<()> {
     }
     writer.finish()?;
     Ok(())
-}
-
-/// Every file below a folder, by its path there, sorted.
-fn files_below(root: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let mut files = Vec::new();
-    let mut folders = vec![root.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs_err::read_dir(&folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                files.push((path.strip_prefix(root)?.to_string_lossy().into_owned(), path));
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 #[cfg(test)]

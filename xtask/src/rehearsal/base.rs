@@ -9,8 +9,7 @@ use crate::domain::arch::Arch;
 use crate::engine::docker::Docker;
 use crate::engine::loaded::Loaded;
 use crate::error::HintExt as _;
-use crate::io::process;
-use crate::upstream::debian;
+use crate::io::{files, process};
 
 /// Makes `name:tag` in the registry for both architectures. The foreign one is only unpacked, since nothing
 /// of it runs here: no emulator is needed.
@@ -38,7 +37,7 @@ async fn part(
     let tar = folder.join(format!("{arch}.tar"));
     let mut command = process::command("mmdebstrap");
     command.arg("--quiet").arg(format!("--architectures={}", arch.oci()));
-    if Arch::native() == Some(arch) {
+    if Arch::native().ok() == Some(arch) {
         command.arg("--variant=minbase");
     } else {
         command.args(["--variant=extract", "--include=?or(?essential,?priority(required))"]);
@@ -46,8 +45,7 @@ async fn part(
     // mmdebstrap drops to another user where it can, who must be able to write the file.
     command.env("TMPDIR", folder).arg(suite).arg(&tar);
     // Also on a machine of another distribution, whose apt trusts other keys.
-    let keyring = debian::keyring().context("this machine has no keys of the Debian archive")?;
-    command.arg(format!("deb [signed-by={}] {mirror} {suite} main", keyring.display()));
+    command.arg(format!("deb [signed-by={}] {mirror} {suite} main", files::debian_keyring()?.display()));
     process::output(&mut command)
         .await
         .with_context(|| format!("cannot make a {suite} root file system for {arch}"))

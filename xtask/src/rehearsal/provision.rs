@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use super::network::Network;
 use crate::engine::docker::Docker;
 use crate::error::HintExt as _;
-use crate::io::{ending, files, process, say};
+use crate::io::{ending, files, loopback, process, say};
 
 /// The services that the packages bring, and where they are described.
 const UNITS: [&str; 9] = [
@@ -142,7 +142,9 @@ async fn install(distribution: Distribution, scratch: &Path) -> anyhow::Result<(
     fs_err::create_dir_all(apt.join("sources"))?;
     fs_err::create_dir_all(apt.join("preferences"))?;
     for (own, copy) in [("/etc/apt/sources.list.d", "sources"), ("/etc/apt/preferences.d", "preferences")] {
-        copy_files(Path::new(own), &apt.join(copy))?;
+        if Path::new(own).is_dir() {
+            files::copy_files(Path::new(own), &apt.join(copy))?;
+        }
     }
     let update = |command: &mut tokio::process::Command| {
         command
@@ -159,7 +161,7 @@ async fn install(distribution: Distribution, scratch: &Path) -> anyhow::Result<(
         let log = apt.join("log");
         process::to_its_end(process::command("apt-get").arg("update"), &log).await?;
         let mirror = debian_mirror().await?.context("this machine's apt knows no Debian archive")?;
-        let source = format!("deb [signed-by={}] {mirror} trixie main\n", archive_keyring()?.display());
+        let source = format!("deb [signed-by={}] {mirror} trixie main\n", files::debian_keyring()?.display());
         fs_err::write(apt.join("sources/trixie.list"), source)?;
         fs_err::write(apt.join("preferences/trixie.pref"), "Package: *\nPin: release n=trixie\nPin-Priority: 50\n")?;
     }
@@ -197,25 +199,6 @@ async fn has_other_engine() -> bool {
     // It fails when one of them is not known, and tells of the other all the same.
     let told = process::ended(&mut command).await;
     told.is_ok_and(|told| String::from_utf8_lossy(&told.stdout).lines().any(|status| status == "installed"))
-}
-
-fn archive_keyring() -> anyhow::Result<PathBuf> {
-    crate::upstream::debian::keyring()
-        .context("this machine has no keys of the Debian archive")
-        .hint(|| "apt-get install debian-archive-keyring".to_owned())
-}
-
-fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
-    if !from.is_dir() {
-        return Ok(());
-    }
-    for entry in fs_err::read_dir(from)? {
-        let path = entry?.path();
-        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
-            fs_err::copy(&path, to.join(name))?;
-        }
-    }
-    Ok(())
 }
 
 /// While this lives, packages start no services (Debian policy, "invoke-rc.d").
@@ -312,7 +295,7 @@ impl Registry {
     pub(crate) async fn start(scratch: &Path) -> anyhow::Result<Self> {
         let state = scratch.join("registry");
         fs_err::create_dir_all(&state)?;
-        let port = free_port()?;
+        let port = loopback::free_ports(1)?[0];
         let address = format!("127.0.0.1:{port}");
         // Debian's own configuration asks for a password; this one listens on the loopback only.
         let config = format!(
@@ -325,20 +308,11 @@ impl Registry {
         command.arg("serve").arg(state.join("config.yml")).stdout(log.try_clone()?).stderr(log);
         let running = process::spawn(&mut command)
             .hint(|| "apt-get install docker-registry, or let --provision do it".to_owned())?;
-        for _ in 0..50 {
-            if tokio::net::TcpStream::connect(&address).await.is_ok() {
-                return Ok(Self { address, _running: running });
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        if loopback::listens(port).await {
+            return Ok(Self { address, _running: running });
         }
         bail!("the registry does not listen; its log is {}", state.join("registry.log").display())
     }
-}
-
-/// A port of the loopback that nobody has now.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("cannot bind a loopback port")?;
-    Ok(listener.local_addr()?.port())
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
 //! Stand-in git repositories, served by git's own daemon on a loopback port.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::provision::free_port;
-use crate::io::process;
+use crate::io::{loopback, process};
 
 /// A git daemon that ends when it is dropped.
 #[derive(Debug)]
@@ -52,7 +50,7 @@ impl Repositories {
             };
             made.with_context(|| format!("cannot serve the repository {}", source.path))?;
         }
-        let port = free_port()?;
+        let port = loopback::free_ports(1)?[0];
         // `git daemon` would be a child of git's, which outlives it.
         let programs = process::text(process::command("git").arg("--exec-path")).await?;
         let mut daemon = process::command(Path::new(&programs).join("git-daemon"));
@@ -71,11 +69,8 @@ impl Repositories {
             // It tells of every client that has seen enough; what matters is told by the client.
             .stderr(std::process::Stdio::null());
         let daemon = process::spawn(&mut daemon).context("cannot run `git daemon`")?;
-        for _ in 0..50 {
-            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Ok(Self { url: format!("git://127.0.0.1:{port}"), _daemon: daemon });
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        if loopback::listens(port).await {
+            return Ok(Self { url: format!("git://127.0.0.1:{port}"), _daemon: daemon });
         }
         bail!("git daemon does not listen on port {port}")
     }

@@ -17,7 +17,7 @@ const AT_ONCE: usize = 2;
 
 /// GitHub, nodejs.org and Convex's version service on a loopback port.
 #[derive(Debug)]
-pub(crate) struct Upstream {
+pub(crate) struct StandIns {
     _server: Server,
     /// What stands in for whom.
     pub(crate) mirrors: Vec<Mirror>,
@@ -27,7 +27,7 @@ pub(crate) struct Upstream {
 /// The version of each component whose archives are made: the one that the rehearsal must end up with.
 pub(crate) type Chosen = BTreeMap<String, String>;
 
-impl Upstream {
+impl StandIns {
     pub(crate) async fn start(stack: &Stack, workshop: &Workshop) -> anyhow::Result<Self> {
         let chosen: Chosen =
             serde_json::from_str(&fs_err::read_to_string(workshop.standins.join("metadata/chosen.json"))?)
@@ -59,20 +59,20 @@ impl Upstream {
         let mirrors =
             ["https://api.github.com", "https://github.com", "https://nodejs.org", "https://version.convex.dev"]
                 .iter()
-                .map(|from| Mirror { from: (*from).to_owned(), to: format!("{origin}/{}", host_of(from)) })
+                .map(|from| Mirror { from: (*from).to_owned(), to: format!("{origin}/{}", without_scheme(from)) })
                 .collect();
         let archives = archives.len();
         Ok(Self { _server: Server::serve(listener, answers), mirrors, archives })
     }
 }
 
-fn host_of(url: &str) -> &str {
+fn without_scheme(url: &str) -> &str {
     url.split_once("://").map_or(url, |(_, rest)| rest)
 }
 
 /// Where an address is answered: the host is the first segment of the path.
 fn path_of(url: &str) -> String {
-    format!("/{}", host_of(url))
+    format!("/{}", without_scheme(url))
 }
 
 /// Every architecture's archive of a component, at the address that it has upstream.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::domain::arch::Arch;
-use crate::domain::lock::{FileFor, FilePin, Lock, PackagePin, Pin, Pinned};
+use crate::domain::lock::{FileFor, FilePin, Lock, MOMENT, PackagePin, Pin, Pinned};
 use crate::domain::service::{self, Service};
 use crate::domain::setting::{self, Setting};
 use crate::domain::stack::{Gpu, Image, Stack};
@@ -118,7 +118,6 @@ impl<'a> Context<'a> {
             site: service.is_site(),
         });
         let stop_order = service::stop_order(&stack.services)?;
-        let slowest = |at_once: &Vec<&Service>| at_once.iter().map(|service| service.stop_within).max().unwrap_or(0);
         Ok(Self {
             image: &stack.image,
             lock: LockContext {
@@ -126,7 +125,7 @@ impl<'a> Context<'a> {
                 sha256: lock.sha256()?.to_string(),
                 created: chrono::DateTime::from_timestamp(lock.epoch(), 0)
                     .unwrap_or_default()
-                    .format("%Y-%m-%dT%H:%M:%SZ")
+                    .format(MOMENT)
                     .to_string(),
             },
             arches: Arch::ALL
@@ -135,7 +134,7 @@ impl<'a> Context<'a> {
             components: components.collect(),
             services: services.collect(),
             start_period: service::start_within(&stack.services),
-            stop_grace: stop_order.iter().map(slowest).sum::<u32>() + SPARE_SECONDS,
+            stop_grace: service::stop_within(&stack.services)? + SPARE_SECONDS,
             stop_order: stop_order
                 .iter()
                 .map(|at_once| at_once.iter().filter(|it| !it.is_site()).map(|it| it.name.as_str()).collect())

@@ -14,6 +14,7 @@ use minijinja::{Environment, UndefinedBehavior};
 
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
+use crate::io::files;
 
 mod context;
 mod pages;
@@ -88,18 +89,7 @@ fn environment() -> anyhow::Result<Environment<'static>> {
 
 /// Every `*.j2` below `templates/`, sorted.
 fn template_files(templates: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut folders = vec![templates.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs_err::read_dir(&folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "j2") {
-                found.push(path.strip_prefix(templates)?.to_path_buf());
-            }
-        }
-    }
-    found.sort();
+    let mut found = files::below(templates)?;
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "j2"));
     Ok(found)
 }

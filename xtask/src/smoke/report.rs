@@ -9,23 +9,12 @@ use serde::Serialize;
 use crate::engine::container::Container;
 use crate::error::Failures;
 use crate::io::say;
-use crate::io::steps::Outcome;
-
-/// One check and how it ended.
-#[derive(Debug, Serialize)]
-pub(crate) struct Check {
-    pub(crate) group: &'static str,
-    pub(crate) name: String,
-    pub(crate) outcome: Outcome,
-    pub(crate) seconds: f64,
-    /// What was seen, or why it failed, or what it would have needed.
-    pub(crate) detail: String,
-}
+use crate::io::steps::{self, Outcome, Step};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) image: String,
-    pub(crate) checks: Vec<Check>,
+    pub(crate) checks: Vec<Step>,
     #[serde(skip)]
     group: &'static str,
 }
@@ -83,8 +72,8 @@ impl Report {
     }
 
     fn push(&mut self, name: &str, outcome: Outcome, seconds: f64, detail: String) {
-        let check = Check { group: self.group, name: name.to_owned(), outcome, seconds, detail };
-        say(&check.line(0));
+        let check = Step { group: self.group, name: name.to_owned(), outcome, seconds, detail };
+        say(&check.cells().join("  "));
         self.checks.push(check);
     }
 
@@ -100,16 +89,13 @@ impl Report {
         }
     }
 
-    pub(crate) fn failed(&self) -> impl Iterator<Item = &Check> {
+    pub(crate) fn failed(&self) -> impl Iterator<Item = &Step> {
         self.checks.iter().filter(|check| check.outcome == Outcome::Failed)
     }
 
     /// A line a check, and one that counts.
     pub(crate) fn table(&self) -> String {
-        let width = self.checks.iter().map(|check| check.title().chars().count()).max().unwrap_or_default();
-        let mut lines: Vec<String> = self.checks.iter().map(|check| check.line(width)).collect();
-        lines.push(self.summary());
-        lines.join("\n")
+        format!("{}\n{}", steps::table(&self.checks), self.summary())
     }
 
     pub(crate) fn summary(&self) -> String {
@@ -123,21 +109,6 @@ impl Report {
         let failed: Vec<anyhow::Error> =
             self.failed().map(|check| anyhow::anyhow!("{}", check.detail).context(check.title())).collect();
         if failed.is_empty() { Ok(()) } else { Err(Failures(failed).into()) }
-    }
-}
-
-impl Check {
-    pub(crate) fn title(&self) -> String {
-        format!("{}: {}", self.group, self.name)
-    }
-
-    fn line(&self, width: usize) -> String {
-        let outcome = match self.outcome {
-            Outcome::Done => "ok     ",
-            Outcome::Failed => "FAILED ",
-            Outcome::Skipped => "skipped",
-        };
-        format!("{outcome}  {:width$}  {:>6.1} s  {}", self.title(), self.seconds, self.detail)
     }
 }
 

@@ -1,7 +1,7 @@
 //! An image under test, started as compose starts it, and how its services are spoken to.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::domain::stack::Stack;
 use crate::engine::container::{Container, Options, Volume};
 use crate::engine::docker::Docker;
 use crate::engine::probe::{self, Target};
-use crate::io::http;
+use crate::io::{http, loopback};
 
 /// What every start of one smoke test shares.
 #[derive(Debug)]
@@ -47,8 +47,6 @@ pub(super) struct Running<'a> {
 const ONE_REQUEST: Duration = Duration::from_secs(20);
 /// Where the model is in the container.
 pub(super) const MODEL: &str = "/models/smoke.gguf";
-/// Below the range that connections take their ports from, so that none has one of ours.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 impl<'a> Bench<'a> {
     pub(super) fn new(
@@ -68,15 +66,8 @@ impl<'a> Bench<'a> {
     pub(super) fn moved_ports(&self) -> anyhow::Result<BTreeMap<String, u16>> {
         let settings: Vec<&str> =
             self.stack.services.iter().flat_map(|it| &it.endpoints).map(|it| it.setting.as_str()).collect();
-        // Two tests at once begin at different places.
-        let offset = u16::try_from(std::process::id() % 11_000).unwrap_or_default();
-        let candidates = (PORTS.start + offset..PORTS.end).chain(PORTS.start..PORTS.start + offset);
-        let free = candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-        let ports: BTreeMap<String, u16> = settings.iter().map(|&setting| setting.to_owned()).zip(free).collect();
-        if ports.len() < settings.len() {
-            bail!("{} free ports are needed between {} and {}", settings.len(), PORTS.start, PORTS.end);
-        }
-        Ok(ports)
+        let ports = loopback::free_ports(settings.len())?;
+        Ok(settings.into_iter().map(str::to_owned).zip(ports).collect())
     }
 
     /// Starts the image on a volume; it is not up yet.
@@ -122,8 +113,7 @@ impl<'a> Bench<'a> {
 
     /// A name that nothing else in the container's data has.
     pub(super) fn nonce() -> String {
-        use std::hash::{BuildHasher as _, Hasher as _};
-        format!("smoke{:x}", std::collections::hash_map::RandomState::new().build_hasher().finish())
+        format!("smoke{:x}", fastrand::u64(..))
     }
 }
 

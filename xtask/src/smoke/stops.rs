@@ -10,7 +10,7 @@ use super::report::Report;
 use super::running::{Running, ask};
 use super::turns::{self, Left};
 use super::{UP, convex};
-use crate::domain::service::stop_order;
+use crate::domain::service::stop_within;
 use crate::engine::container::{Container, Options, Volume};
 
 /// A variable of the deployment that we put there.
@@ -112,10 +112,7 @@ async fn fetch_on(running: &Running<'_>, setting: &str, answered: &Cell<u32>) {
 }
 
 async fn stop(running: &Running<'_>) -> anyhow::Result<String> {
-    let longest: u32 = stop_order(&running.bench.stack.services)?
-        .iter()
-        .map(|at_once| at_once.iter().map(|service| service.stop_within).max().unwrap_or_default())
-        .sum();
+    let longest = stop_within(&running.bench.stack.services)?;
     let begun = Instant::now();
     let code = running.container.stop().await?;
     let seconds = begun.elapsed().as_secs_f64();

@@ -2,14 +2,15 @@
 //! is left out, and so is what `stack.toml` omits with a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Candidate, Checked, Finding, Resolved, Upstream, Want, hinted};
+use super::{Candidate, Checked, Finding, Kept, Resolved, Upstream, Want, hinted, keep};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{FileUrl, Sha256};
 use crate::domain::lock::{PackagePin, Pin, Pinned, Published};
@@ -17,8 +18,7 @@ use crate::domain::mirror::Mirrors;
 use crate::domain::stack::{Component, Source};
 use crate::domain::trust::Trust;
 use crate::domain::version::Version;
-use crate::error::HintExt as _;
-use crate::io;
+use crate::io::files::debian_keyring;
 
 mod apt;
 mod uris;
@@ -36,14 +36,8 @@ const MOMENT: &str = "%Y%m%dT%H%M%SZ";
 /// the official images are made from.
 const BASE: [&str; 2] = ["?or(?essential,?priority(required))", "apt"];
 
-/// Debian renamed the file with trixie; older systems have only the old name.
-const KEYRINGS: [&str; 2] =
-    ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
-
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DebianError {
-    #[error("this machine has no keys of the Debian archive, which its signatures are checked with")]
-    NoKeyring,
     #[error("Debian's indexes are read by apt, which has no store (--offline)")]
     Offline,
     #[error("the snapshot {0} lies in the future")]
@@ -56,9 +50,15 @@ pub(crate) enum DebianError {
     Nothing(Arch),
 }
 
-/// The keys of the Debian archive, where this machine has them.
-pub(crate) fn keyring() -> Option<PathBuf> {
-    KEYRINGS.into_iter().map(PathBuf::from).find(|path| path.is_file())
+/// What was read of Debian's archives in one run: several components come from one snapshot.
+#[derive(Default)]
+pub(crate) struct Indexes(Kept<Apt>);
+
+impl Indexes {
+    async fn read(&self, asked: Asked<'_>, archives: &Archives) -> anyhow::Result<Arc<Apt>> {
+        let sources = archives.sources(asked.suite, &debian_keyring()?);
+        keep(&self.0, &sources, async { Apt::read(&sources).await.context("cannot read Debian's indexes") }).await
+    }
 }
 
 /// What `stack.toml` asks of the archive.
@@ -128,21 +128,17 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         return Err(DebianError::Offline.into());
     }
     let asked = Asked::new(up.stack.component(name)?)?;
-    let keyring = keyring()
-        .ok_or(DebianError::NoKeyring)
-        .hint(|| "install the package debian-archive-keyring (Debian and Ubuntu have it)".to_owned())?;
     let archives = Archives::new(asked, &candidate.version, up.http.mirrors())?;
-    let one = |arch| resolve(asked, &archives, &keyring, arch);
-    let resolved = try_join_all(Arch::ALL.map(one)).await?;
-
-    let limit = moment(&candidate.version)?;
-    if let Some(date) = resolved.iter().map(|one| one.date).max().filter(|date| *date > limit) {
+    let apt = up.debian.read(asked, &archives).await?;
+    let date = apt.newest_index().context("cannot tell when Debian's indexes were made")?;
+    if date > moment(&candidate.version)? {
         let version = candidate.version.to_string();
         let next = date.format(MOMENT);
         let hint = format!("take a moment after it: cargo xtask bump {name} --to {next}");
         return Err(hinted(DebianError::Newer { version, date }, hint));
     }
-    say_idle(name, asked.omit, &resolved);
+    let resolved = try_join_all(Arch::ALL.map(|arch| resolve(asked, &archives, &apt, arch))).await?;
+    note_idle(up, name, asked.omit, &resolved);
     let lists: BTreeMap<Arch, Vec<PackagePin>> = resolved.into_iter().map(|one| (one.arch, one.packages)).collect();
     if let Some(pin) = up.lock.components.get(name)
         && let Pinned::Packages(pinned) = &pin.pinned
@@ -151,16 +147,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     {
         return Ok(pin.clone().into());
     }
-    let pin = Pin {
-        version: candidate.version.as_str().to_owned(),
-        tag: None,
-        commit: None,
-        published: candidate.published.clone(),
-        seen: BTreeMap::new(),
-        trust: Some(Trust::Signed),
-        pinned: Pinned::Packages(lists),
-    };
-    Ok(pin.into())
+    Ok(candidate.pin(Pinned::Packages(lists), Trust::Signed).into())
 }
 
 /// Compares pinned packages with the signed indexes of their snapshot. Where those cannot be read, each package is
@@ -175,23 +162,22 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
         if up.http.is_offline() {
             return Err(DebianError::Offline.into());
         }
-        let keyring = keyring().ok_or(DebianError::NoKeyring)?;
-        try_join_all(lists.iter().map(|(arch, packages)| indexed(asked, &archives, &keyring, *arch, packages))).await
+        let apt = &*up.debian.read(asked, &archives).await?;
+        try_join_all(lists.iter().map(|(arch, packages)| indexed(apt, *arch, packages))).await
     };
     match asking.await {
         Ok(indexes) => {
-            let compared = lists.values().zip(&indexes).flat_map(|(packages, index)| {
-                packages
-                    .iter()
-                    .filter_map(|package| compare(package, index.get(&(package.name.clone(), package.version.clone()))))
-            });
+            let compared = lists
+                .values()
+                .zip(&indexes)
+                .flat_map(|(packages, index)| packages.iter().filter_map(|package| compare(package, index)));
             // Packages for all architectures stand in both lists.
             let mut findings: Vec<Finding> = compared.collect();
             findings.dedup();
             Ok(Checked::new(findings, Trust::Signed, "Debian's signed indexes"))
         }
         Err(error) => {
-            io::say(&format!(
+            up.notes.add(format!(
                 "note: each package of `{name}` is downloaded, since Debian's indexes cannot be read: {error:#}"
             ));
             // The bytes are those that were signed when they were pinned, which says nothing of today's signature.
@@ -203,17 +189,9 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
 type Index = BTreeMap<(String, String), Sha256>;
 
 /// The digests that the signed indexes hold of these packages, by name and version.
-async fn indexed(
-    asked: Asked<'_>,
-    archives: &Archives,
-    keyring: &std::path::Path,
-    arch: Arch,
-    packages: &[PackagePin],
-) -> anyhow::Result<Index> {
-    let apt = Apt::new(&archives.sources(asked, keyring, arch)).await?;
-    apt.update().await?;
+async fn indexed(apt: &Apt, arch: Arch, packages: &[PackagePin]) -> anyhow::Result<Index> {
     let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-    Ok(parse_index(&apt.described(&names).await?))
+    Ok(parse_index(&apt.described(arch, &names).await?))
 }
 
 /// Stanzas of a package index (deb822(5)), of which three fields are read.
@@ -230,31 +208,16 @@ async fn downloaded(up: Upstream<'_>, lists: &BTreeMap<Arch, Vec<PackagePin>>) -
     let packages: BTreeMap<&str, &PackagePin> =
         lists.values().flatten().map(|package| (package.url.as_str(), package)).collect();
     let findings: Vec<Option<Finding>> = stream::iter(packages.into_values())
-        .map(async |package| {
-            let url = package.url.as_str();
-            match up.http.hash(url, package.url.file_name()).await {
-                Ok((found, _)) => Ok(compare(package, Some(&found))),
-                Err(error) if error.is_gone() => Ok(compare(package, None)),
-                Err(error) => Err(error),
-            }
-        })
+        .map(|package| Finding::of_download(up, &package.url, &package.sha256))
         .buffered(PACKAGES_AT_ONCE)
         .try_collect()
         .await?;
     Ok(findings.into_iter().flatten().collect())
 }
 
-fn compare(package: &PackagePin, found: Option<&Sha256>) -> Option<Finding> {
-    let what = package.url.to_string();
-    match found {
-        Some(found) if *found == package.sha256 => None,
-        Some(found) => Some(Finding::Replaced {
-            what,
-            pinned: format!("sha256 {}", package.sha256),
-            found: format!("sha256 {found}"),
-        }),
-        None => Some(Finding::Deleted { what }),
-    }
+fn compare(package: &PackagePin, index: &Index) -> Option<Finding> {
+    let found = index.get(&(package.name.clone(), package.version.clone()));
+    Finding::of_file(&package.url, &package.sha256, found)
 }
 
 /// Whether two locks hold the same bytes; their addresses differ by the snapshot.
@@ -268,10 +231,11 @@ fn content(lists: &BTreeMap<Arch, Vec<PackagePin>>) -> BTreeSet<(Arch, &str, &st
 }
 
 /// Tells of entries of `omit` that leave nothing out any more.
-fn say_idle(name: &str, omit: &BTreeMap<String, String>, resolved: &[ResolvedArch]) {
+fn note_idle(up: Upstream<'_>, name: &str, omit: &BTreeMap<String, String>, resolved: &[ResolvedArch]) {
     let used: BTreeSet<&str> = resolved.iter().flat_map(|one| one.omitted.iter().map(String::as_str)).collect();
     for idle in omit.keys().filter(|package| !used.contains(package.as_str())) {
-        io::say(&format!("note: `{name}` omits `{idle}`, which nothing pulls in any more: delete it from stack.toml"));
+        up.notes
+            .add(format!("note: `{name}` omits `{idle}`, which nothing pulls in any more: delete it from stack.toml"));
     }
 }
 
@@ -299,9 +263,13 @@ impl Archives {
         Ok(Self { main: address(asked.archive)?, security: address(asked.security)? })
     }
 
-    fn sources<'a>(&'a self, asked: Asked<'a>, keyring: &'a std::path::Path, arch: Arch) -> apt::Sources<'a> {
-        let (archive, security) = (self.main.read.as_str(), self.security.read.as_str());
-        apt::Sources { suite: asked.suite, archive, security, keyring, arch }
+    /// sources.list(5). Only `main`: it is what Debian calls Debian.
+    fn sources(&self, suite: &str, keyring: &Path) -> String {
+        let line = |address: &Address, suite: &str| {
+            format!("deb [signed-by={}] {} {suite} main\n", keyring.display(), address.read)
+        };
+        let updates = line(&self.main, &format!("{suite}-updates"));
+        line(&self.main, suite) + &updates + &line(&self.security, &format!("{suite}-security"))
     }
 
     /// The address below the snapshot of a file that was found through a mirror.
@@ -321,25 +289,14 @@ struct ResolvedArch {
     packages: Vec<PackagePin>,
     /// What was left out on the word of `stack.toml`.
     omitted: Vec<String>,
-    /// When the newest index that was read was made.
-    date: DateTime<Utc>,
 }
 
 /// The closure of what is wanted on one architecture, less that of the base image, less what is omitted.
-async fn resolve(
-    asked: Asked<'_>,
-    archives: &Archives,
-    keyring: &std::path::Path,
-    arch: Arch,
-) -> anyhow::Result<ResolvedArch> {
-    let apt = Apt::new(&archives.sources(asked, keyring, arch)).await?;
-    apt.update().await.with_context(|| format!("cannot read Debian's indexes for {arch}"))?;
+async fn resolve(asked: Asked<'_>, archives: &Archives, apt: &Apt, arch: Arch) -> anyhow::Result<ResolvedArch> {
     let cannot = || format!("cannot resolve Debian's packages for {arch}");
-    let base: Vec<&str> = BASE.to_vec();
     let all: Vec<&str> = BASE.into_iter().chain(asked.packages.iter().map(String::as_str)).collect();
-    let base = uris::parse(&apt.closure(&base).await.with_context(cannot)?)?;
-    let all = uris::parse(&apt.closure(&all).await.with_context(cannot)?)?;
-    let date = apt.newest_index().context("cannot tell when Debian's indexes were made")?;
+    let base = uris::parse(&apt.closure(arch, &BASE).await.with_context(cannot)?)?;
+    let all = uris::parse(&apt.closure(arch, &all).await.with_context(cannot)?)?;
 
     let base: BTreeSet<&str> = base.iter().map(|listed| listed.name.as_str()).collect();
     let ours = all.into_iter().filter(|listed| !base.contains(listed.name.as_str()));
@@ -355,7 +312,7 @@ async fn resolve(
     }
     packages.sort();
     let omitted = omitted.into_iter().map(|listed| listed.name).collect();
-    Ok(ResolvedArch { arch, packages, omitted, date })
+    Ok(ResolvedArch { arch, packages, omitted })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
+use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{
@@ -48,14 +49,14 @@ pub(crate) enum GitError {
 
 /// A repository of `stack.toml`.
 #[derive(Clone, Copy)]
-struct Repository<'a> {
+struct GitRepository<'a> {
     url: &'a str,
     branch: Option<&'a str>,
 }
 
-fn repository(component: &Component) -> anyhow::Result<Repository<'_>> {
+fn repository(component: &Component) -> anyhow::Result<GitRepository<'_>> {
     match &component.source {
-        Source::Git { repository, branch } => Ok(Repository { url: repository, branch: branch.as_deref() }),
+        Source::Git { repository, branch } => Ok(GitRepository { url: repository, branch: branch.as_deref() }),
         other => bail!("a source of type {} is no git repository", other.kind()),
     }
 }
@@ -80,16 +81,7 @@ pub(crate) fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow
     let repository = repository(up.stack.component(name)?)?;
     let commit = candidate.commit.clone().context("the version has no commit")?;
     let repository: FileUrl = repository.url.parse()?;
-    let pin = Pin {
-        version: candidate.version.as_str().to_owned(),
-        tag: candidate.tag.clone(),
-        commit: Some(commit.clone()),
-        published: candidate.published.clone(),
-        seen: candidate.seen.clone(),
-        trust: Some(Trust::Stated),
-        pinned: Pinned::Git(GitPin { repository, commit }),
-    };
-    Ok(pin.into())
+    Ok(candidate.pin(Pinned::Git(GitPin { repository, commit }), Trust::Stated).into())
 }
 
 /// The newest tag by its scheme, or the one that was typed.
@@ -97,7 +89,7 @@ async fn tagged(
     up: Upstream<'_>,
     name: &str,
     component: &Component,
-    repository: Repository<'_>,
+    repository: GitRepository<'_>,
     want: &Want,
 ) -> anyhow::Result<Candidate> {
     let wanted = match want {
@@ -146,7 +138,7 @@ async fn newest_tag(
     up: Upstream<'_>,
     name: &str,
     component: &Component,
-    repository: Repository<'_>,
+    repository: GitRepository<'_>,
     versions: &[(Version, &String, &CommitId)],
 ) -> anyhow::Result<Candidate> {
     let pin = up.lock.components.get(name);
@@ -199,7 +191,7 @@ async fn does_not_fit(
         let Stated::File { file, pattern, at_least } = stated else { continue };
         let text = file_of(up, url, commit, file).await?;
         let Some(stated) = text.as_deref().and_then(|text| pattern.find(text)) else {
-            io::say(&format!(
+            up.notes.add(format!(
                 "note: {version} does not say in {file} what it asks of `{other}`: look where it does, and change \
                  `states` in stack.toml"
             ));
@@ -215,18 +207,10 @@ async fn does_not_fit(
 
 /// A file of a commit, where it has one of that name.
 async fn file_of(up: Upstream<'_>, url: &str, commit: &CommitId, file: &str) -> anyhow::Result<Option<String>> {
-    let address = address(up, url)?;
-    let scratch = scratch().await?;
-    let fetch = || {
-        let mut fetch = git();
-        fetch.arg("-C").arg(scratch.path()).args(["fetch", "--quiet", "--depth=1", "--no-tags", "--"]);
-        fetch.args([address.as_str(), commit.as_str()]);
-        fetch
-    };
-    ask(fetch).await.with_context(|| format!("{url} does not give commit {commit}"))?;
-    let mut show = git();
-    show.arg("-C").arg(scratch.path()).args(["cat-file", "blob", &format!("{commit}:{file}")]);
-    Ok(run(&mut show).await.ok())
+    let fetched = fetched(up, url, commit.as_str(), &["--depth=1"], Files::All).await;
+    let scratch = fetched.with_context(|| format!("{url} does not give commit {commit}"))?;
+    let mut show = io::git::command(scratch.path());
+    Ok(run(show.args(["cat-file", "blob", &format!("{commit}:{file}")])).await.ok())
 }
 
 /// What became of the pinned tag.
@@ -272,7 +256,7 @@ async fn newest_commit(
     up: Upstream<'_>,
     name: &str,
     component: &Component,
-    repository: Repository<'_>,
+    repository: GitRepository<'_>,
     branch: &str,
 ) -> anyhow::Result<Candidate> {
     let head = head(up, repository.url, branch).await?;
@@ -292,7 +276,7 @@ async fn newest_commit(
         .filter_map(|(commit, since)| Some((since, commit.parse::<CommitId>().ok()?)))
         .filter(|(_, commit)| *commit != head)
         .collect();
-    earlier.sort();
+    earlier.sort_by_key(|(since, _)| since.moment());
     let mut taken = pinned.clone();
     for (since, commit) in earlier.into_iter().rev() {
         if up.clock.too_new_here(component, since.moment()).is_some() {
@@ -310,29 +294,17 @@ async fn newest_commit(
 
 /// Whether a branch leads to a commit: one that was taken back is not to be pinned because we saw it once.
 async fn is_on_branch(up: Upstream<'_>, url: &str, branch: &str, commit: &CommitId) -> anyhow::Result<bool> {
-    let address = address(up, url)?;
-    let scratch = scratch().await?;
-    let folder = scratch.path();
-    let reference = format!("refs/heads/{branch}");
-    let fetch = |filter: &'static [&'static str]| {
-        let mut command = git();
-        command.arg("-C").arg(folder).args(["fetch", "--quiet", "--no-tags"]);
-        command.args(filter).args(["--", &address, &reference]);
-        command
-    };
-    if ask(|| fetch(&["--filter=tree:0"])).await.is_err() {
-        ask(|| fetch(&[])).await.with_context(|| GitError::Unreadable(url.to_owned()))?;
-    }
-    let mut is_ancestor = git();
-    is_ancestor.arg("-C").arg(folder).args(["merge-base", "--is-ancestor", commit.as_str(), "FETCH_HEAD"]);
-    Ok(run(&mut is_ancestor).await.is_ok())
+    let fetched = fetched(up, url, &format!("refs/heads/{branch}"), &[], Files::Spared).await;
+    let scratch = fetched.with_context(|| GitError::Unreadable(url.to_owned()))?;
+    let mut is_ancestor = io::git::command(scratch.path());
+    Ok(run(is_ancestor.args(["merge-base", "--is-ancestor", commit.as_str(), "FETCH_HEAD"])).await.is_ok())
 }
 
 /// A candidate at a commit, with the commit's date: kept when this very commit is pinned, fetched otherwise.
 async fn at_commit(
     up: Upstream<'_>,
     name: &str,
-    repository: Repository<'_>,
+    repository: GitRepository<'_>,
     version: Version,
     tag: Option<(&String, &CommitId)>,
     want: &Want,
@@ -391,37 +363,44 @@ async fn ls_remote(up: Upstream<'_>, url: &str, patterns: &[&str]) -> anyhow::Re
     ask(list).await.with_context(|| GitError::Unreadable(url.to_owned()))
 }
 
-/// When a commit was made. Only the commit is fetched, without its files, where the server knows how to
-/// leave them out; whole, but still alone, where it does not.
+/// When a commit was made. Only the commit is fetched.
 async fn committed(up: Upstream<'_>, url: &str, commit: &CommitId) -> anyhow::Result<Option<Published>> {
-    let address = address(up, url)?;
-    let scratch = scratch().await?;
-    let folder = scratch.path();
-    let fetch = |filter: &'static [&'static str]| {
-        let mut command = git();
-        command.arg("-C").arg(folder).args(["fetch", "--quiet", "--depth=1", "--no-tags"]);
-        command.args(filter).args(["--", &address, commit.as_str()]);
-        command
-    };
-    if ask(|| fetch(&["--filter=tree:0"])).await.is_err() {
-        ask(|| fetch(&[])).await.with_context(|| format!("{url} does not give commit {commit}"))?;
-    }
-    let date = run(git().arg("-C").arg(folder).args([
-        "show",
-        "--no-show-signature",
-        "--no-patch",
-        "--format=%cI",
-        commit.as_str(),
-    ]))
-    .await?;
+    let fetched = fetched(up, url, commit.as_str(), &["--depth=1"], Files::Spared).await;
+    let scratch = fetched.with_context(|| format!("{url} does not give commit {commit}"))?;
+    let mut show = io::git::command(scratch.path());
+    show.args(["show", "--no-show-signature", "--no-patch", "--format=%cI", commit.as_str()]);
+    let date = run(&mut show).await?;
     let date = DateTime::parse_from_rfc3339(date.trim()).with_context(|| format!("commit {commit} has no date"))?;
     Ok(Published::at(date.with_timezone(&Utc)))
 }
 
-/// An empty repository of our own to fetch into.
-async fn scratch() -> anyhow::Result<tempfile::TempDir> {
-    let scratch = tempfile::Builder::new().prefix("xtask-git-").tempdir()?;
+/// What is fetched of a commit's files.
+#[derive(PartialEq, Eq)]
+enum Files {
+    All,
+    /// None, where the server knows how to leave them out.
+    Spared,
+}
+
+/// A repository of our own with what a reference of a server leads to.
+async fn fetched(
+    up: Upstream<'_>,
+    url: &str,
+    reference: &str,
+    options: &[&str],
+    files: Files,
+) -> anyhow::Result<TempDir> {
+    let (address, scratch) = (address(up, url)?, TempDir::with_prefix("xtask-git-")?);
     run(git().args(["init", "--quiet", "--bare", "--"]).arg(scratch.path())).await?;
+    let fetch = |filter: Option<&str>| {
+        let mut command = git();
+        command.arg("-C").arg(scratch.path()).args(["fetch", "--quiet", "--no-tags"]).args(options).args(filter);
+        command.args(["--", &address, reference]);
+        command
+    };
+    if files == Files::All || ask(|| fetch(Some("--filter=tree:0"))).await.is_err() {
+        ask(|| fetch(None)).await?;
+    }
     Ok(scratch)
 }
 
@@ -433,18 +412,11 @@ fn address(up: Upstream<'_>, url: &str) -> Result<String, GitError> {
     if SCHEMES.iter().any(|scheme| address.starts_with(scheme)) { Ok(address) } else { Err(GitError::Address(address)) }
 }
 
-/// git that asks nobody for a password and does not see the repository that it happens to be started in.
+/// git for other people's servers: a transfer that stands still ends.
 fn git() -> Command {
-    let mut command = process::command("git");
     let slow = format!("http.lowSpeedTime={}", http::timeout());
-    command
-        .args(["-c", "http.lowSpeedLimit=1", "-c", &slow])
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_ASKPASS", "true")
-        .env("LC_ALL", "C");
-    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
-        command.env_remove(variable);
-    }
+    let mut command = io::git::git();
+    command.args(["-c", "http.lowSpeedLimit=1", "-c", &slow]).env("GIT_ASKPASS", "true");
     command
 }
 

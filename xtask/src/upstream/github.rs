@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::{Candidate, Resolved, Upstream, Want, hinted, leader};
 use crate::domain::digest::CommitId;
-use crate::domain::lock::Pin;
 use crate::domain::stack::{Component, Source};
 use crate::domain::version::Version;
 use crate::io::http::HttpError;
@@ -97,16 +96,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         }
         Err(error) => return Err(advised(error, name)),
     };
-    let pin = Pin {
-        version: candidate.version.as_str().to_owned(),
-        tag: candidate.tag.clone(),
-        commit: candidate.commit.clone(),
-        published: candidate.published.clone(),
-        seen: candidate.seen.clone(),
-        trust: Some(trust),
-        pinned,
-    };
-    Ok(pin.into())
+    Ok(candidate.pin(pinned, trust).into())
 }
 
 fn is_broken_file(error: &anyhow::Error) -> bool {

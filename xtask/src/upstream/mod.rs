@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::OnceCell;
 
 pub(crate) mod debian;
 pub(crate) mod git;
@@ -13,14 +16,15 @@ pub(crate) mod oci;
 mod signed;
 
 use crate::domain::age::Clock;
-use crate::domain::digest::CommitId;
-use crate::domain::lock::{Lock, Pin, Published};
+use crate::domain::digest::{CommitId, FileUrl, Sha256};
+use crate::domain::lock::{Lock, Pin, Pinned, Published};
 use crate::domain::range::Range;
 use crate::domain::stack::{Component, Source, Stack};
 use crate::domain::trust::Trust;
 use crate::domain::version::{Scheme, Version};
 use crate::error::hinted;
-use crate::io::http::{self, Http};
+use crate::io::http::{self, Http, HttpError};
+use crate::io::locked;
 
 /// How many versions that wait the lock holds of one component.
 const MOST_SEEN: usize = 5;
@@ -31,6 +35,7 @@ pub(crate) struct Upstream<'a> {
     pub(crate) http: &'a Http,
     pub(crate) github: &'a github::client::Client,
     pub(crate) npm: &'a npm::Documents,
+    pub(crate) debian: &'a debian::Indexes,
     pub(crate) stack: &'a Stack,
     /// What is pinned now, and what this bump has taken already of the components that others are held against.
     pub(crate) lock: &'a Lock,
@@ -39,6 +44,33 @@ pub(crate) struct Upstream<'a> {
     /// The checkout.
     pub(crate) root: &'a Path,
     pub(crate) clock: Clock,
+    pub(crate) notes: &'a Notes,
+}
+
+/// What is read once in a run, by address. The cell lets whoever asks second wait for the first instead of asking too.
+type Kept<T> = Mutex<BTreeMap<String, Arc<OnceCell<Arc<T>>>>>;
+
+/// Gives what is kept under an address, or asks for it. A failure is not kept.
+async fn keep<T, E>(kept: &Kept<T>, url: &str, ask: impl Future<Output = Result<T, E>>) -> Result<Arc<T>, E> {
+    let cell = Arc::clone(locked(kept).entry(url.to_owned()).or_default());
+    cell.get_or_try_init(|| async { ask.await.map(Arc::new) }).await.cloned()
+}
+
+/// What the resolvers of a run want people to know, each once. Who runs them tells it.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    fn add(&self, note: String) {
+        let mut notes = locked(&self.0);
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut locked(&self.0))
+    }
 }
 
 /// Which version is wanted.
@@ -71,6 +103,19 @@ impl Candidate {
         let asked = *want != Want::Newest;
         let (seen, findings, passed_over) = (BTreeMap::new(), Vec::new(), Vec::new());
         Self { version, tag: None, commit: None, published: None, passed_over, seen, findings, asked }
+    }
+
+    /// Its pin, which fetches this.
+    fn pin(&self, pinned: Pinned, trust: Trust) -> Pin {
+        Pin {
+            version: self.version.as_str().to_owned(),
+            tag: self.tag.clone(),
+            commit: self.commit.clone(),
+            published: self.published.clone(),
+            seen: self.seen.clone(),
+            trust: Some(trust),
+            pinned,
+        }
     }
 }
 
@@ -146,6 +191,29 @@ pub(crate) enum Finding {
     Weaker { what: String, wanted: Trust, found: Trust },
     /// It is there, and who published it advises against it.
     Withdrawn { what: String, reason: String },
+}
+
+impl Finding {
+    /// What became of a pinned file, whose digest is another one now, or that is not there.
+    fn of_file(url: &FileUrl, pinned: &Sha256, found: Option<&Sha256>) -> Option<Self> {
+        let what = url.to_string();
+        match found {
+            Some(found) if found == pinned => None,
+            Some(found) => {
+                Some(Self::Replaced { what, pinned: format!("sha256 {pinned}"), found: format!("sha256 {found}") })
+            }
+            None => Some(Self::Deleted { what }),
+        }
+    }
+
+    /// The same of a file that nobody publishes a digest of: it is downloaded.
+    async fn of_download(up: Upstream<'_>, url: &FileUrl, pinned: &Sha256) -> Result<Option<Self>, HttpError> {
+        match up.http.hash(url.as_str(), url.file_name()).await {
+            Ok((found, _)) => Ok(Self::of_file(url, pinned, Some(&found))),
+            Err(error) if error.is_gone() => Ok(Self::of_file(url, pinned, None)),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl fmt::Display for Finding {
@@ -266,7 +334,9 @@ pub(crate) fn is_ahead(stack: &Stack, name: &str, pin: &Pin, candidate: &Candida
     let Ok(pinned) = pin.parsed_version(component.scheme) else { return false };
     let newer = match component.scheme {
         // Its text tells no more than the day.
-        Scheme::Precompiled => pin.published.is_some() && pin.published > candidate.published,
+        Scheme::Precompiled => {
+            pin.published.as_ref().map(Published::moment) > candidate.published.as_ref().map(Published::moment)
+        }
         Scheme::Semver | Scheme::Dotted | Scheme::Calver | Scheme::Build | Scheme::Snapshot => {
             pinned > candidate.version
         }

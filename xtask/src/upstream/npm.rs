@@ -15,7 +15,6 @@ use crate::domain::digest::{Integrity, Sha256};
 use crate::domain::lock::{NpmPin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source, Stated};
 use crate::domain::version::Version;
-use crate::io;
 
 mod lockfile;
 mod npmrc;
@@ -247,7 +246,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     }
     if !checked.scripts.is_empty() {
         let scripts = checked.scripts.join(", ");
-        io::say(&format!("note: install scripts that come with `{name}` and are never run: {scripts}"));
+        up.notes.add(format!("note: install scripts that come with `{name}` and are never run: {scripts}"));
     }
     let lockfile = Sha256::of(made.lockfile.as_bytes());
     let folder = Path::new("image").join(asked.directory);
@@ -257,16 +256,8 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         // What the checkout has already is no change.
         .filter(|(path, text)| fs_err::read_to_string(up.root.join(path)).ok().as_ref() != Some(text))
         .collect();
-    let pin = Pin {
-        version: version.to_owned(),
-        tag: candidate.tag.clone(),
-        commit: None,
-        published: candidate.published.clone(),
-        seen: candidate.seen.clone(),
-        trust: Some(trust),
-        pinned: Pinned::Npm(NpmPin { package: asked.package.to_owned(), integrity: found, lockfile }),
-    };
-    Ok(Resolved { files, ..pin.into() })
+    let pinned = Pinned::Npm(NpmPin { package: asked.package.to_owned(), integrity: found, lockfile });
+    Ok(Resolved { files, ..candidate.pin(pinned, trust).into() })
 }
 
 /// Whether the registry still has the pinned version with its integrity, and the checkout the pinned lockfile.

@@ -12,9 +12,9 @@ use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::host::is_loopback;
 use crate::domain::lock::{ImagePin, Pin, Pinned, Published};
+use crate::domain::oci::{Configuration, Descriptor, Index, Manifest};
 use crate::domain::stack::{Component, Source};
 use crate::domain::trust::Trust;
-use crate::io;
 use crate::io::http::{self, HttpError, Reply};
 
 /// Manifests and indexes, as the OCI image specification and Docker before it name them.
@@ -35,43 +35,6 @@ pub(crate) enum OciError {
     NoPlatform { image: String, platform: String },
     #[error("{url} asks for a login that we do not know: {challenge}")]
     Challenge { url: String, challenge: String },
-}
-
-#[derive(Deserialize)]
-struct Index {
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Descriptor {
-    digest: OciDigest,
-    #[serde(default)]
-    platform: Option<Platform>,
-}
-
-#[derive(Deserialize)]
-struct Platform {
-    architecture: String,
-    os: String,
-    #[serde(default)]
-    variant: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Manifest {
-    config: Config,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    digest: OciDigest,
-}
-
-#[derive(Deserialize)]
-struct ImageConfig {
-    #[serde(default)]
-    created: Option<chrono::DateTime<chrono::Utc>>,
 }
 
 fn image(component: &Component) -> anyhow::Result<(&str, &str)> {
@@ -100,7 +63,7 @@ pub(crate) fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Re
 pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
     let component = up.stack.component(name)?;
     let (image, _) = image(component)?;
-    let repository = Repository::new(up, image)?;
+    let repository = OciRepository::new(up, image)?;
     let tag = candidate.version.as_str();
     let (digest, body, trust) = repository.manifest(up, tag).await?;
     let platforms = platforms(&format!("{image}:{tag}"), &body)?;
@@ -126,30 +89,22 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     // The date is a nicety; an image without one is pinned all the same.
     let published = match platforms.get(&Arch::X86_64) {
         Some(amd64) => repository.created(up, amd64).await.unwrap_or_else(|error| {
-            io::say(&format!(
+            up.notes.add(format!(
                 "note: cannot tell when `{image}:{tag}` was made, so it is pinned without a date: {error:#}"
             ));
             None
         }),
         None => None,
     };
-    let pin = Pin {
-        version: tag.to_owned(),
-        tag: candidate.tag.clone(),
-        commit: None,
-        published,
-        seen: BTreeMap::new(),
-        trust: Some(trust),
-        pinned: Pinned::Image(ImagePin { name: image.to_owned(), digest, platforms }),
-    };
-    Ok(pin.into())
+    let pinned = Pinned::Image(ImagePin { name: image.to_owned(), digest, platforms });
+    Ok(Pin { published, ..candidate.pin(pinned, trust) }.into())
 }
 
 /// By digest: that the tag has moved on since is what tags do. The registry's bytes are hashed on the way,
 /// so that a reply of other bytes is an error.
 pub(crate) async fn verify(up: Upstream<'_>, image: &ImagePin) -> anyhow::Result<Checked> {
     let what = format!("{}@{}", image.name, image.digest);
-    let body = match Repository::new(up, &image.name)?.manifest(up, image.digest.as_str()).await {
+    let body = match OciRepository::new(up, &image.name)?.manifest(up, image.digest.as_str()).await {
         Ok((_, body, _)) => body,
         Err(error) => {
             let is_gone = error.chain().filter_map(|cause| cause.downcast_ref::<HttpError>()).any(HttpError::is_gone);
@@ -175,13 +130,7 @@ fn platforms(image: &str, body: &[u8]) -> anyhow::Result<BTreeMap<Arch, OciDiges
     }
     let mut platforms = BTreeMap::new();
     for arch in Arch::ALL {
-        let fits = |descriptor: &&Descriptor| {
-            descriptor.platform.as_ref().is_some_and(|platform| {
-                // `v8` is the only arm64 that Debian and Docker build for; some indexes say so.
-                let variant = platform.variant.as_deref().is_none_or(|v| v == "v8" && arch == Arch::Aarch64);
-                platform.os == "linux" && platform.architecture == arch.oci() && variant
-            })
-        };
+        let fits = |descriptor: &&Descriptor| descriptor.platform.as_ref().is_some_and(|platform| platform.is(arch));
         let missing = || OciError::NoPlatform { image: image.to_owned(), platform: arch.platform() };
         let found = index.manifests.iter().find(fits).ok_or_else(missing)?;
         platforms.insert(arch, found.digest.clone());
@@ -190,13 +139,13 @@ fn platforms(image: &str, body: &[u8]) -> anyhow::Result<BTreeMap<Arch, OciDiges
 }
 
 /// A repository of a registry, at its address after mirrors.
-struct Repository {
+struct OciRepository {
     /// `https://registry-1.docker.io/v2/library/debian`.
     base: String,
     image: String,
 }
 
-impl Repository {
+impl OciRepository {
     fn new(up: Upstream<'_>, image: &str) -> Result<Self, OciError> {
         let mirrored = up.http.mirrors().rewrite(image);
         let (registry, path) = mirrored.split_once('/').ok_or_else(|| OciError::Name(mirrored.clone()))?;
@@ -210,7 +159,7 @@ impl Repository {
     /// does, and its bytes.
     async fn manifest(&self, up: Upstream<'_>, reference: &str) -> anyhow::Result<(OciDigest, Vec<u8>, Trust)> {
         let Reply { headers, body } = self.get(up, &format!("manifests/{reference}"), MANIFESTS).await?;
-        let counted = digest_of(&body)?;
+        let counted = OciDigest::from(Sha256::of(&body));
         let asked = Some(reference).filter(|reference| reference.contains(':'));
         let told = headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
         match [asked, told].into_iter().flatten().find(|told| *told != counted.as_str()) {
@@ -230,7 +179,7 @@ impl Repository {
         let (_, body, _) = self.manifest(up, manifest.as_str()).await?;
         let manifest: Manifest = serde_json::from_slice(&body)?;
         let Reply { body, .. } = self.get(up, &format!("blobs/{}", manifest.config.digest), "*/*").await?;
-        let config: ImageConfig = serde_json::from_slice(&body)?;
+        let config: Configuration = serde_json::from_slice(&body)?;
         Ok(config.created.and_then(Published::at))
     }
 
@@ -287,11 +236,6 @@ fn parse_challenge(challenge: &str) -> Option<BTreeMap<String, String>> {
         rest = after;
     }
     Some(parameters)
-}
-
-fn digest_of(body: &[u8]) -> anyhow::Result<OciDigest> {
-    let sha256 = Sha256::of(body);
-    format!("sha256:{sha256}").parse().map_err(Into::into)
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use crate::io::{self, process};
+use super::Upstream;
+use crate::io::process;
 
 /// The text that a key of the keyring has signed; nothing where it is signed by another key, or cannot be checked here.
-pub(super) async fn text(root: &Path, keyring: &Path, signed: &str, url: &str) -> anyhow::Result<Option<String>> {
-    let keyring = root.join(keyring);
+pub(super) async fn text(up: Upstream<'_>, keyring: &Path, signed: &str, url: &str) -> anyhow::Result<Option<String>> {
+    let keyring = up.root.join(keyring);
     if !keyring.is_file() {
         bail!("{} is not there, which stack.toml names as a keyring", keyring.display());
     }
@@ -19,8 +20,8 @@ pub(super) async fn text(root: &Path, keyring: &Path, signed: &str, url: &str) -
     gpgv.env("GNUPGHOME", folder.path()).args(["--status-fd=1", "--keyring"]).arg(&keyring);
     let ended = match process::ended(gpgv.arg("--output").arg(&output).arg("--").arg(&file)).await {
         Ok(ended) => ended,
-        Err(error) if is_missing(&error) => {
-            io::say(&format!(
+        Err(error) if process::is_missing(&error) => {
+            up.notes.add(format!(
                 "note: there is no gpgv here, so that the signature of {url} is not checked: install gpgv"
             ));
             return Ok(None);
@@ -37,15 +38,10 @@ pub(super) async fn text(root: &Path, keyring: &Path, signed: &str, url: &str) -
         return text.map(Some).with_context(|| format!("cannot read what {url} signs"));
     }
     let by = said.lines().find_map(|line| line.split_once("NO_PUBKEY ").map(|(_, key)| format!(" ({})", key.trim())));
-    io::say(&format!(
+    up.notes.add(format!(
         "note: {url} is signed by no key of {}{}, so that its signature says nothing",
         keyring.display(),
         by.unwrap_or_default()
     ));
     Ok(None)
-}
-
-fn is_missing(error: &anyhow::Error) -> bool {
-    let not_found = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::NotFound;
-    error.chain().any(|cause| cause.downcast_ref().is_some_and(not_found))
 }

@@ -22,7 +22,7 @@ const TOLD: usize = 5;
 
 /// What came of a bump.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct Bumped {
     pub(super) changed: bool,
     pub(super) written: bool,
     pub(super) resolutions: Vec<Resolution>,
@@ -84,7 +84,7 @@ impl<'a> From<&'a Pin> for PinDocument<'a> {
     }
 }
 
-impl Report {
+impl Bumped {
     /// What came of it, in a line.
     pub(crate) fn summary(&self) -> String {
         let changed = self.resolutions.iter().filter(|resolution| resolution.is_change()).count();
@@ -223,7 +223,7 @@ fn described(pin: &Pin) -> String {
         Pinned::Git(git) if git.commit.as_str() != pin.version => Some(git.commit.as_str()),
         _ => None,
     };
-    let mut details: Vec<String> = pin.published.iter().map(|published| published.date().to_owned()).collect();
+    let mut details: Vec<String> = pin.published.iter().map(|published| published.date().to_string()).collect();
     details.extend(identity.and_then(|identity| identity.get(..12)).map(str::to_owned));
     if let Pinned::Packages(lists) = &pin.pinned {
         let count = lists.values().map(Vec::len).max().unwrap_or_default();

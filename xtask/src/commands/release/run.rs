@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::plan::Plan;
 use crate::cli::Until;
@@ -43,10 +43,10 @@ impl Plan {
                 steps.run(&name, build::build(session, &request, arch), Built::summary).await?;
             }
             if self.promised.is_none() {
-                let native = Arch::native().context("this machine runs neither of the image's architectures")?;
+                let native = Arch::native()?;
                 let folder = layouts.join(native.as_str());
                 let probe = probe::layout(docker, stack, &folder);
-                steps.run(&format!("probe {native}"), probe, probe::Report::summary).await?;
+                steps.run(&format!("probe {native}"), probe, probe::Probed::summary).await?;
             }
         }
         let merged = async { self.merge(&layouts, stack) };
@@ -64,7 +64,7 @@ impl Plan {
         let is_public = self.is_public(&promise).await?;
         if !is_public {
             let probe = self.probe(docker, stack, &by_digest);
-            steps.run("probe what was pushed", probe, probe::Report::summary).await?;
+            steps.run("probe what was pushed", probe, probe::Probed::summary).await?;
         }
         if let Some(signer) = &signer {
             steps.run("sign", self.sign(signer, &promise), Clone::clone).await?;
@@ -148,10 +148,8 @@ impl Plan {
     }
 
     /// Pulls what was pushed and runs it: the registry gives what it was given, and that works.
-    async fn probe(&self, docker: &Docker, stack: &Stack, reference: &str) -> anyhow::Result<probe::Report> {
-        if Arch::native().is_none() {
-            bail!("this machine runs neither of the image's architectures, so that none can be probed");
-        }
+    async fn probe(&self, docker: &Docker, stack: &Stack, reference: &str) -> anyhow::Result<probe::Probed> {
+        Arch::native().context("what was pushed cannot be probed here")?;
         let image = Loaded::pulled(docker, format!("{}{reference}", self.repository.name)).await?;
         probe::image(docker, stack, image.name()).await
     }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::arch::Arch;
 use super::digest::OciDigest;
-use super::lock::{FileFor, Lock, Pin, Pinned};
+use super::lock::{FileFor, Lock, MOMENT, Pin, Pinned};
 use super::stack::Stack;
 
 pub(crate) use cyclonedx::cyclonedx;
@@ -75,7 +75,7 @@ impl Bill {
     }
 
     fn created(&self) -> String {
-        self.moment.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+        self.moment.format(MOMENT).to_string()
     }
 }
 

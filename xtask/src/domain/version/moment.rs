@@ -2,7 +2,7 @@
 
 use chrono::{NaiveDate, NaiveDateTime};
 
-use super::name::is_lower_hex;
+use crate::domain::digest::is_lower_hex;
 
 /// `precompiled-YYYY-MM-DD-hash7`, made by get-convex/convex-backend's precompile.yml with `date +%F` and
 /// `git rev-parse --short HEAD`: one commit can carry two days, and about a hundred tags name another

@@ -1,5 +1,7 @@
 //! Texts with an alphabet and no numbers: commits and image tags; and what holds for every version.
 
+use crate::domain::digest::is_lower_hex;
+
 /// The longest tag of an OCI image (OCI distribution specification, "Pulling manifests"). Other schemes
 /// are far below it.
 const LONGEST: usize = 128;
@@ -30,10 +32,6 @@ pub(super) fn commit(text: &str) -> Result<(), &'static str> {
 /// `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution specification); [`check`] saw the rest of it.
 pub(super) fn tag(text: &str) -> Result<(), &'static str> {
     if text.starts_with(['.', '-']) { Err("it starts with `.` or `-`") } else { Ok(()) }
-}
-
-pub(super) fn is_lower_hex(text: &str, length: usize) -> bool {
-    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]

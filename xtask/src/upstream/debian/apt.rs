@@ -12,72 +12,51 @@ use crate::domain::arch::Arch;
 use crate::error::HintExt as _;
 use crate::io::process;
 
-/// What to resolve from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sources<'a> {
-    pub(super) suite: &'a str,
-    pub(super) archive: &'a str,
-    pub(super) security: &'a str,
-    pub(super) keyring: &'a Path,
-    pub(super) arch: Arch,
-}
-
-impl Sources<'_> {
-    /// sources.list(5). Only `main`: it is what Debian calls Debian.
-    fn list(&self) -> String {
-        let Self { suite, archive, security, keyring, .. } = self;
-        let line =
-            |address: &str, suite: String| format!("deb [signed-by={}] {address} {suite} main\n", keyring.display());
-        let updates = line(archive, format!("{suite}-updates"));
-        line(archive, (*suite).to_owned()) + &updates + &line(security, format!("{suite}-security"))
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Apt {
     folder: TempDir,
 }
 
 impl Apt {
-    pub(super) async fn new(sources: &Sources<'_>) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("xtask-apt-").tempdir()?;
-        let root = folder.path();
-        for below in ["lists/partial", "cache/archives/partial", "etc"] {
+    /// Reads the indexes of sources (sources.list(5)) for every architecture, and checks their signatures.
+    pub(super) async fn read(sources: &str) -> anyhow::Result<Self> {
+        let apt = Self { folder: TempDir::with_prefix("xtask-apt-")? };
+        let root = apt.folder.path();
+        for below in ["lists/partial", "etc"] {
             fs_err::create_dir_all(root.join(below))?;
         }
         // No package is installed: the closure is whole.
         fs_err::write(root.join("status"), "")?;
-        fs_err::write(root.join("sources.list"), sources.list())?;
-        fs_err::write(root.join("apt.conf"), configuration(root, sources.arch, &transport().await?))?;
-        Ok(Self { folder })
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = process::command(program);
-        command.env("APT_CONFIG", self.folder.path().join("apt.conf")).env("LC_ALL", "C");
-        command
-    }
-
-    /// Reads the indexes and checks their signatures.
-    pub(super) async fn update(&self) -> anyhow::Result<()> {
-        process::output(self.command("apt-get").args(["update", "-qq"])).await.hint(|| {
+        fs_err::write(root.join("sources.list"), sources)?;
+        let transport = transport().await?;
+        for (name, arches) in [("all", &Arch::ALL[..]), ("x86_64", &[Arch::X86_64]), ("aarch64", &[Arch::Aarch64])] {
+            fs_err::create_dir_all(root.join(name).join("archives/partial"))?;
+            fs_err::write(root.join(name).join("apt.conf"), configuration(root, name, arches, &transport))?;
+        }
+        process::output(apt.command("apt-get", "all").args(["update", "-qq"])).await.hint(|| {
             "where the archive cannot be reached, another one may stand for it: \
              --mirror http://snapshot.debian.org/archive/debian=ADDRESS"
                 .to_owned()
         })?;
-        Ok(())
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str, arches: &str) -> Command {
+        let mut command = process::command(program);
+        command.env("APT_CONFIG", self.folder.path().join(arches).join("apt.conf")).env("LC_ALL", "C");
+        command
     }
 
     /// What would be fetched to install `wanted` on an empty system.
-    pub(super) async fn closure(&self, wanted: &[&str]) -> anyhow::Result<String> {
-        let mut command = self.command("apt-get");
+    pub(super) async fn closure(&self, arch: Arch, wanted: &[&str]) -> anyhow::Result<String> {
+        let mut command = self.command("apt-get", arch.as_str());
         command.args(["install", "--print-uris", "-qq", "--"]).args(wanted);
         process::text(&mut command).await
     }
 
     /// What the indexes say of packages, all their versions.
-    pub(super) async fn described(&self, names: &[&str]) -> anyhow::Result<String> {
-        process::text(self.command("apt-cache").args(["show", "--"]).args(names)).await
+    pub(super) async fn described(&self, arch: Arch, names: &[&str]) -> anyhow::Result<String> {
+        process::text(self.command("apt-cache", arch.as_str()).args(["show", "--"]).args(names)).await
     }
 
     /// The date of the newest index that was read, which its signature covers.
@@ -110,9 +89,10 @@ async fn transport() -> anyhow::Result<String> {
 
 /// `APT_CONFIG` is read before the machine's own files, which this one then takes out of sight: they may hold
 /// hooks, pins of versions and a default release.
-fn configuration(root: &Path, arch: Arch, transport: &str) -> String {
+fn configuration(root: &Path, name: &str, arches: &[Arch], transport: &str) -> String {
     let root = root.display();
-    let (arch, timeout) = (arch.oci(), crate::io::http::timeout());
+    let (arch, timeout) = (arches[0].oci(), crate::io::http::timeout());
+    let arches: String = arches.iter().map(|arch| format!("\"{}\"; ", arch.oci())).collect();
     format!(
         "{transport}
 Dir::Etc::main \"/dev/null\";
@@ -126,10 +106,10 @@ Dir::Etc::trustedparts \"{root}/etc\";
 Dir::State \"{root}\";
 Dir::State::status \"{root}/status\";
 Dir::State::lists \"{root}/lists\";
-Dir::Cache \"{root}/cache\";
+Dir::Cache \"{root}/{name}\";
 Dir::Log \"{root}\";
 APT::Architecture \"{arch}\";
-APT::Architectures {{ \"{arch}\"; }};
+APT::Architectures {{ {arches}}};
 APT::Install-Recommends \"false\";
 APT::Install-Suggests \"false\";
 APT::Get::Assume-Yes \"true\";
@@ -152,23 +132,6 @@ Acquire::http::Timeout \"{timeout}\";
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_sources_are_the_suite_its_updates_and_its_security() {
-        let sources = Sources {
-            suite: "trixie",
-            archive: "http://a/debian",
-            security: "http://a/security",
-            keyring: Path::new("/k.gpg"),
-            arch: Arch::X86_64,
-        };
-        assert_eq!(
-            sources.list(),
-            "deb [signed-by=/k.gpg] http://a/debian trixie main\n\
-             deb [signed-by=/k.gpg] http://a/debian trixie-updates main\n\
-             deb [signed-by=/k.gpg] http://a/security trixie-security main\n"
-        );
-    }
 
     #[test]
     fn the_date_of_a_release_is_read() {

@@ -169,7 +169,7 @@ async fn unpacked_xz(path: &Path, packed: u64) -> anyhow::Result<Result<PathBuf,
     let named = path.with_extension("tar.xz");
     fs_err::rename(path, &named)?;
     let listed = match process::text(process::command("xz").args(["--robot", "--list", "--"]).arg(&named)).await {
-        Err(error) if is_missing_program(&error) => return Err(error),
+        Err(error) if process::is_missing(&error) => return Err(error),
         Err(error) => return Ok(Err(ReadError::Io(io::Error::other(format!("{error:#}"))))),
         Ok(listed) => listed,
     };
@@ -181,11 +181,6 @@ async fn unpacked_xz(path: &Path, packed: u64) -> anyhow::Result<Result<PathBuf,
         Ok(_) => Ok(Ok(named.with_extension(""))),
         Err(error) => Ok(Err(ReadError::Io(io::Error::other(format!("{error:#}"))))),
     }
-}
-
-fn is_missing_program(error: &anyhow::Error) -> bool {
-    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    error.chain().any(|cause| cause.downcast_ref().is_some_and(is_missing))
 }
 
 fn is_wanted(held: &str, contains: &str) -> bool {

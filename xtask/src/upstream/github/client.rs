@@ -23,6 +23,8 @@ use super::files::Checksums;
 use super::release::Release;
 use crate::domain::mirror::Mirrors;
 use crate::io::http::{self, Http, HttpError, Refusal};
+use crate::io::locked;
+use crate::upstream::{Kept, keep};
 
 const PUBLIC_API: &str = "https://api.github.com";
 /// The most that GitHub gives (docs.github.com, "List releases").
@@ -122,9 +124,6 @@ impl fmt::Display for Left {
     }
 }
 
-/// Replies by address. The cell lets whoever asks second wait for the first instead of asking too.
-type Kept<T> = Mutex<BTreeMap<String, Arc<OnceCell<Arc<T>>>>>;
-
 /// A reply, before anyone looked at its body.
 struct Reply {
     status: StatusCode,
@@ -187,7 +186,7 @@ impl Client {
     /// A listing tells all that the release's own address would: whoever asks for one of them next is spared
     /// the request.
     fn keep_releases(&self, repo: &str, releases: &[Release]) {
-        let mut kept = self.releases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut kept = locked(&self.releases);
         for release in releases.iter().filter(|release| !release.draft) {
             let known = || Arc::new(OnceCell::new_with(Some(Arc::new(release.clone()))));
             kept.entry(self.tag_url(repo, &release.tag_name)).or_insert_with(known);
@@ -228,13 +227,13 @@ impl Client {
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        let left = *self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let left = *locked(&self.left);
         Usage { calls: self.calls.load(Ordering::Relaxed), left }
     }
 
     /// What the people who keep `stack.toml` should know.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let renamed = self.renamed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let renamed = locked(&self.renamed);
         let warning = |(old, new): (&String, &Option<String>)| match new {
             Some(new) => {
                 format!("warning: GitHub renamed `{old}` to `{new}`: change `repo` in stack.toml to \"{new}\"")
@@ -243,7 +242,7 @@ impl Client {
                 format!("warning: GitHub renamed `{old}`, and does not say to what: look at https://github.com/{old}")
             }
         };
-        let left = self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let left = locked(&self.left);
         renamed.iter().map(warning).chain(left.as_ref().map(ToString::to_string)).collect()
     }
 
@@ -251,7 +250,7 @@ impl Client {
     async fn get(&self, url: &str) -> Result<Reply, GithubError> {
         let reply = self.follow(url).await?;
         if let Some(left) = Left::read(&reply.headers) {
-            *self.left.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(left);
+            *locked(&self.left) = Some(left);
         }
         if reply.status.is_success() {
             return Ok(reply);
@@ -302,7 +301,7 @@ impl Client {
             None => None,
         };
         let full_name = full_name.or_else(|| release.and_then(Release::repository)).filter(|name| name != repo);
-        self.renamed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(repo.to_owned(), full_name);
+        locked(&self.renamed).insert(repo.to_owned(), full_name);
     }
 
     async fn full_name(&self, path: &str) -> Option<String> {
@@ -314,15 +313,6 @@ impl Client {
         let repository: Repository = serde_json::from_slice(&reply.body).ok()?;
         super::is_repository(&repository.full_name).then_some(repository.full_name)
     }
-}
-
-/// Gives what is kept under an address, or asks for it. A failure is not kept.
-async fn keep<T, E>(kept: &Kept<T>, url: &str, ask: impl Future<Output = Result<T, E>>) -> Result<Arc<T>, E> {
-    let cell = {
-        let mut kept = kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Arc::clone(kept.entry(url.to_owned()).or_default())
-    };
-    cell.get_or_try_init(|| async { ask.await.map(Arc::new) }).await.cloned()
 }
 
 fn parse<T: DeserializeOwned>(reply: &Reply) -> Result<T, GithubError> {

@@ -41,42 +41,56 @@ pub(super) async fn pin(
     let file = component.file.as_ref().with_context(|| format!("[components.{name}] has no `file`"))?;
     let tag = candidate.tag.as_deref().context("the release has no tag")?;
     let version = candidate.version.as_str();
-    let (pins, trust) = match (&file.url, &file.checksums) {
-        (Some(url), Some(_)) => from_checksums(up, component, file, url, tag, version).await?,
-        (Some(url), None) => from_address(up, component, file, url, tag, version).await?,
+    let named = spellings(component).map(|(arch, spelling)| (arch, spelling, file.file_name(tag, version, spelling)));
+    let address =
+        |url: &str, spelling: &str, name: &str| FileSpec::fill(url, tag, version, spelling, name).parse::<FileUrl>();
+    let (pins, levels): (BTreeMap<FileFor, FilePin>, Vec<Trust>) = match (&file.url, &file.checksums) {
+        (Some(url), Some(_)) => {
+            let list = checksums(up, file, tag, version).await?;
+            let pin = |(arch, spelling, name): (FileFor, &str, String)| {
+                let url = address(url, spelling, &name)?;
+                let sha256 = list.sums.get(&name).cloned();
+                let missing = || FileError::NoChecksum { url: checksums_url(file, tag, version), name };
+                anyhow::Ok(((arch, FilePin { url, sha256: sha256.ok_or_else(missing)?, size: None }), list.trust))
+            };
+            named.map(pin).collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip()
+        }
+        (Some(url), None) => {
+            let pins = named.map(async |(arch, spelling, name)| {
+                let url = address(url, spelling, &name)?;
+                let (sha256, size) = inspected(up, url.as_str(), &name, &file.contains, None).await?;
+                anyhow::Ok(((arch, FilePin { url, sha256, size }), Trust::Computed))
+            });
+            try_join_all(pins).await?.into_iter().unzip()
+        }
         (None, _) => {
-            let release = up.github.release(repo.name, tag).await?;
-            from_assets(up, component, file, &release, version).await?
+            let release = &*up.github.release(repo.name, tag).await?;
+            let pins = named.map(async |(arch, _, name)| {
+                let (pin, trust) = of_asset(up, file, release, &name).await?;
+                anyhow::Ok(((arch, pin), trust))
+            });
+            try_join_all(pins).await?.into_iter().unzip()
         }
     };
-    Ok((Pinned::Files(pins), trust))
+    Ok((Pinned::Files(pins), levels.into_iter().min().unwrap_or(Trust::Computed)))
 }
 
-async fn from_assets(
+async fn of_asset(
     up: Upstream<'_>,
-    component: &Component,
     file: &FileSpec,
     release: &Release,
-    version: &str,
-) -> anyhow::Result<(BTreeMap<FileFor, FilePin>, Trust)> {
-    let pins = spellings(component).map(|(arch, spelling)| async move {
-        let name = file.file_name(&release.tag_name, version, spelling);
-        let missing = release.missing(std::slice::from_ref(&name));
-        let Some(asset) = release.asset(&name).filter(|_| missing.is_empty()) else {
-            anyhow::bail!("{} has {}", release.tag_name, say_missing(&missing));
-        };
-        let url = asset.browser_download_url.parse::<FileUrl>()?;
-        let asked = asset.browser_download_url.as_str();
-        let (sha256, size, trust) = if let Some(published) = published_digest(asset) {
-            (published, asset.size, Trust::Stated)
-        } else {
-            let (sha256, size) = inspected(up, asked, &name, &file.contains, asset.size).await?;
-            (sha256, size, Trust::Computed)
-        };
-        Ok(((arch, FilePin { url, sha256, size }), trust))
-    });
-    let (pins, levels): (BTreeMap<_, _>, Vec<Trust>) = try_join_all(pins).await?.into_iter().unzip();
-    Ok((pins, levels.into_iter().min().unwrap_or(Trust::Computed)))
+    name: &str,
+) -> anyhow::Result<(FilePin, Trust)> {
+    let missing = release.missing(&[name.to_owned()]);
+    let Some(asset) = release.asset(name).filter(|_| missing.is_empty()) else {
+        anyhow::bail!("{} has {}", release.tag_name, say_missing(&missing));
+    };
+    let url: FileUrl = asset.browser_download_url.parse()?;
+    if let Some(sha256) = published_digest(asset) {
+        return Ok((FilePin { url, sha256, size: asset.size }, Trust::Stated));
+    }
+    let (sha256, size) = inspected(up, url.as_str(), name, &file.contains, asset.size).await?;
+    Ok((FilePin { url, sha256, size }, Trust::Computed))
 }
 
 /// The digest that GitHub publishes, or the one of a download: assets from before June 2025 have none.
@@ -118,43 +132,6 @@ pub(crate) fn published_digest(asset: &Asset) -> Option<Sha256> {
     asset.digest.as_deref()?.parse::<OciDigest>().ok()?.hex().parse().ok()
 }
 
-async fn from_checksums(
-    up: Upstream<'_>,
-    component: &Component,
-    file: &FileSpec,
-    url: &str,
-    tag: &str,
-    version: &str,
-) -> anyhow::Result<(BTreeMap<FileFor, FilePin>, Trust)> {
-    let list = checksums(up, file, tag, version).await?;
-    let mut pins = BTreeMap::new();
-    for (arch, spelling) in spellings(component) {
-        let name = file.file_name(tag, version, spelling);
-        let url: FileUrl = FileSpec::fill(url, tag, version, spelling, &name).parse()?;
-        let sha256 = list.sums.get(&name).cloned();
-        let sha256 = sha256.ok_or_else(|| FileError::NoChecksum { url: checksums_url(file, tag, version), name })?;
-        pins.insert(arch, FilePin { url, sha256, size: None });
-    }
-    Ok((pins, list.trust))
-}
-
-async fn from_address(
-    up: Upstream<'_>,
-    component: &Component,
-    file: &FileSpec,
-    url: &str,
-    tag: &str,
-    version: &str,
-) -> anyhow::Result<(BTreeMap<FileFor, FilePin>, Trust)> {
-    let pins = spellings(component).map(|(arch, spelling)| async move {
-        let name = file.file_name(tag, version, spelling);
-        let url: FileUrl = FileSpec::fill(url, tag, version, spelling, &name).parse()?;
-        let (sha256, size) = inspected(up, url.as_str(), &name, &file.contains, None).await?;
-        anyhow::Ok((arch, FilePin { url, sha256, size }))
-    });
-    Ok((try_join_all(pins).await?.into_iter().collect(), Trust::Computed))
-}
-
 fn checksums_url(file: &FileSpec, tag: &str, version: &str) -> String {
     FileSpec::fill(file.checksums.as_deref().unwrap_or_default(), tag, version, "", "")
 }
@@ -183,7 +160,7 @@ async fn read_checksums(up: Upstream<'_>, file: &FileSpec, url: &str) -> anyhow:
         let url = format!("{url}.asc");
         match up.http.text(&url).await {
             Ok(text) => {
-                if let Some(text) = signed::text(up.root, keyring, &text, &url).await? {
+                if let Some(text) = signed::text(up, keyring, &text, &url).await? {
                     return Ok(Checksums { sums: parse_checksums(&text), trust: Trust::Signed });
                 }
             }

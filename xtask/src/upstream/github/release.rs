@@ -51,7 +51,7 @@ impl Release {
 
     /// `2026-09-11`, or nothing that misleads.
     pub(crate) fn date(&self) -> String {
-        self.published().map_or_else(|| "not published".to_owned(), |published| published.date().to_owned())
+        self.published().map_or_else(|| "not published".to_owned(), |published| published.date().to_string())
     }
 
     pub(crate) fn asset(&self, name: &str) -> Option<&Asset> {

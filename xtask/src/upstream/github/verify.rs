@@ -4,11 +4,9 @@ use anyhow::Context as _;
 
 use super::error::GithubError;
 use super::files::{asset_digest, checksums, is_gone, published_digest};
-use crate::domain::digest::Sha256;
 use crate::domain::lock::{Pin, Pinned};
 use crate::domain::stack::Source;
 use crate::domain::trust::Trust;
-use crate::io::http::HttpError;
 use crate::upstream::{Checked, Finding, Upstream};
 
 /// How closely is looked.
@@ -35,14 +33,15 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth
             result => result?,
         };
         for file in files.values() {
-            findings.extend(compare(file.url.as_str(), &file.sha256, list.sums.get(&file.url.decoded_file_name())));
+            let found = list.sums.get(&file.url.decoded_file_name());
+            findings.extend(Finding::of_file(&file.url, &file.sha256, found));
         }
         let by = if list.trust == Trust::Signed { "a signed list of checksums" } else { "a list of checksums" };
         return Ok(Checked::new(findings, list.trust, by));
     }
     if spec.url.is_some() {
         for file in files.values().filter(|_| depth == Depth::Files) {
-            findings.extend(check_address(up, file.url.as_str(), &file.sha256).await?);
+            findings.extend(Finding::of_download(up, &file.url, &file.sha256).await?);
         }
         return Ok(Checked::new(findings, Trust::Computed, "a download"));
     }
@@ -69,29 +68,8 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth
             },
             None => None,
         };
-        findings.extend(compare(file.url.as_str(), &file.sha256, digest.as_ref()));
+        findings.extend(Finding::of_file(&file.url, &file.sha256, digest.as_ref()));
     }
     let by = if trust == Trust::Stated { "GitHub's API" } else { "a download" };
     Ok(Checked::new(findings, trust, by))
-}
-
-/// Downloads and hashes what nobody publishes a digest of.
-async fn check_address(up: Upstream<'_>, url: &str, pinned: &Sha256) -> anyhow::Result<Option<Finding>> {
-    let label = url.rsplit('/').next().unwrap_or(url);
-    match up.http.hash(url, label).await {
-        Ok((found, _)) => Ok(compare(url, pinned, Some(&found))),
-        Err(error) if HttpError::is_gone(&error) => Ok(compare(url, pinned, None)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn compare(what: &str, pinned: &Sha256, found: Option<&Sha256>) -> Option<Finding> {
-    let what = what.to_owned();
-    match found {
-        Some(found) if found == pinned => None,
-        Some(found) => {
-            Some(Finding::Replaced { what, pinned: format!("sha256 {pinned}"), found: format!("sha256 {found}") })
-        }
-        None => Some(Finding::Deleted { what }),
-    }
 }

@@ -2,7 +2,7 @@
 //! `docs/responses/package-metadata.md` of npm/registry describes them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
-use super::super::{Candidate, Upstream, Want};
+use super::super::{Candidate, Kept, Upstream, Want, keep};
 use super::npmrc::Npmrc;
 use super::signatures::{Keys, Signature};
 use crate::domain::digest::{FileUrl, Integrity};
@@ -167,11 +167,9 @@ struct Dist {
 pub(crate) struct Documents {
     setup: OnceCell<Setup>,
     keys: OnceCell<Keys>,
-    packuments: Mutex<BTreeMap<String, Cell>>,
+    /// None where the registry has no package of that name.
+    packuments: Kept<Option<Arc<Packument>>>,
 }
-
-/// A package, or that the registry has none of that name.
-type Cell = Arc<OnceCell<Option<Arc<Packument>>>>;
 
 struct Setup {
     address: String,
@@ -218,11 +216,7 @@ impl<'a> Registry<'a> {
     /// The whole document, because the short form has no publication times; where that is longer than we read, the
     /// short form.
     pub(super) async fn find_packument(&self, package: &str) -> anyhow::Result<Option<Arc<Packument>>> {
-        let cell = {
-            let mut kept = self.documents.packuments.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            Arc::clone(kept.entry(package.to_owned()).or_default())
-        };
-        let read = cell.get_or_try_init(|| async {
+        let read = async {
             let url = self.url(package);
             let whole = self.get::<Packument>(&url, "application/json").await;
             let read = match whole {
@@ -230,8 +224,8 @@ impl<'a> Registry<'a> {
                 whole => whole,
             };
             anyhow::Ok(found(read)?.map(Arc::new))
-        });
-        Ok(read.await?.clone())
+        };
+        Ok(Option::clone(&*keep(&self.documents.packuments, package, read).await?))
     }
 
     /// One version, when the registry has it. Some registries know whole packages only, and answer anything here.

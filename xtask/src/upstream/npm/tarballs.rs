@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use crate::domain::arch::Arch;
-use crate::io::process;
+use crate::io::{files, process};
 
 /// The packages that npm fetched for one installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,24 +54,16 @@ struct Entry {
 /// Adds up the tarballs in an index: files of lines, each a checksum, a tab and an entry.
 fn count(index: &Path) -> anyhow::Result<Tarballs> {
     let mut counted = Tarballs { packages: 0, size: 0 };
-    let mut folders = vec![index.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs_err::read_dir(&folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = fs_err::read_to_string(&path)?;
-            // An entry that is written again is appended.
-            let Some(line) = text.lines().rfind(|line| !line.is_empty()) else { continue };
-            let entry = line.split_once('\t').and_then(|(_, json)| serde_json::from_str::<Entry>(json).ok());
-            let Some(entry) = entry else { bail!("{} is no index of npm's cache", path.display()) };
-            // What npm asks of a package beside its tarball is metadata, and no artifact.
-            if Path::new(&entry.key).extension().is_some_and(|extension| extension == "tgz") {
-                counted.packages += 1;
-                counted.size += entry.size.with_context(|| format!("npm's cache has no size for {}", entry.key))?;
-            }
+    for path in files::below(index)? {
+        let text = fs_err::read_to_string(index.join(&path))?;
+        // An entry that is written again is appended.
+        let Some(line) = text.lines().rfind(|line| !line.is_empty()) else { continue };
+        let entry = line.split_once('\t').and_then(|(_, json)| serde_json::from_str::<Entry>(json).ok());
+        let Some(entry) = entry else { bail!("{} is no index of npm's cache", path.display()) };
+        // What npm asks of a package beside its tarball is metadata, and no artifact.
+        if Path::new(&entry.key).extension().is_some_and(|extension| extension == "tgz") {
+            counted.packages += 1;
+            counted.size += entry.size.with_context(|| format!("npm's cache has no size for {}", entry.key))?;
         }
     }
     Ok(counted)
