@@ -34,17 +34,20 @@ async function ask({ url, adminKey }, path, body) {
 
 const query = async (deployment, path, args = {}) => (await ask(deployment, "/api/query", { path, args, format: "json" })).value;
 
-// What each page lists.
+// What each page is called, and what it lists.
 const pages = {
-  health: async (deployment) => [`version ${await (await fetch(`${deployment.url}/version`)).text()}`],
-  data: async (deployment) => (await query(deployment, "_system/cli/tables", { paginationOpts: { numItems: 1000, cursor: null } })).page.map(({ name }) => name),
-  functions: async (deployment) => (await query(deployment, "_system/cli/modules:apiSpec")).map(({ identifier, method, path }) => identifier ?? `${method} ${path}`),
-  environment: async (deployment) => (await query(deployment, "_system/cli/queryEnvironmentVariables")).map(({ name }) => name),
+  health: ["Health", async (deployment) => [`version ${await (await fetch(`${deployment.url}/version`)).text()}`]],
+  data: ["Data", async (deployment) => (await query(deployment, "_system/cli/tables", { paginationOpts: { numItems: 1000, cursor: null } })).page.map(({ name }) => name)],
+  functions: ["Functions", async (deployment) => (await query(deployment, "_system/cli/modules:apiSpec")).map(({ identifier, method, path }) => identifier ?? `${method} ${path}`)],
+  "environment-variables": ["Environment Variables", async (deployment) => (await query(deployment, "_system/cli/queryEnvironmentVariables")).map(({ name }) => name)],
 };
+const page = (document.body.dataset.page = location.pathname.split("/").at(-1) || "health");
+const [title, listed] = pages[page] ?? pages.health;
+document.querySelector("h1").textContent = title;
 
 async function show(deployment) {
   await ask(deployment, "/api/check_admin_key");
-  const lines = await pages[document.body.dataset.page](deployment);
+  const lines = await listed(deployment);
   state.textContent = `Connected to ${deployment.name ?? "the deployment"} at ${deployment.url}`;
   const list = document.createElement("ul");
   for (const line of lines) {
