@@ -29,18 +29,18 @@ impl StdError for Hinted {
 
 pub(crate) trait HintExt<T> {
     /// Adds what to type next.
-    fn hint(self, hint: impl FnOnce() -> String) -> anyhow::Result<T>;
+    fn hint<S: Into<String>>(self, hint: impl FnOnce() -> S) -> anyhow::Result<T>;
 }
 
 impl<T, E: Into<anyhow::Error>> HintExt<T> for Result<T, E> {
-    fn hint(self, hint: impl FnOnce() -> String) -> anyhow::Result<T> {
+    fn hint<S: Into<String>>(self, hint: impl FnOnce() -> S) -> anyhow::Result<T> {
         self.map_err(|error| hinted(error, hint()))
     }
 }
 
 /// An error with a hint under it.
-pub(crate) fn hinted(error: impl Into<anyhow::Error>, hint: String) -> anyhow::Error {
-    anyhow::Error::new(Hinted { error: error.into(), hint })
+pub(crate) fn hinted(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Hinted { error: error.into(), hint: hint.into() })
 }
 
 /// Why a command ended without doing what it was asked, where that is no plain failure.
@@ -168,12 +168,12 @@ mod tests {
     #[test]
     fn causes_come_in_order_and_the_hint_last() {
         let result: Result<(), std::io::Error> = Err(std::io::Error::other("disk on fire"));
-        let error = result.hint(|| "buy a new one".to_owned()).context("cannot write").unwrap_err();
+        let error = result.hint(|| "buy a new one").context("cannot write").unwrap_err();
         assert_eq!(plain(&error), "error: cannot write\n  caused by: disk on fire\nhint: buy a new one\n");
     }
 
     fn two_failures() -> anyhow::Error {
-        let one = Err::<(), _>(std::io::Error::other("one")).hint(|| "first".to_owned()).unwrap_err();
+        let one = Err::<(), _>(std::io::Error::other("one")).hint(|| "first").unwrap_err();
         let two = anyhow::anyhow!("two");
         anyhow::Error::new(Failures(vec![one, two]))
     }
@@ -216,7 +216,7 @@ mod tests {
     fn exit_codes_tell_a_difference_from_a_failure() {
         assert_eq!(exit_code(&anyhow::anyhow!("x")), 1);
         assert_eq!(exit_code(&Ended::Difference("x".into()).into()), 3);
-        assert_eq!(exit_code(&hinted(Ended::Difference("x".into()), "y".into()).context("z")), 3);
+        assert_eq!(exit_code(&hinted(Ended::Difference("x".into()), "y").context("z")), 3);
         for (signal, code) in [(Signal::Hangup, 129), (Signal::Interrupt, 130), (Signal::Terminate, 143)] {
             let ended = Ended::Interrupted { signal, left: String::new() };
             assert_eq!(exit_code(&anyhow::Error::new(ended).context("bump")), code);

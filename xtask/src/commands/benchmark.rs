@@ -9,14 +9,14 @@ use anyhow::{Context as _, bail};
 use super::Session;
 use crate::benchmark::size::{self, Artifacts, Sizes};
 use crate::benchmark::{self, Request, Running};
-use crate::cli::{self, Format, Part};
+use crate::cli::{self, Part};
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, FilePin, Pin, Pinned};
 use crate::domain::stack::{Component, Source, Stack};
 use crate::engine::docker::Docker;
 use crate::engine::layout;
 use crate::io::http::Http;
-use crate::io::{self, files, say};
+use crate::io::{files, say};
 use crate::upstream::npm;
 
 pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Result<()> {
@@ -38,11 +38,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Res
     let settle = Duration::from_secs(args.settle);
     let request = Request { stack: &stack, runs: args.runs, settle, running, sizes };
     let report = benchmark::run(request).await?;
-    match session.format {
-        Format::Json => io::document(&report)?,
-        Format::Text => io::print(&report.table()),
-    }
-    Ok(())
+    session.print(&report, || report.table())
 }
 
 /// The layout whose layers are weighed: the one that was named, or what `build` left for this machine.

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Session;
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
 use crate::engine::build::Build;
 use crate::engine::docker::Docker;
 use crate::error::Ended;
-use crate::io::{self, files};
+use crate::io;
 use crate::upstream::npm;
 
 mod mismatch;
@@ -28,8 +28,7 @@ pub(crate) struct Built {
 }
 
 pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<()> {
-    let stack = files::read_stack(&session.root)?;
-    let lock = files::read_lock(&session.root, &stack)?;
+    let (stack, lock) = session.read()?;
     if !super::render::drifts(&session.root, &stack, &lock)?.is_empty() {
         return Err(Ended::Difference(
             "image/ is not what the lock and the templates say; run `cargo xtask render`, look at the change, \
@@ -48,11 +47,8 @@ pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<
         io::ending::begin(format!("{} is new", image.layout.display())).done();
         built.push(image);
     }
-    match session.format {
-        Format::Json => io::document(&serde_json::json!({ "images": built }))?,
-        Format::Text => built.iter().for_each(|image| io::print(&image.line())),
-    }
-    Ok(())
+    let lines = || built.iter().map(Built::line).collect::<Vec<_>>().join("\n");
+    session.print(&serde_json::json!({ "images": built }), lines)
 }
 
 impl Built {
@@ -61,9 +57,7 @@ impl Built {
         let mebibytes = io::progress::mebibytes(self.size);
         format!("{}  {}  {mebibytes} in {} layers  {} s  {layout}", self.arch, self.digest, self.layers, self.seconds)
     }
-}
 
-impl Built {
     /// For a table of steps.
     pub(crate) fn summary(&self) -> String {
         format!("{}  {} in {} layers", self.digest, io::progress::mebibytes(self.size), self.layers)

@@ -46,7 +46,7 @@ impl Resolution {
 
 pub(crate) async fn run(session: &Session, args: &cli::Bump) -> anyhow::Result<()> {
     let report = bump(session, args).await?;
-    report.print(session.format)?;
+    session.print(&report.document(), || report.text().trim_end().to_owned())?;
     report.tell_github_actions()?;
     ended(report.failures)
 }
@@ -76,7 +76,7 @@ pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<
     if changed && !args.dry_run {
         if files::read_lock_text(&session.root)? != before {
             return Err(anyhow::anyhow!("versions.lock was changed by something else meanwhile; nothing was written"))
-                .hint(|| "run it again".to_owned());
+                .hint(|| "run it again");
         }
         write(&session.root, &resolver.stack, &new, text, &resolutions)?;
     }

@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::Session;
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::domain::diff::{Diff, State};
 use crate::domain::lock::Lock;
 use crate::domain::stack::{Source, Stack};
-use crate::io::{self, files, git};
+use crate::io::{files, git};
 
 pub(crate) async fn run(session: &Session, args: &cli::Diff) -> anyhow::Result<()> {
     let old = named(&session.root, &args.old).await?;
@@ -19,11 +19,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Diff) -> anyhow::Result<(
         None => checkout(&session.root)?,
     };
     let diff = Diff::new(&old, &new);
-    match session.format {
-        Format::Json => io::document(&diff)?,
-        Format::Text => io::print(diff.markdown().trim_end()),
-    }
-    Ok(())
+    session.print(&diff, || diff.markdown().trim_end().to_owned())
 }
 
 /// A lock by its path, or a state of the checkout by a name that git knows.

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::Session;
-use crate::cli::Format;
 use crate::engine::docker::{Docker, NoEngine, Versions, major_minor};
 use crate::error::{self, Ended};
 use crate::io::{self, files, process};
@@ -105,7 +104,7 @@ pub(crate) async fn run(session: &Session) -> anyhow::Result<()> {
     }
     findings.push(keyring());
     findings.push(registry(session).await);
-    print(session.format, &findings)?;
+    session.print(&serde_json::json!({ "findings": findings }), || lines(&findings).join("\n"))?;
     let wrong = findings.iter().filter(|finding| finding.state != State::Ok).count();
     if wrong > 0 {
         let told = format!("{wrong} of {} things are missing or cannot be used", findings.len());
@@ -157,10 +156,7 @@ async fn registry(session: &Session) -> Finding {
     Finding::new("npm's registry", "bump, build", found, fix)
 }
 
-fn print(format: Format, findings: &[Finding]) -> anyhow::Result<()> {
-    if format == Format::Json {
-        return io::document(&serde_json::json!({ "findings": findings }));
-    }
+fn lines(findings: &[Finding]) -> Vec<String> {
     let cells = |finding: &Finding| {
         let word = match finding.state {
             State::Ok => "ok",
@@ -169,12 +165,10 @@ fn print(format: Format, findings: &[Finding]) -> anyhow::Result<()> {
         };
         [word.to_owned(), finding.what.to_owned(), finding.found.clone().unwrap_or_default()]
     };
-    for (line, Finding { needed_by, fix, .. }) in io::columns(findings.iter().map(cells).collect()).iter().zip(findings)
-    {
-        io::print(line);
-        if let Some(fix) = fix {
-            io::print(&format!("         needed by {needed_by}: {fix}"));
-        }
-    }
-    Ok(())
+    let found = io::columns(findings.iter().map(cells).collect());
+    let lines = found.into_iter().zip(findings).flat_map(|(line, Finding { needed_by, fix, .. })| {
+        let fix = fix.iter().map(move |fix| format!("         needed by {needed_by}: {fix}"));
+        std::iter::once(line).chain(fix)
+    });
+    lines.collect()
 }

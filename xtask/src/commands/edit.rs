@@ -6,12 +6,12 @@ use anyhow::{Context as _, ensure};
 use toml::{Table, Value};
 
 use super::{Session, render};
-use crate::cli::{self, Format, From};
+use crate::cli::{self, From};
 use crate::domain::edit;
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
 use crate::error::HintExt as _;
-use crate::io::{self, files};
+use crate::io::files;
 
 pub(crate) async fn add(session: &Session, args: &cli::Add) -> anyhow::Result<()> {
     let _held = files::hold(&session.root).await?;
@@ -19,7 +19,7 @@ pub(crate) async fn add(session: &Session, args: &cli::Add) -> anyhow::Result<()
     let name = args.name.clone();
     let edited = edit::add(&text, &name, &component(args)?)
         .with_context(|| format!("cannot add `{name}`; nothing was changed"))
-        .hint(|| "`cargo xtask add --help` says what each kind of source takes".to_owned())?;
+        .hint(|| "`cargo xtask add --help` says what each kind of source takes")?;
     files::replace_all(&session.root, &[(PathBuf::from(files::STACK), edited)])?;
     told(session, &name, "added to", &format!("pin it: cargo xtask bump {name}"))
 }
@@ -39,20 +39,14 @@ pub(crate) async fn remove(session: &Session, args: &cli::Remove) -> anyhow::Res
     }
     let mut drifts = Vec::new();
     if root.join("templates").is_dir() && lock.check(&stack).is_ok() {
-        drifts = render::drifts(root, &stack, &lock)
-            .with_context(cannot)
-            .hint(|| "take it out of templates/ first".to_owned())?;
+        drifts = render::drifts(root, &stack, &lock).with_context(cannot).hint(|| "take it out of templates/ first")?;
     }
     render::write(root, &drifts, contents)?;
     told(session, name, "removed from", "what is left of it in image/ and templates/ is yours to delete")
 }
 
 fn told(session: &Session, name: &str, what: &str, next: &str) -> anyhow::Result<()> {
-    match session.format {
-        Format::Json => io::document(&serde_json::json!({ "component": name }))?,
-        Format::Text => io::print(&format!("{name}: {what} stack.toml; {next}")),
-    }
-    Ok(())
+    session.print(&serde_json::json!({ "component": name }), || format!("{name}: {what} stack.toml; {next}"))
 }
 
 /// A component as `stack.toml` writes it.

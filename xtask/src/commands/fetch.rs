@@ -8,12 +8,11 @@ use serde::Serialize;
 
 use super::Session;
 use super::resolve::{Resolver, advised, ended, names};
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::domain::digest::{FileUrl, Sha256};
 use crate::domain::lock::{Lock, Pinned};
 use crate::error::hinted;
 use crate::io::progress::mebibytes;
-use crate::io::{self, files};
 
 /// Debian's archive asks for patience; and hashing has two cores to run on.
 const AT_ONCE: usize = 4;
@@ -28,8 +27,7 @@ struct Row {
 }
 
 pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<()> {
-    let stack = files::read_stack(&session.root)?;
-    let lock = files::read_lock(&session.root, &stack)?;
+    let (stack, lock) = session.read()?;
     let names = names(&stack, &args.names)?;
     let resolver = Resolver::new(session, stack, lock)?;
     let http = resolver.upstream().http;
@@ -64,10 +62,8 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
         }
     }
     let rows: Vec<Row> = rows.into_iter().map(|(name, row)| Row { name: name.to_owned(), ..row }).collect();
-    match session.format {
-        Format::Json => io::document(&serde_json::json!({ "components": rows }))?,
-        Format::Text => rows.iter().for_each(|row| io::print(&row.told())),
-    }
+    let lines = || rows.iter().map(Row::told).collect::<Vec<_>>().join("\n");
+    session.print(&serde_json::json!({ "components": rows }), lines)?;
     ended(failures)
 }
 

@@ -4,11 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use serde::Serialize;
 
 use crate::cli::{Cli, Command, Format, Global};
+use crate::domain::lock::Lock;
 use crate::domain::mirror::Mirrors;
-use crate::io::files;
+use crate::domain::stack::Stack;
 use crate::io::http::Memory;
+use crate::io::{self, files};
 
 pub(crate) mod benchmark;
 pub(crate) mod build;
@@ -43,6 +46,25 @@ impl Session {
         let memory = if global.offline { Memory::Alone } else { Memory::Shared };
         let root = files::find_root(global.root.as_deref())?;
         Ok(Self { root, mirrors: Mirrors::new(global.mirrors), format: global.format, memory })
+    }
+
+    /// What is wanted, and what is pinned.
+    fn read(&self) -> anyhow::Result<(Stack, Lock)> {
+        let stack = files::read_stack(&self.root)?;
+        let lock = files::read_lock(&self.root, &stack)?;
+        Ok((stack, lock))
+    }
+
+    /// Prints a result: a document for machines, lines for people.
+    fn print(&self, document: &impl Serialize, lines: impl FnOnce() -> String) -> anyhow::Result<()> {
+        if self.format == Format::Json {
+            return io::document(document);
+        }
+        let lines = lines();
+        if !lines.is_empty() {
+            io::print(&lines);
+        }
+        Ok(())
     }
 
     /// What a person named, in the current folder; or what stands for it in the checkout.

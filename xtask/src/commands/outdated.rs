@@ -1,13 +1,10 @@
 //! `outdated`: stack + lock → candidates → table; writes nothing.
 
-use anyhow::Context as _;
-use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::Session;
 use super::resolve::{
-    AT_ONCE, Gated, Resolver, advised, ended, ended_hold, gated, held, names, say_ended_holds, short_version,
-    shortened, units,
+    Gated, Resolver, ended, ended_hold, gated, held, names, say_ended_holds, short_version, shortened, units,
 };
 use crate::cli::{self, Format};
 use crate::domain::compare;
@@ -70,18 +67,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Outdated) -> anyhow::Resu
     let lock = files::read_lock_unchecked(&session.root)?;
     let resolver = Resolver::new(session, stack, lock)?;
     let up = resolver.upstream();
-    let waiting = resolver.waiting(&names);
-    let newest: Vec<anyhow::Result<Newest>> = stream::iter(&names)
-        .map(async |name| {
-            let result = newest(up, name).await;
-            waiting.done(name);
-            result.with_context(|| format!("failed to look up `{name}`")).map_err(advised)
-        })
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    drop(waiting);
-    resolver.say_warnings();
+    let newest = resolver.each(&names, "look up", async |name| newest(up, name).await).await;
     say_ended_holds(up, &names);
 
     let verdict = rules::check(&resolver.stack, &resolver.lock);

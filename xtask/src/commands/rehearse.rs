@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::release::{Plan, Wanted};
 use super::resolve::ended;
 use super::{Session, build, bump};
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::domain::arch::Arch;
 use crate::domain::mirror::{Mirror, Mirrors};
 use crate::domain::stack::{Source, Stack};
@@ -38,10 +38,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Resu
     let scratch = TempDir::with_prefix("mission-control-rehearsal-").context("cannot make a scratch directory")?;
     let mut steps = Steps::default();
     let result = rehearse(session, args, scratch.path(), &mut steps).await;
-    match session.format {
-        Format::Json => io::document(&serde_json::json!({ "steps": steps }))?,
-        Format::Text => io::print(&steps.table()),
-    }
+    session.print(&serde_json::json!({ "steps": steps }), || steps.table())?;
     if args.keep {
         io::say(&format!("the scratch directory is {}", scratch.keep().display()));
     }

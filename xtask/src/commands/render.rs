@@ -8,11 +8,11 @@ use serde::Serialize;
 use similar::TextDiff;
 
 use super::Session;
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
 use crate::error::Ended;
-use crate::io::{self, files};
+use crate::io::files;
 use crate::render::{Rendered, render};
 
 /// Stands in the first two lines of what was rendered.
@@ -20,17 +20,14 @@ const MARK: &str = "@generated from templates/";
 
 pub(crate) async fn run(session: &Session, args: &cli::Render) -> anyhow::Result<()> {
     let _held = if args.check { None } else { Some(files::hold(&session.root).await?) };
-    let stack = files::read_stack(&session.root)?;
-    let lock = files::read_lock(&session.root, &stack)?;
+    let (stack, lock) = session.read()?;
     let drifts = drifts(&session.root, &stack, &lock)?;
     if !args.check {
         write(&session.root, &drifts, Vec::new())?;
     }
-    match session.format {
-        Format::Json => io::document(&serde_json::json!({ "changed": drifts, "written": !args.check }))?,
-        Format::Text if args.check => drifts.iter().for_each(|drift| io::print(&drift.told())),
-        Format::Text => drifts.iter().for_each(|drift| io::print(&drift.path.display().to_string())),
-    }
+    let line = |drift: &Drift| if args.check { drift.told() } else { drift.path.display().to_string() };
+    let lines = || drifts.iter().map(line).collect::<Vec<_>>().join("\n");
+    session.print(&serde_json::json!({ "changed": drifts, "written": !args.check }), lines)?;
     if args.check && !drifts.is_empty() {
         let (count, is) = (drifts.len(), if drifts.len() == 1 { "file is" } else { "files are" });
         let told = format!("{count} rendered {is} out of date; run `cargo xtask render` and commit what it writes");

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::Session;
@@ -71,6 +73,28 @@ impl Resolver {
     /// Tells a person at a terminal whose answers are not there yet.
     pub(super) fn waiting<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Waiting {
         self.http.waiting(names.into_iter().cloned())
+    }
+
+    /// Asks about components at once, each for itself: what one upstream fails at says nothing about the others.
+    pub(super) async fn each<T>(
+        &self,
+        names: &[String],
+        doing: &str,
+        ask: impl AsyncFn(&str) -> anyhow::Result<T>,
+    ) -> Vec<anyhow::Result<T>> {
+        let waiting = self.waiting(names);
+        let asked = stream::iter(names)
+            .map(async |name| {
+                let result = ask(name).await;
+                waiting.done(name);
+                result.with_context(|| format!("failed to {doing} `{name}`")).map_err(advised)
+            })
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        drop(waiting);
+        self.say_warnings();
+        asked
     }
 
     /// Says what the upstreams want people to know, once each.

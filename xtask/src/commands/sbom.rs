@@ -3,28 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use super::Session;
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
 use crate::domain::sbom::{self, Bill};
 use crate::domain::stack::Stack;
 use crate::engine::{contents, layout};
-use crate::io::{self, files};
 
 pub(crate) fn run(session: &Session, args: &cli::Sbom) -> anyhow::Result<()> {
-    let stack = files::read_stack(&session.root)?;
-    let lock = files::read_lock(&session.root, &stack)?;
+    let (stack, lock) = session.read()?;
     let layouts = session.path(args.layouts.as_deref(), "target/image")?;
     let output = session.path(args.output.as_deref(), "dist")?;
     let mut written = Vec::new();
     for arch in args.arch.list() {
         written.extend(write(&stack, &lock, arch, &layouts.join(arch.as_str()), &output)?);
     }
-    match session.format {
-        Format::Json => io::document(&serde_json::json!({ "written": written }))?,
-        Format::Text => written.iter().for_each(|path| io::print(&path.display().to_string())),
-    }
-    Ok(())
+    let lines = || written.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n");
+    session.print(&serde_json::json!({ "written": written }), lines)
 }
 
 /// Writes both bills of one image; gives their paths.

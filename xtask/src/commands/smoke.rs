@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::Session;
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::domain::arch::Arch;
 use crate::engine::docker::Docker;
 use crate::engine::loaded::Loaded;
 use crate::error::HintExt as _;
-use crate::io::{self, files};
+use crate::io::files;
 use crate::smoke::{self, Request};
 
 pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<()> {
@@ -30,10 +30,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
     };
     let report = smoke::run(&request).await?;
     fs_err::write(output.join("report.json"), serde_json::to_string_pretty(&report)?)?;
-    match session.format {
-        Format::Json => io::document(&report)?,
-        Format::Text => io::print(&report.table()),
-    }
+    session.print(&report, || report.table())?;
     report.verdict()
 }
 

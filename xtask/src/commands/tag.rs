@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use chrono::{NaiveDate, Utc};
 
 use super::Session;
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::domain::image_tag::{ImageTag, ImageTagTemplate, TagParts, next_revision};
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
@@ -21,20 +21,16 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
             let lock = files::read_lock(&session.root, &stack)?;
             let date = date.as_deref().map_or_else(|| Ok(Utc::now().date_naive()), parse_date)?;
             let tag = next(&session.root, &stack, &lock, date).await?;
-            print(session.format, &template.parse_tag(tag.as_str())?, tag.as_str())
+            let (tag, parts) = (tag.as_str(), &template.parse_tag(tag.as_str())?);
+            session.print(&Listed { tag, parts }, || tag.to_owned())
         }
         cli::Tag::Parse { tag } => {
             let parts = template.parse_tag(tag)?;
-            if session.format == Format::Json {
-                return io::document(&parts);
-            }
-            io::print(&format!("date      {}", parts.date));
-            io::print(&format!("flavor    {}", parts.flavor));
-            io::print(&format!("revision  {}", parts.revision));
-            for (name, version) in &parts.components {
-                io::print(&format!("{name:9} {version}"));
-            }
-            Ok(())
+            let TagParts { date, flavor, revision, components } = &parts;
+            let fixed = [("date", date.to_string()), ("flavor", flavor.clone()), ("revision", revision.to_string())];
+            let fixed = fixed.map(|(name, value)| [name.to_owned(), value]).into_iter();
+            let rows = fixed.chain(components.iter().map(|(name, version)| [name.clone(), version.clone()]));
+            session.print(&parts, || io::columns(rows.collect()).join("\n"))
         }
         cli::Tag::List => {
             let mut tags: Vec<(TagParts, String)> = known(&session.root, &template, &stack.image.flavor)
@@ -44,14 +40,9 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
                 .filter(|(parts, _)| parts.flavor == stack.image.flavor)
                 .collect();
             tags.sort_by_key(|(parts, _)| (parts.revision, parts.date));
-            match session.format {
-                Format::Json => {
-                    let tags: Vec<_> = tags.iter().map(|(parts, tag)| Listed { tag, parts }).collect();
-                    io::document(&serde_json::json!({ "tags": tags }))?;
-                }
-                Format::Text => tags.iter().for_each(|(_, tag)| io::print(tag)),
-            }
-            Ok(())
+            let listed: Vec<_> = tags.iter().map(|(parts, tag)| Listed { tag, parts }).collect();
+            let lines = || listed.iter().map(|one| one.tag).collect::<Vec<_>>().join("\n");
+            session.print(&serde_json::json!({ "tags": listed }), lines)
         }
     }
 }
@@ -61,14 +52,6 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
 struct Listed<'a> {
     tag: &'a str,
     parts: &'a TagParts,
-}
-
-fn print(format: Format, parts: &TagParts, tag: &str) -> anyhow::Result<()> {
-    match format {
-        Format::Json => io::document(&Listed { tag, parts })?,
-        Format::Text => io::print(tag),
-    }
-    Ok(())
 }
 
 fn parse_date(text: &str) -> anyhow::Result<NaiveDate> {

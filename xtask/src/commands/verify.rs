@@ -1,16 +1,14 @@
 //! `verify`: lock → every URL, npm integrity, commit and image digest checked against upstream.
 
-use anyhow::Context as _;
-use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::Session;
-use super::resolve::{AT_ONCE, Resolver, advised, ended, names};
+use super::resolve::{Resolver, ended, names};
 use crate::cli::{self, Format};
 use crate::domain::trust::Trust;
 use crate::error::Ended;
 use crate::io::{self, files};
-use crate::upstream::{Checked, Finding};
+use crate::upstream::Finding;
 
 mod checks;
 
@@ -31,18 +29,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
     let names = names(&stack, &args.names)?;
     let resolver = Resolver::new(session, stack, lock)?;
     let up = resolver.upstream();
-    let waiting = resolver.waiting(&names);
-    let results: Vec<anyhow::Result<Checked>> = stream::iter(&names)
-        .map(async |name| {
-            let result = checks::check(up, name).await;
-            waiting.done(name);
-            result.with_context(|| format!("failed to verify `{name}`")).map_err(advised)
-        })
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    drop(waiting);
-    resolver.say_warnings();
+    let results = resolver.each(&names, "verify", async |name| checks::check(up, name).await).await;
 
     let version = |name: &str| resolver.lock.components.get(name).map_or("", |pin| pin.version.as_str());
     let rows: Vec<Row<'_>> = names

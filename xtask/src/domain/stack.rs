@@ -8,7 +8,7 @@ use semver::VersionReq;
 use serde::Deserialize;
 
 use super::arch::Arch;
-use super::service::{self, Service, ServiceError};
+use super::service::{self, Endpoint, Service, ServiceError};
 use super::setting::{self, Setting, SettingError};
 use super::trust::Trust;
 use super::version::Scheme;
@@ -354,6 +354,11 @@ impl Stack {
             return Ok(());
         }
         Err(StackError::Dangling { component: component.to_owned(), other: other.to_owned() })
+    }
+
+    /// Every port of the table.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.services.iter().flat_map(|service| &service.endpoints)
     }
 
     /// The component of that name; the error suggests the nearest one.

@@ -107,10 +107,7 @@ impl Build<'_> {
             let is_told = failed.said.is_none();
             let failed = anyhow::Error::new(failed);
             return Err(if is_told {
-                hinted(
-                    failed,
-                    "where it says `digest mismatch`, `cargo xtask verify` tells what the server gives".into(),
-                )
+                hinted(failed, "where it says `digest mismatch`, `cargo xtask verify` tells what the server gives")
             } else {
                 failed
             });

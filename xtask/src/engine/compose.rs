@@ -47,10 +47,9 @@ impl Drop for Project {
 }
 
 /// A free port of the loopback for each setting of a port.
-pub(super) fn free_ports(stack: &Stack) -> anyhow::Result<BTreeMap<&str, u16>> {
-    let endpoints = || stack.services.iter().flat_map(|service| &service.endpoints);
-    let ports = loopback::free_ports(endpoints().count())?;
-    Ok(endpoints().map(|endpoint| endpoint.setting.as_str()).zip(ports).collect())
+pub(crate) fn free_ports(stack: &Stack) -> anyhow::Result<BTreeMap<String, u16>> {
+    let ports = loopback::free_ports(stack.endpoints().count())?;
+    Ok(stack.endpoints().map(|endpoint| endpoint.setting.clone()).zip(ports).collect())
 }
 
 /// That compose takes each overlay, asks for what it needs, and never builds an image that nobody named.
@@ -95,7 +94,7 @@ pub(crate) async fn check(docker: &Docker, context: &Path, stack: &Stack, image:
     }
 
     let client = probe::client()?;
-    for endpoint in stack.services.iter().flat_map(|service| &service.endpoints) {
+    for endpoint in stack.endpoints() {
         let url = format!("http://127.0.0.1:{}{}", ports[endpoint.setting.as_str()], endpoint.path);
         let asked = probe::ask_once(&client, &url, endpoint).await;
         asked.map_err(|why| anyhow::anyhow!("{url} ({}) is not answered as it should be: {why}", endpoint.setting))?;

@@ -80,17 +80,8 @@ impl Container {
     ) -> anyhow::Result<Self> {
         let mut container = Self { docker: docker.clone(), name: new_name(), asked: true };
         let mut command = docker.command();
-        command.args([
-            "run",
-            "--detach",
-            "--name",
-            &container.name,
-            "--read-only",
-            "--tmpfs",
-            "/tmp",
-            "--tmpfs",
-            "/run/stack",
-        ]);
+        command.args(["run", "--detach", "--name", &container.name]);
+        command.args(["--read-only", "--tmpfs", "/tmp", "--tmpfs", "/run/stack"]);
         command.args(["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
         command.args(["--volume", &format!("{}:/data", volume.name)]);
         // The front asks for a sign-in unless it is told that only this machine reaches the ports.
@@ -172,16 +163,16 @@ impl Container {
 
     /// Ends it as a power cut would.
     pub(crate) async fn kill(&self) -> anyhow::Result<()> {
-        process::text(self.docker.command().args(["kill", &self.name])).await.map(drop)
+        process::run(self.docker.command().args(["kill", &self.name])).await
     }
 
     /// Removes it now, and waits until it is gone.
     pub(crate) async fn remove(&self) -> anyhow::Result<()> {
-        process::text(self.docker.command().args(["rm", "--force", &self.name])).await.map(drop)
+        process::run(self.docker.command().args(["rm", "--force", &self.name])).await
     }
 
     pub(crate) async fn start_again(&self) -> anyhow::Result<()> {
-        process::text(self.docker.command().args(["start", &self.name])).await.map(drop)
+        process::run(self.docker.command().args(["start", &self.name])).await
     }
 }
 

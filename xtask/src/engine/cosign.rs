@@ -29,7 +29,6 @@ impl Signer {
             .hint(|| {
                 "name a key of `cosign generate-key-pair` or of a key service, and give its password in \
                  COSIGN_PASSWORD; Debian has cosign from trixie on"
-                    .to_owned()
             })?;
         fs_err::write(&public, told.stdout)?;
         Ok(Self { key: key.to_owned(), public, folder })
@@ -42,8 +41,7 @@ impl Signer {
         }
         let mut command = process::command("cosign");
         command.args(["sign", "--yes", "--recursive", "--tlog-upload=false", "--key", &self.key, image]);
-        process::output(&mut command).await.with_context(|| format!("cannot sign {image}"))?;
-        Ok(())
+        process::run(&mut command).await.with_context(|| format!("cannot sign {image}"))
     }
 
     /// Says something of an image, in a form that has a name, unless the same key did so already.
@@ -57,8 +55,7 @@ impl Signer {
         fs_err::write(&file, predicate.to_string())?;
         let mut command = process::command("cosign");
         command.args(["attest", "--yes", "--tlog-upload=false", "--type", kind, "--key", &self.key, "--predicate"]);
-        process::output(command.arg(file).arg(image)).await.with_context(|| format!("cannot attest {image}"))?;
-        Ok(())
+        process::run(command.arg(file).arg(image)).await.with_context(|| format!("cannot attest {image}"))
     }
 }
 
@@ -66,6 +63,5 @@ impl Signer {
 pub(crate) async fn verify(image: &str, key: &Path) -> anyhow::Result<()> {
     let mut command = process::command("cosign");
     command.args(["verify", "--private-infrastructure", "--key"]).arg(key);
-    process::output(command.arg(image)).await.with_context(|| format!("{image} is not signed by {}", key.display()))?;
-    Ok(())
+    process::run(command.arg(image)).await.with_context(|| format!("{image} is not signed by {}", key.display()))
 }

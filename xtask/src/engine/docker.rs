@@ -44,12 +44,11 @@ impl Docker {
             .hint(|| {
                 "install Docker and start it, or let `cargo xtask rehearse --provision` run a private one \
                  (Debian or Ubuntu, as root)"
-                    .to_owned()
             })?;
         let buildx = process::text(self.command().args(["buildx", "version"]))
             .await
             .context("docker has no buildx")
-            .hint(|| "install the buildx plugin (Debian and Ubuntu: apt-get install docker-buildx)".to_owned())?;
+            .hint(|| "install the buildx plugin (Debian and Ubuntu: apt-get install docker-buildx)")?;
         let buildx = buildx.split_whitespace().nth(1).unwrap_or_default().to_owned();
         for (what, found, oldest) in [("engine", &engine, OLDEST_ENGINE), ("buildx", &buildx, OLDEST_BUILDX)] {
             if major_minor(found).is_none_or(|version| version < oldest) {
@@ -73,9 +72,8 @@ impl Docker {
                 "this Docker engine cannot export an OCI layout: its containerd image store is off"
             ))
             .hint(|| {
-                "put {\"features\":{\"containerd-snapshotter\":true}} into /etc/docker/daemon.json and restart Docker"
-                    .to_owned()
-            });
+"put {\"features\":{\"containerd-snapshotter\":true}} into /etc/docker/daemon.json and restart Docker"
+});
         }
         Ok(())
     }

@@ -96,7 +96,7 @@ pub(crate) async fn check(layout: &Path, context: &Path, stack: &Stack, scratch:
 
     let mut pod = fs_err::read_to_string(context.join("kubernetes/pod.yaml"))?;
     let ports = free_ports(stack)?;
-    for endpoint in stack.services.iter().flat_map(|service| &service.endpoints) {
+    for endpoint in stack.endpoints() {
         let published = format!("hostPort: {},", endpoint.port);
         ensure!(pod.contains(&published), "the pod does not publish port {}", endpoint.port);
         pod = pod.replace(&published, &format!("hostPort: {},", ports[endpoint.setting.as_str()]));

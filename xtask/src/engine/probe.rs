@@ -60,7 +60,7 @@ pub(crate) async fn layout(docker: &Docker, stack: &Stack, layout: &Path) -> any
 
 /// Starts an image that the engine has, asks every port, waits for its own health check, stops it.
 pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow::Result<Probed> {
-    let ports = stack.services.iter().flat_map(|service| &service.endpoints).map(|it| (it.port, 0)).collect();
+    let ports = stack.endpoints().map(|it| (it.port, 0)).collect();
     let volume = Volume::create(docker, &[]).await?;
     let started = Instant::now();
     let container = Container::start(docker, image, &volume, &Options { ports, ..Options::default() }).await?;

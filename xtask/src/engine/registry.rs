@@ -79,7 +79,7 @@ impl Repository {
             return Ok(None);
         }
         Err(anyhow::anyhow!("skopeo: {}", process::tail(&said, 4)))
-            .hint(|| "check the registry's name, and log in with `docker login` or `skopeo login`".to_owned())
+            .hint(|| "check the registry's name, and log in with `docker login` or `skopeo login`")
     }
 
     /// Pushes all images of a layout under a tag (`:latest`) or under the digest that they have (`@sha256:…`).

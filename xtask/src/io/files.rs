@@ -35,7 +35,7 @@ pub(crate) fn find_root(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
         .find(|folder| folder.join(STACK).is_file())
         .map(Path::to_path_buf)
         .with_context(|| format!("no {STACK} in {} or a folder above it", here.display()))
-        .hint(|| "run this inside a checkout, or name one with --root".to_owned())
+        .hint(|| "run this inside a checkout, or name one with --root")
 }
 
 pub(crate) fn read_stack(root: &Path) -> anyhow::Result<Stack> {
@@ -230,7 +230,7 @@ pub(crate) fn debian_keyring() -> anyhow::Result<PathBuf> {
         .map(PathBuf::from)
         .find(|path| path.is_file())
         .context("this machine has no keys of the Debian archive, which its signatures are checked with")
-        .hint(|| "install the package debian-archive-keyring (Debian and Ubuntu have it)".to_owned())
+        .hint(|| "install the package debian-archive-keyring (Debian and Ubuntu have it)")
 }
 
 /// Lets a script be run.

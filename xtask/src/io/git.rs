@@ -149,7 +149,7 @@ pub(crate) async fn tags(folder: &Path, wanted: impl Fn(&str) -> bool) -> anyhow
         // A repository that begins here.
         None => return Ok(tags),
     };
-    let asked = asked.context("this clone may lack tags").hint(|| "git fetch --tags".to_owned())?;
+    let asked = asked.context("this clone may lack tags").hint(|| "git fetch --tags")?;
     tags.extend(asked.into_iter().map(|tag| tag.name));
     tags.sort();
     tags.dedup();
@@ -159,10 +159,9 @@ pub(crate) async fn tags(folder: &Path, wanted: impl Fn(&str) -> bool) -> anyhow
 /// Brings one tag of the remote here, with what it leads to.
 pub(crate) async fn fetch_tag(folder: &Path, remote: &str, name: &str) -> anyhow::Result<()> {
     let reference = format!("refs/tags/{name}:refs/tags/{name}");
-    process::output(command(folder).args(["fetch", "--quiet", "--no-tags", "--", remote, &reference]))
+    process::run(command(folder).args(["fetch", "--quiet", "--no-tags", "--", remote, &reference]))
         .await
-        .with_context(|| format!("cannot fetch the tag {name} from `{remote}`"))?;
-    Ok(())
+        .with_context(|| format!("cannot fetch the tag {name} from `{remote}`"))
 }
 
 /// The message of an annotated tag; of another one, that of its commit.

@@ -22,7 +22,7 @@ mod files;
 mod retry;
 
 pub(crate) use error::{HttpError, Refusal, json, shown};
-pub(crate) use retry::{asked_to_wait, is_throttled};
+pub(crate) use retry::{again, asked_to_wait, is_throttled};
 
 /// What this program calls itself; GitHub refuses requests without a name.
 pub(crate) const USER_AGENT: &str = concat!("mission-control-xtask/", env!("CARGO_PKG_VERSION"));

@@ -191,6 +191,11 @@ pub(crate) async fn output(command: &mut Command) -> anyhow::Result<Output> {
     Ok(output)
 }
 
+/// Runs a command to its end, for what it does.
+pub(crate) async fn run(command: &mut Command) -> anyhow::Result<()> {
+    output(command).await.map(drop)
+}
+
 /// The standard output of a command, as text without the last newline.
 pub(crate) async fn text(command: &mut Command) -> anyhow::Result<String> {
     let output = output(command).await?;

@@ -191,24 +191,9 @@ impl Joined {
 /// Packs `top` below `folder`, the same bytes each time.
 async fn tar(folder: &Path, top: &str, compression: &str, archive: &Path) -> anyhow::Result<()> {
     let mut command = process::command("tar");
-    command
-        .args([
-            "--create",
-            "--use-compress-program",
-            compression,
-            "--sort=name",
-            "--mtime=@0",
-            "--owner=0",
-            "--group=0",
-            "--numeric-owner",
-        ])
-        .arg("--directory")
-        .arg(folder)
-        .arg("--file")
-        .arg(archive)
-        .arg(top);
-    process::output(&mut command).await?;
-    Ok(())
+    command.args(["--create", "--use-compress-program", compression, "--sort=name", "--mtime=@0"]);
+    command.args(["--owner=0", "--group=0", "--numeric-owner", "--directory"]).arg(folder);
+    process::run(command.arg("--file").arg(archive).arg(top)).await
 }
 
 /// Packs files under the names given, executable as they are.

@@ -20,8 +20,7 @@ pub(crate) async fn make(docker: &Docker, scratch: &Path, name: &str, tag: &str,
     let one = |arch| part(docker, &folder, name, tag, suite, arch, mirror);
     let parts = try_join_all(Arch::ALL.map(one)).await?;
     let whole = format!("{name}:{tag}");
-    process::output(docker.command().args(["buildx", "imagetools", "create", "--tag", &whole]).args(parts)).await?;
-    Ok(())
+    process::run(docker.command().args(["buildx", "imagetools", "create", "--tag", &whole]).args(parts)).await
 }
 
 /// The image of one architecture, in the registry under a tag of its own, which it gives back.
@@ -49,7 +48,7 @@ async fn part(
     process::output(&mut command)
         .await
         .with_context(|| format!("cannot make a {suite} root file system for {arch}"))
-        .hint(|| "mmdebstrap needs root, and a Debian archive that apt can reach".to_owned())?;
+        .hint(|| "mmdebstrap needs root, and a Debian archive that apt can reach")?;
     let part = format!("{name}:{tag}-{}", arch.oci());
     let _imported = Loaded::ours(docker, part.clone());
     process::output(docker.command().args(["import", "--platform", &arch.platform()]).arg(&tar).arg(&part)).await?;

@@ -43,8 +43,7 @@ async fn run(scratch: &Path, words: &[&str]) -> anyhow::Result<()> {
     let mut command = git::command(scratch);
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null").env("GIT_TEMPLATE_DIR", "");
     command.args(["-c", "user.name=rehearsal", "-c", "user.email=rehearsal@localhost"]);
-    process::output(command.args(words)).await?;
-    Ok(())
+    process::run(command.args(words)).await
 }
 
 #[cfg(test)]

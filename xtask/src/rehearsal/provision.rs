@@ -55,7 +55,7 @@ impl Distribution {
             ("debian", _) => Ok(Self::Debian),
             ("ubuntu", _) => Ok(Self::Ubuntu),
             (id, _) => Err(anyhow::anyhow!("`--provision` knows Debian and Ubuntu, this is `{id}`"))
-                .hint(|| "install Docker with buildx and run `cargo xtask rehearse` without --provision".to_owned()),
+                .hint(|| "install Docker with buildx and run `cargo xtask rehearse` without --provision"),
         }
     }
 
@@ -125,7 +125,7 @@ fn os_release(name: &str) -> String {
 pub(crate) async fn provision(scratch: &Path) -> anyhow::Result<Provisioned> {
     if process::text(process::command("id").arg("-u")).await? != "0" {
         return Err(anyhow::anyhow!("`--provision` installs packages and starts an engine, which only root may"))
-            .hint(|| "run it as root, or start Docker yourself and leave --provision out".to_owned());
+            .hint(|| "run it as root, or start Docker yourself and leave --provision out");
     }
     install(Distribution::here()?, scratch).await?;
     let daemon = Daemon::start(scratch).await?;
@@ -248,15 +248,15 @@ impl Daemon {
         let network = Network::new().await?;
         let log = fs_err::File::create(state.join("dockerd.log"))?.into_parts().0;
         let mut command = process::command("dockerd");
+        for (option, path) in [
+            ("--config-file", "daemon.json"),
+            ("--data-root", "data"),
+            ("--exec-root", "exec"),
+            ("--pidfile", "docker.pid"),
+        ] {
+            command.arg(option).arg(state.join(path));
+        }
         command
-            .arg("--config-file")
-            .arg(&config)
-            .arg("--data-root")
-            .arg(state.join("data"))
-            .arg("--exec-root")
-            .arg(state.join("exec"))
-            .arg("--pidfile")
-            .arg(state.join("docker.pid"))
             .args(["--bridge", &network.bridge, "--iptables=false", "--ip6tables=false"])
             .arg("--host")
             .arg(format!("unix://{}", socket.display()))
@@ -306,8 +306,8 @@ impl Registry {
         let log = fs_err::File::create(state.join("registry.log"))?.into_parts().0;
         let mut command = process::command("docker-registry");
         command.arg("serve").arg(state.join("config.yml")).stdout(log.try_clone()?).stderr(log);
-        let running = process::spawn(&mut command)
-            .hint(|| "apt-get install docker-registry, or let --provision do it".to_owned())?;
+        let running =
+            process::spawn(&mut command).hint(|| "apt-get install docker-registry, or let --provision do it")?;
         if loopback::listens(port).await {
             return Ok(Self { address, _running: running });
         }

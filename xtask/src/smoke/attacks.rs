@@ -396,13 +396,9 @@ impl Wanted {
     }
 }
 
-fn settings<'a>(running: &'a Running<'_>) -> impl Iterator<Item = &'a str> {
-    running.bench.stack.services.iter().flat_map(|it| &it.endpoints).map(|it| it.setting.as_str())
-}
-
 fn shot(running: &Running<'_>, setting: &str, text: &str, wanted: Wanted) -> anyhow::Result<Shot> {
     let port = running.port(setting)?;
-    let other = settings(running).find(|it| *it != setting).context("there is one port only")?;
+    let other = running.settings().find(|it| *it != setting).context("there is one port only")?;
     let (host, number, other) = (format!("127.0.0.1:{port}"), port.to_string(), running.port(other)?.to_string());
     let bytes = raw::request(text, &[("HOST", &host), ("PORT", &number), ("OTHER", &other)]);
     Ok(Shot { address: SocketAddr::from(([127, 0, 0, 1], port)), port: setting.to_owned(), bytes, wanted })
@@ -432,7 +428,7 @@ async fn fire(running: &Running<'_>, shots: Vec<Shot>) -> anyhow::Result<usize> 
 
 async fn everywhere(running: &Running<'_>, attempts: &[Attempt]) -> anyhow::Result<String> {
     let mut shots = Vec::new();
-    for setting in settings(running) {
+    for setting in running.settings() {
         for (text, wanted) in attempts {
             shots.push(shot(running, setting, text, Wanted::One(wanted))?);
         }
@@ -442,7 +438,7 @@ async fn everywhere(running: &Running<'_>, attempts: &[Attempt]) -> anyhow::Resu
 
 async fn legitimate(running: &Running<'_>) -> anyhow::Result<String> {
     let mut shots = Vec::new();
-    for setting in settings(running) {
+    for setting in running.settings() {
         for text in GOOD {
             shots.push(shot(running, setting, text, Wanted::None(&[400, 403, 421, 502]))?);
         }
@@ -452,7 +448,7 @@ async fn legitimate(running: &Running<'_>) -> anyhow::Result<String> {
 
 async fn origins(running: &Running<'_>) -> anyhow::Result<String> {
     let mut shots = Vec::new();
-    for setting in settings(running) {
+    for setting in running.settings() {
         for origin in ORIGINS {
             for head in ASKS {
                 let body = if head.starts_with("POST") { "||{}" } else { "" };

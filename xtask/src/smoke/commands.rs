@@ -20,7 +20,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
 }
 
 async fn speak(running: &Running<'_>) -> anyhow::Result<String> {
-    let mut endpoints = running.bench.stack.services.iter().flat_map(|service| &service.endpoints);
+    let mut endpoints = running.bench.stack.endpoints();
     let gateway = endpoints.find(|it| it.setting == "OPENCLAW_PORT").context("there is no gateway")?;
     let port = gateway.inner.context("the gateway has no port inside")?;
     let table: [(&[&str], &str); 9] = [

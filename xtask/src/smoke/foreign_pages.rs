@@ -73,7 +73,7 @@ pub(super) async fn attack_unsigned(running: &Running<'_>, program: &Path) -> an
     let mut page = Page::open(program, "about:blank").await?;
     let told = attack(running, &mut page).await?;
     let mut rebound = 0;
-    for setting in running.bench.stack.services.iter().flat_map(|it| &it.endpoints).map(|it| &it.setting) {
+    for setting in running.bench.stack.endpoints().map(|it| &it.setting) {
         page.go(&format!("http://{FOREIGN_NAME}:{}/", running.port(setting)?)).await?;
         page.wait("document.body.innerText !== ''").await?;
         let text = page.text().await?;

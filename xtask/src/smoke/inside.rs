@@ -129,7 +129,7 @@ async fn over_ipv6(running: &Running<'_>) -> anyhow::Result<String> {
         return Ok("this kernel has no IPv6".to_owned());
     }
     let open = listening(&sockets.said);
-    let endpoints = running.bench.stack.services.iter().flat_map(|it| &it.endpoints);
+    let endpoints = running.bench.stack.endpoints();
     let ports: anyhow::Result<Vec<u16>> = endpoints.map(|it| running.port(&it.setting)).collect();
     let closed: Vec<String> = ports?.iter().filter(|port| !open.contains(port)).map(u16::to_string).collect();
     ensure!(closed.is_empty(), "not open on IPv6: {}", closed.join(", "));
@@ -137,7 +137,7 @@ async fn over_ipv6(running: &Running<'_>) -> anyhow::Result<String> {
 }
 
 async fn events(running: &Running<'_>) -> anyhow::Result<String> {
-    let endpoints = || running.bench.stack.services.iter().flat_map(|it| &it.endpoints);
+    let endpoints = || running.bench.stack.endpoints();
     for (setting, path) in EVENTS {
         let inner = endpoints().find(|it| it.setting == setting).and_then(|it| it.inner).context("no inner port")?;
         let url = format!("http://127.0.0.1:{inner}{path}");

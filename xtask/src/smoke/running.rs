@@ -12,10 +12,11 @@ use serde_json::Value;
 
 use crate::domain::setting::Generator;
 use crate::domain::stack::Stack;
+use crate::engine::compose;
 use crate::engine::container::{Container, Options, Volume};
 use crate::engine::docker::Docker;
 use crate::engine::probe::{self, Target};
-use crate::io::{http, loopback};
+use crate::io::http;
 
 /// What every start of one smoke test shares.
 #[derive(Debug)]
@@ -64,10 +65,7 @@ impl<'a> Bench<'a> {
 
     /// The table's ports as compose publishes them, and every one moved: each reference must follow.
     pub(super) fn moved_ports(&self) -> anyhow::Result<BTreeMap<String, u16>> {
-        let settings: Vec<&str> =
-            self.stack.services.iter().flat_map(|it| &it.endpoints).map(|it| it.setting.as_str()).collect();
-        let ports = loopback::free_ports(settings.len())?;
-        Ok(settings.into_iter().map(str::to_owned).zip(ports).collect())
+        compose::free_ports(self.stack)
     }
 
     /// Starts the image on a volume; it is not up yet.
@@ -120,6 +118,11 @@ impl<'a> Bench<'a> {
 impl Running<'_> {
     pub(super) fn port(&self, setting: &str) -> anyhow::Result<u16> {
         self.ports.get(setting).copied().with_context(|| format!("no service has the port {setting}"))
+    }
+
+    /// The settings of all ports of the table.
+    pub(super) fn settings(&self) -> impl Iterator<Item = &str> {
+        self.bench.stack.endpoints().map(|endpoint| endpoint.setting.as_str())
     }
 
     /// `http://127.0.0.1:PORT`, as browsers reach it, or the same with https.

@@ -109,7 +109,7 @@ async fn open_ports(running: &Running<'_>) -> anyhow::Result<String> {
     let sockets = running.container.exec(&["cat", "/proc/net/tcp", "/proc/net/tcp6"]).await?;
     let open = listening(&sockets);
     let mut table = BTreeSet::new();
-    for endpoint in running.bench.stack.services.iter().flat_map(|service| &service.endpoints) {
+    for endpoint in running.bench.stack.endpoints() {
         table.insert(running.port(&endpoint.setting)?);
     }
     let more: Vec<String> = open.difference(&table).map(u16::to_string).collect();

@@ -198,16 +198,12 @@ pub(super) async fn ask(running: &Running<'_>, setting: &str, text: &str) -> any
     raw::send(address, &raw::request(text, &[("HOST", &address.to_string())])).await
 }
 
-fn settings<'a>(running: &'a Running<'_>) -> impl Iterator<Item = &'a str> {
-    running.bench.stack.services.iter().flat_map(|it| &it.endpoints).map(|it| it.setting.as_str())
-}
-
 async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
     let made_up =
         "Origin: http://{HOST}|Sec-Fetch-Site: same-origin|X-Forwarded-For: 127.0.0.1|X-Signed-In: 1|X-Near: 1";
     let socket =
         "Connection: Upgrade|Upgrade: websocket|Sec-WebSocket-Version: 13|Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
-    for setting in settings(running) {
+    for setting in running.settings() {
         let page = ask(running, setting, "GET /a?b=c HTTP/1.1|Host: {HOST}|Accept: text/html,*/*").await?;
         let to = page.header("location").unwrap_or_default();
         ensure!(page.status == 303 && to == "/_stack/sign-in?to=/a?b=c", "{setting}, a browser: {}", page.told());
@@ -239,7 +235,7 @@ async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
 
 async fn over_ipv6(running: &Running<'_>) -> anyhow::Result<String> {
     let mut count = 0;
-    for setting in settings(running) {
+    for setting in running.settings() {
         let address: SocketAddr = format!("[::1]:{}", running.port(setting)?).parse()?;
         for (accept, wanted) in [("text/html", 303), ("*/*", 401)] {
             let request = format!("GET / HTTP/1.1|Host: {address}|Accept: {accept}");
@@ -277,7 +273,7 @@ async fn opened(running: &Running<'_>) -> anyhow::Result<String> {
     }
     ensure!(!cookie.contains("Domain"), "the cookie names a domain");
     let session = cookie.split(';').next().unwrap_or_default();
-    for setting in settings(running) {
+    for setting in running.settings() {
         let reply = ask(running, setting, &format!("GET / HTTP/1.1|Host: {{HOST}}|Cookie: {session}")).await?;
         ensure!(matches!(reply.status, 200 | 404), "{setting}: {}", reply.told());
     }
@@ -344,7 +340,7 @@ async fn passes(running: &Running<'_>, setting: &str, path: &str, authorization:
 }
 
 async fn programs(running: &Running<'_>) -> anyhow::Result<String> {
-    let endpoints = || running.bench.stack.services.iter().flat_map(|it| &it.endpoints);
+    let endpoints = || running.bench.stack.endpoints();
     let all: Vec<&Credential> = endpoints().flat_map(|it| &it.credentials).collect();
     let (mut tried, mut wrong) = (0, Vec::new());
     for endpoint in endpoints() {

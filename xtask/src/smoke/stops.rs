@@ -81,7 +81,7 @@ async fn put(running: &Running<'_>, nonce: &str) -> anyhow::Result<Value> {
 /// Stops while pages are fetched and a turn is on its way.
 async fn stop_under_load(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     let answered = Cell::new(0);
-    let endpoints = running.bench.stack.services.iter().flat_map(|service| &service.endpoints);
+    let endpoints = running.bench.stack.endpoints();
     let fetches = endpoints.map(|endpoint| fetch_on(running, &endpoint.setting, &answered));
     let load = async {
         // The turn is cut off; that it may fail is what this is about.

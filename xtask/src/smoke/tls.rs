@@ -78,7 +78,7 @@ impl Files {
 async fn served(running: &Running<'_>, name: &str) -> anyhow::Result<String> {
     let authority = format!("/tls/{name}.pem");
     let mut count = 0;
-    for endpoint in running.bench.stack.services.iter().flat_map(|service| &service.endpoints) {
+    for endpoint in running.bench.stack.endpoints() {
         let address = format!("https://127.0.0.1:{}{SIGN_IN}", running.port(&endpoint.setting)?);
         let curl = ["curl", "--silent", "--fail", "--output", "/dev/null", "--cacert", &authority, &address];
         let ended = running.container.try_exec(&curl).await?;

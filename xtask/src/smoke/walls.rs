@@ -193,7 +193,7 @@ async fn openclaw(running: &Running<'_>) -> anyhow::Result<String> {
 /// A turn of OpenClaw while another model stands where llama.cpp was.
 async fn with_calling_model(running: &Running<'_>, calls: &str) -> anyhow::Result<Value> {
     const SERVER: &str = "/run/stack/scan/llamacpp";
-    let endpoints = running.bench.stack.services.iter().flat_map(|service| &service.endpoints);
+    let endpoints = running.bench.stack.endpoints();
     let inner = endpoints.filter(|it| it.setting == "LLAMACPP_PORT").find_map(|it| it.inner);
     let port = inner.context("llama.cpp has no inner port")?.to_string();
     running.container.exec(&["s6-svc", "-wD", "-T", "5000", "-d", SERVER]).await?;

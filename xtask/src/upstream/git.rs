@@ -422,21 +422,16 @@ fn git() -> Command {
 
 /// Runs a command that asks a server, and again where that may help.
 async fn ask(command: impl Fn() -> Command) -> anyhow::Result<String> {
-    let mut failed = 0;
-    loop {
-        match run(&mut command()).await {
-            Err(error) if failed < PAUSES.len() && may_pass(&format!("{error:#}")) => {
-                tokio::time::sleep(PAUSES[failed]).await;
-                failed += 1;
-            }
-            Err(error) if format!("{error:#}").contains("error: 429") => {
-                let advice =
-                    "wait and run it again: the server limits requests, which says nothing about the repository";
-                return Err(hinted(error, advice.to_owned()));
-            }
-            result => return result,
+    let pause = |error: &anyhow::Error, failed: u32, _| {
+        PAUSES.get(failed as usize - 1).copied().filter(|_| may_pass(&format!("{error:#}")))
+    };
+    let asked = http::again(|| async { run(&mut command()).await }, pause).await;
+    asked.map_err(|error| match format!("{error:#}").contains("error: 429") {
+        true => {
+            hinted(error, "wait and run it again: the server limits requests, which says nothing about the repository")
         }
-    }
+        false => error,
+    })
 }
 
 /// What git and its HTTP client print of a server that fails or throttles, or a connection that breaks.

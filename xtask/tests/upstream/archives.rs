@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wiremock::MockServer;
 
 use crate::support::{
-    CONVEX, CONVEX_STACK, Ran, Scratch, convex_asset, digest_of, release, serve, serve_bytes, serve_tags, tar_of,
+    CONVEX, CONVEX_STACK, Ran, Scratch, TOOL, convex_asset, digest_of, release, serve, serve_bytes, serve_tags, tar_of,
     without_digest, zip_of,
 };
 
@@ -56,19 +56,13 @@ async fn a_page_instead_of_a_zip_and_half_a_zip() {
 
 #[tokio::test]
 async fn a_tar_without_the_expected_program() {
-    let stack = r#"
-[components.tool]
-title = "Tool"
-scheme = "semver"
-source = { type = "github", repo = "a/tool" }
-file = { name = "tool.tar.gz", contains = "bin/tool" }
-"#;
+    let stack = TOOL.replace("tool.zip", "tool.tar.gz").replace("contains = \"", "contains = \"bin/");
     for (paths, fits) in [
         (&["tool-1.0.0/bin/tool", "tool-1.0.0/LICENSE"][..], true),
         (&["bin/tool"][..], true),
         (&["tool-1.0.0/tool"][..], false),
     ] {
-        let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+        let (scratch, server) = (Scratch::new(&stack), MockServer::start().await);
         let bytes = tar_of(paths);
         let mut one = release("v1.0.0", "2026-09-01", false, &[("tool.tar.gz", "")]);
         one["assets"][0]["digest"] = Value::Null;
@@ -140,14 +134,8 @@ fn raw_tar(entries: &[(&str, tar::EntryType, &str, &[u8])]) -> Vec<u8> {
 }
 
 async fn bump_tar_with(bytes: &[u8]) -> Ran {
-    let stack = r#"
-[components.tool]
-title = "Tool"
-scheme = "semver"
-source = { type = "github", repo = "a/tool" }
-file = { name = "tool.tar.gz", contains = "tool" }
-"#;
-    let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+    let stack = TOOL.replace("tool.zip", "tool.tar.gz");
+    let (scratch, server) = (Scratch::new(&stack), MockServer::start().await);
     let mut one = release("v1.0.0", "2026-09-01", false, &[("tool.tar.gz", "")]);
     one["assets"][0]["digest"] = Value::Null;
     one["assets"][0]["size"] = bytes.len().into();

@@ -6,26 +6,16 @@ use std::time::Duration;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::{Ran, Scratch, release, serve};
+use crate::support::{Ran, Scratch, components, release, serve};
 
-/// Two components that have nothing to do with each other.
-const TWO: &str = r#"
-[components.a]
-title = "A"
-scheme = "semver"
-source = { type = "github", repo = "owner/a" }
-file = { name = "a.bin", contains = "a.bin" }
-
-[components.b]
-title = "B"
-scheme = "semver"
-source = { type = "github", repo = "owner/b" }
-file = { name = "b.bin", contains = "b.bin" }
-"#;
+/// A checkout of two components that have nothing to do with each other.
+fn two() -> Scratch {
+    Scratch::new(&components(&["a", "b"]))
+}
 
 async fn server_of_two() -> MockServer {
     let server = MockServer::start().await;
-    for (repo, file) in [("owner/a", "a.bin"), ("owner/b", "b.bin")] {
+    for (repo, file) in [("a/a", "a.bin"), ("a/b", "b.bin")] {
         let releases = vec![release("v1.2.3", "2026-09-01", false, &[(file, "x")])];
         let listing = ResponseTemplate::new(200).set_body_json(&releases).set_delay(Duration::from_millis(300));
         Mock::given(method("GET"))
@@ -40,7 +30,7 @@ async fn server_of_two() -> MockServer {
 
 #[tokio::test]
 async fn two_bumps_at_once_lose_no_pin() {
-    let (scratch, server) = (Scratch::new(TWO), server_of_two().await);
+    let (scratch, server) = (two(), server_of_two().await);
     let (a, b) = tokio::join!(scratch.run(&server, &["bump", "a"]), scratch.run(&server, &["bump", "b"]));
     a.succeeded();
     b.succeeded();
@@ -53,7 +43,7 @@ async fn two_bumps_at_once_lose_no_pin() {
 
 #[tokio::test]
 async fn a_lock_that_was_changed_meanwhile_is_not_overwritten() {
-    let (scratch, server) = (Scratch::new(TWO), server_of_two().await);
+    let (scratch, server) = (two(), server_of_two().await);
     let mut command = scratch.command(&server, &["bump", "a"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let asked = async {
@@ -71,7 +61,7 @@ async fn a_lock_that_was_changed_meanwhile_is_not_overwritten() {
 
 #[tokio::test]
 async fn a_broken_lock_is_told_for_what_it_is() {
-    let (scratch, server) = (Scratch::new(TWO), server_of_two().await);
+    let (scratch, server) = (two(), server_of_two().await);
     let lock = "schema = 1\n\n[components]\n";
     for (lock, error, hint) in [
         (lock.replace("[comp", "<<<<<<< HEAD\n=======\n>>>>>>> x\n[comp"), "merge conflict", "--ours versions.lock"),
@@ -90,22 +80,16 @@ async fn a_broken_lock_is_told_for_what_it_is() {
 /// A container gets the lock as a mount of its own: it cannot be replaced, only filled.
 #[tokio::test]
 async fn a_lock_that_is_a_mount_is_written() {
-    let (scratch, server) = (Scratch::new(TWO), MockServer::start().await);
-    serve(&server, "owner/a", &[(vec![release("v1.2.3", "2026-09-01", false, &[("a.bin", "x")])], 1)]).await;
+    let (scratch, server) = (two(), MockServer::start().await);
+    serve(&server, "a/a", &[(vec![release("v1.2.3", "2026-09-01", false, &[("a.bin", "x")])], 1)]).await;
     std::fs::write(scratch.lock_path(), "").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mounted = folder.path().join("mounted");
     std::fs::write(&mounted, "schema = 1\n\n[components]\n").unwrap();
     let inner = scratch.command(&server, &["bump", "a"]);
     let mut command = tokio::process::Command::new("unshare");
-    command.args([
-        "--mount",
-        "--map-root-user",
-        "bash",
-        "-c",
-        "mount --bind \"$1\" \"$2\" || exit 77; exec \"${@:3}\"",
-        "-",
-    ]);
+    let script = "mount --bind \"$1\" \"$2\" || exit 77; exec \"${@:3}\"";
+    command.args(["--mount", "--map-root-user", "bash", "-c", script, "-"]);
     command.arg(&mounted).arg(scratch.lock_path()).arg(inner.as_std().get_program()).args(inner.as_std().get_args());
     for (name, value) in inner.as_std().get_envs() {
         match value {

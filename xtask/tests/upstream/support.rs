@@ -20,6 +20,18 @@ source = { type = "github", repo = "a/tool" }
 file = { name = "tool.zip", contains = "tool" }
 "#;
 
+/// Components with one file of a release each, by their names: `a/NAME`, `NAME.bin`.
+pub(crate) fn components(names: &[&str]) -> String {
+    let one = |name: &&str| {
+        format!(
+            "\n[components.{name}]\ntitle = \"{name}\"\nscheme = \"semver\"\n\
+             source = {{ type = \"github\", repo = \"a/{name}\" }}\n\
+             file = {{ name = \"{name}.bin\", contains = \"{name}.bin\" }}\n"
+        )
+    };
+    names.iter().map(one).collect()
+}
+
 pub(crate) const CONVEX: &str = "get-convex/convex-backend";
 
 /// What of the surroundings would change a run.

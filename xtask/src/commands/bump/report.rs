@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::Resolution;
-use crate::cli::Format;
 use crate::commands::resolve::{Gated, gated, short_version, shortened};
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, PackagePin, Pin, Pinned};
@@ -39,7 +38,7 @@ pub(crate) struct Bumped {
 
 /// The JSON form.
 #[derive(Serialize)]
-struct Document<'a> {
+pub(super) struct Document<'a> {
     changed: bool,
     written: bool,
     components: Vec<ComponentDocument<'a>>,
@@ -91,21 +90,13 @@ impl Bumped {
         format!("{} components resolved, {changed} of them new", self.resolutions.len())
     }
 
-    pub(super) fn print(&self, format: Format) -> anyhow::Result<()> {
-        match format {
-            Format::Json => io::document(&self.document())?,
-            Format::Text => io::print(self.text().trim_end()),
-        }
-        Ok(())
-    }
-
     /// `GITHUB_OUTPUT` and `GITHUB_STEP_SUMMARY`, as GitHub Actions documents its environment files.
     pub(super) fn tell_github_actions(&self) -> anyhow::Result<()> {
         io::github_output("changed", &self.changed.to_string())?;
         io::github_summary(&self.step_summary())
     }
 
-    fn document(&self) -> Document<'_> {
+    pub(super) fn document(&self) -> Document<'_> {
         let component = |resolution| {
             let Resolution { name, old, new, passed_over, findings, compare, .. }: &Resolution = resolution;
             let (changed, old) = (resolution.is_change(), old.as_ref().map(Into::into));
@@ -123,7 +114,7 @@ impl Bumped {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for resolution in &self.resolutions {
             let is_asked = self.asked.contains(&resolution.name);

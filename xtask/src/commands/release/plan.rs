@@ -68,9 +68,7 @@ impl Plan {
         let moment = git::commit_moment(root, &commit).await?;
         if moment > Utc::now() + SKEW {
             return Err(anyhow::anyhow!("commit {commit} is dated {moment}, which is in the future for this machine"))
-                .hint(|| {
-                    "set the clock right; `git commit --amend --no-edit --date=now` dates the commit anew".to_owned()
-                });
+                .hint(|| "set the clock right; `git commit --amend --no-edit --date=now` dates the commit anew");
         }
         let remote = git::remote(root).await?;
         let mut tags = git::local_tags(root).await?;
@@ -140,7 +138,6 @@ impl Plan {
         Err(anyhow::anyhow!("{}:{} {how}; a released tag is never moved", self.repository.name, self.tag)).hint(|| {
             "find out who pushed it; a release of another commit gets a tag of its own, so commit something and \
              release that"
-                .to_owned()
         })
     }
 }
@@ -154,16 +151,16 @@ async fn check(session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<
     }
     if files::read_lock_text(&session.root)? != lock.to_text()? {
         return Err(anyhow::anyhow!("versions.lock is not as `cargo xtask bump` writes it: it was edited"))
-            .hint(|| "restore it with `git checkout versions.lock`".to_owned());
+            .hint(|| "restore it with `git checkout versions.lock`");
     }
     if !render::drifts(&session.root, stack, lock)?.is_empty() {
         return Err(anyhow::anyhow!("image/ is not what the lock and the templates say"))
-            .hint(|| "run `cargo xtask render` and commit what it writes".to_owned());
+            .hint(|| "run `cargo xtask render` and commit what it writes");
     }
     let dirty = git::changes(&session.root).await?;
     if !dirty.is_empty() {
         return Err(anyhow::anyhow!("the checkout has uncommitted changes:\n    {}", dirty.replace('\n', "\n    ")))
-            .hint(|| "commit them: a release is made from a commit that its tag names".to_owned());
+            .hint(|| "commit them: a release is made from a commit that its tag names");
     }
     Ok(())
 }

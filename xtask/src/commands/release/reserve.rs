@@ -28,7 +28,7 @@ impl Plan {
             ]))
             .await
             .with_context(|| format!("cannot tag the commit {name}"))
-            .hint(|| "git wants to know who tags: set user.name and user.email".to_owned())?;
+            .hint(|| "git wants to know who tags: set user.name and user.email")?;
         }
         self.compare(session, promise).await?;
         let Some(remote) = &self.remote else {
@@ -114,7 +114,6 @@ impl Plan {
         .hint(|| {
             "the same commit makes the same bytes: `cargo xtask build --arch all --no-cache` from a fresh clone tells \
              which side is wrong; name other layouts with --layouts, or release another commit"
-                .to_owned()
         })
     }
 }

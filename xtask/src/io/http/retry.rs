@@ -1,5 +1,6 @@
 //! When a request is tried again, and after how long.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -22,14 +23,23 @@ const TOLD: Duration = Duration::from_secs(5);
 
 /// Runs a request again after a failure that may pass.
 pub(super) async fn run<T, F: Future<Output = Result<T, HttpError>>>(request: impl Fn() -> F) -> Result<T, HttpError> {
+    again(request, |error, failed, waited| pause(error, failed, waited, Utc::now())).await
+}
+
+/// Does something again after a failure. `pause` says how long after, by the failure, how many there were, and how long
+/// was waited so far; nothing where it will not pass.
+pub(crate) async fn again<T, E: Display, F: Future<Output = Result<T, E>>>(
+    attempt: impl Fn() -> F,
+    pause: impl Fn(&E, u32, Duration) -> Option<Duration>,
+) -> Result<T, E> {
     let (mut failed, mut waited) = (0, Duration::ZERO);
     loop {
-        let error = match request().await {
+        let error = match attempt().await {
             Err(error) => error,
             result => return result,
         };
         failed += 1;
-        let Some(pause) = pause(&error, failed, waited, Utc::now()) else { return Err(error) };
+        let Some(pause) = pause(&error, failed, waited) else { return Err(error) };
         let pause = pause.mul_f64(1.0 + fastrand::f64() / 4.0);
         if pause >= TOLD {
             io::say(&format!("note: {error}: asked again in {} seconds", pause.as_secs()));

@@ -36,7 +36,6 @@ impl Apt {
         process::output(apt.command("apt-get", "all").args(["update", "-qq"])).await.hint(|| {
             "where the archive cannot be reached, another one may stand for it: \
              --mirror http://snapshot.debian.org/archive/debian=ADDRESS"
-                .to_owned()
         })?;
         Ok(apt)
     }
@@ -82,7 +81,7 @@ fn date(release: &str) -> Option<DateTime<Utc>> {
 async fn transport() -> anyhow::Result<String> {
     let told = process::text(process::command("apt-config").arg("dump"))
         .await
-        .hint(|| "Debian's packages are resolved by apt: run this on Debian or Ubuntu, or in a container".to_owned())?;
+        .hint(|| "Debian's packages are resolved by apt: run this on Debian or Ubuntu, or in a container")?;
     let kept = told.lines().filter(|line| line.starts_with("Acquire::http"));
     Ok(kept.collect::<Vec<_>>().join("\n"))
 }

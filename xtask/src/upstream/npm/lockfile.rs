@@ -35,6 +35,9 @@ pub(super) enum LockfileError {
     OneArch { there: String, missing: Arch },
 }
 
+/// What npm would say of more than it was asked for.
+pub(super) const QUIETLY: [&str; 3] = ["--no-audit", "--no-fund", "--no-update-notifier"];
+
 /// The two files that `npm ci` needs.
 #[derive(Debug)]
 pub(super) struct Made {
@@ -76,22 +79,10 @@ pub(super) async fn make(
         .env("npm_config_userconfig", &npmrc)
         .env("npm_config_globalconfig", folder.path().join("none"))
         .env("npm_config_registry", &registry)
-        .args([
-            "install",
-            "--package-lock-only",
-            "--ignore-scripts",
-            "--omit-lockfile-registry-resolved",
-            "--no-audit",
-            "--no-fund",
-            "--no-update-notifier",
-            "--no-workspaces",
-            "--no-global",
-            "--lockfile-version=3",
-            "--install-strategy=hoisted",
-            "--no-legacy-peer-deps",
-            "--save",
-            "--loglevel=error",
-        ])
+        .args(["install", "--package-lock-only", "--ignore-scripts", "--omit-lockfile-registry-resolved", "--save"])
+        .args(["--no-workspaces", "--no-global", "--no-legacy-peer-deps", "--lockfile-version=3"])
+        .args(["--install-strategy=hoisted", "--loglevel=error"])
+        .args(QUIETLY)
         .arg(format!("--fetch-timeout={}", 1000 * crate::io::http::timeout()));
     if let Some(before) = before {
         npm.arg(format!("--before={}", before.to_rfc3339_opts(SecondsFormat::Secs, true)));

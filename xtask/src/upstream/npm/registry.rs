@@ -290,11 +290,9 @@ fn found<T>(result: Result<T, HttpError>) -> anyhow::Result<Option<T>> {
     match result {
         Ok(document) => Ok(Some(document)),
         Err(error) if error.is_gone() => Ok(None),
-        Err(error) if error.status() == Some(StatusCode::UNAUTHORIZED) => {
-            Err(error).context("cannot read npm's registry").hint(|| {
-                "it wants a login: `npm login`, or `//HOST/:_authToken=…` in ~/.npmrc, as npm reads it".to_owned()
-            })
-        }
+        Err(error) if error.status() == Some(StatusCode::UNAUTHORIZED) => Err(error)
+            .context("cannot read npm's registry")
+            .hint(|| "it wants a login: `npm login`, or `//HOST/:_authToken=…` in ~/.npmrc, as npm reads it"),
         Err(error) => Err(error).context("cannot read npm's registry"),
     }
 }

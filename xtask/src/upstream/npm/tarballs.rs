@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
+use super::lockfile::QUIETLY;
 use crate::domain::arch::Arch;
 use crate::io::{files, process};
 
@@ -25,18 +26,9 @@ pub(crate) async fn tarballs(registry: &str, folder: &Path, arch: Arch) -> anyho
     }
     let cache = scratch.path().join("cache");
     let mut npm = process::command("npm");
-    npm.current_dir(scratch.path()).env("npm_config_registry", registry).arg("--cache").arg(&cache).args([
-        "ci",
-        "--ignore-scripts",
-        "--omit=dev",
-        "--os=linux",
-        "--libc=glibc",
-        &format!("--cpu={}", arch.npm()),
-        "--no-audit",
-        "--no-fund",
-        "--no-update-notifier",
-        "--loglevel=error",
-    ]);
+    npm.current_dir(scratch.path()).env("npm_config_registry", registry).arg("--cache").arg(&cache);
+    npm.args(["ci", "--ignore-scripts", "--omit=dev", "--os=linux", "--libc=glibc", &format!("--cpu={}", arch.npm())]);
+    npm.args(["--loglevel=error"]).args(QUIETLY);
     process::output(&mut npm).await.with_context(|| format!("cannot install what {} locks", folder.display()))?;
     let counted = count(&cache.join("_cacache/index-v5"))?;
     ensure!(counted.packages > 0, "npm left nothing in its cache");
