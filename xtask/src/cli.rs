@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Render(Render),
     /// Build the image of one architecture, or of all, as an OCI layout on disk
     Build(Build),
+    /// Rebuild a release from scratch, and name the first layer and file that differ
+    Repro(Repro),
     /// Compose the next image tag, parse one, or list the existing ones
     #[command(subcommand)]
     Tag(Tag),
@@ -277,6 +279,46 @@ pub(crate) struct Build {
     /// Do not use the build cache
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Import the build cache from here (`type=local,src=DIR`, `type=registry,ref=IMAGE`); not for releases
+    #[arg(long, value_name = "CACHE", conflicts_with = "no_cache")]
+    pub(crate) cache_from: Option<String>,
+    /// Export the build cache to here (`type=local,dest=DIR,mode=max`)
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) cache_to: Option<String>,
+    #[command(flatten)]
+    pub(crate) builder: Builder,
+}
+
+/// `--builder`.
+#[derive(Debug, Args)]
+pub(crate) struct Builder {
+    /// The buildx builder to use [default: the selected one]
+    #[arg(long = "builder", value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Builder {
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repro {
+    /// A released image (registry/name:tag), or an output folder of `build`
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// x86_64, aarch64 or all
+    #[arg(long, value_name = "ARCH", default_value = "all")]
+    pub(crate) arch: Arches,
+    /// Compare these OCI layouts, one folder per architecture, instead of building
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "name"])]
+    pub(crate) layouts: Option<PathBuf>,
+    /// Output folder for the OCI layouts [default: the checkout's target/repro]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) builder: Builder,
 }
 
 #[derive(Debug, Subcommand)]
@@ -299,6 +341,9 @@ pub(crate) struct Diff {
     pub(crate) old: String,
     /// The same [default: the working tree]
     pub(crate) new: Option<String>,
+    /// Also show the bytes that an upgrade pulls: both images, by reference or as output folders of `build`
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+    pub(crate) images: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -325,6 +370,8 @@ pub(crate) struct Release {
     /// Use the OCI layouts of an earlier build in this folder, instead of building
     #[arg(long, value_name = "DIR")]
     pub(crate) layouts: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) builder: Builder,
     /// Output folder for the joined layout, the notes and the bills of materials [default: the checkout's dist]
     #[arg(long, value_name = "DIR")]
     pub(crate) dist: Option<PathBuf>,

@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use super::Session;
 use crate::cli;
 use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
-use crate::engine::build::Build;
+use crate::domain::stack::Stack;
+use crate::engine::build::{Build, Cache};
 use crate::engine::docker::Docker;
-use crate::error::Ended;
+use crate::engine::refusals;
+use crate::error::{Ended, HintExt as _};
 use crate::io;
 use crate::upstream::npm;
 
@@ -29,18 +32,13 @@ pub(crate) struct Built {
 
 pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<()> {
     let (stack, lock) = session.read()?;
-    if !super::render::drifts(&session.root, &stack, &lock)?.is_empty() {
-        return Err(Ended::Difference(
-            "image/ is not what the lock and the templates say; run `cargo xtask render`, look at the change, \
-             and build again"
-                .to_owned(),
-        )
-        .into());
-    }
-    let docker = Docker::default();
+    check_rendered(session, &stack, &lock)?;
+    let docker = Docker::with_builder(args.builder.name());
     docker.check().await?;
     let output = session.path(args.output.as_deref(), "target/image")?;
-    let request = Request { docker: &docker, lock: &lock, output: &output, no_cache: args.no_cache, logs: None };
+    let cache = Cache { none: args.no_cache, from: args.cache_from.as_deref(), to: args.cache_to.as_deref() };
+    let request = Request { docker: &docker, lock: &lock, output: &output, cache, logs: None };
+    try_builder(session, &request, &args.builder).await?;
     let mut built = Vec::new();
     for arch in args.arch.list() {
         let image = build(session, &request, arch).await?;
@@ -49,6 +47,32 @@ pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<
     }
     let lines = || built.iter().map(Built::line).collect::<Vec<_>>().join("\n");
     session.print(&serde_json::json!({ "images": built }), lines)
+}
+
+pub(super) fn check_rendered(session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
+    if super::render::drifts(&session.root, stack, lock)?.is_empty() {
+        return Ok(());
+    }
+    Err(Ended::Difference(
+        "image/ is not what the lock and the templates say; run `cargo xtask render`, look at the change, \
+         and build again"
+            .to_owned(),
+    )
+    .into())
+}
+
+/// A builder that was named may be of any age and place: whether it keeps to the policy is tried before it is trusted.
+pub(super) async fn try_builder(
+    session: &Session,
+    request: &Request<'_>,
+    builder: &cli::Builder,
+) -> anyhow::Result<()> {
+    let Some(name) = builder.name() else { return Ok(()) };
+    refusals::check(&inputs(session, request, None).await?)
+        .await
+        .with_context(|| format!("the builder `{}` does not keep to what is pinned", name.escape_debug()))
+        .hint(|| "take one with BuildKit 0.11 or newer, which has source policies: docker buildx inspect".to_owned())?;
+    Ok(())
 }
 
 impl Built {
@@ -71,7 +95,7 @@ pub(crate) struct Request<'a> {
     pub(crate) lock: &'a Lock,
     /// Holds one folder an architecture.
     pub(crate) output: &'a Path,
-    pub(crate) no_cache: bool,
+    pub(crate) cache: Cache<'a>,
     /// Where BuildKit's progress is written, one file an architecture; without it, to stderr.
     pub(crate) logs: Option<&'a Path>,
 }
@@ -88,7 +112,7 @@ pub(crate) async fn inputs<'a>(
         lock: request.lock,
         mirrors: &session.mirrors,
         npm_registry: npm::registry(&session.mirrors).await?,
-        no_cache: request.no_cache,
+        cache: request.cache,
         log,
     })
 }

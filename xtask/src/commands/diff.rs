@@ -5,11 +5,14 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::Session;
+use super::{Session, released};
 use crate::cli;
-use crate::domain::diff::{Diff, State};
+use crate::domain::arch::Arch;
+use crate::domain::diff::{Diff, Pull, State};
 use crate::domain::lock::Lock;
 use crate::domain::stack::{Source, Stack};
+use crate::engine::layout::{self, Blobs};
+use crate::engine::registry::Repository;
 use crate::io::{files, git};
 
 pub(crate) async fn run(session: &Session, args: &cli::Diff) -> anyhow::Result<()> {
@@ -18,7 +21,10 @@ pub(crate) async fn run(session: &Session, args: &cli::Diff) -> anyhow::Result<(
         Some(new) => named(&session.root, new).await?,
         None => checkout(&session.root)?,
     };
-    let diff = Diff::new(&old, &new);
+    let mut diff = Diff::new(&old, &new);
+    if let [old, new] = args.images.as_slice() {
+        diff.pulls = pulls(&blobs(old).await?, &blobs(new).await?);
+    }
     session.print(&diff, || diff.markdown().trim_end().to_owned())
 }
 
@@ -57,6 +63,20 @@ pub(super) async fn since(root: &Path, tag: Option<&str>) -> anyhow::Result<Diff
         None => State { stack: None, lock: Lock::empty(), npm: BTreeMap::new() },
     };
     Ok(Diff::new(&old, &checkout(root)?))
+}
+
+/// What an upgrade brings, on each architecture that both have.
+pub(super) fn pulls(old: &BTreeMap<Arch, Blobs>, new: &BTreeMap<Arch, Blobs>) -> BTreeMap<Arch, Pull> {
+    new.iter().filter_map(|(arch, new)| Some((*arch, Pull::new(old.get(arch)?, new)))).collect()
+}
+
+/// Of layouts, one folder an architecture, or of a released image.
+async fn blobs(image: &str) -> anyhow::Result<BTreeMap<Arch, Blobs>> {
+    if Path::new(image).is_dir() {
+        return layout::blobs(Path::new(image));
+    }
+    let (name, reference) = released::parts(image)?;
+    Repository::new(name)?.blobs(reference).await
 }
 
 /// Where each npm component has its lockfile.

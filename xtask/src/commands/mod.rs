@@ -26,6 +26,7 @@ pub(crate) mod rehearse;
 pub(crate) mod release;
 pub(crate) mod released;
 pub(crate) mod render;
+mod repro;
 mod resolve;
 mod sbom;
 pub(crate) mod smoke;
@@ -97,6 +98,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Fetch(args) => fetch::run(&session, &args).await,
         Command::Render(args) => render::run(&session, &args).await,
         Command::Build(args) => build::run(&session, &args).await,
+        Command::Repro(args) => repro::run(&session, &args).await,
         Command::Tag(args) => tag::run(&session, &args).await,
         Command::Diff(args) => diff::run(&session, &args).await,
         Command::Sbom(args) => sbom::run(&session, &args),

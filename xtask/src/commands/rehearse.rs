@@ -13,10 +13,11 @@ use crate::cli;
 use crate::domain::arch::Arch;
 use crate::domain::mirror::{Mirror, Mirrors};
 use crate::domain::stack::{Source, Stack};
+use crate::engine::build::Cache;
 use crate::engine::docker::{Docker, NoEngine};
 use crate::engine::loaded::Loaded;
 use crate::engine::registry::Repository;
-use crate::engine::{compose, podman};
+use crate::engine::{compose, podman, refusals};
 use crate::error;
 use crate::io::http::Memory;
 use crate::io::steps::Steps;
@@ -24,7 +25,7 @@ use crate::io::{self, files};
 use crate::rehearsal::artifacts::Workshop;
 use crate::rehearsal::provision::{self, Registry};
 use crate::rehearsal::repositories::{Contents, Repositories, Source as Repo};
-use crate::rehearsal::{base, checkout, refusals, upstream};
+use crate::rehearsal::{base, checkout, upstream};
 use crate::smoke;
 use crate::upstream::debian;
 
@@ -79,9 +80,10 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let plan = Plan::new(&rehearsed, &stack, &lock, wanted);
     let plan = steps.run("plan the release", plan, |plan| plan.tag.to_string()).await?;
     let output = rehearsed.root.join("target/image");
-    let request = build::Request { docker: &engine.docker, lock: &lock, output: &output, no_cache: false, logs: None };
+    let request =
+        build::Request { docker: &engine.docker, lock: &lock, output: &output, cache: Cache::default(), logs: None };
     let build = build::inputs(&rehearsed, &request, None).await?;
-    let refused = refusals::check(&build, &lock);
+    let refused = refusals::check(&build);
     steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, cli::Until::Move, steps).await?;
     // The files that stand beside the image, for whoever wants to look at them.

@@ -107,7 +107,7 @@ async fn checks(
 }
 
 /// What the git tag says, and the commit that it leads to.
-async fn promise(root: &Path, tag: &str) -> anyhow::Result<(Promise, String)> {
+pub(super) async fn promise(root: &Path, tag: &str) -> anyhow::Result<(Promise, String)> {
     if git::local_tags(root).await?.iter().all(|local| local.name != tag) {
         let remote = git::remote(root).await?.with_context(|| format!("this clone has no tag {tag}, and no remote"))?;
         git::fetch_tag(root, &remote, tag).await?;
@@ -118,7 +118,7 @@ async fn promise(root: &Path, tag: &str) -> anyhow::Result<(Promise, String)> {
 }
 
 /// A name without, and with, what leads to one image in it: `:tag` or `@sha256:…`, the digest where there are both.
-fn parts(image: &str) -> anyhow::Result<(&str, &str)> {
+pub(super) fn parts(image: &str) -> anyhow::Result<(&str, &str)> {
     let (name, digest) = match image.find('@') {
         Some(at) => (&image[..at], Some(&image[at..])),
         None => (image, None),

@@ -28,6 +28,24 @@ pub(crate) struct Diff {
     pub(crate) by_hand: Vec<String>,
     /// How many components stay as they are.
     pub(crate) unchanged: usize,
+    /// What comes over the line for those who have the old image, where the images are known.
+    pub(crate) pulls: BTreeMap<Arch, Pull>,
+}
+
+/// Bytes, compressed.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Pull {
+    /// Of what the old image does not have.
+    pub(crate) new: u64,
+    pub(crate) whole: u64,
+}
+
+impl Pull {
+    /// By the parts of two images, each with its size.
+    pub(crate) fn new<K: Ord>(old: &BTreeMap<K, u64>, new: &BTreeMap<K, u64>) -> Self {
+        let fresh = new.iter().filter(|(part, _)| !old.contains_key(*part));
+        Self { new: fresh.map(|(_, size)| size).sum(), whole: new.values().sum() }
+    }
 }
 
 /// A component that is new, gone, or another one.
@@ -67,7 +85,7 @@ impl Diff {
         let total = names.len();
         let components: Vec<Change> = names.into_iter().filter_map(|name| Change::new(name, old, new)).collect();
         let by_hand = by_hand(old, new, &components);
-        Self { unchanged: total - components.len(), components, by_hand }
+        Self { unchanged: total - components.len(), components, by_hand, pulls: BTreeMap::new() }
     }
 
     pub(crate) fn markdown(&self) -> String {
@@ -81,6 +99,10 @@ impl Diff {
                 let _ = writeln!(text, "{}", change.row());
             }
             let _ = writeln!(text, "\nUnchanged: {} components.", self.unchanged);
+        }
+        for (arch, Pull { new, whole }) in self.pulls.iter().rev() {
+            let (new, whole) = (mebibytes(*new), mebibytes(*whole));
+            let _ = writeln!(text, "\nAn upgrade pulls {new} of {whole} MiB on {arch}.");
         }
         if !self.by_hand.is_empty() {
             let _ = writeln!(text, "\n### What needs your hand\n");
@@ -298,6 +320,15 @@ mod tests {
         let diff = Diff::new(&state(STACK, LOCK, "{}"), &state(STACK, &seen, "{}"));
         assert!(diff.components.is_empty() && diff.by_hand.is_empty(), "{diff:?}");
         assert_eq!(diff.markdown(), "Every component is the same.\n");
+    }
+
+    #[test]
+    fn an_upgrade_pulls_what_is_new() {
+        let parts = |names: &[(&'static str, u64)]| names.iter().copied().collect::<BTreeMap<_, _>>();
+        let (old, new) = (parts(&[("a", 3 << 20), ("b", 1)]), parts(&[("a", 3 << 20), ("c", 1 << 20)]));
+        let mut diff = Diff::new(&state(STACK, LOCK, "{}"), &state(STACK, LOCK, "{}"));
+        diff.pulls.insert(Arch::X86_64, Pull::new(&old, &new));
+        assert!(diff.markdown().ends_with("\nAn upgrade pulls 1.0 of 4.0 MiB on x86_64.\n"), "{}", diff.markdown());
     }
 
     #[test]

@@ -14,11 +14,14 @@ pub(crate) struct Promise {
     pub(crate) manifests: BTreeMap<Arch, OciDigest>,
     /// Of `versions.lock`.
     pub(crate) lock: Sha256,
+    /// What built each image, where that is known. No promise, but the likely reason where another build differs.
+    pub(crate) builders: BTreeMap<Arch, String>,
 }
 
 const INDEX: &str = "Index: ";
 const MANIFEST: &str = "Manifest ";
 const LOCK: &str = "Lock: sha256:";
+const BUILDER: &str = "Builder ";
 
 impl Promise {
     /// The message of the git tag.
@@ -29,6 +32,9 @@ impl Promise {
             let _ = writeln!(message, "{MANIFEST}{arch}: {digest}");
         }
         let _ = writeln!(message, "{LOCK}{}", self.lock);
+        for (arch, builder) in self.builders.iter().rev() {
+            let _ = writeln!(message, "{BUILDER}{arch}: {builder}");
+        }
         message
     }
 
@@ -43,6 +49,10 @@ impl Promise {
             index: one(INDEX)?.parse().ok()?,
             manifests: Arch::ALL.into_iter().map(manifest).collect::<Option<_>>()?,
             lock: one(LOCK)?.parse().ok()?,
+            builders: Arch::ALL
+                .into_iter()
+                .filter_map(|arch| Some((arch, one(&format!("{BUILDER}{arch}: "))?.to_owned())))
+                .collect(),
         })
     }
 
@@ -70,6 +80,7 @@ mod tests {
             index: digest('0'),
             manifests: [(Arch::X86_64, digest('1')), (Arch::Aarch64, digest('2'))].into(),
             lock: seed.to_string().repeat(64).parse().unwrap(),
+            builders: [(Arch::X86_64, format!("BuildKit {seed}"))].into(),
         }
     }
 

@@ -24,6 +24,16 @@ pub(crate) fn local_name(arch: Arch) -> String {
     format!("localhost/mission-control:build-{arch}")
 }
 
+/// What earlier builds left.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cache<'a> {
+    /// Not even the builder's own.
+    pub(crate) none: bool,
+    /// Caches elsewhere, in buildx's words.
+    pub(crate) from: Option<&'a str>,
+    pub(crate) to: Option<&'a str>,
+}
+
 /// What a build is made from.
 #[derive(Debug)]
 pub(crate) struct Build<'a> {
@@ -34,7 +44,7 @@ pub(crate) struct Build<'a> {
     pub(crate) mirrors: &'a Mirrors,
     /// Address of the npm registry that build steps use.
     pub(crate) npm_registry: String,
-    pub(crate) no_cache: bool,
+    pub(crate) cache: Cache<'a>,
     /// Where BuildKit's own progress goes; without one, to our stderr.
     pub(crate) log: Option<&'a Path>,
 }
@@ -75,6 +85,7 @@ impl Build<'_> {
         let parent = output.parent().context("the output folder has no parent")?;
         fs_err::create_dir_all(parent)?;
         let staging = TempDir::with_prefix_in(".building-", parent)?;
+        let builder = self.docker.builder().await?;
         let layout = staging.path().join("layout");
         let inputs = self.inputs()?;
         let mut command = self.command(&inputs);
@@ -90,6 +101,11 @@ impl Build<'_> {
         if is_loopback(host_of(&self.npm_registry)) {
             // A registry on this machine's loopback is not to be seen from a container's own network.
             command.args(["--network=host"]);
+        }
+        for (option, cache) in [("--cache-from", self.cache.from), ("--cache-to", self.cache.to)] {
+            if let Some(cache) = cache {
+                command.args([option, cache]);
+            }
         }
         command.arg(&self.context);
         let (status, said) = if let Some(path) = self.log {
@@ -113,6 +129,7 @@ impl Build<'_> {
             });
         }
         let image = layout::read(&layout, arch)?;
+        layout::note_builder(&layout, &builder)?;
         if output.exists() {
             fs_err::rename(output, staging.path().join("before"))?;
         }
@@ -141,7 +158,7 @@ impl Build<'_> {
             .args(["buildx", "build", "--provenance=false", "--sbom=false"])
             .env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", inputs.policy.path())
             .env("SOURCE_DATE_EPOCH", self.lock.epoch().to_string());
-        if self.no_cache {
+        if self.cache.none {
             command.arg("--no-cache");
         }
         command

@@ -49,7 +49,7 @@ fn read_layer(blob: &Path, packages: &mut BTreeSet<Package>) -> anyhow::Result<(
 }
 
 /// By the first bytes of each form.
-fn decompressed(mut blob: BufReader<fs_err::File>) -> anyhow::Result<Box<dyn Read>> {
+pub(super) fn decompressed(mut blob: BufReader<fs_err::File>) -> anyhow::Result<Box<dyn Read>> {
     let start = blob.fill_buf()?;
     Ok(match start {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),

@@ -19,12 +19,19 @@ pub(crate) struct Docker {
     /// The socket of a private engine; without one, docker's own settings (`DOCKER_HOST`, contexts) decide.
     host: Option<String>,
     program: Option<PathBuf>,
+    /// A builder of buildx; without one, the one that is in use.
+    builder: Option<String>,
 }
 
 impl Docker {
     /// A private engine: its socket, and the client that came with it.
     pub(crate) fn private(socket: &Path, program: PathBuf) -> Self {
-        Self { host: Some(format!("unix://{}", socket.display())), program: Some(program) }
+        Self { host: Some(format!("unix://{}", socket.display())), program: Some(program), builder: None }
+    }
+
+    /// Builds are the named builder's, wherever it is.
+    pub(crate) fn with_builder(builder: Option<&str>) -> Self {
+        Self { builder: builder.map(str::to_owned), ..Self::default() }
     }
 
     pub(crate) fn command(&self) -> Command {
@@ -32,6 +39,9 @@ impl Docker {
         let mut command = process::command(program);
         if let Some(host) = &self.host {
             command.env("DOCKER_HOST", host).env_remove("DOCKER_CONTEXT");
+        }
+        if let Some(builder) = &self.builder {
+            command.env("BUILDX_BUILDER", builder);
         }
         command
     }
@@ -61,11 +71,28 @@ impl Docker {
         Ok(Versions { engine, buildx })
     }
 
+    /// What builds, in one line, as it is noted beside what it built.
+    pub(crate) async fn builder(&self) -> anyhow::Result<String> {
+        let engine = process::text(self.command().args(["version", "--format", "{{.Server.Version}}"])).await?;
+        Ok(described(&self.inspect().await?, &engine))
+    }
+
+    async fn inspect(&self) -> anyhow::Result<String> {
+        let mut command = self.command();
+        command.args(["buildx", "inspect"]);
+        let Some(builder) = &self.builder else { return process::text(&mut command).await };
+        // One that does not run yet has no version.
+        process::text(command.arg("--bootstrap"))
+            .await
+            .with_context(|| format!("the builder `{}` does not answer", builder.escape_debug()))
+            .hint(|| "docker buildx ls".to_owned())
+    }
+
     /// Only the containerd image store exports OCI layouts with the `docker` driver; a builder in a container
     /// of its own (`docker-container`) always does.
     async fn check_export(&self) -> anyhow::Result<()> {
-        let builder = process::text(self.command().args(["buildx", "inspect"])).await?;
-        let driver = builder.lines().find_map(|line| line.strip_prefix("Driver:")).unwrap_or_default().trim();
+        let builder = self.inspect().await?;
+        let driver = values(&builder, &["Driver"]).join(" ");
         let status = process::text(self.command().args(["info", "--format", "{{json .DriverStatus}}"])).await?;
         if driver == "docker" && !status.contains("io.containerd.snapshotter") {
             return Err(anyhow::anyhow!(
@@ -77,6 +104,25 @@ impl Docker {
         }
         Ok(())
     }
+}
+
+/// Of the engine's own BuildKit the engine's version tells more than BuildKit's, which distributions leave out.
+fn described(inspected: &str, engine: &str) -> String {
+    let buildkit = values(inspected, &["BuildKit version", "Buildkit", "BuildKit"]).join(" and ");
+    let driver = values(inspected, &["Driver"]).join(" ");
+    match driver.as_str() {
+        "docker" => format!("BuildKit {buildkit} of Docker {engine}"),
+        driver => format!("BuildKit {buildkit} ({driver})"),
+    }
+}
+
+/// The values of the lines with such names, each once.
+fn values<'a>(text: &'a str, names: &[&str]) -> Vec<&'a str> {
+    let lines = text.lines().filter_map(|line| line.trim().split_once(':'));
+    let mut values: Vec<&str> = lines.filter(|(name, _)| names.contains(name)).map(|(_, value)| value.trim()).collect();
+    values.sort_unstable();
+    values.dedup();
+    values
 }
 
 /// There is nothing that could be asked.
@@ -124,6 +170,15 @@ mod tests {
         ] {
             assert_eq!(major_minor(text), version, "{text}");
         }
+    }
+
+    #[test]
+    fn a_builder_is_described_in_one_line() {
+        let nodes = "Name: x\nDriver:        docker-container\n\nNodes:\nName: a\nBuildKit version: v0.15.2\n\n\
+                     Name: b\nBuildkit:  v0.16.0\nPlatforms: linux/amd64\nName: c\nBuildKit version: v0.15.2\n";
+        assert_eq!(described(nodes, "28.0.4"), "BuildKit v0.15.2 and v0.16.0 (docker-container)");
+        let own = "Driver:        docker\nBuildKit version: v0.0.0+unknown\n";
+        assert_eq!(described(own, "26.1.5"), "BuildKit v0.0.0+unknown of Docker 26.1.5");
     }
 
     #[test]

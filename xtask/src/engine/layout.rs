@@ -12,6 +12,8 @@ use crate::domain::oci::{Configuration, Descriptor, INDEX_TYPE, Index, MANIFEST_
 
 /// The file that names the images of a layout.
 pub(super) const INDEX: &str = "index.json";
+/// A file beside it, which no image holds: what built it, in one line. Another `BuildKit` may write other bytes.
+pub(super) const BUILT_BY: &str = "built-by";
 const BLOBS: &str = "blobs/sha256";
 
 /// The image that a layout of one architecture holds.
@@ -140,6 +142,57 @@ pub(crate) fn layers(folder: &Path) -> anyhow::Result<Layers> {
     let all = layers.map(|(layer, past)| Layer { size: layer.size, created_by: past.created_by }).collect();
     let arch = configuration.architecture.parse()?;
     Ok(Layers { arch, digest: descriptor.digest, labels: configuration.config.labels, all })
+}
+
+/// What a pull of an image brings, each with its size: the configuration and the layers.
+pub(crate) type Blobs = BTreeMap<OciDigest, u64>;
+
+/// What the images of a folder bring, one folder an architecture; none where it has no image for one.
+pub(crate) fn blobs(layouts: &Path) -> anyhow::Result<BTreeMap<Arch, Blobs>> {
+    let folders = Arch::ALL.map(|arch| (arch, layouts.join(arch.as_str())));
+    let there = folders.into_iter().filter(|(_, folder)| folder.join(INDEX).is_file());
+    there.map(|(arch, folder)| Ok((arch, open(&folder)?.1.blobs()))).collect()
+}
+
+/// What an image brings, by the bytes of its manifest.
+pub(crate) fn manifest_blobs(manifest: &[u8]) -> anyhow::Result<Blobs> {
+    Ok(serde_json::from_slice::<Manifest>(manifest).context("it is no manifest of an image")?.blobs())
+}
+
+impl Manifest {
+    fn blobs(self) -> Blobs {
+        self.layers.into_iter().chain([self.config]).map(|blob| (blob.digest, blob.size)).collect()
+    }
+}
+
+/// An image taken apart.
+pub(super) struct Parts {
+    pub(super) digest: OciDigest,
+    pub(super) configuration: serde_json::Value,
+    /// Lowest first, each with its file.
+    pub(super) layers: Vec<(OciDigest, PathBuf)>,
+}
+
+pub(super) fn parts(folder: &Path) -> anyhow::Result<Parts> {
+    let (descriptor, manifest) = open(folder)?;
+    let configuration = blob(folder, &manifest.config)?;
+    let file = |layer: Descriptor| {
+        let path = folder.join(BLOBS).join(layer.digest.hex());
+        (layer.digest, path)
+    };
+    Ok(Parts { digest: descriptor.digest, configuration, layers: manifest.layers.into_iter().map(file).collect() })
+}
+
+/// Notes what built the image of a layout.
+pub(super) fn note_builder(folder: &Path, builder: &str) -> anyhow::Result<()> {
+    Ok(fs_err::write(folder.join(BUILT_BY), format!("{builder}\n"))?)
+}
+
+/// What built the image of a layout, where that was noted.
+pub(crate) fn builder(folder: &Path) -> Option<String> {
+    let noted = fs_err::read_to_string(folder.join(BUILT_BY)).ok()?;
+    let line = noted.lines().next()?;
+    (!line.is_empty()).then(|| line.chars().filter(|letter| letter.is_ascii_graphic() || *letter == ' ').collect())
 }
 
 /// The layers' files, lowest first.

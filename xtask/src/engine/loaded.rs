@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::docker::Docker;
-use super::layout::INDEX;
+use super::layout::{BUILT_BY, INDEX};
 use crate::io::process;
 
 /// What names an image in a layout's index: for containerd, and for everybody else.
@@ -41,7 +41,8 @@ impl Loaded {
         fs_err::write(named.path().join(INDEX), renamed(&fs_err::read_to_string(layout.join(INDEX))?, &name, &tag)?)?;
         let loaded = Self::ours(docker, name);
         let mut tar = process::command("tar");
-        tar.arg("--create").arg("--directory").arg(layout).arg(format!("--exclude=./{INDEX}")).arg(".");
+        tar.arg("--create").arg("--directory").arg(layout);
+        tar.args([INDEX, BUILT_BY].map(|name| format!("--exclude=./{name}"))).arg(".");
         tar.arg("--directory").arg(named.path()).arg(INDEX).stdout(Stdio::piped());
         let mut tar = process::spawn(&mut tar)?;
         let stream: Stdio = tar.take_stdout().context("tar has no output")?.try_into()?;

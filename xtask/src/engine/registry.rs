@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
+use super::layout::{self, Blobs, Released};
+use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::host::{host_of, is_loopback};
 use crate::domain::oci::Configuration;
@@ -54,6 +56,19 @@ impl Repository {
         raw.with_context(|| format!("cannot tell whether {}{reference} exists", self.name))
     }
 
+    /// What a pull of a released image brings, for each architecture.
+    pub(crate) async fn blobs(&self, reference: &str) -> anyhow::Result<BTreeMap<Arch, Blobs>> {
+        let index = self.raw(reference).await?.with_context(|| format!("there is no {}{reference}", self.name))?;
+        let released = Released::parse(&index).with_context(|| format!("{}{reference} is no release", self.name))?;
+        let mut all = BTreeMap::new();
+        for (arch, digest) in released.manifests {
+            let manifest = self.raw(&format!("@{digest}")).await?;
+            let manifest = manifest.with_context(|| format!("{} has no {digest}", self.name))?;
+            all.insert(arch, layout::manifest_blobs(&manifest)?);
+        }
+        Ok(all)
+    }
+
     /// The labels of one image.
     pub(crate) async fn labels(&self, image: &OciDigest) -> anyhow::Result<BTreeMap<String, String>> {
         let what = format!("docker://{}@{image}", self.name);
@@ -80,6 +95,20 @@ impl Repository {
         }
         Err(anyhow::anyhow!("skopeo: {}", process::tail(&said, 4)))
             .hint(|| "check the registry's name, and log in with `docker login` or `skopeo login`")
+    }
+
+    /// Brings one image here, as a layout.
+    pub(crate) async fn fetch(&self, image: &OciDigest, layout: &Path) -> anyhow::Result<()> {
+        let mut command = process::command("skopeo");
+        command.args(["copy", "--quiet", "--preserve-digests"]);
+        if self.plain {
+            command.arg("--src-tls-verify=false");
+        }
+        let from = format!("docker://{}@{image}", self.name);
+        process::output(command.arg(&from).arg(format!("oci:{}", layout.display())))
+            .await
+            .with_context(|| format!("cannot fetch {}@{image}", self.name))?;
+        Ok(())
     }
 
     /// Pushes all images of a layout under a tag (`:latest`) or under the digest that they have (`@sha256:…`).

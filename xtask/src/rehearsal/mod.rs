@@ -8,7 +8,6 @@ pub(crate) mod base;
 pub(crate) mod checkout;
 mod network;
 pub(crate) mod provision;
-pub(crate) mod refusals;
 pub(crate) mod repositories;
 pub(crate) mod server;
 pub(crate) mod upstream;

@@ -18,6 +18,8 @@ fn run(scratch: &Scratch, below: &str, name: &str, words: &[&str]) -> Output {
     }
     command.args(words).current_dir(scratch.path(below)).env("GH_TOKEN", "secret");
     command.env("GITHUB_REPOSITORY", "o/n").env("GITHUB_ACTOR", "someone").env("REGISTRY", scratch.registry());
+    command.env("GITHUB_OUTPUT", scratch.path("outputs")).env("GITHUB_STEP_SUMMARY", scratch.path("summary"));
+    command.env_remove("CARGO_TARGET_DIR");
     let tool = std::fs::read(env!("CARGO_BIN_EXE_xtask")).unwrap();
     command.env("TOOL_SHA256", &crate::scratch::digest(&tool)[7..]).output().unwrap()
 }
@@ -127,7 +129,7 @@ fn findings_keep_one_issue() {
     let findings = scratch.path("findings.txt");
     std::fs::write(&findings, "convex: replaced `$(id)`\n").unwrap();
     let report = |code: &str, expected: &str| {
-        let output = run(&scratch, "checkout", "report-findings", &[findings.to_str().unwrap(), code]);
+        let output = run(&scratch, "checkout", "report-findings", &[findings.to_str().unwrap(), code, "Pins"]);
         assert!(output.status.success(), "{}", said(&output));
         let log = scratch.log();
         assert!(log.lines().any(|line| line.starts_with(expected)), "{log}");
@@ -137,4 +139,88 @@ fn findings_keep_one_issue() {
     std::fs::write(scratch.path("listed"), "12\n").unwrap();
     report("1", "gh issue edit 12");
     report("0", "gh issue close 12");
+}
+
+/// A `cargo` that logs what it is told; its `build` fails as often as `failures` says.
+const CARGO: &str = r#"#!/bin/bash
+echo "cargo $*" >>"$SCRATCH/log"
+case "$*" in
+'xtask build '*)
+	for word; do case $word in type=local,dest=*) word=${word#*dest=}; mkdir -p "${word%%,*}" ;; esac; done
+	if [ -s "$SCRATCH/failures" ]; then sed -i 1d "$SCRATCH/failures"; exit 1; fi ;;
+'xtask repro '*) echo told; exit "$(cat "$SCRATCH/repro")" ;;
+esac
+"#;
+
+#[test]
+fn an_image_is_built_from_the_second_place_where_the_first_refuses() {
+    let scratch = Scratch::new();
+    scratch.program("bin", "cargo", CARGO);
+    let build = |words: &[&str], failures: &str| {
+        std::fs::write(scratch.path("failures"), failures).unwrap();
+        let output = run(&scratch, "checkout", "build-image", words);
+        (output.status.success(), scratch.log())
+    };
+    let (is_built, log) = build(&["aarch64"], "");
+    let sbom = "cargo xtask sbom --arch aarch64 --output target/sbom\n";
+    assert!(is_built && log == format!("cargo xtask build --arch aarch64\n{sbom}"), "{log}");
+    let (is_built, log) = build(&["aarch64"], "one\n");
+    let mirror = "--mirror http://snapshot.debian.org=https://snapshot-cloudflare.debian.org";
+    assert!(is_built && log.contains(&format!("build --arch aarch64 {mirror}\n{sbom}")), "{log}");
+    let (is_built, log) = build(&["aarch64"], "one\ntwo\n");
+    assert!(!is_built && !log.contains("sbom"), "{log}");
+    // Of a pull request: the second run goes on from what the first one left.
+    let (_, log) = build(&["aarch64", "target/cache"], "");
+    assert!(
+        !log.contains("--cache-from") && log.contains("--cache-to type=local,dest=target/cache.new,mode=max"),
+        "{log}"
+    );
+    let (_, log) = build(&["aarch64", "target/cache"], "");
+    assert!(log.contains("--cache-from type=local,src=target/cache --cache-to"), "{log}");
+}
+
+#[test]
+fn a_plan_compiles_the_tool_once_and_tells_where_the_release_goes() {
+    let scratch = Scratch::new();
+    scratch.program("bin", "cargo", CARGO);
+    std::fs::create_dir_all(scratch.path("checkout/target/debug")).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_xtask"), scratch.path("checkout/target/debug/xtask")).unwrap();
+    std::fs::rename(scratch.path("remote.git"), scratch.path("gone")).unwrap();
+    let output = run(&scratch, "checkout", "plan-release", &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    let log = scratch.log();
+    assert!(log.starts_with("cargo build --locked --package xtask\n") && !log.contains("skopeo"), "{log}");
+    let outputs = std::fs::read_to_string(scratch.path("outputs")).unwrap();
+    let tool = crate::scratch::digest(&std::fs::read(scratch.path("checkout/target/tool/xtask")).unwrap());
+    assert!(
+        outputs.contains("registry=ghcr.io/o/n\n") && outputs.contains(&format!("sha256={}", &tool[7..])),
+        "{outputs}"
+    );
+    assert!(std::fs::read_to_string(scratch.path("summary")).unwrap().contains("docker pull ghcr.io/o/n:"));
+}
+
+#[test]
+fn the_newest_release_is_built_again_by_its_own_tool() {
+    let scratch = Scratch::new();
+    scratch.program("bin", "cargo", CARGO);
+    let rebuild = |code: &str| {
+        let _ = std::fs::remove_file(scratch.path("outputs"));
+        std::fs::write(scratch.path("repro"), code).unwrap();
+        let output = run(&scratch, "checkout", "rebuild-release", &["x86_64", "findings.txt"]);
+        assert!(output.status.success(), "{}", said(&output));
+        let findings = std::fs::read_to_string(scratch.path("checkout/findings.txt")).unwrap();
+        (std::fs::read_to_string(scratch.path("outputs")).unwrap(), findings, scratch.log())
+    };
+    let (output, findings, log) = rebuild("0");
+    assert!(output == "x86_64=0\n" && findings.contains("nothing is released") && !log.contains("repro"), "{log}");
+    scratch.git("checkout", &["tag", "v1"]);
+    scratch.commit("checkout");
+    std::fs::write(scratch.path("listed"), "v1\n").unwrap();
+    for (code, runs) in [("0", 1), ("3", 1), ("1", 2)] {
+        let (output, findings, log) = rebuild(code);
+        assert_eq!((output, findings.as_str()), (format!("x86_64={code}\n"), "told\n"));
+        let told = log.matches("cargo xtask repro ghcr.io/o/n:v1 --arch x86_64").count();
+        assert_eq!(told, runs, "{log}");
+    }
+    assert_eq!(scratch.git("checkout", &["rev-parse", "HEAD"]), scratch.git("checkout", &["rev-parse", "v1"]));
 }

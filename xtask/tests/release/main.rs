@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
 
 mod jobs;
+mod repro;
 mod scratch;
 
 use std::process::{Command, Stdio};

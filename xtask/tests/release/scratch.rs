@@ -64,8 +64,8 @@ const GH: &str = r#"#!/bin/bash
 release=$SCRATCH/releases/$3
 case "$1 $2" in
 'auth token') echo secret; exit ;;
-'release '*) ;;
 *' list') cat "$SCRATCH/listed" 2>/dev/null; exit 0 ;;
+'release '*) ;;
 *) exit 0 ;;
 esac
 case $2 in
@@ -200,7 +200,7 @@ impl Scratch {
         self.folder.path().join(below)
     }
 
-    fn program(&self, folder: &str, name: &str, script: &str) {
+    pub(crate) fn program(&self, folder: &str, name: &str, script: &str) {
         let program = self.path(folder).join(name);
         std::fs::create_dir_all(program.parent().unwrap()).unwrap();
         std::fs::write(&program, script).unwrap();
@@ -216,7 +216,7 @@ impl Scratch {
         self.layout_in("layouts", [arch, architecture], lock, contents);
     }
 
-    fn layout_in(&self, layouts: &str, [arch, architecture]: [&str; 2], lock: &str, contents: &str) {
+    pub(crate) fn layout_in(&self, layouts: &str, [arch, architecture]: [&str; 2], lock: &str, contents: &str) {
         let folder = self.path(layouts).join(arch);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
@@ -233,6 +233,10 @@ impl Scratch {
         {
             let mut header = tar::Header::new_gnu();
             header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            header.set_mtime(0);
+            header.set_uid(0);
+            header.set_gid(0);
             header.set_cksum();
             archive.append_data(&mut header, path, text.as_bytes()).unwrap();
         }

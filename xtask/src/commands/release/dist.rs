@@ -11,6 +11,7 @@ use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
 use crate::domain::promise::Promise;
 use crate::domain::stack::Stack;
+use crate::engine::layout;
 use crate::io::{self, files, git};
 
 impl Plan {
@@ -66,13 +67,22 @@ impl Plan {
         let mut notes = format!("```sh\ndocker pull {}:{}{digest}\n```\n", self.repository.name, self.tag);
         let since = previous.map_or("What it holds".to_owned(), |tag| format!("What changed since `{tag}`"));
         // Writing to a String cannot fail.
-        let _ = write!(notes, "\n## {since}\n\n{}", diff::since(root, previous).await?.markdown());
+        let mut diff = diff::since(root, previous).await?;
+        if let (Some(tag), Some(_), false) = (previous, promise, self.offline) {
+            // One that was deleted, or never got there, is no reason to stop.
+            let old = self.repository.blobs(&format!(":{tag}")).await.unwrap_or_default();
+            diff.pulls = diff::pulls(&old, &layout::blobs(&self.layouts(session))?);
+        }
+        let _ = write!(notes, "\n## {since}\n\n{}", diff.markdown());
         if let Some(promise) = promise {
             let _ = writeln!(notes, "\n## Digests\n\n| | |\n|---|---|\n| index | `{}` |", promise.index);
             for (arch, digest) in &promise.manifests {
                 let _ = writeln!(notes, "| {arch} | `{digest}` |");
             }
             let _ = writeln!(notes, "| versions.lock | `sha256:{}` |", promise.lock);
+            for (arch, builder) in &promise.builders {
+                let _ = writeln!(notes, "\n{arch} was built by {builder}.");
+            }
         }
         Ok(notes)
     }

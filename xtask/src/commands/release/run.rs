@@ -12,6 +12,7 @@ use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
 use crate::domain::promise::Promise;
 use crate::domain::stack::Stack;
+use crate::engine::build::Cache;
 use crate::engine::cosign::Signer;
 use crate::engine::docker::Docker;
 use crate::engine::loaded::Loaded;
@@ -38,7 +39,8 @@ impl Plan {
             docker.check().await?;
             fs_err::create_dir_all(&layouts)?;
             for arch in Arch::ALL {
-                let request = build::Request { docker, lock, output: &layouts, no_cache: false, logs: Some(&layouts) };
+                let request =
+                    build::Request { docker, lock, output: &layouts, cache: Cache::default(), logs: Some(&layouts) };
                 let name = format!("build {arch}");
                 steps.run(&name, build::build(session, &request, arch), Built::summary).await?;
             }
@@ -120,7 +122,8 @@ impl Plan {
         let manifests = folders.iter().map(image).collect::<anyhow::Result<_>>()?;
         let folders = folders.each_ref().map(|(arch, folder)| (*arch, folder.as_path()));
         let index = layout::merge(&folders, self.annotations.clone(), &self.merged())?;
-        let promise = Promise { index, manifests, lock: self.lock.clone() };
+        let builders = folders.iter().filter_map(|(arch, folder)| Some((*arch, layout::builder(folder)?))).collect();
+        let promise = Promise { index, manifests, lock: self.lock.clone(), builders };
         if let Some(promised) = &self.promised {
             self.same(promised, &promise)?;
         }

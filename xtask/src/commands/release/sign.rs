@@ -11,10 +11,10 @@ impl Plan {
     pub(super) async fn sign(&self, signer: &Signer, promise: &Promise) -> anyhow::Result<String> {
         let image = |digest: &str| format!("{}@{digest}", self.repository.name);
         signer.sign(&image(promise.index.as_str())).await?;
-        let provenance = self.provenance();
         for (arch, digest) in &promise.manifests {
             let name = image(digest.as_str());
-            signer.attest(&name, "slsaprovenance1", &provenance).await?;
+            let builder = promise.builders.get(arch).map_or("not recorded", String::as_str);
+            signer.attest(&name, "slsaprovenance1", &self.provenance(builder)).await?;
             let bill = fs_err::read_to_string(self.dist.join(format!("sbom-{arch}.cdx.json")))?;
             signer.attest(&name, "cyclonedx", &serde_json::from_str(&bill)?).await?;
         }
@@ -22,7 +22,7 @@ impl Plan {
     }
 
     /// SLSA's provenance, version 1: from which commit and lock.
-    fn provenance(&self) -> Value {
+    fn provenance(&self, builder: &str) -> Value {
         let source = self.annotations.get("org.opencontainers.image.source").map_or("", String::as_str);
         let source = if source.is_empty() { "git".to_owned() } else { format!("git+{source}") };
         json!({
@@ -34,7 +34,7 @@ impl Plan {
                     { "uri": "versions.lock", "digest": { "sha256": self.lock } },
                 ],
             },
-            "runDetails": { "builder": { "id": "cargo xtask release" } },
+            "runDetails": { "builder": { "id": "cargo xtask release", "version": { "buildkit": builder } } },
         })
     }
 }

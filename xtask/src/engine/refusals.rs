@@ -3,16 +3,17 @@
 
 use anyhow::{Context as _, bail};
 
-use crate::domain::lock::{Lock, Pinned};
-use crate::engine::build::Build;
+use super::build::Build;
+use crate::domain::lock::Pinned;
 
 /// Tries both; gives how many were refused for the reason that was expected.
-pub(crate) async fn check(build: &Build<'_>, lock: &Lock) -> anyhow::Result<usize> {
-    let pinned = lock.components.values().find_map(|pin| match &pin.pinned {
-        Pinned::Files(files) => files.values().next(),
-        _ => None,
+pub(crate) async fn check(build: &Build<'_>) -> anyhow::Result<usize> {
+    let pinned = build.lock.components.values().flat_map(|pin| match &pin.pinned {
+        Pinned::Packages(lists) => lists.values().flatten().collect(),
+        _ => Vec::new(),
     });
-    let url = pinned.context("the lock pins no file")?.url.as_str();
+    // The smallest one: the second case downloads it.
+    let url = pinned.min_by_key(|package| package.size).context("the lock pins no package")?.url.as_str();
     let unpinned = format!("{url}.unpinned");
     // A digest of nothing that anybody ever published.
     let other = "0".repeat(64);

@@ -1,0 +1,179 @@
+//! `repro`: builds an image again, from nothing, and holds it against the one that was released.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::{Session, build, released};
+use crate::cli::{self, Format};
+use crate::domain::arch::Arch;
+use crate::domain::digest::{OciDigest, Sha256};
+use crate::engine::build::Cache;
+use crate::engine::difference::{self, Difference};
+use crate::engine::docker::Docker;
+use crate::engine::layout::{self, Released};
+use crate::engine::registry::Repository;
+use crate::error::{Ended, HintExt as _};
+use crate::io::{self, files, git};
+
+/// One image, twice.
+#[derive(Debug, Serialize)]
+struct Compared {
+    arch: Arch,
+    released: OciDigest,
+    built: OciDigest,
+    difference: Option<Difference>,
+    /// What built each, where that was noted.
+    released_by: Option<String>,
+    built_by: Option<String>,
+}
+
+impl Compared {
+    fn told(&self) -> String {
+        let Self { arch, released, built, difference, .. } = self;
+        let Some(difference) = difference else { return format!("same       {arch}: {built}") };
+        let reason = match (&self.released_by, &self.built_by) {
+            (Some(one), Some(other)) if one != other => {
+                format!("\n           a likely reason: {other} built this one, and {one} the other")
+            }
+            (None, _) => "\n           what built the other one was not noted".to_owned(),
+            _ => String::new(),
+        };
+        format!("different  {arch}: {built} instead of {released}\n           {difference}{reason}")
+    }
+}
+
+/// What a build is held against.
+enum Wanted {
+    /// One folder an architecture.
+    Folder(PathBuf),
+    Image {
+        repository: Repository,
+        released: Released,
+        builders: BTreeMap<Arch, String>,
+    },
+}
+
+pub(crate) async fn run(session: &Session, args: &cli::Repro) -> anyhow::Result<()> {
+    let wanted = Wanted::find(session, &args.image).await?;
+    let built = match &args.layouts {
+        Some(layouts) => std::path::absolute(layouts)?,
+        None => rebuild(session, args, &wanted).await?,
+    };
+    let fetched = tempfile::TempDir::with_prefix("xtask-released-")?;
+    let mut all = Vec::new();
+    for arch in args.arch.list() {
+        all.push(wanted.compare(arch, &built.join(arch.as_str()), fetched.path()).await?);
+    }
+    match session.format {
+        Format::Json => io::document(&serde_json::json!({ "image": args.image, "images": all }))?,
+        Format::Text => all.iter().for_each(|compared| io::print(&compared.told())),
+    }
+    let different = all.iter().filter(|compared| compared.difference.is_some()).count();
+    if different > 0 {
+        return Err(Ended::Difference(format!(
+            "{different} of {} images of {} came out otherwise",
+            all.len(),
+            args.image
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// Builds from the checkout, which must be that of the image.
+async fn rebuild(session: &Session, args: &cli::Repro, wanted: &Wanted) -> anyhow::Result<PathBuf> {
+    let stack = files::read_stack(&session.root)?;
+    let lock = files::read_lock(&session.root, &stack)?;
+    build::check_rendered(session, &stack, &lock)?;
+    wanted.check(session, args.arch, &stack.image.lock_label()).await?;
+    let docker = Docker::with_builder(args.builder.name());
+    docker.check().await?;
+    let output = session.path(args.output.as_deref(), "target/repro")?;
+    let request = build::Request {
+        docker: &docker,
+        lock: &lock,
+        output: &output,
+        cache: Cache { none: true, ..Cache::default() },
+        logs: None,
+    };
+    build::try_builder(session, &request, &args.builder).await?;
+    for arch in args.arch.list() {
+        build::build(session, &request, arch).await?;
+    }
+    Ok(output)
+}
+
+impl Wanted {
+    async fn find(session: &Session, image: &str) -> anyhow::Result<Self> {
+        if Path::new(image).is_dir() {
+            return Ok(Self::Folder(std::path::absolute(image)?));
+        }
+        let (name, reference) = released::parts(image)
+            .hint(|| format!("there is no folder `{image}` either; `cargo xtask build --output DIR` writes one"))?;
+        let repository = Repository::new(name)?;
+        let index = repository.raw(reference).await?.with_context(|| format!("there is no {image}"))?;
+        let released = Released::parse(&index).with_context(|| format!("{image} is no release of this tool"))?;
+        // Digests are the registry's here; `verify --image` holds them against the tag.
+        let promise = released::promise(&session.root, &released.version).await;
+        let builders = promise.map(|(promise, _)| promise.builders).unwrap_or_default();
+        Ok(Self::Image { repository, released, builders })
+    }
+
+    /// The same commit, or at least the same lock, is what can give the same bytes.
+    async fn check(&self, session: &Session, arches: cli::Arches, label: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Folder(folder) => {
+                let lock = format!("sha256:{}", Sha256::of(files::read_lock_text(&session.root)?.as_bytes()));
+                for arch in arches.list() {
+                    let image = layout::read(&folder.join(arch.as_str()), arch)?;
+                    let found = image.labels.get(label).map_or("none", String::as_str);
+                    if found != lock {
+                        anyhow::bail!(
+                            "{} was made from another lock than this checkout's: {found} instead of {lock}",
+                            folder.join(arch.as_str()).display()
+                        );
+                    }
+                }
+                Ok(())
+            }
+            Self::Image { released, .. } => {
+                let head = git::commit(&session.root, "HEAD").await?;
+                if head == released.revision && git::changes(&session.root).await?.is_empty() {
+                    return Ok(());
+                }
+                let (commit, tag) = (&released.revision, &released.version);
+                Err(anyhow::anyhow!("the release is of commit {commit}, and this checkout is not"))
+                    .hint(|| format!("git fetch --tags && git worktree add ../released {tag}, and run it there"))
+            }
+        }
+    }
+
+    async fn compare(&self, arch: Arch, built: &Path, fetched: &Path) -> anyhow::Result<Compared> {
+        let image = layout::read(built, arch)?;
+        let (folder, released_by) = match self {
+            Self::Folder(folder) => {
+                let folder = folder.join(arch.as_str());
+                let builder = layout::builder(&folder);
+                (folder, builder)
+            }
+            Self::Image { builders, .. } => (fetched.join(arch.as_str()), builders.get(&arch).cloned()),
+        };
+        let released = match self {
+            Self::Folder(_) => layout::read(&folder, arch)?.digest,
+            Self::Image { repository, released, .. } => {
+                let digest = released.manifests.get(&arch).with_context(|| format!("it has no image for {arch}"))?;
+                // Fetched only to see where it differs.
+                if *digest != image.digest {
+                    repository.fetch(digest, &folder).await?;
+                }
+                digest.clone()
+            }
+        };
+        let difference = if released == image.digest { None } else { difference::first(&folder, built)? };
+        let built_by = layout::builder(built);
+        Ok(Compared { arch, released, built: image.digest, difference, released_by, built_by })
+    }
+}
