@@ -287,6 +287,22 @@ pub(crate) struct Build {
     pub(crate) cache_to: Option<String>,
     #[command(flatten)]
     pub(crate) builder: Builder,
+    #[command(flatten)]
+    pub(crate) flavor: Flavor,
+}
+
+/// `--flavor`.
+#[derive(Debug, Args)]
+pub(crate) struct Flavor {
+    /// The flavor of the image, of those that stack.toml has [default: the first]
+    #[arg(long = "flavor", value_name = "NAME")]
+    flavor: Option<String>,
+}
+
+impl Flavor {
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.flavor.as_deref()
+    }
 }
 
 /// `--builder`.
@@ -319,6 +335,8 @@ pub(crate) struct Repro {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) builder: Builder,
+    #[command(flatten)]
+    pub(crate) flavor: Flavor,
 }
 
 #[derive(Debug, Subcommand)]
@@ -328,11 +346,16 @@ pub(crate) enum Tag {
         /// The release's date instead of today's, as YYYYMMDD
         #[arg(long)]
         date: Option<String>,
+        #[command(flatten)]
+        flavor: Flavor,
     },
     /// Print the parts of a tag
     Parse { tag: String },
-    /// Print the tags of this flavor that the git repository has, newest last
-    List,
+    /// Print the tags of a flavor that the git repository has, newest last
+    List {
+        #[command(flatten)]
+        flavor: Flavor,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -357,6 +380,8 @@ pub(crate) struct Sbom {
     /// Output folder [default: the checkout's dist]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) flavor: Flavor,
 }
 
 #[derive(Debug, Args)]
@@ -372,6 +397,8 @@ pub(crate) struct Release {
     pub(crate) layouts: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) builder: Builder,
+    #[command(flatten)]
+    pub(crate) flavor: Flavor,
     /// Output folder for the joined layout, the notes and the bills of materials [default: the checkout's dist]
     #[arg(long, value_name = "DIR")]
     pub(crate) dist: Option<PathBuf>,
@@ -413,6 +440,8 @@ pub(crate) struct Smoke {
     /// Run only these parts, separated by commas; a wrong name lists all of them
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
+    #[command(flatten)]
+    pub(crate) flavor: Flavor,
     /// Skip fault injection: killed services, restarts, refusals, a full disk
     #[arg(long, conflicts_with = "only")]
     pub(crate) quick: bool,

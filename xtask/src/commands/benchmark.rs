@@ -29,7 +29,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Res
     let image;
     let running = if starts || idle {
         let engine = docker.check().await?.engine;
-        image = super::smoke::image(&docker, session, args.image.as_deref()).await?;
+        image = super::smoke::image(&docker, session, args.image.as_deref(), "target/image").await?;
         let others = args.others.map(|percent| f64::from(percent) / 100.0);
         Some(Running { docker: &docker, engine, image: image.name(), model: model.as_deref(), starts, idle, others })
     } else {

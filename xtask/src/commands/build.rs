@@ -33,11 +33,13 @@ pub(crate) struct Built {
 pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<()> {
     let (stack, lock) = session.read()?;
     check_rendered(session, &stack, &lock)?;
+    let stack = stack.flavored(args.flavor.name())?;
     let docker = Docker::with_builder(args.builder.name());
     docker.check().await?;
-    let output = session.path(args.output.as_deref(), "target/image")?;
+    let output = session.path(args.output.as_deref(), &stack.folder("target/image"))?;
     let cache = Cache { none: args.no_cache, from: args.cache_from.as_deref(), to: args.cache_to.as_deref() };
-    let request = Request { docker: &docker, lock: &lock, output: &output, cache, logs: None };
+    let target = args.flavor.name();
+    let request = Request { docker: &docker, lock: &lock, output: &output, cache, target, logs: None };
     try_builder(session, &request, &args.builder).await?;
     let mut built = Vec::new();
     for arch in args.arch.list() {
@@ -96,6 +98,8 @@ pub(crate) struct Request<'a> {
     /// Holds one folder an architecture.
     pub(crate) output: &'a Path,
     pub(crate) cache: Cache<'a>,
+    /// A stage of the Dockerfile, by the flavor's name.
+    pub(crate) target: Option<&'a str>,
     /// Where BuildKit's progress is written, one file an architecture; without it, to stderr.
     pub(crate) logs: Option<&'a Path>,
 }
@@ -113,6 +117,7 @@ pub(crate) async fn inputs<'a>(
         mirrors: &session.mirrors,
         npm_registry: npm::registry(&session.mirrors).await?,
         cache: request.cache,
+        target: request.target,
         log,
     })
 }

@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use tempfile::TempDir;
 
-use super::release::{Plan, Wanted};
+use super::release::{self, Plan, Wanted};
 use super::resolve::ended;
 use super::{Session, build, bump};
 use crate::cli;
 use crate::domain::arch::Arch;
+use crate::domain::lock::Lock;
 use crate::domain::mirror::{Mirror, Mirrors};
 use crate::domain::stack::{Source, Stack};
 use crate::engine::build::Cache;
 use crate::engine::docker::{Docker, NoEngine};
 use crate::engine::loaded::Loaded;
 use crate::engine::registry::Repository;
-use crate::engine::{compose, podman, refusals};
+use crate::engine::{compose, podman, probe, refusals};
 use crate::error;
 use crate::io::http::Memory;
 use crate::io::steps::Steps;
@@ -77,18 +78,50 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     checkout::publish(&rehearsed.root, &scratch.join("origin.git")).await?;
     let dist = rehearsed.root.join("target/dist");
     let wanted = Wanted { repository, layouts: None, dist, github: None, sign: None, offline: false };
+    release::check(&rehearsed, &stack, &lock).await?;
     let plan = Plan::new(&rehearsed, &stack, &lock, wanted);
     let plan = steps.run("plan the release", plan, |plan| plan.tag.to_string()).await?;
     let output = rehearsed.root.join("target/image");
-    let request =
-        build::Request { docker: &engine.docker, lock: &lock, output: &output, cache: Cache::default(), logs: None };
+    let request = build::Request {
+        docker: &engine.docker,
+        lock: &lock,
+        output: &output,
+        cache: Cache::default(),
+        target: None,
+        logs: None,
+    };
     let build = build::inputs(&rehearsed, &request, None).await?;
     let refused = refusals::check(&build);
     steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, cli::Until::Move, steps).await?;
     // The files that stand beside the image, for whoever wants to look at them.
     files::copy_files(&plan.dist, &session.root.join("target/rehearsal"))?;
+    for flavor in stack.flavors.iter().skip(1).filter(|flavor| flavor.later.is_none()) {
+        try_flavor(&rehearsed, &engine.docker, &stack.flavored(Some(&flavor.name))?, &lock, steps).await?;
+    }
     Box::pin(prove(&engine.docker, &rehearsed.root, &stack, args.quick, scratch, steps)).await
+}
+
+/// Builds another flavor and starts it, with what it needs: its layers are proved as those of the first.
+async fn try_flavor(
+    session: &Session,
+    docker: &Docker,
+    stack: &Stack,
+    lock: &Lock,
+    steps: &mut Steps,
+) -> anyhow::Result<()> {
+    let native = Arch::native()?;
+    let (name, output) = (&stack.flavor.name, session.root.join(stack.folder("target/image")));
+    let target = Some(name.as_str());
+    let cache = Cache::default();
+    let request = build::Request { docker, lock, output: &output, cache, target, logs: Some(&output) };
+    fs_err::create_dir_all(&output)?;
+    let built = build::build(session, &request, native);
+    steps.run(&format!("build {native} of {name}"), built, build::Built::summary).await?;
+    let layout = output.join(native.as_str());
+    let probe = probe::layout(docker, stack, &layout);
+    steps.run(&format!("probe {native} of {name}"), probe, probe::Probed::summary).await?;
+    Ok(())
 }
 
 /// What is proved of the released image beyond its ports: that compose starts it, and that it does what it is for.

@@ -89,14 +89,16 @@ async fn rebuild(session: &Session, args: &cli::Repro, wanted: &Wanted) -> anyho
     let lock = files::read_lock(&session.root, &stack)?;
     build::check_rendered(session, &stack, &lock)?;
     wanted.check(session, args.arch, &stack.image.lock_label()).await?;
+    let stack = stack.flavored(args.flavor.name())?;
     let docker = Docker::with_builder(args.builder.name());
     docker.check().await?;
-    let output = session.path(args.output.as_deref(), "target/repro")?;
+    let output = session.path(args.output.as_deref(), &stack.folder("target/repro"))?;
     let request = build::Request {
         docker: &docker,
         lock: &lock,
         output: &output,
         cache: Cache { none: true, ..Cache::default() },
+        target: args.flavor.name(),
         logs: None,
     };
     build::try_builder(session, &request, &args.builder).await?;

@@ -12,8 +12,9 @@ use crate::engine::{contents, layout};
 
 pub(crate) fn run(session: &Session, args: &cli::Sbom) -> anyhow::Result<()> {
     let (stack, lock) = session.read()?;
-    let layouts = session.path(args.layouts.as_deref(), "target/image")?;
-    let output = session.path(args.output.as_deref(), "dist")?;
+    let stack = stack.flavored(args.flavor.name())?;
+    let layouts = session.path(args.layouts.as_deref(), &stack.folder("target/image"))?;
+    let output = session.path(args.output.as_deref(), &stack.folder("dist"))?;
     let mut written = Vec::new();
     for arch in args.arch.list() {
         written.extend(write(&stack, &lock, arch, &layouts.join(arch.as_str()), &output)?);

@@ -7,6 +7,7 @@ use crate::cli;
 use crate::domain::arch::Arch;
 use crate::engine::docker::Docker;
 use crate::engine::loaded::Loaded;
+use crate::engine::probe;
 use crate::error::HintExt as _;
 use crate::io::files;
 use crate::smoke::{self, Request};
@@ -15,7 +16,13 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
     let docker = Docker::default();
     docker.check().await?;
     let stack = files::read_stack(&session.root)?;
-    let image = image(&docker, session, args.image.as_deref()).await?;
+    let stack = stack.flavored(args.flavor.name())?;
+    let image = image(&docker, session, args.image.as_deref(), &stack.folder("target/image")).await?;
+    if !stack.flavor.without.is_empty() {
+        // Its layers are those of the first flavor, which is proved whole.
+        let report = probe::image(&docker, &stack, image.name()).await?;
+        return session.print(&report, || report.summary());
+    }
     let output = session.path(args.output.as_deref(), "target/smoke")?;
     fs_err::create_dir_all(&output)?;
     let request = Request {
@@ -35,9 +42,14 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
 }
 
 /// The image that was named; a folder is loaded as an OCI layout, for as long as the result lives.
-pub(super) async fn image(docker: &Docker, session: &Session, asked: Option<&str>) -> anyhow::Result<Loaded> {
+pub(super) async fn image(
+    docker: &Docker,
+    session: &Session,
+    asked: Option<&str>,
+    usual: &str,
+) -> anyhow::Result<Loaded> {
     let native = Arch::native()?;
-    let folder = session.path(asked.map(Path::new), &format!("target/image/{native}"))?;
+    let folder = session.path(asked.map(Path::new), &format!("{usual}/{native}"))?;
     if folder.join("index.json").is_file() {
         return Loaded::from_layout(docker, &folder).await;
     }

@@ -15,24 +15,27 @@ use crate::io::{self, files, git};
 
 pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result<()> {
     let stack = files::read_stack(&session.root)?;
-    let template = ImageTagTemplate::parse(&stack.image.tag)?;
     match command {
-        cli::Tag::Next { date } => {
+        cli::Tag::Next { date, flavor } => {
             let lock = files::read_lock(&session.root, &stack)?;
+            let stack = stack.flavored(flavor.name())?;
+            let template = ImageTagTemplate::parse(&stack.image.tag)?;
             let date = date.as_deref().map_or_else(|| Ok(Utc::now().date_naive()), parse_date)?;
             let tag = next(&session.root, &stack, &lock, date).await?;
             let (tag, parts) = (tag.as_str(), &template.parse_tag(tag.as_str())?);
             session.print(&Listed { tag, parts }, || tag.to_owned())
         }
         cli::Tag::Parse { tag } => {
-            let parts = template.parse_tag(tag)?;
+            let parts = ImageTagTemplate::parse(&stack.of_tag(tag).image.tag)?.parse_tag(tag)?;
             let TagParts { date, flavor, revision, components } = &parts;
             let fixed = [("date", date.to_string()), ("flavor", flavor.clone()), ("revision", revision.to_string())];
             let fixed = fixed.map(|(name, value)| [name.to_owned(), value]).into_iter();
             let rows = fixed.chain(components.iter().map(|(name, version)| [name.clone(), version.clone()]));
             session.print(&parts, || io::columns(rows.collect()).join("\n"))
         }
-        cli::Tag::List => {
+        cli::Tag::List { flavor } => {
+            let stack = stack.flavored(flavor.name())?;
+            let template = ImageTagTemplate::parse(&stack.image.tag)?;
             let mut tags: Vec<(TagParts, String)> = known(&session.root, &template, &stack.image.flavor)
                 .await?
                 .into_iter()

@@ -8,6 +8,7 @@ use semver::VersionReq;
 use serde::Deserialize;
 
 use super::arch::Arch;
+use super::image_tag::ImageTagTemplate;
 use super::service::{self, Endpoint, Service, ServiceError};
 use super::setting::{self, Setting, SettingError};
 use super::trust::Trust;
@@ -29,6 +30,12 @@ pub(crate) struct Stack {
     pub(crate) waivers: Vec<Waiver>,
     #[serde(default)]
     pub(crate) services: Vec<Service>,
+    /// The first is the image itself; an empty list is one that is not told.
+    #[serde(default)]
+    pub(crate) flavors: Vec<Flavor>,
+    /// The one that this stack is of.
+    #[serde(skip)]
+    pub(crate) flavor: Flavor,
     #[serde(default)]
     pub(crate) gpus: Vec<Gpu>,
     #[serde(default)]
@@ -60,6 +67,29 @@ pub(crate) struct Health {
     pub(crate) retries: u32,
 }
 
+/// A variant of the image: a target of the same Dockerfile, with the same layers but for those that are left out.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Default, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Flavor {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    /// What `{flavor}` is in its tags, and a template of its own for them; those of `[image]` where it has none.
+    #[serde(default)]
+    pub(crate) part: Option<String>,
+    #[serde(default)]
+    pub(crate) tag: Option<String>,
+    /// Services that it does not have.
+    #[serde(default)]
+    pub(crate) without: Vec<String>,
+    /// Settings that must be made for it.
+    #[serde(default)]
+    pub(crate) needs: Vec<String>,
+    /// Why it is not there yet.
+    #[serde(default)]
+    pub(crate) later: Option<String>,
+}
+
 /// A kind of graphics processor, and how each engine is told of it.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, serde::Serialize)]
@@ -84,6 +114,11 @@ impl Image {
     /// The label of an image that holds the digest of the lock that it was made from.
     pub(crate) fn lock_label(&self) -> String {
         format!("{}.lock", self.name)
+    }
+
+    /// The label that tells of which flavor an image is.
+    pub(crate) fn flavor_label(&self) -> String {
+        format!("{}.flavor", self.name)
     }
 }
 
@@ -293,6 +328,8 @@ pub(crate) enum StackError {
     Services(#[from] ServiceError),
     #[error("stack.toml's settings are not sound")]
     Settings(#[from] SettingError),
+    #[error("flavor `{name}`: {why}")]
+    Flavor { name: String, why: String },
     #[error("unknown component `{name}`; known: {}", known.join(", "))]
     Unknown { name: String, nearest: Option<String>, known: Vec<String> },
 }
@@ -326,7 +363,94 @@ impl Stack {
             }
         }
         setting::complete(&mut stack.settings, &stack.services)?;
+        stack.check_flavors()?;
+        stack.flavor = stack.flavors.first().cloned().unwrap_or_default();
         Ok(stack)
+    }
+
+    fn check_flavors(&self) -> Result<(), StackError> {
+        let mut parts = vec![&self.image.flavor];
+        for (at, flavor) in self.flavors.iter().enumerate() {
+            let wrong = |why: String| Err(StackError::Flavor { name: flavor.name.clone(), why });
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+            if flavor.name.is_empty() || !flavor.name.bytes().all(plain) {
+                return wrong("its name is not made of lowercase letters and digits".to_owned());
+            }
+            if self.flavors[..at].iter().any(|other| other.name == flavor.name) {
+                return wrong("there are two of this name".to_owned());
+            }
+            if let Some(other) = flavor.without.iter().find(|name| self.services.iter().all(|it| it.name != **name)) {
+                return wrong(format!("there is no service `{other}`"));
+            }
+            for need in &flavor.needs {
+                let setting = self.settings.iter().find(|setting| setting.name == *need);
+                if setting.is_none_or(|setting| setting.example.is_none()) {
+                    return wrong(format!("there is no setting `{need}` with an example"));
+                }
+            }
+            let is_whole = flavor.part.is_none() && flavor.without.is_empty() && flavor.later.is_none();
+            match &flavor.part {
+                _ if at == 0 && !is_whole => return wrong("the first flavor is the image as it is".to_owned()),
+                None if at > 0 && flavor.later.is_none() => return wrong("it has no `part`".to_owned()),
+                Some(part) if parts.contains(&part) => return wrong(format!("its part `{part}` is another one's")),
+                part => parts.extend(part),
+            }
+        }
+        Ok(())
+    }
+
+    /// The stack of one flavor: without its services that it leaves out, and their components; the first one where none
+    /// is named.
+    pub(crate) fn flavored(&self, name: Option<&str>) -> Result<Self, StackError> {
+        let Some(name) = name else { return Ok(self.clone()) };
+        let known = || self.flavors.iter().map(|flavor| flavor.name.as_str()).collect::<Vec<_>>().join(", ");
+        let wrong = |why: String| StackError::Flavor { name: name.to_owned(), why };
+        let flavor = self.flavors.iter().find(|flavor| flavor.name == name);
+        let flavor = flavor.ok_or_else(|| wrong(format!("stack.toml has no such; known: {}", known())))?;
+        if let Some(why) = &flavor.later {
+            return Err(wrong(format!("there is none yet: {why}")));
+        }
+        let mut stack = Self { flavor: flavor.clone(), ..self.clone() };
+        if let Some(part) = &flavor.part {
+            stack.image.flavor.clone_from(part);
+        }
+        if let Some(tag) = &flavor.tag {
+            stack.image.tag.clone_from(tag);
+        }
+        let is_left_out = |service: &Service| flavor.without.contains(&service.name);
+        stack.services.retain(|service| !is_left_out(service));
+        let uses = |services: &[Service], name: &String| services.iter().any(|it| it.component.as_ref() == Some(name));
+        stack.components.retain(|name, _| !uses(&self.services, name) || uses(&stack.services, name));
+        Ok(stack)
+    }
+
+    /// The stack of the flavor that a released tag names; of the first where none of them made it.
+    pub(crate) fn of_tag(&self, tag: &str) -> Self {
+        let there = self.flavors.iter().filter_map(|flavor| self.flavored(Some(&flavor.name)).ok());
+        let mut named = there.filter(|stack| {
+            let template = ImageTagTemplate::parse(&stack.image.tag).ok();
+            let parts = template.and_then(|template| template.parse_tag(tag).ok());
+            parts.is_some_and(|parts| parts.flavor == stack.image.flavor)
+        });
+        named.next().unwrap_or_else(|| self.clone())
+    }
+
+    pub(crate) fn is_first_flavor(&self) -> bool {
+        self.flavors.first().is_none_or(|first| first.name == self.flavor.name)
+    }
+
+    /// A folder of the checkout for what is made of this flavor.
+    pub(crate) fn folder(&self, usual: &str) -> String {
+        if self.is_first_flavor() { usual.to_owned() } else { format!("{usual}-{}", self.flavor.name) }
+    }
+
+    /// What must be set for this flavor, as the settings' examples say.
+    pub(crate) fn example_settings(&self) -> BTreeMap<String, String> {
+        let example = |name: &String| {
+            let setting = self.settings.iter().find(|setting| setting.name == *name)?;
+            Some((name.clone(), setting.example.clone()?))
+        };
+        self.flavor.needs.iter().filter_map(example).collect()
     }
 
     fn check_component(&self, name: &str, component: &Component) -> Result<(), StackError> {
@@ -436,6 +560,40 @@ mod tests {
         let is_current = std::fs::read_to_string(&path).is_ok_and(|committed| committed == made);
         assert!(is_current, "stack.schema.json is old: INSTA_UPDATE=always cargo test -p xtask schema");
         assert!(include_str!("../../../stack.toml").starts_with("#:schema ./stack.schema.json\n"));
+    }
+
+    #[test]
+    fn a_flavor_leaves_out_services_with_their_components_and_has_tags_of_its_own() {
+        let stack = real();
+        assert!(stack.is_first_flavor() && stack.folder("dist") == "dist");
+        let remote = stack.flavored(Some("remote")).unwrap();
+        let has = |name: &str| remote.services.iter().any(|service| service.name == name);
+        assert!(!has("llamacpp") && !has("model") && has("opencode"));
+        assert!(!remote.components.contains_key("llamacpp") && remote.components.contains_key("debian"));
+        assert_ne!(remote.image.flavor, stack.image.flavor);
+        assert_eq!((remote.folder("dist").as_str(), remote.is_first_flavor()), ("dist-remote", false));
+        assert!(remote.example_settings()["MODEL_BASE_URL"].starts_with("http"));
+        for (name, why) in [("cuda", "there is none yet: "), ("gpu", "known: cpu, remote, ")] {
+            assert!(stack.flavored(Some(name)).unwrap_err().to_string().contains(why), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_flavor_that_names_what_is_not_there_is_refused() {
+        let text = include_str!("../../../stack.toml");
+        for (from, to) in [
+            ("without = [\"model\"", "without = [\"modl\""),
+            ("needs = [\"MODEL_BASE_URL\"", "needs = [\"MODEL_API_KEY\""),
+            ("name = \"remote\"", "name = \"cpu\""),
+            ("name = \"remote\"", "name = \"re-mote\""),
+            ("part = \"remote-opencode-openclaw\"", "part = \"llamacpp-opencode-openclaw\""),
+            ("part = \"remote-opencode-openclaw\"\n", ""),
+            ("name = \"cpu\"", "name = \"cpu\"\nlater = \"never\""),
+        ] {
+            assert!(text.contains(from), "{from}");
+            let refused = Stack::parse(&text.replacen(from, to, 1));
+            assert!(matches!(refused, Err(StackError::Flavor { .. })), "{to}: {:?}", refused.err());
+        }
     }
 
     #[test]

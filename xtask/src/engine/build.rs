@@ -45,6 +45,8 @@ pub(crate) struct Build<'a> {
     /// Address of the npm registry that build steps use.
     pub(crate) npm_registry: String,
     pub(crate) cache: Cache<'a>,
+    /// The stage to build; without one, the last.
+    pub(crate) target: Option<&'a str>,
     /// Where BuildKit's own progress goes; without one, to our stderr.
     pub(crate) log: Option<&'a Path>,
 }
@@ -102,9 +104,10 @@ impl Build<'_> {
             // A registry on this machine's loopback is not to be seen from a container's own network.
             command.args(["--network=host"]);
         }
-        for (option, cache) in [("--cache-from", self.cache.from), ("--cache-to", self.cache.to)] {
-            if let Some(cache) = cache {
-                command.args([option, cache]);
+        let options = [("--cache-from", self.cache.from), ("--cache-to", self.cache.to), ("--target", self.target)];
+        for (option, value) in options {
+            if let Some(value) = value {
+                command.args([option, value]);
             }
         }
         command.arg(&self.context);

@@ -62,8 +62,9 @@ pub(crate) async fn layout(docker: &Docker, stack: &Stack, layout: &Path) -> any
 pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow::Result<Probed> {
     let ports = stack.endpoints().map(|it| (it.port, 0)).collect();
     let volume = Volume::create(docker, &[]).await?;
+    let options = Options { ports, environment: stack.example_settings(), ..Options::default() };
     let started = Instant::now();
-    let container = Container::start(docker, image, &volume, &Options { ports, ..Options::default() }).await?;
+    let container = Container::start(docker, image, &volume, &options).await?;
     match answers(&container, stack, started).await {
         Ok((answered, healthy_after)) => {
             let stopping = Instant::now();

@@ -8,7 +8,7 @@ use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, FilePin, Lock, MOMENT, PackagePin, Pin, Pinned};
 use crate::domain::service::{self, Service};
 use crate::domain::setting::{self, Setting};
-use crate::domain::stack::{Gpu, Image, Stack};
+use crate::domain::stack::{Flavor, Gpu, Image, Stack};
 
 /// What the supervisor itself takes to end, and a slow machine more.
 const SPARE_SECONDS: u32 = 10;
@@ -28,12 +28,26 @@ pub(super) struct Context<'a> {
     stop_grace: u32,
     settings: Vec<SettingContext<'a>>,
     gpus: &'a [Gpu],
+    /// Those that there are, the first one last: it is what is built where no stage is named.
+    flavors: Vec<FlavorContext<'a>>,
+    /// All, as they stand in stack.toml.
+    all_flavors: &'a [Flavor],
+}
+
+/// A flavor, with what it has.
+#[derive(Debug, Serialize)]
+struct FlavorContext<'a> {
+    #[serde(flatten)]
+    flavor: &'a Flavor,
+    components: Vec<&'a str>,
+    ports: Vec<u16>,
 }
 
 /// The lock as a whole.
 #[derive(Debug, Serialize)]
 struct LockContext {
     label: String,
+    flavor_label: String,
     sha256: String,
     /// What files in the image are dated.
     created: String,
@@ -122,6 +136,7 @@ impl<'a> Context<'a> {
             image: &stack.image,
             lock: LockContext {
                 label: stack.image.lock_label(),
+                flavor_label: stack.image.flavor_label(),
                 sha256: lock.sha256()?.to_string(),
                 created: chrono::DateTime::from_timestamp(lock.epoch(), 0)
                     .unwrap_or_default()
@@ -145,6 +160,8 @@ impl<'a> Context<'a> {
                 .map(|it| SettingContext { setting: it, resolved: setting::resolve(it, &stack.settings) })
                 .collect(),
             gpus: &stack.gpus,
+            flavors: flavors(stack),
+            all_flavors: &stack.flavors,
         })
     }
 
@@ -156,6 +173,24 @@ impl<'a> Context<'a> {
             .map(|gpu| ("gpu", gpu.name.as_str(), minijinja::Value::from(minijinja::value::Serde(gpu))));
         gpus.chain(["statefulset", "pod"].map(|kind| ("workload", kind, minijinja::Value::from(kind))))
     }
+}
+
+fn flavors(stack: &Stack) -> Vec<FlavorContext<'_>> {
+    let there = stack.flavors.iter().filter(|flavor| flavor.later.is_none()).rev();
+    let has = |flavor: &'_ Flavor, service: &'_ Service| !flavor.without.contains(&service.name);
+    let context = |flavor| {
+        let services = || stack.services.iter().filter(move |service| has(flavor, service));
+        let uses = |name: &String| {
+            let all = || stack.services.iter().filter(move |service| service.component.as_ref() == Some(name));
+            all().count() == 0 || all().any(|service| has(flavor, service))
+        };
+        FlavorContext {
+            flavor,
+            components: stack.components.keys().filter(|name| uses(name)).map(String::as_str).collect(),
+            ports: services().flat_map(|service| &service.endpoints).map(|endpoint| endpoint.port).collect(),
+        }
+    };
+    there.map(context).collect()
 }
 
 impl<'a> ComponentContext<'a> {

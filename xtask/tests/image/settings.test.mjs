@@ -293,3 +293,13 @@ test("a name that is most likely mistyped is told, and others are nobody's matte
   assert.deepEqual(wrong, []);
   assertTold(notices, "LLAMACPP_CTX is not a setting", "TLS_CERT is not a setting");
 });
+
+test("a flavor without llama.cpp wants a model of another server, and has none of its own", () => {
+  const remote = { STACK_FLAVOR: "remote" };
+  assertTold(problems(remote), "MODEL_BASE_URL is not set: this image is the flavor `remote`", "MODEL_NAME is not set");
+  const model = { ...remote, MODEL_BASE_URL: "http://127.0.0.1:9/v1", MODEL_NAME: "x" };
+  const { isOn, problems: none } = check(model);
+  assert.deepEqual([none, isOn("llamacpp"), isOn("model"), isOn("opencode")], [[], false, false, true]);
+  assertTold(problems({ ...model, LLAMACPP_ENABLED: "yes" }), "LLAMACPP_ENABLED=true: this image is the flavor `remote`, without model, llamacpp");
+  assert.deepEqual(problems({ ...model, LLAMACPP_ENABLED: "false", STACK_FLAVOR: "cpu" }), []);
+});

@@ -18,6 +18,7 @@ fn run(scratch: &Scratch, below: &str, name: &str, words: &[&str]) -> Output {
     }
     command.args(words).current_dir(scratch.path(below)).env("GH_TOKEN", "secret");
     command.env("GITHUB_REPOSITORY", "o/n").env("GITHUB_ACTOR", "someone").env("REGISTRY", scratch.registry());
+    command.env("FLAVOR", "cpu");
     command.env("GITHUB_OUTPUT", scratch.path("outputs")).env("GITHUB_STEP_SUMMARY", scratch.path("summary"));
     command.env_remove("CARGO_TARGET_DIR");
     let tool = std::fs::read(env!("CARGO_BIN_EXE_xtask")).unwrap();
@@ -162,11 +163,12 @@ fn an_image_is_built_from_the_second_place_where_the_first_refuses() {
         (output.status.success(), scratch.log())
     };
     let (is_built, log) = build(&["aarch64"], "");
-    let sbom = "cargo xtask sbom --arch aarch64 --output target/sbom\n";
-    assert!(is_built && log == format!("cargo xtask build --arch aarch64\n{sbom}"), "{log}");
+    let build_it = "cargo xtask build --arch aarch64 --flavor cpu --output target/image";
+    let sbom = "cargo xtask sbom --arch aarch64 --flavor cpu --layouts target/image --output target/sbom\n";
+    assert!(is_built && log == format!("{build_it}\n{sbom}"), "{log}");
     let (is_built, log) = build(&["aarch64"], "one\n");
     let mirror = "--mirror http://snapshot.debian.org=https://snapshot-cloudflare.debian.org";
-    assert!(is_built && log.contains(&format!("build --arch aarch64 {mirror}\n{sbom}")), "{log}");
+    assert!(is_built && log.contains(&format!("{build_it} {mirror}\n{sbom}")), "{log}");
     let (is_built, log) = build(&["aarch64"], "one\ntwo\n");
     assert!(!is_built && !log.contains("sbom"), "{log}");
     // Of a pull request: the second run goes on from what the first one left.

@@ -409,3 +409,35 @@ fn an_interruption_tells_what_was_done_by_then() {
     assert!(scratch.tagged().is_empty());
     assert!(scratch.run("checkout", &[]).ok()["tag"].as_str().unwrap().contains("-r1-"));
 }
+
+#[test]
+fn another_flavor_has_tags_and_revisions_of_its_own_and_leaves_latest_alone() {
+    let scratch = Scratch::new();
+    let first = scratch.run("checkout", &[]).ok();
+    scratch.layouts_of("checkout", "layouts-remote");
+    let release = |layouts: &str| {
+        let mut command = scratch.xtask("checkout");
+        command.args(["release", "--flavor", "remote", "--format", "json", "--github", "o/n"]);
+        command.args(["--registry", &scratch.registry(), "--layouts"]).arg(scratch.path(layouts));
+        Scratch::ran(&command.output().unwrap())
+    };
+    let said = release("layouts").failed();
+    assert!(said.contains("was not made as this flavor") && said.contains("is cpu instead of remote"), "{said}");
+    let second = release("layouts-remote").ok();
+    let tag = second["tag"].as_str().unwrap();
+    assert!(tag.contains("-remote-opencode-openclaw-r1-opencode-") && !tag.contains("llamacpp"), "{tag}");
+    assert!(scratch.tagged().contains(&"revisions/remote-opencode-openclaw/1".to_owned()));
+    let registered = scratch.registered();
+    let digest = |name: &str| registered.iter().find(|(tag, _)| tag == name).map(|(_, digest)| digest.as_str());
+    assert_eq!(digest("latest"), first["digest"].as_str());
+    assert_eq!(digest("remote-opencode-openclaw"), second["digest"].as_str());
+    assert!(
+        std::fs::read_to_string(scratch.path("releases").join(tag).join("edit")).unwrap().contains("--latest=false")
+    );
+    let bill = |dist: &str| std::fs::read_to_string(scratch.path("checkout").join(dist).join("sbom-x86_64.cdx.json"));
+    assert!(bill("dist").unwrap().contains("llamacpp") && !bill("dist-remote").unwrap().contains("llamacpp"));
+    // Each continues by itself.
+    assert_eq!(release("layouts-remote").ok()["digest"], second["digest"]);
+    let parsed = scratch.xtask("checkout").args(["tag", "parse", tag]).output().unwrap();
+    assert!(String::from_utf8_lossy(&parsed.stdout).contains("flavor    remote-opencode-openclaw"));
+}

@@ -243,7 +243,7 @@ impl Scratch {
         let layer = blob("layer.v1.tar", &archive.into_inner().unwrap());
         let configuration = json!({
             "architecture": architecture, "os": "linux", "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
-            "history": [{ "created_by": "COPY /out/ /" }], "config": { "Labels": { "mission-control.lock": lock } },
+            "history": [{ "created_by": "COPY /out/ /" }], "config": { "Labels": { "mission-control.lock": lock, "mission-control.flavor": Self::flavor(layouts) } },
         });
         let configuration = blob("config.v1+json", configuration.to_string().as_bytes());
         let manifest = json!({
@@ -254,6 +254,11 @@ impl Scratch {
         let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
         std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
         std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    }
+
+    /// That of a folder of layouts, by its name.
+    fn flavor(layouts: &str) -> &'static str {
+        if layouts.ends_with("remote") { "remote" } else { "cpu" }
     }
 
     pub(crate) fn git(&self, below: &str, words: &[&str]) -> String {

@@ -30,7 +30,7 @@ impl Plan {
             self.put("release.json", &serde_json::to_string_pretty(&self.described(promise))?)?,
         ];
         if promise.is_some() {
-            let layouts = self.layouts(session);
+            let layouts = self.layouts();
             for arch in Arch::ALL {
                 attached.extend(sbom::write(stack, lock, arch, &layouts.join(arch.as_str()), &self.dist)?);
             }
@@ -39,8 +39,8 @@ impl Plan {
     }
 
     /// One folder an architecture.
-    pub(super) fn layouts(&self, session: &Session) -> PathBuf {
-        self.layouts.clone().unwrap_or_else(|| session.root.join("target/image"))
+    pub(super) fn layouts(&self) -> PathBuf {
+        self.layouts.clone().unwrap_or_else(|| self.built.clone())
     }
 
     fn put(&self, name: &str, contents: &str) -> anyhow::Result<PathBuf> {
@@ -71,7 +71,7 @@ impl Plan {
         if let (Some(tag), Some(_), false) = (previous, promise, self.offline) {
             // One that was deleted, or never got there, is no reason to stop.
             let old = self.repository.blobs(&format!(":{tag}")).await.unwrap_or_default();
-            diff.pulls = diff::pulls(&old, &layout::blobs(&self.layouts(session))?);
+            diff.pulls = diff::pulls(&old, &layout::blobs(&self.layouts())?);
         }
         let _ = write!(notes, "\n## {since}\n\n{}", diff.markdown());
         if let Some(promise) = promise {
@@ -96,7 +96,7 @@ impl Plan {
 
     /// `--dry-run`: what can be told and written without network and engine.
     pub(crate) async fn rehearse(&self, session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
-        let layouts = self.layouts(session);
+        let layouts = self.layouts();
         let has_layouts = Arch::ALL.into_iter().all(|arch| layouts.join(arch.as_str()).is_dir());
         // What was named must be right; what lies there from some build may be of another lock.
         let promise = match self.merge(&layouts, stack) {

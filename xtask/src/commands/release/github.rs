@@ -50,7 +50,7 @@ impl Plan {
         }
         // Of a draft that an interrupted run left, nobody knows what is whole.
         process::output(gh(&["upload", tag, "--clobber"]).args(&files.attached)).await?;
-        let latest = format!("--latest={}", self.is_newest);
+        let latest = format!("--latest={}", self.is_newest && self.is_first);
         process::output(&mut gh(&["edit", tag, "--draft=false", &latest])).await?;
         Ok(tag.to_owned())
     }

@@ -17,7 +17,7 @@ use crate::engine::docker::Docker;
 use crate::engine::registry::Repository;
 use crate::io::steps::Steps;
 use crate::io::{self, files};
-pub(crate) use plan::{Plan, Wanted};
+pub(crate) use plan::{Plan, Wanted, check};
 
 pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Result<()> {
     let stack = files::read_stack(&session.root)?;
@@ -25,11 +25,14 @@ pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Resul
     let wanted = Wanted {
         repository: Repository::new(&args.registry)?,
         layouts: args.layouts.as_deref().map(std::path::absolute).transpose()?,
-        dist: session.path(args.dist.as_deref(), "dist")?,
+        dist: session.path(args.dist.as_deref(), &stack.flavored(args.flavor.name())?.folder("dist"))?,
         github: args.github.clone(),
         sign: args.sign.clone(),
         offline: args.dry_run,
     };
+    let whole = &stack;
+    let stack = whole.flavored(args.flavor.name())?;
+    check(session, whole, &lock).await?;
     let plan = Plan::new(session, &stack, &lock, wanted).await?;
     if args.dry_run {
         return plan.rehearse(session, &stack, &lock).await;

@@ -56,6 +56,11 @@ pub(crate) struct Plan {
     /// Whether no later revision of the flavor is out: only the newest one moves `latest`.
     pub(super) is_newest: bool,
     pub(super) flavor: String,
+    /// Whether `latest` leads to this flavor.
+    pub(super) is_first: bool,
+    /// Where the layouts are, and the stage of the Dockerfile that they are built from.
+    pub(super) built: PathBuf,
+    pub(super) target: Option<String>,
     pub(super) revision: u32,
     pub(super) annotations: BTreeMap<String, String>,
 }
@@ -63,7 +68,6 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) async fn new(session: &Session, stack: &Stack, lock: &Lock, wanted: Wanted) -> anyhow::Result<Self> {
         let root = &session.root;
-        check(session, stack, lock).await?;
         let commit = git::commit(root, "HEAD").await?;
         let moment = git::commit_moment(root, &commit).await?;
         if moment > Utc::now() + SKEW {
@@ -119,6 +123,9 @@ impl Plan {
             previous,
             is_newest,
             flavor,
+            is_first: stack.is_first_flavor(),
+            built: root.join(stack.folder("target/image")),
+            target: (!stack.is_first_flavor()).then(|| stack.flavor.name.clone()),
             revision,
             annotations,
         };
@@ -142,8 +149,8 @@ impl Plan {
     }
 }
 
-/// What must hold of the checkout.
-async fn check(session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
+/// What must hold of the checkout, whichever flavor is released.
+pub(crate) async fn check(session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
     let violations = rules::check(stack, lock).violations;
     if !violations.is_empty() {
         let errors = violations.into_iter().map(|violation| anyhow::anyhow!(violation.message));

@@ -34,13 +34,19 @@ impl Plan {
             Some(key) => Some(Signer::new(key).await?),
             None => None,
         };
-        let layouts = self.layouts(session);
+        let layouts = self.layouts();
         if self.layouts.is_none() && !self.is_built(&layouts, stack) {
             docker.check().await?;
             fs_err::create_dir_all(&layouts)?;
             for arch in Arch::ALL {
-                let request =
-                    build::Request { docker, lock, output: &layouts, cache: Cache::default(), logs: Some(&layouts) };
+                let request = build::Request {
+                    docker,
+                    lock,
+                    output: &layouts,
+                    cache: Cache::default(),
+                    target: self.target.as_deref(),
+                    logs: Some(&layouts),
+                };
                 let name = format!("build {arch}");
                 steps.run(&name, build::build(session, &request, arch), Built::summary).await?;
             }
@@ -75,7 +81,8 @@ impl Plan {
         if until == Until::Push {
             return Ok(promise);
         }
-        for name in ["latest", &self.flavor] {
+        let moving = ["latest"].into_iter().filter(|_| self.is_first).chain([self.flavor.as_str()]);
+        for name in moving {
             steps.run(&format!("move {name}"), self.move_tag(&promise, name), Clone::clone).await?;
         }
         if until == Until::Move {
@@ -103,16 +110,20 @@ impl Plan {
     /// One image, which must be made from this lock.
     fn read(&self, folder: &Path, arch: Arch, stack: &Stack) -> anyhow::Result<layout::Image> {
         let image = layout::read(folder, arch)?;
-        let (label, wanted) = (stack.image.lock_label(), format!("sha256:{}", self.lock));
-        match image.labels.get(&label) {
-            Some(found) if *found == wanted => Ok(image),
-            found => Err(anyhow::anyhow!(
-                "{} was not made from this lock: its label {label} is {} instead of {wanted}",
-                folder.display(),
-                found.map_or("missing", String::as_str)
-            ))
-            .hint(|| format!("cargo xtask build --arch {arch}")),
+        for (what, label, wanted) in [
+            ("from this lock", stack.image.lock_label(), format!("sha256:{}", self.lock)),
+            ("as this flavor", stack.image.flavor_label(), stack.flavor.name.clone()),
+        ] {
+            let found = image.labels.get(&label).map_or("missing", String::as_str);
+            if found != wanted {
+                return Err(anyhow::anyhow!(
+                    "{} was not made {what}: its label {label} is {found} instead of {wanted}",
+                    folder.display()
+                ))
+                .hint(|| format!("cargo xtask build --arch {arch} --flavor {}", stack.flavor.name));
+            }
         }
+        Ok(image)
     }
 
     /// Joins the images; gives all digests of the release, which are those that the git tag promises where there is one.

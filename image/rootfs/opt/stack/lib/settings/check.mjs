@@ -23,6 +23,10 @@ export function checkSettings(table, environment, kept = () => undefined) {
   const links = new Set();
   const attempt = collecting(problems);
 
+  const switches = Object.fromEntries(table.services.map((service) => [service.name, service.switch]));
+  // What this image leaves out, by a variable that it sets itself.
+  const flavor = table.flavors.find(({ name }) => name === environment.STACK_FLAVOR) ?? { without: [], needs: [] };
+
   // A default's parts stand earlier in the table. One that names what is wrong is empty, so that it is told once.
   const expand = (text) => {
     const parts = [...text.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
@@ -46,11 +50,18 @@ export function checkSettings(table, environment, kept = () => undefined) {
     if (name === "LLAMACPP_ENABLED" && values.MODEL_BASE_URL) value ||= "false";
     value ||= expand(setting.default ?? "");
     values[name] = value && (attempt(() => spelled(form, value), (why) => `${name}=${shown}: ${why}`) ?? "");
+    const leftOut = flavor.without.filter((service) => switches[service] === name).join(", ");
+    if (leftOut) {
+      if (environment[name] && values[name] === "true") problems.push(`${name}=true: this image is the flavor \`${flavor.name}\`, without ${leftOut}`);
+      values[name] = "false";
+    }
     if (name === "TLS_CERT_FILE") values.SCHEME = environment[name] ? "https" : "http";
+  }
+  for (const name of flavor.needs.filter((name) => !environment[name])) {
+    problems.push(`${name} is not set: this image is the flavor \`${flavor.name}\`, without ${flavor.without.join(", ")}, and needs it`);
   }
   checkUnknown(table, environment, links, { problems, notices });
 
-  const switches = Object.fromEntries(table.services.map((service) => [service.name, service.switch]));
   const isOn = (service) => !switches[service] || values[switches[service]] === "true";
   for (const service of table.services.filter(({ name }) => isOn(name))) {
     for (const other of service.requires.filter((name) => values[switches[name]] === "false")) {

@@ -19,6 +19,10 @@ import { watch } from "./watch.mjs";
 /** Databases, logs and temp files of all services need some. */
 const LITTLE_DISK = 1 << 30;
 const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
+const { flavors } = JSON.parse(readFileSync("/opt/stack/settings.json", "utf8"));
+// Services that this flavor of the image does not have are not listed as off.
+const leftOut = flavors.find(({ name }) => name === process.env.STACK_FLAVOR)?.without ?? [];
+table.services = table.services.filter(({ name }) => !leftOut.includes(name));
 
 /** What its supervisor says, or null when it has none yet. */
 async function supervised(name) {
