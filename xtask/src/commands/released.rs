@@ -1,15 +1,19 @@
 //! `verify --image`: a released image as its users see it, held against the git tag that promises it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Session;
 use crate::cli::{self, Format};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::promise::Promise;
+use crate::domain::sbom::Bill;
+use crate::domain::stack::Stack;
 use crate::engine::cosign;
 use crate::engine::layout::Released;
 use crate::engine::registry::Repository;
@@ -103,7 +107,69 @@ async fn checks(
         }
     };
     checks.push(signed);
+    let by = By { name, key, github };
+    checks.extend(pins(session, &by, &commit, &lock, &released).await?);
     Ok(checks)
+}
+
+/// Who attests what the images of a repository hold.
+struct By<'a> {
+    name: &'a str,
+    key: Option<&'a Path>,
+    github: Option<&'a str>,
+}
+
+impl By<'_> {
+    /// The attested bill of materials of one image; none where nobody was named.
+    async fn bill(&self, image: &OciDigest) -> anyhow::Result<Option<Value>> {
+        let exact = format!("{}@{image}", self.name);
+        if let Some(key) = self.key {
+            return Ok(Some(cosign::attested(&exact, "cyclonedx", key).await?.into()));
+        }
+        let Some(owner) = self.github else { return Ok(None) };
+        let mut command = process::command("gh");
+        command.args(["attestation", "verify", &format!("oci://{exact}"), "--repo", owner, "--format", "json"]);
+        let told = process::text(command.args(["--predicate-type", "https://spdx.dev/Document/v2.3"]))
+            .await
+            .with_context(|| format!("{owner} attests no bill of materials of {exact}"))?;
+        Ok(Some(serde_json::from_str(&told).context("gh tells attestations in another form")?))
+    }
+}
+
+/// Every pin of the lock, as the attested bills of materials name it.
+async fn pins(
+    session: &Session,
+    by: &By<'_>,
+    commit: &str,
+    lock: &str,
+    released: &Released,
+) -> anyhow::Result<Vec<Check>> {
+    let stack = git::show(&session.root, commit, files::STACK).await?.context("the commit has no stack.toml")?;
+    let (stack, lock) = (Stack::parse(&stack)?, files::parse_lock(lock)?);
+    let stack = stack.of_tag(&released.version);
+    let mut checks = Vec::new();
+    for (arch, digest) in &released.manifests {
+        let Some(bill) = by.bill(digest).await? else { continue };
+        let mut named = BTreeSet::new();
+        texts(&bill, &mut named);
+        for (component, purl) in Bill::pins(&stack, &lock, *arch) {
+            let found = if named.contains(purl.as_str()) { purl.as_str() } else { "not in its bill of materials" };
+            checks.push(Check::new(format!("{component} of the image for {arch}"), found, &purl));
+        }
+    }
+    Ok(checks)
+}
+
+/// All texts of a document.
+fn texts<'a>(document: &'a Value, found: &mut BTreeSet<&'a str>) {
+    match document {
+        Value::String(text) => {
+            found.insert(text);
+        }
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(fields) => fields.values().for_each(|value| texts(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// What the git tag says, and the commit that it leads to.

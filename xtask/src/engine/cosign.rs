@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -57,6 +59,24 @@ impl Signer {
         command.args(["attest", "--yes", "--tlog-upload=false", "--type", kind, "--key", &self.key, "--predicate"]);
         process::run(command.arg(file).arg(image)).await.with_context(|| format!("cannot attest {image}"))
     }
+}
+
+/// What the owner of a public key attests of an image, in a form that has a name.
+pub(crate) async fn attested(image: &str, kind: &str, key: &Path) -> anyhow::Result<Vec<Value>> {
+    #[derive(serde::Deserialize)]
+    struct Envelope {
+        payload: String,
+    }
+    let mut command = process::command("cosign");
+    command.args(["verify-attestation", "--private-infrastructure", "--type", kind, "--key"]).arg(key);
+    let told = process::text(command.arg(image))
+        .await
+        .with_context(|| format!("{} attests no {kind} of {image}", key.display()))?;
+    let statement = |line: &str| {
+        let Envelope { payload } = serde_json::from_str(line)?;
+        Ok(serde_json::from_slice(&STANDARD.decode(payload)?)?)
+    };
+    told.lines().map(statement).collect()
 }
 
 /// Bails unless an image is signed by the owner of a public key.

@@ -318,6 +318,22 @@ fn a_released_image_is_held_against_its_git_tag() {
         let document = verify(&format!("{}{reference}", scratch.registry())).ok();
         assert_eq!(document["checks"].as_array().unwrap().len(), 8, "{document}");
     }
+    // What is attested names every pin, in whatever form; one that it does not name is told.
+    let bill = std::fs::read_to_string(scratch.path("checkout/dist/sbom-x86_64.spdx.json")).unwrap();
+    let bill = bill + &std::fs::read_to_string(scratch.path("checkout/dist/sbom-aarch64.spdx.json")).unwrap();
+    let attested = |bill: &str| {
+        let bills: Vec<Value> = serde_json::Deserializer::from_str(bill).into_iter().map(Result::unwrap).collect();
+        std::fs::write(scratch.path("attested"), serde_json::json!(bills).to_string()).unwrap();
+        let image = format!("{}:{tag}", scratch.registry());
+        let mut command = scratch.xtask("clone");
+        command.args(["verify", "--format", "json", "--github", "o/n", "--image", &image]);
+        Scratch::ran(&command.output().unwrap())
+    };
+    let checked = attested(&bill).ok();
+    let about = |what: &str| checked["checks"].as_array().unwrap().iter().any(|check| check["what"] == what);
+    assert!(about("llamacpp of the image for aarch64") && about("base of the image for x86_64"), "{checked}");
+    let ran = attested(&bill.replace("pkg:generic/opencode@", "pkg:generic/other@"));
+    assert!(ran.code == Some(3) && ran.document.to_string().contains("not in its bill of materials"), "{}", ran.said);
     // A lock of another commit, an image of another architecture's release: the tag says otherwise.
     let message = scratch.git("clone", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
     let zeros = "0".repeat(64);

@@ -70,6 +70,12 @@ impl Bill {
         Self { name: stack.image.name.clone(), title: stack.image.title.clone(), arch, digest, moment, parts }
     }
 
+    /// What a bill of such an image must name, by component: its pins, as package URLs with digest or commit.
+    pub(crate) fn pins(stack: &Stack, lock: &Lock, arch: Arch) -> Vec<(String, String)> {
+        let pinned = lock.components.iter().filter(|(name, _)| stack.components.contains_key(*name));
+        pinned.filter_map(|(name, pin)| Some((name.clone(), Part::pinned(name, None, pin, arch)?.purl))).collect()
+    }
+
     fn purl(&self) -> String {
         format!("pkg:oci/{}@{}?arch={}", self.name, encoded(self.digest.as_str()), self.arch.oci())
     }
