@@ -66,14 +66,18 @@ fn each_job_of_a_release_does_its_step_and_no_more() {
     assert!(!output.status.success() && !said(&output).contains("forged\n"), "{}", said(&output));
 }
 
+const BOT: &str = "user.email=41898282+github-actions[bot]@users.noreply.github.com";
+
 /// A patch that changes the lock's text, and its notes.
 fn patch(scratch: &Scratch, line: &str) {
     scratch.clone("patched");
     let lock = scratch.path("patched/versions.lock");
     let text = std::fs::read_to_string(&lock).unwrap();
     std::fs::write(&lock, format!("{text}# {line}\n")).unwrap();
-    let patch = scratch.git("patched", &["diff", "--binary"]);
-    std::fs::write(scratch.path("bump.patch"), patch + "\n").unwrap();
+    let message = format!("Pin {line}\n\nwhat changed: {line}");
+    scratch.git("patched", &["-c", BOT, "commit", "--quiet", "--all", "--message", &message]);
+    let patches = scratch.git("patched", &["format-patch", "--quiet", "--binary", "--stdout", "HEAD~1"]);
+    std::fs::write(scratch.path("bump.patch"), patches + "\n").unwrap();
     std::fs::write(scratch.path("bump.md"), format!("what changed: {line}\n")).unwrap();
     std::fs::remove_dir_all(scratch.path("patched")).unwrap();
 }
@@ -110,7 +114,7 @@ fn a_bump_is_proposed_once_and_keeps_what_people_commit() {
     let (_, log, _) = propose();
     assert!(log.contains("gh pr edit 7"), "{log}");
     let subjects = scratch.git("remote.git", &["log", "--format=%s", &format!("main..{branch}")]);
-    assert_eq!(subjects, "Mend what the new version breaks\nPin what the upstreams published");
+    assert_eq!(subjects, "Mend what the new version breaks\nPin two");
     assert!(scratch.git("remote.git", &["show", &format!("{branch}:versions.lock")]).ends_with("# two"));
     // One that no longer fits is left alone, with its branch.
     std::fs::write(scratch.path("person/versions.lock"), "by hand\n").unwrap();
@@ -140,6 +144,34 @@ fn findings_keep_one_issue() {
     std::fs::write(scratch.path("listed"), "12\n").unwrap();
     report("1", "gh issue edit 12");
     report("0", "gh issue close 12");
+}
+
+#[test]
+fn each_component_is_pinned_in_a_commit_of_its_own() {
+    let scratch = Scratch::new();
+    let cargo = r##"#!/bin/bash
+echo "cargo $*" >>"$SCRATCH/log"
+case "$*" in
+'xtask bump --keep-going convex' | 'xtask bump --keep-going node') echo "# $4" >>versions.lock ;;
+'xtask bump --keep-going') echo "# both" >>versions.lock; exit 1 ;;
+'xtask bump --keep-going bun') exit 1 ;;
+'xtask diff '*) echo "told of $3" ;;
+esac
+"##;
+    scratch.program("bin", "cargo", cargo);
+    let base = scratch.git("checkout", &["rev-parse", "HEAD"]);
+    let output = run(&scratch, "checkout", "pin-each", &["../bump.patch", "../bump.md"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let subjects = scratch.git("checkout", &["log", "--reverse", "--format=%s", &format!("{base}..")]);
+    assert_eq!(subjects, "Pin node\nPin convex\nPin what moves together");
+    assert_eq!(std::fs::read_to_string(scratch.path("outputs")).unwrap(), "changed=true\n");
+    assert_eq!(std::fs::read_to_string(scratch.path("bump.md")).unwrap(), format!("told of {base}\n"));
+    // What it wrote is what the next job applies.
+    scratch.clone("next");
+    let output = run(&scratch, "next", "open-pull-request", &["../bump.patch", "../bump.md"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let pushed = scratch.git("remote.git", &["log", "--reverse", "--format=%s", "main..refs/heads/bump/upstreams"]);
+    assert_eq!(pushed, subjects);
 }
 
 /// A `cargo` that logs what it is told; its `build` fails as often as `failures` says.
