@@ -125,20 +125,7 @@ impl FileUrl {
 
     /// The file's name: `a+b.zip` of `…/a%2Bb.zip`.
     pub(crate) fn decoded_file_name(&self) -> String {
-        let mut name = Vec::new();
-        let mut rest = self.file_name().bytes();
-        while let Some(byte) = rest.next() {
-            let mut after = rest.clone();
-            let mut digit = || after.next().and_then(|byte| char::from(byte).to_digit(16));
-            match (byte, digit(), digit()) {
-                (b'%', Some(high), Some(low)) => {
-                    name.extend(u8::try_from(high * 16 + low));
-                    rest = after;
-                }
-                _ => name.push(byte),
-            }
-        }
-        String::from_utf8_lossy(&name).into_owned()
+        percent_encoding::percent_decode_str(self.file_name()).decode_utf8_lossy().into_owned()
     }
 }
 
@@ -162,13 +149,13 @@ impl Sha256 {
 
     /// The digest of 32 raw bytes, as a hasher gives them.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        use fmt::Write as _;
-        let mut text = String::with_capacity(64);
-        for byte in bytes {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        Self(
+            bytes
+                .iter()
+                .flat_map(|byte| [byte >> 4, byte & 15])
+                .filter_map(|it| char::from_digit(it.into(), 16))
+                .collect(),
+        )
     }
 }
 

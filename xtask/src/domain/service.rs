@@ -231,13 +231,17 @@ pub(crate) enum ServiceError {
     Field { service: String, what: String },
 }
 
+/// Whether a text is of lowercase letters, digits and these.
+fn is_lower(text: &str, more: &[u8]) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(&byte))
+}
+
 /// Checks what serde cannot: names, references, ports and circles.
 pub(crate) fn check(services: &[Service]) -> Result<(), ServiceError> {
     let mut names = BTreeMap::new();
     let mut ports: BTreeMap<u16, &str> = BTreeMap::new();
     for service in services {
-        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        if !service.name.starts_with(|first: char| first.is_ascii_lowercase()) || !service.name.bytes().all(plain) {
+        if !service.name.starts_with(|first: char| first.is_ascii_lowercase()) || !is_lower(&service.name, b"-") {
             return Err(ServiceError::Name(service.name.clone()));
         }
         if names.insert(service.name.as_str(), service).is_some() {
@@ -337,14 +341,13 @@ impl Service {
             return Err(format!("ready-within and stop-within are seconds, 1 or more, and hung-after {SHORTEST_HANG}"));
         }
         for folder in &self.data {
-            if folder.is_empty() || !folder.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
+            if folder.is_empty() || !is_lower(folder, b"-") {
                 return Err(format!("data folder {folder:?} is not one plain name"));
             }
         }
         for path in [&self.caches, &self.models, &self.migrates, &self.apart].into_iter().flatten() {
-            let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'/');
             let folder = path.split('/').next().unwrap_or_default();
-            if path.contains("..") || !path.trim_end_matches('*').bytes().all(plain) {
+            if path.contains("..") || !is_lower(path.trim_end_matches('*'), b"-./") {
                 return Err(format!("{path:?} is not a plain path below /data"));
             }
             if !self.data.iter().any(|own| own == folder) {
@@ -369,9 +372,7 @@ impl Service {
                 }
             }
             for path in endpoint.only.values().flatten() {
-                if path.is_empty()
-                    || !path.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'/' | b'*'))
-                {
+                if path.is_empty() || !is_lower(path, b"-/*") {
                     return Err(format!("`only` lists {path:?}, which is not a relative path of lowercase letters"));
                 }
             }
@@ -396,7 +397,6 @@ impl Walls {
     const KEPT: [&str; 3] = ["/data/secrets", "/data/home", "/run/stack/secrets"];
 
     fn check(&self) -> Result<(), String> {
-        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'/');
         let within = |path: &str, folder: &str| {
             path == folder || path.strip_prefix(folder).is_some_and(|it| it.starts_with('/'))
         };
@@ -404,8 +404,7 @@ impl Walls {
         for path in
             self.reach.iter().chain([&self.home, &self.temporary]).chain(&self.shell_temporary).chain(shells.clone())
         {
-            let fixed = path.replace('*', "");
-            if !path.starts_with('/') || path.contains("..") || !fixed.bytes().all(plain) {
+            if !path.starts_with('/') || path.contains("..") || !is_lower(path, b"-./*") {
                 return Err(format!("{path:?} in its walls is not a plain absolute path"));
             }
         }

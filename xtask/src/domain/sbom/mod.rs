@@ -6,6 +6,7 @@ pub(crate) mod license;
 mod spdx;
 
 use chrono::{DateTime, Utc};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
 use super::arch::Arch;
 use super::digest::OciDigest;
@@ -133,16 +134,8 @@ impl Part {
 
 /// Percent-encoded, all but what stands for itself everywhere in a URL (RFC 3986, "unreserved").
 fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
-            // Writing to a String cannot fail.
-            _ => drop(write!(encoded, "%{byte:02X}")),
-        }
-    }
-    encoded
+    const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    percent_encoding::utf8_percent_encode(text, &RESERVED).to_string()
 }
 
 #[cfg(test)]

@@ -47,14 +47,9 @@ fn line(line: &str) -> Result<Listed, UrisError> {
 
 /// Undoes apt's quoting of a version in a file name.
 fn unquoted(text: &str) -> Option<String> {
-    let mut parts = text.split('%');
-    let mut whole = parts.next()?.to_owned();
-    for part in parts {
-        let code = u8::from_str_radix(part.get(..2)?, 16).ok().filter(u8::is_ascii_graphic)?;
-        whole.push(char::from(code));
-        whole.push_str(part.get(2..)?);
-    }
-    Some(whole)
+    let whole = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+    // No version holds a `%`: what is left of one was no quoting.
+    whole.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%').then(|| whole.into_owned())
 }
 
 #[cfg(test)]
