@@ -5,7 +5,10 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+use crate::domain::stack::StackError;
 use crate::io::ending::Signal;
+use crate::io::http::HttpError;
+use crate::io::process::NotRun;
 
 /// An error with a hint beneath it. The hint is kept apart from the message, so that it is printed once
 /// and last, whatever context is put around the error on its way up.
@@ -94,6 +97,38 @@ pub(crate) fn hints(error: &anyhow::Error) -> Vec<&str> {
     causes(error.as_ref()).filter_map(|cause| cause.downcast_ref::<Hinted>()).map(|hinted| &*hinted.hint).collect()
 }
 
+/// What to do about a cause that says enough by itself.
+pub(crate) fn advice(cause: &(dyn StdError + 'static)) -> Option<String> {
+    if let Some(NotRun { program, source }) = cause.downcast_ref() {
+        let is_missing = source.kind() == std::io::ErrorKind::NotFound;
+        return is_missing.then(|| format!("install `{program}`; `cargo xtask doctor` lists all that is missing"));
+    }
+    if let Some(StackError::Unknown { nearest, .. }) = cause.downcast_ref() {
+        return nearest.as_ref().map(|nearest| format!("did you mean `{nearest}`?"));
+    }
+    let told = match cause.downcast_ref::<HttpError>()? {
+        HttpError::Transport { .. } | HttpError::Slow { .. } => {
+            "check the network and HTTPS_PROXY; --mirror FROM=TO leads to another address"
+        }
+        HttpError::Offline { .. } => {
+            "run it once without --offline; `cargo xtask fetch` brings all files that are pinned"
+        }
+        HttpError::Throttled { .. } => {
+            "wait and run it again: the server limits requests, which says nothing about its files; --mirror FROM=TO \
+             leads to another address"
+        }
+        error if error.is_page() => {
+            "a proxy or a login page answers in the server's place: check HTTPS_PROXY and NO_PROXY, and whether this \
+             network wants a login"
+        }
+        HttpError::Status { refusal, .. } if refusal.status.as_u16() == 407 => {
+            "the proxy wants a login: HTTPS_PROXY and HTTP_PROXY hold one as http://USER:PASSWORD@HOST:PORT"
+        }
+        _ => return None,
+    };
+    Some(told.to_owned())
+}
+
 /// One failure as it is told.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Told {
@@ -122,6 +157,9 @@ fn taken_apart(error: &(dyn StdError + 'static)) -> Vec<Told> {
         } else {
             lines.push(cause.to_string());
         }
+    }
+    if hints.is_empty() {
+        hints.extend(causes(error).find_map(advice));
     }
     let mut lines = lines.into_iter();
     let common = lines.next().map(|message| Told { message, causes: lines.collect(), hints: Vec::new() });

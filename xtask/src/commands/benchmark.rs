@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::Session;
+use super::{Session, checkout};
 use crate::benchmark::size::{self, Artifacts, Sizes};
 use crate::benchmark::{self, Request, Running};
 use crate::cli::{self, Part};
@@ -16,11 +16,11 @@ use crate::domain::stack::{Component, Source, Stack};
 use crate::engine::docker::Docker;
 use crate::engine::layout;
 use crate::io::http::Http;
-use crate::io::{files, say};
+use crate::io::say;
 use crate::upstream::npm;
 
 pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Result<()> {
-    let stack = files::read_stack(&session.root)?;
+    let stack = checkout::read_stack(&session.root)?;
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     let (starts, idle) = (wanted(Part::Start), wanted(Part::Memory) || wanted(Part::Stop));
     let sizes = if wanted(Part::Size) { Some(sizes(session, &stack, &layout(session, args)?).await?) } else { None };
@@ -54,7 +54,7 @@ fn layout(session: &Session, args: &cli::Benchmark) -> anyhow::Result<PathBuf> {
 
 async fn sizes(session: &Session, stack: &Stack, folder: &Path) -> anyhow::Result<Sizes> {
     let image = layout::layers(folder).context("no OCI layout to weigh; name one with --layout, or build it first")?;
-    let lock = files::read_lock(&session.root, stack)?;
+    let lock = checkout::read_lock(&session.root, stack)?;
     let dockerfile = fs_err::read_to_string(session.root.join("image/Dockerfile"))?;
     let base = stack.components.iter().find(|(_, component)| matches!(component.source, Source::Oci { .. }));
     let (base, _) = base.context("stack.toml has no base image")?;

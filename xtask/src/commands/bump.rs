@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use futures_util::{StreamExt as _, stream};
 
-use super::resolve::{AT_ONCE, Resolver, advised, ended, held, names, say_ended_holds, units, waves};
-use super::{Session, render};
+use super::resolve::{AT_ONCE, Resolver, ended, held, names, say_ended_holds, units, waves};
+use super::{Session, checkout, render};
 use crate::cli;
 use crate::domain::compare;
 use crate::domain::lock::{Lock, LockError, Pin};
@@ -53,13 +53,13 @@ pub(crate) async fn run(session: &Session, args: &cli::Bump) -> anyhow::Result<(
 
 /// The bump itself, which tells nobody on stdout: `rehearse` has its own table.
 pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<Bumped> {
-    let stack = files::read_stack(&session.root)?;
+    let stack = checkout::read_stack(&session.root)?;
     let names = names(&stack, &args.names)?;
     let want = want(args)?;
     // Held until the end: what is resolved goes with what else the lock holds.
     let _held = if args.dry_run { None } else { Some(files::hold(&session.root).await?) };
-    let before = files::read_lock_text(&session.root)?;
-    let lock = files::parse_lock(&before)?;
+    let before = checkout::read_lock_text(&session.root)?;
+    let lock = checkout::parse_lock(&before)?;
     let resolver = Resolver::new(session, stack, lock)?.waiting_for_nothing(args.now);
 
     let (resolutions, mut failures) = resolve(&resolver, &names, &want).await;
@@ -74,7 +74,7 @@ pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<
     let changed = text != resolver.lock.to_text()? || resolutions.iter().any(|one| !one.files.is_empty());
 
     if changed && !args.dry_run {
-        if files::read_lock_text(&session.root)? != before {
+        if checkout::read_lock_text(&session.root)? != before {
             return Err(anyhow::anyhow!("versions.lock was changed by something else meanwhile; nothing was written"))
                 .hint(|| "run it again");
         }
@@ -126,7 +126,7 @@ async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> (Vec<Res
             .map(async |(leader, members)| {
                 let unit = resolve_unit(up, leader, members, want, &broken).await;
                 waiting.done(leader);
-                unit.with_context(|| format!("failed to bump `{leader}`")).map_err(advised)
+                unit.with_context(|| format!("failed to bump `{leader}`"))
             })
             .buffered(AT_ONCE)
             .collect()

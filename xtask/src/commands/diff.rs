@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{Session, released};
+use super::{Session, checkout, released};
 use crate::cli;
 use crate::domain::arch::Arch;
 use crate::domain::diff::{Diff, Pull, State};
@@ -32,12 +32,12 @@ pub(crate) async fn run(session: &Session, args: &cli::Diff) -> anyhow::Result<(
 async fn named(root: &Path, name: &str) -> anyhow::Result<State> {
     let path = Path::new(name);
     if path.is_file() {
-        let lock = files::parse_lock(&fs_err::read_to_string(path)?)?;
+        let lock = checkout::parse_lock(&fs_err::read_to_string(path)?)?;
         return Ok(State { stack: None, lock, npm: BTreeMap::new() });
     }
     let commit = git::commit(root, name).await?;
     let lock = git::show(root, &commit, files::LOCK).await?;
-    let lock = files::parse_lock(&lock.with_context(|| format!("{name} has no {}", files::LOCK))?)?;
+    let lock = checkout::parse_lock(&lock.with_context(|| format!("{name} has no {}", files::LOCK))?)?;
     // An older file may have another form: then the versions alone are compared.
     let stack = git::show(root, &commit, files::STACK).await?.and_then(|text| Stack::parse(&text).ok());
     let mut npm = BTreeMap::new();
@@ -49,8 +49,8 @@ async fn named(root: &Path, name: &str) -> anyhow::Result<State> {
 
 /// The state of the checkout as it lies there.
 fn checkout(root: &Path) -> anyhow::Result<State> {
-    let stack = files::read_stack(root)?;
-    let lock = files::read_lock(root, &stack)?;
+    let stack = checkout::read_stack(root)?;
+    let lock = checkout::read_lock(root, &stack)?;
     let read = |(component, path): (String, String)| Some((component, fs_err::read_to_string(root.join(path)).ok()?));
     let npm = lockfiles(Some(&stack)).filter_map(read).collect();
     Ok(State { stack: Some(stack), lock, npm })

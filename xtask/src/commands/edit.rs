@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use toml::{Table, Value};
 
-use super::{Session, render};
+use super::{Session, checkout, render};
 use crate::cli::{self, From};
 use crate::domain::edit;
 use crate::domain::lock::Lock;
@@ -28,11 +28,11 @@ pub(crate) async fn remove(session: &Session, args: &cli::Remove) -> anyhow::Res
     let _held = files::hold(&session.root).await?;
     let (root, name) = (&session.root, args.name.as_str());
     let text = fs_err::read_to_string(root.join(files::STACK))?;
-    Stack::parse(&text)?.component(name).map_err(files::unknown_component)?;
+    Stack::parse(&text)?.component(name)?;
     let cannot = || format!("cannot remove `{name}`, which something else names; nothing was changed");
     let edited = edit::remove(&text, name).with_context(cannot)?;
     let stack = Stack::parse(&edited)?;
-    let mut lock = files::read_lock_unchecked(root)?;
+    let mut lock = checkout::read_lock_unchecked(root)?;
     let mut contents = vec![(PathBuf::from(files::STACK), edited)];
     if lock.components.remove(name).is_some() {
         contents.push((PathBuf::from(files::LOCK), Lock::new(lock.components.clone()).to_text()?));

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::Session;
-use super::resolve::{Resolver, advised, ended, names};
+use super::resolve::{Resolver, ended, names};
 use crate::cli;
 use crate::domain::digest::{FileUrl, Sha256};
 use crate::domain::lock::{Lock, Pinned};
@@ -36,8 +36,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
         .map(async |(url, (name, sha256))| {
             let label = url.file_name();
             let fetched = http.fetch(url.as_str(), label, sha256).await;
-            let (found, size, is_known) =
-                fetched.with_context(|| format!("failed to fetch `{name}`")).map_err(advised)?;
+            let (found, size, is_known) = fetched.with_context(|| format!("failed to fetch `{name}`"))?;
             if found != *sha256 {
                 let error = anyhow::anyhow!("{url} is sha256 {found}, pinned is {sha256}");
                 let error = error.context(format!("failed to fetch `{name}`"));

@@ -10,12 +10,13 @@ use crate::cli::{Cli, Command, Format, Global};
 use crate::domain::lock::Lock;
 use crate::domain::mirror::Mirrors;
 use crate::domain::stack::Stack;
+use crate::io;
 use crate::io::http::Memory;
-use crate::io::{self, files};
 
 pub(crate) mod benchmark;
 pub(crate) mod build;
 pub(crate) mod bump;
+mod checkout;
 mod diff;
 pub(crate) mod doctor;
 mod edit;
@@ -45,14 +46,14 @@ pub(crate) struct Session {
 impl Session {
     fn new(global: Global) -> anyhow::Result<Self> {
         let memory = if global.offline { Memory::Alone } else { Memory::Shared };
-        let root = files::find_root(global.root.as_deref())?;
+        let root = checkout::find_root(global.root.as_deref())?;
         Ok(Self { root, mirrors: Mirrors::new(global.mirrors), format: global.format, memory })
     }
 
     /// What is wanted, and what is pinned.
     fn read(&self) -> anyhow::Result<(Stack, Lock)> {
-        let stack = files::read_stack(&self.root)?;
-        let lock = files::read_lock(&self.root, &stack)?;
+        let stack = checkout::read_stack(&self.root)?;
+        let lock = checkout::read_lock(&self.root, &stack)?;
         Ok((stack, lock))
     }
 

@@ -2,17 +2,17 @@
 
 use serde::Serialize;
 
-use super::Session;
 use super::resolve::{
     Gated, Resolver, ended, ended_hold, gated, held, names, say_ended_holds, short_version, shortened, units,
 };
+use super::{Session, checkout};
 use crate::cli::{self, Format};
 use crate::domain::compare;
 use crate::domain::lock::{Pin, Pinned, Published};
 use crate::domain::rules;
 use crate::domain::stack::{Source, Waiver};
 use crate::error::Ended;
-use crate::io::{self, files};
+use crate::io;
 use crate::upstream::{self, Finding, PassedOver, Upstream, Want};
 
 /// How many reasons for passing releases over are told.
@@ -62,9 +62,9 @@ impl From<&Pin> for Side {
 }
 
 pub(crate) async fn run(session: &Session, args: &cli::Outdated) -> anyhow::Result<()> {
-    let stack = files::read_stack(&session.root)?;
+    let stack = checkout::read_stack(&session.root)?;
     let names = names(&stack, &args.names)?;
-    let lock = files::read_lock_unchecked(&session.root)?;
+    let lock = checkout::read_lock_unchecked(&session.root)?;
     let resolver = Resolver::new(session, stack, lock)?;
     let up = resolver.upstream();
     let newest = resolver.each(&names, "look up", async |name| newest(up, name).await).await;

@@ -52,7 +52,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Resu
 }
 
 async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps: &mut Steps) -> anyhow::Result<()> {
-    let stack = files::read_stack(&session.root)?;
+    let stack = super::checkout::read_stack(&session.root)?;
     let Some(engine) = engine(args, scratch, steps).await? else {
         return without_engine(session, &stack, args, scratch, steps).await;
     };
@@ -72,7 +72,7 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let rehearsed = rehearsal.session(session);
     bump_all(&rehearsed, steps, &[]).await?;
 
-    let lock = files::read_lock(&rehearsed.root, &stack)?;
+    let lock = super::checkout::read_lock(&rehearsed.root, &stack)?;
     checkout::commit(&rehearsed.root, "Pins of the rehearsal").await?;
     let repository = Repository::new(&format!("{}/mission-control", registry.address))?;
     checkout::publish(&rehearsed.root, &scratch.join("origin.git")).await?;
@@ -284,7 +284,7 @@ fn real(stack: &Stack, args: &cli::Rehearse) -> anyhow::Result<BTreeMap<String, 
     let mut failures = Vec::new();
     for cli::Real { name, path } in &args.with {
         match stack.component(name) {
-            Err(error) => failures.push(files::unknown_component(error)),
+            Err(error) => failures.push(error.into()),
             Ok(component) if matches!(component.source, Source::Git { .. }) || PUT_IN.contains(&name.as_str()) => {}
             Ok(_) => {
                 failures.push(anyhow::anyhow!(

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Session;
+use super::{Session, checkout};
 use crate::cli::{self, Format};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
@@ -79,7 +79,7 @@ async fn checks(
         vec![Check::new("index", &digest, &promise.index), Check::new("commit", &released.revision, &commit)];
     let lock = git::show(root, &commit, files::LOCK).await?.with_context(|| format!("{tag} has no {}", files::LOCK))?;
     checks.push(Check::new("lock of that commit", &Sha256::of(lock.as_bytes()), &promise.lock));
-    let label = files::read_stack(root)?.image.lock_label();
+    let label = checkout::read_stack(root)?.image.lock_label();
     for arch in Arch::ALL {
         let found = released.manifests.get(&arch).map_or("missing", OciDigest::as_str);
         let wanted = &promise.manifests[&arch];
@@ -145,7 +145,7 @@ async fn pins(
     released: &Released,
 ) -> anyhow::Result<Vec<Check>> {
     let stack = git::show(&session.root, commit, files::STACK).await?.context("the commit has no stack.toml")?;
-    let (stack, lock) = (Stack::parse(&stack)?, files::parse_lock(lock)?);
+    let (stack, lock) = (Stack::parse(&stack)?, checkout::parse_lock(lock)?);
     let stack = stack.of_tag(&released.version);
     let mut checks = Vec::new();
     for (arch, digest) in &released.manifests {

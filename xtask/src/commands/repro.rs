@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::{Session, build, released};
+use super::{Session, build, checkout, released};
 use crate::cli::{self, Format};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
@@ -16,7 +16,7 @@ use crate::engine::docker::Docker;
 use crate::engine::layout::{self, Released};
 use crate::engine::registry::Repository;
 use crate::error::{Ended, HintExt as _};
-use crate::io::{self, files, git};
+use crate::io::{self, git};
 
 /// One image, twice.
 #[derive(Debug, Serialize)]
@@ -85,8 +85,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Repro) -> anyhow::Result<
 
 /// Builds from the checkout, which must be that of the image.
 async fn rebuild(session: &Session, args: &cli::Repro, wanted: &Wanted) -> anyhow::Result<PathBuf> {
-    let stack = files::read_stack(&session.root)?;
-    let lock = files::read_lock(&session.root, &stack)?;
+    let (stack, lock) = session.read()?;
     build::check_rendered(session, &stack, &lock)?;
     wanted.check(session, args.arch, &stack.image.lock_label()).await?;
     let stack = stack.flavored(args.flavor.name())?;
@@ -128,7 +127,7 @@ impl Wanted {
     async fn check(&self, session: &Session, arches: cli::Arches, label: &str) -> anyhow::Result<()> {
         match self {
             Self::Folder(folder) => {
-                let lock = format!("sha256:{}", Sha256::of(files::read_lock_text(&session.root)?.as_bytes()));
+                let lock = format!("sha256:{}", Sha256::of(checkout::read_lock_text(&session.root)?.as_bytes()));
                 for arch in arches.list() {
                     let image = layout::read(&folder.join(arch.as_str()), arch)?;
                     let found = image.labels.get(label).map_or("none", String::as_str);

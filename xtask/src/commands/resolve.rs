@@ -13,10 +13,10 @@ use crate::domain::age::Clock;
 use crate::domain::digest::CommitId;
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
-use crate::error::{Failures, hinted};
-use crate::io::http::{Http, HttpError};
+use crate::error::Failures;
+use crate::io;
+use crate::io::http::Http;
 use crate::io::progress::Waiting;
-use crate::io::{self, files};
 use crate::upstream::debian::Indexes;
 use crate::upstream::github::client::Client;
 use crate::upstream::npm::Documents;
@@ -87,7 +87,7 @@ impl Resolver {
             .map(async |name| {
                 let result = ask(name).await;
                 waiting.done(name);
-                result.with_context(|| format!("failed to {doing} `{name}`")).map_err(advised)
+                result.with_context(|| format!("failed to {doing} `{name}`"))
             })
             .buffered(AT_ONCE)
             .collect()
@@ -107,7 +107,7 @@ impl Resolver {
 
 /// The components that were asked for: all without a name. Every unknown name is told, not only the first.
 pub(super) fn names(stack: &Stack, asked: &[String]) -> anyhow::Result<Vec<String>> {
-    let unknown = asked.iter().filter_map(|name| stack.component(name).err()).map(files::unknown_component);
+    let unknown = asked.iter().filter_map(|name| stack.component(name).err()).map(Into::into);
     ended(unknown.collect())?;
     if asked.is_empty() {
         return Ok(stack.components.keys().cloned().collect());
@@ -157,15 +157,6 @@ pub(super) fn ended(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
         0 => Ok(()),
         1 => Err(failures.remove(0)),
         _ => Err(Failures(failures).into()),
-    }
-}
-
-/// Puts what to do about a request that failed under the error; GitHub's own answers have theirs already.
-pub(super) fn advised(error: anyhow::Error) -> anyhow::Error {
-    let told = error.chain().find_map(|cause| cause.downcast_ref::<HttpError>()?.advice());
-    match told.filter(|_| crate::error::hints(&error).is_empty()) {
-        Some(advice) => hinted(error, advice.to_owned()),
-        None => error,
     }
 }
 

@@ -2,20 +2,19 @@
 
 use std::path::Path;
 
-use super::Session;
+use super::{Session, checkout};
 use crate::cli;
 use crate::domain::arch::Arch;
 use crate::engine::docker::Docker;
 use crate::engine::loaded::Loaded;
 use crate::engine::probe;
 use crate::error::HintExt as _;
-use crate::io::files;
 use crate::smoke::{self, Request};
 
 pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<()> {
     let docker = Docker::default();
     docker.check().await?;
-    let stack = files::read_stack(&session.root)?;
+    let stack = checkout::read_stack(&session.root)?;
     let stack = stack.flavored(args.flavor.name())?;
     let image = image(&docker, session, args.image.as_deref(), &stack.folder("target/image")).await?;
     if !stack.flavor.without.is_empty() {

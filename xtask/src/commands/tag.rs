@@ -6,18 +6,18 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use chrono::{NaiveDate, Utc};
 
-use super::Session;
+use super::{Session, checkout};
 use crate::cli;
 use crate::domain::image_tag::{ImageTag, ImageTagTemplate, TagParts, next_revision};
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
-use crate::io::{self, files, git};
+use crate::io::{self, git};
 
 pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result<()> {
-    let stack = files::read_stack(&session.root)?;
+    let stack = checkout::read_stack(&session.root)?;
     match command {
         cli::Tag::Next { date, flavor } => {
-            let lock = files::read_lock(&session.root, &stack)?;
+            let lock = checkout::read_lock(&session.root, &stack)?;
             let stack = stack.flavored(flavor.name())?;
             let template = ImageTagTemplate::parse(&stack.image.tag)?;
             let date = date.as_deref().map_or_else(|| Ok(Utc::now().date_naive()), parse_date)?;

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::Session;
 use super::resolve::{Resolver, ended, names};
+use super::{Session, checkout};
 use crate::cli::{self, Format};
 use crate::domain::trust::Trust;
 use crate::error::Ended;
-use crate::io::{self, files};
+use crate::io;
 use crate::upstream::Finding;
 
 mod checks;
@@ -24,8 +24,8 @@ struct Row<'a> {
 }
 
 pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<()> {
-    let stack = files::read_stack(&session.root)?;
-    let lock = files::read_lock(&session.root, &stack)?;
+    let stack = checkout::read_stack(&session.root)?;
+    let lock = checkout::read_lock(&session.root, &stack)?;
     let names = names(&stack, &args.names)?;
     let resolver = Resolver::new(session, stack, lock)?;
     let up = resolver.upstream();

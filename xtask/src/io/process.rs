@@ -15,7 +15,6 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use super::ending::Group;
 use super::{say, tell};
-use crate::error::HintExt as _;
 
 /// How long a child that was asked to stop may take before it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -57,20 +56,18 @@ enum WhenDropped {
     Nothing,
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("cannot run `{program}`")]
+pub(crate) struct NotRun {
+    pub(crate) program: String,
+    pub(crate) source: std::io::Error,
+}
+
 pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Running> {
     tell(|| format!("+ {}", shown(command)));
-    let child = match command.process_group(0).spawn() {
-        Ok(child) => child,
-        Err(error) => {
-            let program = command.as_std().get_program().to_string_lossy().into_owned();
-            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-            let error = Err(error).with_context(|| format!("cannot run `{program}`"));
-            if is_missing {
-                return error.hint(|| format!("install `{program}`; `cargo xtask doctor` lists all that is missing"));
-            }
-            return error;
-        }
-    };
+    let program = |command: &Command| command.as_std().get_program().to_string_lossy().into_owned();
+    let child = command.process_group(0).spawn();
+    let child = child.map_err(|source| NotRun { program: program(command), source })?;
     let leader = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).context("a child without an id")?;
     Ok(Running { child, when_dropped: WhenDropped::Stop { group: Group::new(leader), patience: PATIENCE } })
 }

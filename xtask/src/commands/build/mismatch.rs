@@ -5,7 +5,7 @@ use crate::commands::Session;
 use crate::domain::digest::Sha256;
 use crate::domain::lock::{Lock, Pinned};
 use crate::engine::build::BuildFailed;
-use crate::error::hinted;
+use crate::error::{advice, hinted};
 use crate::io::http::Http;
 
 pub(super) async fn explained(session: &Session, lock: &Lock, error: anyhow::Error) -> anyhow::Error {
@@ -30,7 +30,7 @@ pub(super) async fn explained(session: &Session, lock: &Lock, error: anyhow::Err
             ),
         ),
         Err(refused) => {
-            let advice = refused.advice().unwrap_or("`cargo xtask verify` looks at all that is pinned");
+            let advice = advice(&refused).unwrap_or("`cargo xtask verify` looks at all that is pinned".to_owned());
             hinted(error, format!("asked again: {refused}. {advice}"))
         }
     }

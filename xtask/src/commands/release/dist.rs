@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use super::Files;
 use super::plan::Plan;
 use crate::cli::Format;
-use crate::commands::{Session, diff, sbom};
+use crate::commands::{Session, checkout, diff, sbom};
 use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
 use crate::domain::promise::Promise;
 use crate::domain::stack::Stack;
 use crate::engine::layout;
-use crate::io::{self, files, git};
+use crate::io::{self, git};
 
 impl Plan {
     /// Writes what stands beside the image.
@@ -26,7 +26,7 @@ impl Plan {
         fs_err::create_dir_all(&self.dist)?;
         let notes = self.put("notes.md", &self.notes(session, promise).await?)?;
         let mut attached = vec![
-            self.put("versions.lock", &files::read_lock_text(&session.root)?)?,
+            self.put("versions.lock", &checkout::read_lock_text(&session.root)?)?,
             self.put("release.json", &serde_json::to_string_pretty(&self.described(promise))?)?,
         ];
         if promise.is_some() {

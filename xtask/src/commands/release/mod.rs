@@ -11,17 +11,17 @@ mod sign;
 
 use std::path::PathBuf;
 
-use super::Session;
+use super::{Session, checkout};
 use crate::cli::{self, Format};
 use crate::engine::docker::Docker;
 use crate::engine::registry::Repository;
+use crate::io;
 use crate::io::steps::Steps;
-use crate::io::{self, files};
 pub(crate) use plan::{Plan, Wanted, check};
 
 pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Result<()> {
-    let stack = files::read_stack(&session.root)?;
-    let lock = files::read_lock(&session.root, &stack)?;
+    let stack = checkout::read_stack(&session.root)?;
+    let lock = checkout::read_lock(&session.root, &stack)?;
     let wanted = Wanted {
         repository: Repository::new(&args.registry)?,
         layouts: args.layouts.as_deref().map(std::path::absolute).transpose()?,

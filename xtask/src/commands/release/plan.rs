@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::commands::{Session, render};
+use crate::commands::{Session, checkout, render};
 use crate::domain::digest::{FileUrl, OciDigest, Sha256};
 use crate::domain::image_tag::{ImageTag, ImageTagTemplate, TagParts, next_revision};
 use crate::domain::lock::Lock;
@@ -15,7 +15,7 @@ use crate::domain::rules;
 use crate::domain::stack::Stack;
 use crate::engine::registry::Repository;
 use crate::error::{Failures, HintExt as _};
-use crate::io::{files, git, process};
+use crate::io::{git, process};
 
 /// How far a commit's date may lie ahead of this machine's clock.
 const SKEW: TimeDelta = TimeDelta::days(1);
@@ -101,7 +101,7 @@ impl Plan {
         let previous = earlier.filter(|(other, _)| *other < revision).max().map(|(_, name)| name.to_owned());
         let is_newest = known().filter_map(ours).all(|other| other.revision <= revision);
         let promised = if begun { Some(promise(root, remote.as_deref(), &tag, wanted.offline).await?) } else { None };
-        let lock = Sha256::of(files::read_lock_text(root)?.as_bytes());
+        let lock = Sha256::of(checkout::read_lock_text(root)?.as_bytes());
         let source = match &remote {
             Some(remote) => source(&process::text(git::command(root).args(["remote", "get-url", "--", remote])).await?),
             None => None,
@@ -156,7 +156,7 @@ pub(crate) async fn check(session: &Session, stack: &Stack, lock: &Lock) -> anyh
         let errors = violations.into_iter().map(|violation| anyhow::anyhow!(violation.message));
         return Err(Failures(errors.collect()).into());
     }
-    if files::read_lock_text(&session.root)? != lock.to_text()? {
+    if checkout::read_lock_text(&session.root)? != lock.to_text()? {
         return Err(anyhow::anyhow!("versions.lock is not as `cargo xtask bump` writes it: it was edited"))
             .hint(|| "restore it with `git checkout versions.lock`");
     }

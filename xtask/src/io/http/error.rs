@@ -108,28 +108,9 @@ impl HttpError {
         refusal.headers.get(WWW_AUTHENTICATE)?.to_str().ok().filter(|_| refusal.status == StatusCode::UNAUTHORIZED)
     }
 
-    /// What to do about it.
-    pub(crate) fn advice(&self) -> Option<&'static str> {
-        match self {
-            Self::Transport { .. } | Self::Slow { .. } => {
-                Some("check the network and HTTPS_PROXY; --mirror FROM=TO leads to another address")
-            }
-            Self::Offline { .. } => {
-                Some("run it once without --offline; `cargo xtask fetch` brings all files that are pinned")
-            }
-            Self::Throttled { .. } => Some(
-                "wait and run it again: the server limits requests, which says nothing about its files; \
-                 --mirror FROM=TO leads to another address",
-            ),
-            Self::Page { .. } | Self::Json { instead: AN_HTML_PAGE, .. } => Some(
-                "a proxy or a login page answers in the server's place: check HTTPS_PROXY and NO_PROXY, and whether \
-                 this network wants a login",
-            ),
-            Self::Status { refusal, .. } if refusal.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                Some("the proxy wants a login: HTTPS_PROXY and HTTP_PROXY hold one as http://USER:PASSWORD@HOST:PORT")
-            }
-            _ => None,
-        }
+    /// Whether a page of somebody in between came instead.
+    pub(crate) fn is_page(&self) -> bool {
+        matches!(self, Self::Page { .. } | Self::Json { instead: AN_HTML_PAGE, .. })
     }
 }
 

@@ -70,7 +70,7 @@ impl GithubError {
                 Some("check the network and HTTPS_PROXY; GITHUB_API_URL or --mirror name another address".to_owned())
             }
             Self::Token { .. } => Some("make a new token, or unset the variable: public data needs none".to_owned()),
-            Self::Http(error) => error.advice().map(str::to_owned),
+            Self::Http(error) => crate::error::advice(error),
             _ => None,
         }
     }
