@@ -38,16 +38,11 @@ console.log(JSON.stringify({ open, answered: await send({}) }));
 process.exit(0);
 "#;
 
-pub(super) async fn prove(
-    report: &mut Report,
-    running: &Running<'_>,
-    slow: JoinHandle<anyhow::Result<String>>,
-    quick: bool,
-) {
+pub(super) async fn prove(report: &mut Report, running: &Running<'_>, slow: JoinHandle<anyhow::Result<String>>) {
     report.group("bad input");
     report.see("1,000 idle WebSockets", 60, idle(running)).await;
     report.see("a large upload is not buffered", 60, upload(running)).await;
-    if !quick {
+    if !running.bench.quick {
         report.see("a slow response is not cut off", PAUSE + 20, pause(running)).await;
     }
     report.see("endless headers are cut off", 60, async { slow.await? }).await;

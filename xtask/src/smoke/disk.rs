@@ -2,7 +2,6 @@
 //! again when there is room.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -25,7 +24,6 @@ pub(super) async fn prove(
     bench: &Bench<'_>,
     more: &[(&str, String)],
     others: &BTreeMap<String, String>,
-    output: &Path,
 ) {
     report.group("full disk");
     let prepared = report.check("a small disk", 60, Disk::create(bench), |_| SIZE.to_owned()).await;
@@ -36,7 +34,7 @@ pub(super) async fn prove(
     report.see("while the services run", 200, while_running(&running, &disk)).await;
     report.see("its keys are its own", 30, async { own_keys(&running, others) }).await;
     report.see("at a start", 300, at_start(&mut running, &disk)).await;
-    report.keep_log(&running.container, &output.join("full-disk.log")).await;
+    report.keep_log(&running.container, &bench.output.join("full-disk.log")).await;
 }
 
 /// A volume of limited size, in memory, and a container that keeps it mounted and writes beside the stack.

@@ -108,7 +108,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
         more.push(("LLAMACPP_CTX_SIZE", model::CONTEXT.to_string()));
         made
     };
-    let bench = Bench::new(request.docker, request.stack, request.image, model, turn)?;
+    let bench = Bench::new(request, scratch.path(), model, turn)?;
     let mut report = Report::new(request.image);
     let volume = Volume::create(bench.docker, &[]).await?;
     let ports = bench.moved_ports()?;
@@ -156,10 +156,10 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     // It takes a while until those that hang are found; the next groups have containers of their own.
     let frozen = if request.wants("kills") { Some(kills::freeze(&running).await) } else { None };
     if request.wants("sign-in") {
-        sign_in::prove(&mut report, &bench, scratch.path(), request).await?;
+        sign_in::prove(&mut report, &bench).await?;
     }
     if request.wants("tls") {
-        tls::prove(&mut report, &bench, scratch.path(), request).await?;
+        tls::prove(&mut report, &bench).await?;
     }
     if request.wants("models") {
         models::prove(&mut report, &bench).await?;
@@ -181,7 +181,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     // Two at once would be slow for a reason that is none of the image's.
     drop(running);
     if request.wants("disk") {
-        disk::prove(&mut report, &bench, &more, &secrets, request.output).await;
+        disk::prove(&mut report, &bench, &more, &secrets).await;
     }
     Ok(report)
 }

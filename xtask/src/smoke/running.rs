@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -10,6 +10,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
+use super::Request;
 use crate::domain::setting::Generator;
 use crate::domain::stack::Stack;
 use crate::engine::compose;
@@ -29,6 +30,11 @@ pub(super) struct Bench<'a> {
     /// Seconds that one turn of it may take.
     pub(super) turn: u64,
     pub(super) web: Client,
+    /// For files that are mounted; the container's user can go through it.
+    pub(super) scratch: &'a Path,
+    /// Where pictures and logs are kept.
+    pub(super) output: &'a Path,
+    pub(super) quick: bool,
 }
 
 /// A container whose ports are the same inside and outside, as compose has it.
@@ -50,17 +56,12 @@ const ONE_REQUEST: Duration = Duration::from_secs(20);
 pub(super) const MODEL: &str = "/models/smoke.gguf";
 
 impl<'a> Bench<'a> {
-    pub(super) fn new(
-        docker: &'a Docker,
-        stack: &'a Stack,
-        image: &'a str,
-        model: PathBuf,
-        turn: u64,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(request: &Request<'a>, scratch: &'a Path, model: PathBuf, turn: u64) -> anyhow::Result<Self> {
         http::install_tls();
         // Everything is on this machine, whatever proxy its user has set.
         let web = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(ONE_REQUEST);
-        Ok(Self { docker, stack, image, model, turn, web: web.build()? })
+        let &Request { docker, stack, image, output, quick, .. } = request;
+        Ok(Self { docker, stack, image, model, turn, web: web.build()?, scratch, output, quick })
     }
 
     /// The table's ports as compose publishes them, and every one moved: each reference must follow.

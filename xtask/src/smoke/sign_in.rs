@@ -2,13 +2,11 @@
 //! credential opens that service to a program, and nothing else opens anything.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use serde_json::Value;
 
-use super::Request;
 use super::bad_input;
 use super::browser;
 use super::inside;
@@ -94,16 +92,11 @@ for (let sent = 0; sent < times; sent += 50) {
 console.log(JSON.stringify({ count, right: await send(secret("ACCESS_PASSWORD")) }));
 "#;
 
-pub(super) async fn prove(
-    report: &mut Report,
-    bench: &Bench<'_>,
-    scratch: &Path,
-    request: &Request<'_>,
-) -> anyhow::Result<()> {
+pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Result<()> {
     report.group("sign-in");
     let volume = Volume::create(bench.docker, &[]).await?;
     let Some(mut running) = report
-        .check("it starts with published ports", 240, start(bench, &volume, scratch, &[], None), |it| {
+        .check("it starts with published ports", 240, start(bench, &volume, &[], None), |it| {
             format!("after {:.1} s, with an echo behind {}", it.started.elapsed().as_secs_f64(), ECHOES.join(", "))
         })
         .await
@@ -129,10 +122,10 @@ pub(super) async fn prove(
     report.see("sign-in redirects to this host only", 30, destinations(&running)).await;
     report.see("signing out ends the session", 20, sign_out(&running)).await;
     if let Some(program) = browser::page::find() {
-        browser::prove_signed_in(report, &running, request.output, &program).await;
+        browser::prove_signed_in(report, &running, bench.output, &program).await;
     }
     report.see("1,000 guesses", 60, guesses(&running)).await;
-    bad_input::prove(report, &running, slow, request.quick).await;
+    bad_input::prove(report, &running, slow).await;
     report.group("sign-in");
     drop(running);
     for (access, everywhere, wanted) in [("always", false, 401), ("never", true, 200)] {
@@ -146,11 +139,10 @@ pub(super) async fn prove(
 pub(super) async fn start<'a>(
     bench: &'a Bench<'_>,
     volume: &Volume,
-    scratch: &Path,
     more: &[(&str, String)],
     mount: Option<String>,
 ) -> anyhow::Result<Running<'a>> {
-    let file = scratch.join("echo.js");
+    let file = bench.scratch.join("echo.js");
     fs_err::write(&file, ECHO)?;
     fs_err::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let ports = bench.moved_ports()?;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use reqwest::{Client, StatusCode};
 
-use super::Request;
 use super::browser;
 use super::report::Report;
 use super::running::{Bench, Running, until};
@@ -21,14 +20,9 @@ const PAGE: &str = "MISSION_CONTROL_PORT";
 const NAME: &str = "mc.example.org";
 const SIGN_IN: &str = "/_stack/sign-in";
 
-pub(super) async fn prove(
-    report: &mut Report,
-    bench: &Bench<'_>,
-    scratch: &Path,
-    request: &Request<'_>,
-) -> anyhow::Result<()> {
+pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Result<()> {
     report.group("tls");
-    let files = Files::new(scratch)?;
+    let files = Files::new(bench.scratch)?;
     let volume = Volume::create(bench.docker, &[]).await?;
     let more = [
         ("TLS_CERT_FILE", "/tls/cert.pem".to_owned()),
@@ -37,7 +31,7 @@ pub(super) async fn prove(
         ("TRUSTED_PROXIES", "gateway".to_owned()),
     ];
     let mount = format!("type=bind,source={},target=/tls,readonly", files.0.display());
-    let starting = sign_in::start(bench, &volume, scratch, &more, Some(mount));
+    let starting = sign_in::start(bench, &volume, &more, Some(mount));
     let Some(mut running) = report.check("it starts with a certificate", 240, starting, |_| String::new()).await else {
         return Ok(());
     };
@@ -47,7 +41,7 @@ pub(super) async fn prove(
     report.see("only a trusted proxy's headers are used", 20, proxy(&running)).await;
     if let Some(program) = browser::page::find() {
         let name = "a browser signs in, and the pages work";
-        report.see(name, 90, browser::signed_in(&running, request.output, &program)).await;
+        report.see(name, 90, browser::signed_in(&running, bench.output, &program)).await;
     }
     report.see("a renewed certificate is loaded once both files match", 60, renewed(&running, &files)).await;
     Ok(())
