@@ -11,7 +11,9 @@ fn checkout() -> PathBuf {
 /// All text of a file or below a folder, with every run of white space as one space.
 fn texts(path: &Path, into: &mut String) {
     if path.is_dir() {
-        std::fs::read_dir(path).unwrap().for_each(|entry| texts(&entry.unwrap().path(), into));
+        for entry in std::fs::read_dir(path).unwrap() {
+            texts(&entry.unwrap().path(), into);
+        }
     } else if let Ok(text) = std::fs::read_to_string(path) {
         into.push_str(&text.split_whitespace().collect::<Vec<_>>().join(" "));
         into.push('\n');
@@ -56,29 +58,29 @@ fn links_lead_to_files() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// Each room of the tool uses what the table of CONTRIBUTING.md says, and `error`, which is everybody's but `domain`'s.
+/// Each folder of the tool uses what the table in CONTRIBUTING.md says, and `error`, except for `domain`.
 #[test]
-fn rooms_use_what_the_table_of_rooms_says() {
+fn folders_use_what_the_table_of_folders_says() {
     let root = checkout();
     let page = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
     let rows = page.lines().filter_map(|line| {
-        let [_, room, _, may, _] = line.split('|').collect::<Vec<_>>()[..] else { return None };
-        let room = room.trim().strip_prefix("`xtask/src/")?.trim_end_matches(['`', '/']).to_owned();
-        Some((room, may.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()))
+        let [_, folder, _, may, _] = line.split('|').collect::<Vec<_>>()[..] else { return None };
+        let folder = folder.trim().strip_prefix("`xtask/src/")?.trim_end_matches(['`', '/']).to_owned();
+        Some((folder, may.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()))
     });
     let rows: Vec<(String, Vec<String>)> = rows.collect();
     assert!(rows.len() >= 10, "{rows:?}");
     let mut wrong = Vec::new();
     // `commands` may use everything.
-    for (room, may) in rows.iter().filter(|(room, _)| room != "commands") {
+    for (folder, may) in rows.iter().filter(|(folder, _)| folder != "commands") {
         let mut code = String::new();
-        texts(&root.join("xtask/src").join(room), &mut code);
-        let own = room.trim_end_matches(".rs");
+        texts(&root.join("xtask/src").join(folder), &mut code);
+        let own = folder.trim_end_matches(".rs");
         for used in code.split("crate::").skip(1).filter_map(|rest| rest.split("::").next()) {
-            let is_room = rows.iter().any(|(other, _)| other == used) || used == "error";
+            let is_folder = rows.iter().any(|(other, _)| other == used) || used == "error";
             let may = used == own || may.iter().any(|other| other == used) || used == "error" && own != "domain";
-            if is_room && !may {
-                wrong.push(format!("{room} uses {used}"));
+            if is_folder && !may {
+                wrong.push(format!("{folder} uses {used}"));
             }
         }
     }

@@ -426,11 +426,12 @@ async fn ask(command: impl Fn() -> Command) -> anyhow::Result<String> {
         PAUSES.get(failed as usize - 1).copied().filter(|_| may_pass(&format!("{error:#}")))
     };
     let asked = http::again(|| async { run(&mut command()).await }, pause).await;
-    asked.map_err(|error| match format!("{error:#}").contains("error: 429") {
-        true => {
+    asked.map_err(|error| {
+        if format!("{error:#}").contains("error: 429") {
             hinted(error, "wait and run it again: the server limits requests, which says nothing about the repository")
+        } else {
+            error
         }
-        false => error,
     })
 }
 

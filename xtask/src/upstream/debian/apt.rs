@@ -91,7 +91,7 @@ async fn transport() -> anyhow::Result<String> {
 fn configuration(root: &Path, name: &str, arches: &[Arch], transport: &str) -> String {
     let root = root.display();
     let (arch, timeout) = (arches[0].oci(), crate::io::http::timeout());
-    let arches: String = arches.iter().map(|arch| format!("\"{}\"; ", arch.oci())).collect();
+    let arches = arches.iter().map(|arch| format!("\"{}\"; ", arch.oci())).collect::<Vec<_>>().concat();
     format!(
         "{transport}
 Dir::Etc::main \"/dev/null\";
