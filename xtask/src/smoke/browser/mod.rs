@@ -88,6 +88,9 @@ async fn dashboard(running: &Running<'_>, output: &Path, program: &Path) -> anyh
     shown?;
     page.go(&format!("{origin}/functions")).await?;
     page.read("listTasks").await?;
+    // Upstream's editor, loaded from the image.
+    page.click("Run functions").await?;
+    page.expect("editor", "!!document.querySelector('.monaco-editor .view-line')").await?;
     page.fine().await?;
     Ok(format!("{} answers from Convex; {picture}", page.heard_from(&backend)))
 }

@@ -3,6 +3,8 @@
 const state = document.querySelector("#state");
 const main = document.querySelector("main");
 const stored = ["deploymentName", "deploymentUrl", "adminKey"];
+// As in a chunk of upstream's pages: the build replaces it.
+const EDITOR = "https://cdn.jsdelivr.net/npm/monaco-editor@0.54.0/min/vs";
 
 async function currentDeployment() {
   try {
@@ -56,6 +58,26 @@ async function show(deployment) {
     list.append(item);
   }
   main.replaceChildren(list);
+  if (document.body.dataset.page === "functions") main.append(runner());
+}
+
+// A button that opens the editor of the function runner.
+function runner() {
+  const button = document.createElement("button");
+  button.textContent = "Run Functions";
+  button.addEventListener("click", async () => {
+    const place = document.createElement("div");
+    place.style.height = "10em";
+    button.replaceWith(place);
+    await new Promise((resolve, reject) => {
+      const loader = document.createElement("script");
+      Object.assign(loader, { src: `${EDITOR}/loader.js`, onload: resolve, onerror: () => reject(new Error("no editor")) });
+      document.head.append(loader);
+    });
+    window.require.config({ paths: { vs: EDITOR } });
+    window.require(["vs/editor/editor.main"], (monaco) => monaco.editor.create(place, { value: "export default query({});", language: "typescript" }));
+  });
+  return button;
 }
 
 function logIn(message) {
