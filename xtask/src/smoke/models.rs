@@ -12,6 +12,8 @@ use crate::engine::probe;
 
 const LLAMA: &str = "LLAMACPP_PORT";
 const KEY: &str = "LLAMACPP_API_KEY";
+/// A model of a kind that no llama.cpp knows.
+const FOREIGN: &str = "/data/models/foreign.gguf";
 /// A hub, and a download from it.
 const HUB: &str = include_str!("hub.mjs");
 
@@ -45,6 +47,12 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
     report.see("a model that is added later answers as `local`", 90, later(&running)).await;
     report.see("a model from a hub, with an interrupted download", 90, by_name(&running)).await;
     report.see("a missing model of another server is reported", 30, other_server(&running)).await;
+    running.container.exec(&["bash", "-c", &format!("sed s/llama/llamx/g {MODEL} >{FOREIGN}")]).await?;
+    drop(running);
+    more.retain(|(name, _)| *name != "LLAMACPP_MODEL");
+    more.push(("LLAMACPP_MODEL", FOREIGN.to_owned()));
+    let running = bench.start(&volume, bench.moved_ports()?, &more).await?;
+    report.see("a model that llama.cpp cannot load is reported by name", 120, unloadable(&running)).await;
     Ok(())
 }
 
@@ -105,6 +113,21 @@ async fn by_name(running: &Running<'_>) -> anyhow::Result<String> {
     // Cut, asked for a range, begun anew.
     ensure!(came["asked"] == 3, "it was asked for {} times", came["asked"]);
     Ok("begun anew, and right".to_owned())
+}
+
+/// While it is tried again, too.
+async fn unloadable(running: &Running<'_>) -> anyhow::Result<String> {
+    let wanted = format!("llama.cpp could not load {FOREIGN}");
+    let (detail, hint) = until(|| async {
+        let status = running.status().await.unwrap_or_default();
+        let services = status["services"].as_array().into_iter().flatten();
+        let text = |it: &Value| it.as_str().unwrap_or_default().to_owned();
+        let told = services.filter(|it| it["name"] == "llamacpp").map(|it| (text(&it["detail"]), text(&it["hint"])));
+        Ok(told.into_iter().find(|(detail, _)| detail.contains(&wanted)))
+    })
+    .await?;
+    ensure!(hint.contains("docker compose up -d"), "to mend it: {hint:?}");
+    Ok(start_of(&detail))
 }
 
 async fn other_server(running: &Running<'_>) -> anyhow::Result<String> {

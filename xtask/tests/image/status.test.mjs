@@ -52,6 +52,7 @@ test("each state that can be fixed has its hint", () => {
     if (wanted === null) assert.equal(hint, null, detail);
     else assert.match(hint, wanted, detail);
   }
+  assert.match(hintFor({ name: "llamacpp" }, { state: "starting", detail: "ended with exit code 1: llama.cpp could not load /a.gguf" }), /another model/);
   assert.match(hintFor({ name: "dashboard", site: true }, { state: "failed", detail: "port 1 answers 500" }), /scan\/front$/);
 });
 

@@ -39,6 +39,11 @@ secret_file() {
 	return 1
 }
 
+# unable "could not load FILE": is reported with the exit code when the program ends before it is ready.
+unable() {
+	printf '%s\n' "$*" >"$RUNTIME/state/$STACK_SERVICE/unable"
+}
+
 # Says what a service is busy with until it is ready, for the status page: `note "downloading the model, 40 %"`.
 note() {
 	printf '%s\n' "$*" >"$RUNTIME/state/$STACK_SERVICE/note"

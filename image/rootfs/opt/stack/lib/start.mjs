@@ -7,6 +7,7 @@ import { finish } from "./backup/restore.mjs";
 import { makeSecrets } from "./settings/secrets.mjs";
 import { RUNTIME, SECRETS, read } from "./settings/read.mjs";
 import { table } from "./backup/state.mjs";
+import { oldProcessor } from "./status/measures.mjs";
 import { Refused, takeOver } from "./backup/update.mjs";
 
 // Exit codes of sysexits.h.
@@ -52,7 +53,7 @@ attempt(IO_ERROR, "what an interrupted backup or restore left cannot be put righ
 });
 const kept = (file) => attempt(IO_ERROR, `cannot read ${SECRETS}/${file}`, () => read(`${SECRETS}/${file}`));
 const checked = checkSettings(table, process.env, kept);
-for (const notice of checked.notices) console.log(`[stack] ${notice}`);
+for (const notice of [...checked.notices, oldProcessor()].filter(Boolean)) console.log(`[stack] ${notice}`);
 const { problems, values, isOn } = checked;
 if (problems.length > 0) {
   end(CONFIG, `not started, because of ${problems.length} wrong setting(s):`, ...problems.map((problem) => `  - ${problem}`));

@@ -3,7 +3,7 @@
 #
 # /run/stack/state/NAME holds what is known of a service; it ends with the container. `begun` is there while its program
 # runs, `ready` since its check first succeeded. `note` says what it is busy with until then. `why` holds the last words
-# of its program, `last` how it ended last, `deaths` the moment and weight of each death that may still count; `failed`
+# of its program, `unable` what it could not do when it ends before it is ready, `last` how it ended last, `deaths` the moment and weight of each death that may still count; `failed`
 # is there since it could not stay up. Of all services, /run/stack has: `stopping` once the stop was asked for,
 # `exit-code` when a critical service ends the container, and `pid`, the supervisor's. A oneshot that is done leaves
 # /run/stack/NAME/done.
@@ -34,7 +34,7 @@ begin() {
 	trap 'kill "$(jobs -p)" 2>/dev/null || true; exit 0' TERM INT QUIT HUP
 	# The supervisor itself was killed.
 	if [ -e "$STATE/begun" ]; then end_leftovers "$1" 0; fi
-	rm -f "$STATE"/{begun,ready,note,why} "$RUNTIME/$1/done"
+	rm -f "$STATE"/{begun,ready,note,why,unable} "$RUNTIME/$1/done"
 	row "$1"
 	local pause
 	pause=$(pause_before)
@@ -118,6 +118,7 @@ ended() {
 	STATE=$RUNTIME/state/$name
 	end_leftovers "$name" "$group"
 	if [ -e "$STATE/ready" ]; then
+		rm -f "$STATE/unable"
 		printf -v now '%(%s)T' -1
 		if ((now - $(stat --format %Y "$STATE/ready") >= A_WHILE)); then
 			weight=1
@@ -139,6 +140,7 @@ ended() {
 		reason="ended: $(head --lines=1 "$STATE/why")"
 	elif ((code < 256)); then
 		reason="ended with exit code $code"
+		if [ -s "$STATE/unable" ]; then reason+=": $(<"$STATE/unable")"; fi
 	else
 		reason="was killed by signal $signal ($(kill -l "$signal"))"
 	fi

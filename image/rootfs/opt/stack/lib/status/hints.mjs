@@ -8,6 +8,7 @@ const table = [
   { says: /signal 4 /, line: () => "the program was built for a newer processor; in a virtual machine, choose the type `host`" },
   { says: /ENOSPC|no space left|disk (is )?full/i, line: () => `make room on the disk of /data; what takes it: ${compose} du -xh --max-depth=2 /data` },
   { says: /signal 9 |out of memory|bad_alloc|failed to allocate/i, line: () => "give the container more memory, or llama.cpp a smaller model or LLAMACPP_CTX_SIZE" },
+  { name: "llamacpp", says: /could not load/, line: () => "docker compose logs stack | grep -F '[llamacpp]' shows why; set another model in .env, then: docker compose up -d" },
   { state: "failed", name: "openclaw", says: /config|openclaw\.json|migrat/i, line: () => `${compose} openclaw doctor --fix` },
   { state: "failed", says: /answer|ECONNREFUSED|not ready/, line: ({ site, name }) => `${compose} s6-svc -r /run/stack/scan/${site ? "front" : name}` },
   { state: "failed", line: ({ name }) => `docker compose logs stack | grep -F '[${name}]'` },

@@ -10,7 +10,7 @@ import { readSettings, RUNTIME, secret } from "../settings/read.mjs";
 import { BACKUP_PROBLEM, scheduleBackups } from "../backup/schedule.mjs";
 import { listen } from "./http.mjs";
 import { hintFor } from "./hints.mjs";
-import { disk, lacksAvx2, memory, memoryOfServices } from "./measures.mjs";
+import { disk, memory, memoryOfServices, oldProcessor } from "./measures.mjs";
 import { keepSamples, missingGpu, readSamples } from "./samples.mjs";
 import { asCheck, asText } from "./text.mjs";
 import { versionOf } from "./versions.mjs";
@@ -150,7 +150,7 @@ export async function describeAll() {
     ...status.notices,
     peek(BACKUP_PROBLEM),
     await endpointTrouble(settings, secret("MODEL_API_KEY")),
-    lacksAvx2() && "this processor lacks AVX2: llama.cpp answers slowly, and what ends by signal 4 (ILL) was built for a newer one",
+    oldProcessor(),
     missingGpu(settings, machine.devices),
     machine.memory?.kills > 0 && `the kernel ended ${machine.memory.kills} processes for want of memory: give the container more`,
     machine.disk.free < LITTLE_DISK && `the disk of /data is nearly full`,

@@ -58,3 +58,7 @@ export function lacksAvx2(architecture = process.arch, readFile = peek) {
   const flags = /^flags\s*:(.*)$/m.exec(readFile("/proc/cpuinfo"))?.[1];
   return flags === undefined ? null : !/ avx2( |$)/.test(flags);
 }
+
+/** What people should know of a processor without it, or null. */
+export const oldProcessor = () =>
+  lacksAvx2() ? "this processor lacks AVX2: llama.cpp answers slowly, and what ends by signal 4 (ILL) was built for a newer one" : null;
