@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::ensure;
-
 use self::page::Page;
 use super::foreign_pages;
 use super::report::Report;
 use super::running::{Bench, Running};
 
 mod board;
+mod dashboard;
+mod links;
 pub(super) mod page;
 
 pub(super) async fn prove(
@@ -22,7 +22,9 @@ pub(super) async fn prove(
 ) {
     report.group("browser");
     board::prove(report, running, run, output, program).await;
-    report.see("the dashboard is logged in", 60, dashboard(running, output, program)).await;
+    report.see("every link of /_stack opens its page, logged in", 240, links::press_all(running, program)).await;
+    report.see("the dashboard is logged in", 60, dashboard::open(running, output, program)).await;
+    report.see("every page of the dashboard opens", 240, dashboard::walk(running, program)).await;
     let name = "pages that are not the stack's get nothing";
     report.see(name, 120, foreign_pages::attack_unsigned(running, program)).await;
 }
@@ -74,23 +76,4 @@ async fn open_pages(running: &Running<'_>, output: &Path, page: &mut Page, origi
     page.go(&format!("{origin}/_stack")).await?;
     page.wait("document.body.innerText.includes('Everything that is switched on is up')").await?;
     Ok(picture)
-}
-
-async fn dashboard(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<String> {
-    let origin = running.origin("CONVEX_DASHBOARD_PORT")?;
-    let backend = format!("{origin}/api");
-    let mut page = Page::open(program, &format!("{origin}/data")).await?;
-    // The first answer is the front's, with the key.
-    let asked = tokio::time::timeout(Duration::from_secs(40), page.hear(&backend, 2)).await;
-    let shown = page.read("tasks").await;
-    let picture = page.screenshot(&output.join("dashboard.png")).await?;
-    ensure!(asked.is_ok(), "nothing from {backend}; it shows {:?}, {}", page.text().await?, page.told());
-    shown?;
-    page.go(&format!("{origin}/functions")).await?;
-    page.read("listTasks").await?;
-    // Upstream's editor, loaded from the image.
-    page.click("Run functions").await?;
-    page.expect("editor", "!!document.querySelector('.monaco-editor .view-line')").await?;
-    page.fine().await?;
-    Ok(format!("{} answers from Convex; {picture}", page.heard_from(&backend)))
 }

@@ -1,0 +1,67 @@
+//! What a new user finds behind each link of `/_stack`: clicked there, read on the page that opens.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use super::page::Page;
+use crate::smoke::running::Running;
+
+/// By service: texts of which its page has one, and those of a page that asks for credentials.
+const PAGES: [(&str, &[&str], &[&str]); 7] = [
+    ("llamacpp", &["llama.cpp"], &["api key"]),
+    // The second one is its stand-in's.
+    ("manager", &["logout", "healthy"], &["password", "sign in"]),
+    ("opencode", &["projects"], &["password"]),
+    ("openclaw", &["main session"], &["expects its token", "approve this browser"]),
+    ("dashboard", &["health"], &["admin key"]),
+    // Users have accounts of their own there.
+    ("mission-control", &["initialize new account"], &[]),
+    ("status", &["everything that is switched on is up"], &[]),
+];
+const UP: &str = "Everything that is switched on is up";
+/// The links, by the name below each.
+const NAMES: &str = "[...document.querySelectorAll('td a')].map((it) => it.nextElementSibling.innerText)";
+
+pub(super) async fn press_all(running: &Running<'_>, program: &Path) -> anyhow::Result<String> {
+    let stack = format!("{}/_stack", running.origin("MISSION_CONTROL_PORT")?);
+    let mut page = Page::open(program, &stack).await?;
+    page.read(UP).await?;
+    let listed = page.value(NAMES).await?;
+    let listed: Vec<&str> = listed.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    ensure!(listed.len() == PAGES.len(), "there are links for {}", listed.join(", "));
+    let mut titles = Vec::new();
+    for name in listed {
+        let known = PAGES.iter().find(|(known, ..)| *known == name);
+        let (_, texts, asks) = known.with_context(|| format!("{name} has a link, but no test"))?;
+        let opened = open(&mut page, &stack, name, texts, asks).await;
+        titles.push(opened.with_context(|| format!("the link of {name}"))?);
+    }
+    Ok(titles.join(", "))
+}
+
+/// Gives the link's title.
+async fn open(page: &mut Page, stack: &str, name: &str, texts: &[&str], asks: &[&str]) -> anyhow::Result<String> {
+    page.go(stack).await?;
+    page.read(UP).await?;
+    page.forget();
+    let title = page.value(&format!("{NAMES}.indexOf('{name}')")).await?;
+    let title = page.value(&format!("document.querySelectorAll('td a')[{title}].innerText")).await?;
+    let title = title.as_str().context("the link has no text")?.to_owned();
+    page.click(&title).await?;
+    if name != "status" {
+        page.expect("page other than /_stack", "location.pathname !== '/_stack'").await?;
+    }
+    let shown = format!("{texts:?}.some((it) => document.body.innerText.toLowerCase().includes(it))");
+    page.expect(&format!("text of {texts:?}"), &shown).await?;
+    // A page asks for credentials after its first request.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let shown = page.value("document.body.innerText.toLowerCase()").await?;
+    let shown = shown.as_str().unwrap_or_default();
+    if let Some(asked) = asks.iter().find(|it| shown.contains(**it)) {
+        bail!("it says {asked:?}: {:?}", page.text().await?);
+    }
+    page.fine().await?;
+    Ok(title)
+}
