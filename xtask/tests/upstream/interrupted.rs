@@ -1,5 +1,6 @@
-//! A bump that does not come to its end.
+//! Bumps and fetches that do not come to their end.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::process::Command;
 use wiremock::matchers::path_regex;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::{CONVEX, CONVEX_STACK, Ran, Scratch, asset, convex_releases, find, serve};
+use crate::support::{CONVEX, CONVEX_STACK, Ran, Scratch, TOOL, asset, convex_releases, digest_of, find, serve};
 
 #[tokio::test]
 async fn ctrl_c_in_the_middle_leaves_the_old_lock_and_nothing_else() {
@@ -45,6 +46,65 @@ async fn ctrl_c_in_the_middle_leaves_the_old_lock_and_nothing_else() {
     assert_eq!(scratch.lock().unwrap(), old);
     assert_eq!(scratch.names(), ["stack.toml", "versions.lock"]);
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "a temporary file was left behind");
+}
+
+/// Serves a file by and by; gives its address.
+fn trickling(file: Vec<u8>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let file = file.clone();
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", file.len());
+                for chunk in file.chunks(4096) {
+                    std::thread::sleep(Duration::from_millis(5));
+                    if stream.write_all(chunk).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_fetch_that_is_stopped_at_any_moment_leaves_nothing_that_the_next_one_trips_over() {
+    let file: Vec<u8> = (0..400_000_u32).map(|at| at.to_le_bytes()[1]).collect();
+    let digest = digest_of(&file)[7..].to_owned();
+    let address = trickling(file);
+    let scratch = Scratch::new(TOOL);
+    let lock = format!(
+        "schema = 1\n[components.tool]\nversion = \"1.0.0\"\ntag = \"v1.0.0\"\n[components.tool.pinned.files.any]\n\
+         url = \"https://github.com/tool.zip\"\nsha256 = \"{digest}\"\n"
+    );
+    std::fs::write(scratch.lock_path(), &lock).unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let bodies = scratch.cache.path().join("mission-control-xtask/bodies");
+    for (round, signal) in ["INT", "TERM", "HUP"].into_iter().cycle().take(18).enumerate() {
+        let mut command = scratch.command_at(&address, &["fetch"]);
+        command.env("TMPDIR", temporary.path()).process_group(0).stderr(std::process::Stdio::piped());
+        let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let id = child.id().unwrap().to_string();
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..500))).await;
+        // A terminal signals the whole group.
+        let whom = if round % 2 == 0 { id } else { format!("-{id}") };
+        let kill = ["-s", signal, "--", &whom];
+        assert!(Command::new("kill").args(kill).status().await.unwrap().success(), "it ended by itself: {round}");
+        let output = tokio::time::timeout(Duration::from_secs(20), child.wait_with_output()).await.unwrap();
+        let ran = Ran::from(output.unwrap());
+        // Nothing where it had not begun to listen.
+        assert!(matches!(ran.code, None | Some(129 | 130 | 143)), "{:?} {}{}", ran.code, ran.stdout, ran.stderr);
+        assert_eq!(scratch.lock().unwrap(), lock);
+        assert_eq!(scratch.names(), ["stack.toml", "versions.lock"]);
+        assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "a temporary file was left behind");
+        assert!(std::fs::read_dir(&bodies).into_iter().flatten().next().is_none(), "half a file passes for whole");
+    }
+    let ran = Ran::from(scratch.command_at(&address, &["fetch"]).output().await.unwrap());
+    ran.succeeded();
+    assert_eq!(digest_of(&std::fs::read(bodies.join(&digest)).unwrap())[7..], digest);
 }
 
 /// root may write everywhere, so the program runs as somebody else then.
