@@ -16,13 +16,14 @@ const DOCKER: &str = r#"case "$*" in
 'compose version --short') echo 2.26.1-4 ;;
 esac"#;
 
-const FIT: [(&str, &str); 6] = [
+const FIT: [(&str, &str); 7] = [
     ("docker", DOCKER),
     ("git", "echo git version 2.47.3"),
     ("npm", "echo 11.19.1"),
     ("apt-get", "echo 'apt 2.6.1 (amd64)'"),
     ("skopeo", "echo skopeo version 1.9.3"),
     ("tar", "echo 'tar (GNU tar) 1.34'"),
+    ("cosign", "echo '--trusted-root='"),
 ];
 
 /// Runs it with these programs in the place of the fit ones; an empty script is none.
@@ -74,6 +75,8 @@ fn what_is_missing_too_old_or_cannot_do_it_is_told_apart() {
         ("apt-get", "apt-get", "echo apt 1.8.2 'linux 5.10'", "unfit", "2.0 or newer"),
         ("skopeo", "skopeo", "echo skopeo version 1.4.1", "unfit", "1.6 or newer"),
         ("tar", "tar", "exit 1", "missing", "apt-get install tar"),
+        ("cosign", "cosign", "", "missing", "apt-get install cosign"),
+        ("cosign", "cosign", "echo '--key='", "unfit", "2.5 or newer"),
         ("docker", "docker", "", "missing", "install Docker and start it"),
         ("docker", "docker", &*old, "unfit", "install 24.0 or newer"),
         ("docker", "docker", &*store, "unfit", "containerd-snapshotter"),

@@ -13,6 +13,7 @@ use crate::domain::compare;
 use crate::domain::lock::{Lock, LockError, Pin};
 use crate::domain::rules;
 use crate::domain::stack::{Source, Stack};
+use crate::domain::trust::Trust;
 use crate::error::{HintExt as _, hinted};
 use crate::io::{self, files};
 use crate::upstream::{self, Candidate, Finding, PassedOver, Upstream, Want};
@@ -174,7 +175,9 @@ async fn resolve_unit(
         } else {
             let resolved = upstream::pin(up, name, &candidate).await.with_context(|| format!("cannot pin `{name}`"))?;
             passed_over.extend(resolved.passed_over);
-            vouched(up, name, old.as_ref(), &resolved.pin, candidate.asked)?;
+            // What cannot be checked on this machine has not fallen.
+            let is_measure = |pin: &&Pin| !resolved.unchecked || pin.trust != Some(Trust::Attested);
+            vouched(up, name, old.as_ref().filter(is_measure), &resolved.pin, candidate.asked)?;
             (resolved.pin, resolved.files)
         };
         let newest = compare::reference(new.tag.as_deref(), new.commit.as_ref());

@@ -102,6 +102,7 @@ pub(crate) async fn run(session: &Session) -> anyhow::Result<()> {
     for program in PROGRAMS {
         findings.push(program.look().await);
     }
+    findings.push(cosign().await);
     findings.push(keyring());
     findings.push(registry(session).await);
     session.print(&serde_json::json!({ "findings": findings }), || lines(&findings).join("\n"))?;
@@ -143,6 +144,19 @@ async fn engine() -> Finding {
         return Finding { what, needed_by, state: State::Missing, found: None, fix };
     }
     Finding { what, needed_by, state: State::Unfit, found: Some(error.to_string()), fix }
+}
+
+/// By what it can do: Debian's tells no version.
+async fn cosign() -> Finding {
+    let (what, needed_by) = ("cosign", "bump and verify of what has attestations, release --sign");
+    let fix = "apt-get install cosign (Debian 13 or newer, Ubuntu 25.04 or newer): 2.5 or newer is needed".to_owned();
+    let told = process::text(process::command("cosign").args(["verify-blob", "--help"])).await.ok();
+    let is_fit = told.as_ref().is_some_and(|told| told.contains("--trusted-root"));
+    let mut finding = Finding::new(what, needed_by, told.map(|_| String::new()), fix.clone());
+    if finding.state == State::Ok && !is_fit {
+        (finding.state, finding.fix) = (State::Unfit, Some(fix));
+    }
+    finding
 }
 
 fn keyring() -> Finding {

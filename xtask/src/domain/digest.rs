@@ -129,6 +129,15 @@ impl FileUrl {
     }
 }
 
+impl Integrity {
+    /// The digest in hexadecimal digits.
+    pub(crate) fn hex(&self) -> String {
+        use base64::Engine as _;
+        let base64 = self.0.strip_prefix("sha512-").unwrap_or_default();
+        hex(&base64::engine::general_purpose::STANDARD.decode(base64).unwrap_or_default())
+    }
+}
+
 impl OciDigest {
     pub(crate) fn hex(&self) -> &str {
         self.0.trim_start_matches("sha256:")
@@ -149,14 +158,12 @@ impl Sha256 {
 
     /// The digest of 32 raw bytes, as a hasher gives them.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        Self(
-            bytes
-                .iter()
-                .flat_map(|byte| [byte >> 4, byte & 15])
-                .filter_map(|it| char::from_digit(it.into(), 16))
-                .collect(),
-        )
+        Self(hex(bytes))
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|it| char::from_digit(it.into(), 16)).collect()
 }
 
 #[cfg(test)]

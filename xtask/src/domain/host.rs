@@ -1,4 +1,4 @@
-//! Hosts: which of them are this machine.
+//! Names of places: which hosts are this machine, what a repository is called.
 
 /// Whether `host`, with or without a port, is the loopback. Docker and its kin speak plain HTTP to a registry there
 /// and nowhere else.
@@ -12,6 +12,14 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 pub(crate) fn host_of(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)
+}
+
+/// `owner/name`, in the characters that GitHub allows.
+pub(crate) fn is_repository(text: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    };
+    text.split_once('/').is_some_and(|(owner, name)| plain(owner) && plain(name))
 }
 
 #[cfg(test)]

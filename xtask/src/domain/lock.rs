@@ -14,7 +14,7 @@ use super::version::{Version, VersionError};
 
 /// The schema of `versions.lock` that this program reads and writes. It grows when a field is added,
 /// because an older program refuses fields that it does not know.
-pub(crate) const SCHEMA: u32 = 3;
+pub(crate) const SCHEMA: u32 = 4;
 
 /// A moment as RFC 3339 writes it, to the second.
 pub(crate) const MOMENT: &str = "%Y-%m-%dT%H:%M:%SZ";
@@ -255,10 +255,11 @@ impl Lock {
     /// A lock with the lowest schema that has all of it: an older program reads what it can.
     pub(crate) fn new(components: BTreeMap<String, Pin>) -> Self {
         let has = |field: fn(&Pin) -> bool| components.values().any(field);
-        let schema = match (has(|pin| pin.trust.is_some()), has(|pin| !pin.seen.is_empty())) {
-            (true, _) => SCHEMA,
-            (false, true) => 2,
-            (false, false) => 1,
+        let schema = match components.values().filter_map(|pin| pin.trust).max() {
+            Some(Trust::Attested) => SCHEMA,
+            Some(_) => 3,
+            None if has(|pin| !pin.seen.is_empty()) => 2,
+            None => 1,
         };
         Self { schema, components }
     }

@@ -185,7 +185,13 @@ pub(crate) enum Source {
         same_release_as: Option<String>,
     },
     /// A package of the npm registry, locked whole by a `package-lock.json` in `image/<directory>`.
-    Npm { package: String, directory: String },
+    Npm {
+        package: String,
+        directory: String,
+        /// `owner/name` on GitHub, one of whose workflows must have made the package, where it has a provenance.
+        #[serde(default)]
+        repository: Option<String>,
+    },
     /// A git repository: the newest tag, or the head of `branch`.
     Git {
         repository: String,

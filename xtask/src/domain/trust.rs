@@ -15,6 +15,8 @@ pub(crate) enum Trust {
     Stated,
     /// Signed by a key that was known before.
     Signed,
+    /// Made by a workflow of the repository that `stack.toml` names, as a public log shows (Sigstore).
+    Attested,
 }
 
 impl fmt::Display for Trust {
@@ -23,6 +25,7 @@ impl fmt::Display for Trust {
             Self::Computed => "computed",
             Self::Stated => "stated",
             Self::Signed => "signed",
+            Self::Attested => "attested",
         })
     }
 }

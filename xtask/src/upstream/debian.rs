@@ -181,7 +181,7 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
                 "note: each package of `{name}` is downloaded, since Debian's indexes cannot be read: {error:#}"
             ));
             // The bytes are those that were signed when they were pinned, which says nothing of today's signature.
-            Ok(Checked { findings: downloaded(up, lists).await?, trust: None })
+            Ok(Checked { findings: downloaded(up, lists).await?, trust: None, unchecked: false })
         }
     }
 }

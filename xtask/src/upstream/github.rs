@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{Candidate, Resolved, Upstream, Want, hinted, leader};
 use crate::domain::digest::CommitId;
+use crate::domain::host::is_repository;
 use crate::domain::stack::{Component, Source};
 use crate::domain::version::Version;
 use crate::io::http::HttpError;
@@ -47,14 +48,6 @@ impl<'a> Repo<'a> {
     }
 }
 
-/// `owner/name`, in the characters that GitHub allows.
-pub(crate) fn is_repository(text: &str) -> bool {
-    let plain = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
-    };
-    text.split_once('/').is_some_and(|(owner, name)| plain(owner) && plain(name))
-}
-
 /// What is wanted of `name`. For a component that comes from another's release, ask for that other one.
 pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
     let component = up.stack.component(name)?;
@@ -84,7 +77,7 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
 pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
     let component = up.stack.component(name)?;
     let repo = Repo::of(component)?;
-    let (pinned, trust) = match files::pin(up, name, component, repo, candidate).await {
+    let (pinned, trust, unchecked) = match files::pin(up, name, component, repo, candidate).await {
         Ok(pinned) => pinned,
         // Whole by its list of files, and not when one of them is fetched: another release may be.
         Err(error) if is_broken_file(&error) => {
@@ -96,7 +89,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         }
         Err(error) => return Err(advised(error, name)),
     };
-    Ok(candidate.pin(pinned, trust).into())
+    Ok(Resolved { unchecked, ..candidate.pin(pinned, trust).into() })
 }
 
 fn is_broken_file(error: &anyhow::Error) -> bool {

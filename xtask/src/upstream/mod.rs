@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
+mod attested;
 pub(crate) mod debian;
 pub(crate) mod git;
 pub(crate) mod github;
@@ -153,11 +154,13 @@ pub(crate) struct Resolved {
     pub(crate) files: Vec<(PathBuf, String)>,
     /// What was not taken and why, where only the digests told.
     pub(crate) passed_over: Vec<PassedOver>,
+    /// An attestation is there that cannot be checked on this machine.
+    pub(crate) unchecked: bool,
 }
 
 impl From<Pin> for Resolved {
     fn from(pin: Pin) -> Self {
-        Self { pin, files: Vec::new(), passed_over: Vec::new() }
+        Self { pin, files: Vec::new(), passed_over: Vec::new(), unchecked: false }
     }
 }
 
@@ -167,15 +170,17 @@ pub(crate) struct Checked {
     pub(crate) findings: Vec<Finding>,
     /// How well its digests are vouched for now, and by what; nothing where that could not be asked, or they are gone.
     pub(crate) trust: Option<(Trust, &'static str)>,
+    /// An attestation is there that cannot be checked on this machine.
+    pub(crate) unchecked: bool,
 }
 
 impl Checked {
     fn new(findings: Vec<Finding>, trust: Trust, by: &'static str) -> Self {
-        Self { findings, trust: Some((trust, by)) }
+        Self { findings, trust: Some((trust, by)), unchecked: false }
     }
 
     fn gone(what: String) -> Self {
-        Self { findings: vec![Finding::Deleted { what }], trust: None }
+        Self { findings: vec![Finding::Deleted { what }], trust: None, unchecked: false }
     }
 }
 

@@ -8,8 +8,8 @@ use anyhow::{Context as _, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want, does_not_go_with, first_seen, hinted,
-    not_allowed, not_allowed_asked,
+    Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want, attested, does_not_go_with, first_seen,
+    hinted, not_allowed, not_allowed_asked,
 };
 use crate::domain::digest::{Integrity, Sha256};
 use crate::domain::lock::{NpmPin, Pin, Pinned, Published};
@@ -46,15 +46,16 @@ struct Asked<'a> {
     component: &'a Component,
     package: &'a str,
     directory: &'a str,
+    repository: Option<&'a str>,
 }
 
 impl<'a> Asked<'a> {
     fn new(up: Upstream<'a>, name: &'a str) -> anyhow::Result<Self> {
         let component = up.stack.component(name)?;
         match &component.source {
-            Source::Npm { package, directory } => {
+            Source::Npm { package, directory, repository } => {
                 registry::check_name(package)?;
-                Ok(Self { name, component, package, directory })
+                Ok(Self { name, component, package, directory, repository: repository.as_deref() })
             }
             other => bail!("a source of type {} is no npm package", other.kind()),
         }
@@ -232,6 +233,8 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         .ok_or_else(|| NpmError::NoVersion { package: asked.package.to_owned(), version: version.to_owned() })?;
     let found = manifest.integrity(asked.package, version)?;
     let (trust, _) = registry.vouched(asked.package, version, manifest, candidate.published.as_ref()).await?;
+    let provenance = registry.provenance(up, asked.repository, (asked.package, version), manifest, &found).await;
+    let (trust, unchecked) = attested::level(trust, attested::taken(up, provenance, candidate)?);
     if up.http.is_offline() {
         bail!("npm makes the lockfile of `{}`, which asks its registry (--offline)", asked.package);
     }
@@ -257,7 +260,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         .filter(|(path, text)| fs_err::read_to_string(up.root.join(path)).ok().as_ref() != Some(text))
         .collect();
     let pinned = Pinned::Npm(NpmPin { package: asked.package.to_owned(), integrity: found, lockfile });
-    Ok(Resolved { files, ..candidate.pin(pinned, trust).into() })
+    Ok(Resolved { files, unchecked, ..candidate.pin(pinned, trust).into() })
 }
 
 /// Whether the registry still has the pinned version with its integrity, and the checkout the pinned lockfile.
@@ -267,10 +270,15 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
     let version = asked.component.scheme.parse(&pin.version)?;
     let registry = Registry::new(up).await?;
     let manifest = registry.manifest(&npm.package, version.as_str()).await?;
-    let mut trust = None;
+    let (mut trust, mut unchecked) = (None, false);
     if let Some(manifest) = &manifest {
         manifest.integrity(&npm.package, version.as_str())?;
-        trust = Some(registry.vouched(&npm.package, version.as_str(), manifest, pin.published.as_ref()).await?);
+        let (level, by) = registry.vouched(&npm.package, version.as_str(), manifest, pin.published.as_ref()).await?;
+        let named = (npm.package.as_str(), version.as_str());
+        let provenance = registry.provenance(up, asked.repository, named, manifest, &npm.integrity).await?;
+        let attested;
+        (attested, unchecked) = attested::level(level, provenance);
+        trust = Some((attested, if attested == level { by } else { attested::BY }));
     }
     let mut findings = findings_of(npm, version.as_str(), manifest.as_ref());
     let path = Path::new("image").join(asked.directory).join("package-lock.json");
@@ -286,5 +294,5 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => findings.push(Finding::Deleted { what }),
         Err(error) => return Err(error.into()),
     }
-    Ok(Checked { findings, trust })
+    Ok(Checked { findings, trust, unchecked })
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
 
 mod archives;
+mod attested;
 mod bad_input;
 mod convex;
 mod edit;

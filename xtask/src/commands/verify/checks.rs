@@ -4,6 +4,7 @@
 use anyhow::Context as _;
 
 use crate::domain::lock::Pinned;
+use crate::domain::trust::Trust;
 use crate::upstream::{Checked, Finding, Upstream, debian, git, github, npm, oci};
 
 pub(super) async fn check(up: Upstream<'_>, name: &str) -> anyhow::Result<Checked> {
@@ -17,7 +18,8 @@ pub(super) async fn check(up: Upstream<'_>, name: &str) -> anyhow::Result<Checke
         Pinned::Image(image) => oci::verify(up, image).await,
         Pinned::Packages(_) => debian::verify(up, name, pin).await,
     }?;
-    let wanted = pin.trust.max(up.stack.component(name)?.trust);
+    let before = pin.trust.filter(|before| *before < Trust::Attested || !checked.unchecked);
+    let wanted = before.max(up.stack.component(name)?.trust);
     if let (Some(wanted), Some((found, _))) = (wanted, checked.trust)
         && found < wanted
     {

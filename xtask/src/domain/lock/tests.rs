@@ -34,7 +34,7 @@ fn reading_and_writing_gives_the_same_bytes() {
 fn a_newer_schema_says_so_whatever_else_the_file_holds() {
     let newer = sample().replace("schema = 1", "schema = 9\nfuture = {}");
     let error = Lock::parse(&newer).unwrap_err();
-    assert_eq!(error.to_string(), "versions.lock has schema 9, this program reads 3 at most");
+    assert_eq!(error.to_string(), "versions.lock has schema 9, this program reads 4 at most");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn pinned() -> impl Strategy<Value = Pinned> {
 /// Versions and tags of any text: what they may hold is checked against the stack, after reading.
 fn pin() -> impl Strategy<Value = Pin> {
     let seen = btree_map(any::<String>(), published(), 0..2);
-    let trust = option::of(prop::sample::select(vec![Trust::Computed, Trust::Stated, Trust::Signed]));
+    let trust = option::of(prop::sample::select(vec![Trust::Computed, Trust::Stated, Trust::Signed, Trust::Attested]));
     (any::<String>(), option::of(any::<String>()), option::of(commit()), option::of(published()), seen, trust, pinned())
         .prop_map(|(version, tag, commit, published, seen, trust, pinned)| Pin {
             version,

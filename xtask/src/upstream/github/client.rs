@@ -16,11 +16,13 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderVa
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::error::GithubError;
 use super::files::Checksums;
 use super::release::Release;
+use crate::domain::host::is_repository;
 use crate::domain::mirror::Mirrors;
 use crate::io::http::{self, Http, HttpError, Refusal};
 use crate::io::locked;
@@ -217,6 +219,30 @@ impl Client {
         .await
     }
 
+    /// The provenances of a file that GitHub holds, by its digest (`sha256:…`): bundles of Sigstore, of which none
+    /// was looked at.
+    pub(crate) async fn attestations(&self, repo: &str, digest: &str) -> Result<Vec<Value>, GithubError> {
+        #[derive(Deserialize)]
+        struct Attestations {
+            attestations: Vec<Attestation>,
+        }
+        #[derive(Deserialize)]
+        struct Attestation {
+            #[serde(default)]
+            bundle: Value,
+        }
+        let url = format!("{}/repos/{repo}/attestations/{digest}?predicate_type=provenance", self.base);
+        match self.get(&url).await {
+            // It says so of a file without any, which is not kept for runs that are offline.
+            Err(GithubError::NotFound { .. } | GithubError::Http(HttpError::Offline { .. })) => Ok(Vec::new()),
+            Err(error) => Err(error),
+            Ok(reply) => {
+                let Attestations { attestations } = parse(&reply)?;
+                Ok(attestations.into_iter().map(|one| one.bundle).filter(Value::is_object).collect())
+            }
+        }
+    }
+
     /// A list of checksums, read once in a run.
     pub(super) async fn list(
         &self,
@@ -311,7 +337,7 @@ impl Client {
         }
         let reply = self.follow(&format!("{}{path}", self.base)).await.ok()?;
         let repository: Repository = serde_json::from_slice(&reply.body).ok()?;
-        super::is_repository(&repository.full_name).then_some(repository.full_name)
+        is_repository(&repository.full_name).then_some(repository.full_name)
     }
 }
 
@@ -344,7 +370,7 @@ fn repository_path(location: &str) -> Option<RepositoryPath> {
     let (_, rest) = location.split_once("/repos/")?;
     let mut parts = rest.split(['/', '?']);
     let name = format!("{}/{}", parts.next()?, parts.next()?);
-    super::is_repository(&name).then_some(RepositoryPath::Name(name))
+    is_repository(&name).then_some(RepositoryPath::Name(name))
 }
 
 #[cfg(test)]

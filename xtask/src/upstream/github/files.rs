@@ -13,7 +13,7 @@ use crate::domain::lock::{FileFor, FilePin, Pinned};
 use crate::domain::stack::{Component, FileSpec};
 use crate::domain::trust::Trust;
 use crate::io::http::HttpError;
-use crate::upstream::{Candidate, Upstream, signed};
+use crate::upstream::{Candidate, Upstream, attested, signed};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
@@ -31,13 +31,14 @@ pub(super) fn spellings(component: &Component) -> impl Iterator<Item = (FileFor,
     one_for_all.into_iter().chain(component.arch.iter().map(|(arch, spelling)| ((*arch).into(), spelling.as_str())))
 }
 
+/// The pins, how well they are vouched for, and whether an attestation could not be checked here.
 pub(super) async fn pin(
     up: Upstream<'_>,
     name: &str,
     component: &Component,
     repo: Repo<'_>,
     candidate: &Candidate,
-) -> anyhow::Result<(Pinned, Trust)> {
+) -> anyhow::Result<(Pinned, Trust, bool)> {
     let file = component.file.as_ref().with_context(|| format!("[components.{name}] has no `file`"))?;
     let tag = candidate.tag.as_deref().context("the release has no tag")?;
     let version = candidate.version.as_str();
@@ -72,7 +73,14 @@ pub(super) async fn pin(
             try_join_all(pins).await?.into_iter().unzip()
         }
     };
-    Ok((Pinned::Files(pins), levels.into_iter().min().unwrap_or(Trust::Computed)))
+    let trust = levels.into_iter().min().unwrap_or(Trust::Computed);
+    // What GitHub does not hold, it knows nothing of.
+    let attested = match &file.url {
+        Some(_) => None,
+        None => attested::taken(up, attested::files(up, repo.name, &pins).await, candidate)?,
+    };
+    let (trust, unchecked) = attested::level(trust, attested);
+    Ok((Pinned::Files(pins), trust, unchecked))
 }
 
 async fn of_asset(

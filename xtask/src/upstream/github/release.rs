@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use crate::domain::host::is_repository;
 use crate::domain::lock::Published;
 use crate::domain::stack::{Component, Stack};
 use crate::domain::version::Version;
@@ -63,7 +64,7 @@ impl Release {
         let path = self.html_url.as_deref()?.split_once("://")?.1.split_once('/')?.1;
         let mut parts = path.split('/');
         let name = format!("{}/{}", parts.next()?, parts.next()?);
-        super::is_repository(&name).then_some(name)
+        is_repository(&name).then_some(name)
     }
 
     /// Which of the files are not there, each with why.

@@ -7,7 +7,7 @@ use super::files::{asset_digest, checksums, is_gone, published_digest};
 use crate::domain::lock::{Pin, Pinned};
 use crate::domain::stack::Source;
 use crate::domain::trust::Trust;
-use crate::upstream::{Checked, Finding, Upstream};
+use crate::upstream::{Checked, Finding, Upstream, attested};
 
 /// How closely is looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,5 +71,11 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth
         findings.extend(Finding::of_file(&file.url, &file.sha256, digest.as_ref()));
     }
     let by = if trust == Trust::Stated { "GitHub's API" } else { "a download" };
-    Ok(Checked::new(findings, trust, by))
+    let attested = match depth {
+        Depth::Files => attested::files(up, repo, files).await?,
+        Depth::Metadata => None,
+    };
+    let (level, unchecked) = attested::level(trust, attested);
+    let by = if level == Trust::Attested { attested::BY } else { by };
+    Ok(Checked { unchecked, ..Checked::new(findings, level, by) })
 }

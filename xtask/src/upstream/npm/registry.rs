@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
+use super::super::attested::{self, Attested, Subject};
 use super::super::{Candidate, Kept, Upstream, Want, keep};
 use super::npmrc::Npmrc;
 use super::signatures::{Keys, Signature};
@@ -248,7 +249,7 @@ impl<'a> Registry<'a> {
         manifest: &Manifest,
         published: Option<&Published>,
     ) -> anyhow::Result<(Trust, &'static str)> {
-        let Dist { integrity: Some(integrity), signatures, attestations } = &manifest.dist else {
+        let Dist { integrity: Some(integrity), signatures, .. } = &manifest.dist else {
             return Ok((Trust::Computed, "nothing"));
         };
         let stated = (Trust::Stated, "npm's registry");
@@ -265,13 +266,48 @@ impl<'a> Registry<'a> {
         });
         let text = format!("{package}@{version}:{integrity}");
         let is_signed = keys.await?.vouch(signatures, &text, published.map(Published::moment))?;
-        Ok(match (is_signed, attestations.is_null()) {
-            (false, _) => stated,
-            (true, true) => (Trust::Signed, "the signature of npm's registry"),
-            (true, false) => {
-                (Trust::Signed, "the signature of npm's registry; it has a provenance, which is not checked")
-            }
-        })
+        Ok(if is_signed { (Trust::Signed, "the signature of npm's registry") } else { stated })
+    }
+
+    /// What a version's provenance is worth; nothing where it has none.
+    pub(super) async fn provenance(
+        &self,
+        up: Upstream<'_>,
+        repo: Option<&str>,
+        (package, version): (&str, &str),
+        manifest: &Manifest,
+        integrity: &Integrity,
+    ) -> anyhow::Result<Option<Attested>> {
+        #[derive(Deserialize)]
+        struct Attestations {
+            attestations: Vec<Attestation>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Attestation {
+            predicate_type: String,
+            bundle: serde_json::Value,
+        }
+        if manifest.dist.attestations.is_null() {
+            return Ok(None);
+        }
+        let what = format!("{package} {version}");
+        let Some(repo) = repo else {
+            up.notes.add(format!("note: {what} has a provenance: a `repository` in stack.toml would have it checked"));
+            return Ok(None);
+        };
+        let url = format!("{}/-/npm/v1/attestations/{}@{version}", self.setup.address, package.replace('/', "%2f"));
+        let Some(Attestations { attestations }) = found(self.get(&url, "application/json").await)? else {
+            up.notes.add(format!("note: the provenance of {what} is not at {url}"));
+            return Ok(None);
+        };
+        let is_provenance = |one: &Attestation| one.predicate_type.starts_with(attested::PROVENANCE);
+        let bundles = attestations.into_iter().filter(is_provenance).map(|one| one.bundle);
+        // As package-url writes them (`pkg:npm/%40scope/name@1.0.0`).
+        let name = format!("pkg:npm/{}@{version}", package.replace('@', "%40"));
+        let digest = format!("sha512:{}", integrity.hex());
+        let subject = Subject { repo, name: Some(&name), digest: &digest, what: &what };
+        attested::check(up, subject, &bundles.collect::<Vec<_>>()).await
     }
 
     async fn get<T: DeserializeOwned>(&self, url: &str, accept: &'static str) -> Result<T, HttpError> {

@@ -1,0 +1,184 @@
+//! Attestations by Sigstore: npm's provenance, GitHub's of the files of a release. cosign checks them, against the
+//! roots of trust of the checkout and without the network; what they are about is read here.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Candidate, Upstream};
+use crate::domain::host::is_repository;
+use crate::domain::lock::{FileFor, FilePin};
+use crate::domain::trust::Trust;
+use crate::error::HintExt as _;
+use crate::io::{http, process};
+
+/// Sigstore's certificate authorities and logs, in the form of its `trusted_root.json`.
+const ROOTS: &str = "keys/sigstore.json";
+/// Who GitHub's workflows are known to.
+const ISSUER: &str = "https://token.actions.githubusercontent.com";
+/// <https://slsa.dev/spec/v1.0/provenance>, and the form before it.
+pub(super) const PROVENANCE: &str = "https://slsa.dev/provenance/";
+
+/// How the highest level is told.
+pub(super) const BY: &str = "a workflow of its repository";
+
+/// What came of an attestation that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attested {
+    Yes,
+    /// This machine cannot check it, which was told.
+    Unchecked,
+}
+
+/// What an attestation has to be about.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    /// `owner/name` on GitHub, of whose workflows one must have made it.
+    pub(super) repo: &'a str,
+    /// As the attestation calls it; a file may have any name.
+    pub(super) name: Option<&'a str>,
+    /// With its algorithm before a colon.
+    pub(super) digest: &'a str,
+    /// For messages.
+    pub(super) what: &'a str,
+}
+
+/// The part of an in-toto statement that says what it is about.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Statement {
+    predicate_type: String,
+    subject: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    #[serde(default)]
+    name: String,
+    digest: BTreeMap<String, String>,
+}
+
+impl Statement {
+    fn of(bundle: &Value) -> Option<Self> {
+        let payload = bundle.pointer("/dsseEnvelope/payload")?.as_str()?;
+        serde_json::from_slice(&STANDARD.decode(payload).ok()?).ok()
+    }
+
+    fn is_about(&self, name: Option<&str>, digest: &str) -> bool {
+        let Some((algorithm, hex)) = digest.split_once(':') else { return false };
+        let is_it = |one: &Named| {
+            name.is_none_or(|name| one.name == name) && one.digest.get(algorithm).is_some_and(|told| told == hex)
+        };
+        self.predicate_type.starts_with(PROVENANCE) && self.subject.iter().any(is_it)
+    }
+}
+
+/// Bails unless one of the bundles is a provenance of the subject, by a workflow of its repository. None: nothing.
+pub(super) async fn check(
+    up: Upstream<'_>,
+    subject: Subject<'_>,
+    bundles: &[Value],
+) -> anyhow::Result<Option<Attested>> {
+    let mut result = Ok(None);
+    for bundle in bundles {
+        result = holds(up, subject, bundle).await.map(Some);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result.with_context(|| format!("the attestation of {} does not hold", subject.what)).hint(|| {
+        "ask its upstream why; a newer cosign may know a newer log, and docs/pins.md tells how keys/sigstore.json is \
+         renewed; `bump NAME --to VERSION` takes it for what else vouches for it"
+            .to_owned()
+    })
+}
+
+async fn holds(up: Upstream<'_>, subject: Subject<'_>, bundle: &Value) -> anyhow::Result<Attested> {
+    let Subject { repo, name, digest, what } = subject;
+    ensure!(is_repository(repo), "`{}` is not of the form owner/name", repo.escape_debug());
+    let statement = Statement::of(bundle).context("it is no bundle of Sigstore with a statement in it")?;
+    ensure!(statement.is_about(name, digest), "it is no provenance of {digest}");
+    let roots = up.root.join(ROOTS);
+    ensure!(roots.is_file(), "{} is not there, which says whom to trust", roots.display());
+    let folder = tempfile::Builder::new().prefix("xtask-attested-").tempdir()?;
+    fs_err::write(folder.path().join("bundle.json"), bundle.to_string())?;
+    // GitHub says which workflow's file it was, and for whom it ran: another's workflow may be called, and ours, too.
+    let workflow = format!(r"^https://github\.com/{}/\.github/workflows/[^@]+@refs/(heads|tags)/", regex::escape(repo));
+    let mut cosign = process::command("cosign");
+    // It takes a digest in the place of a file. `verify-blob-attestation` of cosign 2.5 wants the file, and hashes it with
+    // SHA-256 alone: npm's are SHA-512.
+    cosign.current_dir(folder.path()).args(["verify-blob", "--new-bundle-format", "--bundle", "bundle.json"]);
+    cosign.arg("--trusted-root").arg(fs_err::canonicalize(&roots)?).args(["--certificate-oidc-issuer", ISSUER]);
+    cosign.args(["--certificate-identity-regexp", &workflow, "--certificate-github-workflow-repository", repo, digest]);
+    let ended = match process::ended(&mut cosign).await {
+        Ok(ended) => ended,
+        Err(error) if process::is_missing(&error) => {
+            return Ok(unchecked(up, what, "there is no cosign here: install cosign"));
+        }
+        Err(error) => return Err(error),
+    };
+    let said = String::from_utf8_lossy(&ended.stderr);
+    if said.contains("unknown flag") {
+        return Ok(unchecked(up, what, "the cosign here is too old: install 2.5 or newer"));
+    }
+    if !ended.status.success() {
+        bail!("cosign says: {}", http::shown(said.lines().next().unwrap_or_default(), 300));
+    }
+    Ok(Attested::Yes)
+}
+
+fn unchecked(up: Upstream<'_>, what: &str, why: &str) -> Attested {
+    up.notes.add(format!("note: the attestation of {what} is not checked; {why}"));
+    Attested::Unchecked
+}
+
+/// The attestations of a release's files; nothing unless each file has one. One often names all of them, and saves
+/// asking for the others.
+pub(super) async fn files(
+    up: Upstream<'_>,
+    repo: &str,
+    files: &BTreeMap<FileFor, FilePin>,
+) -> anyhow::Result<Option<Attested>> {
+    let mut known: Vec<Value> = Vec::new();
+    let mut attested = None;
+    for file in files.values() {
+        let digest = format!("sha256:{}", file.sha256);
+        let names_it = |bundle: &&Value| Statement::of(bundle).is_some_and(|one| one.is_about(None, &digest));
+        let mut bundles: Vec<Value> = known.iter().filter(names_it).cloned().collect();
+        if bundles.is_empty() {
+            bundles = up.github.attestations(repo, &digest).await?;
+            known.extend(bundles.iter().cloned());
+        }
+        let subject = Subject { repo, name: None, digest: &digest, what: file.url.file_name() };
+        attested = check(up, subject, &bundles).await?;
+        if attested != Some(Attested::Yes) {
+            break;
+        }
+    }
+    Ok(attested)
+}
+
+/// What a bump makes of an attestation: one that does not hold is no reason to refuse a version that was named.
+pub(super) fn taken(
+    up: Upstream<'_>,
+    attested: anyhow::Result<Option<Attested>>,
+    candidate: &Candidate,
+) -> anyhow::Result<Option<Attested>> {
+    match attested {
+        Err(error) if candidate.asked => {
+            up.notes.add(format!("warning: {error:#}"));
+            Ok(None)
+        }
+        result => result,
+    }
+}
+
+/// The level with an attestation, and whether it could be checked here.
+pub(super) fn level(trust: Trust, attested: Option<Attested>) -> (Trust, bool) {
+    let trust = if attested == Some(Attested::Yes) { Trust::Attested } else { trust };
+    (trust, attested == Some(Attested::Unchecked))
+}
