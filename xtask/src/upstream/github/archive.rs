@@ -14,6 +14,7 @@ mod entries;
 mod reading;
 
 use entries::{Entries, EntryError};
+use reading::{Kind, ReadError};
 
 /// How many names of an archive without the wanted one an error tells.
 const TOLD: usize = 5;
@@ -28,21 +29,6 @@ pub(crate) enum ArchiveError {
     Missing { name: String, contains: String, holds: Vec<String> },
 }
 
-/// What is wrong with an archive's own form.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadError {
-    #[error("by its name it is {expected}, and it begins like {found}")]
-    Magic { expected: Kind, found: String },
-    #[error("it is cut off or damaged")]
-    Io(#[source] io::Error),
-    #[error("it is cut off or damaged")]
-    Zip(#[source] zip::result::ZipError),
-    #[error("two of its entries have one name, or share their bytes")]
-    Overlapping,
-    #[error(transparent)]
-    Entry(#[from] EntryError),
-}
-
 fn say_names(names: &[String]) -> String {
     if names.is_empty() {
         return "nothing".to_owned();
@@ -50,52 +36,6 @@ fn say_names(names: &[String]) -> String {
     let told = names.iter().take(TOLD).map(|name| format!("`{}`", name.escape_debug()));
     let more = if names.len() > TOLD { format!(" and {} more", names.len() - TOLD) } else { String::new() };
     told.collect::<Vec<_>>().join(", ") + &more
-}
-
-/// The forms of archive that upstreams use, each with the bytes that it begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Zip,
-    Gzip,
-    Xz,
-    Tar,
-}
-
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Zip => "a zip archive",
-            Self::Gzip => "gzip",
-            Self::Xz => "xz",
-            Self::Tar => "a tar archive",
-        })
-    }
-}
-
-impl Kind {
-    /// The form that a file's name promises.
-    fn of_name(name: &str) -> Option<Self> {
-        let name = name.to_ascii_lowercase();
-        let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
-        let zip = ends(&[".zip"]).then_some(Self::Zip);
-        let gzip = ends(&[".tar.gz", ".tgz"]).then_some(Self::Gzip);
-        let xz = ends(&[".tar.xz", ".txz"]).then_some(Self::Xz);
-        zip.or(gzip).or(xz).or(ends(&[".tar"]).then_some(Self::Tar))
-    }
-
-    fn of_start(start: &[u8]) -> Option<Self> {
-        if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
-            Some(Self::Zip)
-        } else if start.starts_with(b"\x1f\x8b") {
-            Some(Self::Gzip)
-        } else if start.starts_with(b"\xfd7zXZ\0") {
-            Some(Self::Xz)
-        } else if start.get(257..262) == Some(b"ustar") {
-            Some(Self::Tar)
-        } else {
-            None
-        }
-    }
 }
 
 /// Checks that the archive at `path`, which upstream calls `name`, holds `contains`, below its top folder if it

@@ -5,11 +5,71 @@ use std::io::{self, BufReader, Read, Seek};
 use tar::EntryType;
 use zip::{ZipArchive, ZipReadOptions};
 
-use super::ReadError;
 use super::entries::{Entries, EntryError, What};
 
 /// A link's target is a path.
 const LONGEST_TARGET: u64 = 4096;
+
+/// What is wrong with an archive's own form.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("by its name it is {expected}, and it begins like {found}")]
+    Magic { expected: Kind, found: String },
+    #[error("it is cut off or damaged")]
+    Io(#[source] io::Error),
+    #[error("it is cut off or damaged")]
+    Zip(#[source] zip::result::ZipError),
+    #[error("two of its entries have one name, or share their bytes")]
+    Overlapping,
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+}
+
+/// The forms of archive that upstreams use, each with the bytes that it begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Zip,
+    Gzip,
+    Xz,
+    Tar,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Zip => "a zip archive",
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Tar => "a tar archive",
+        })
+    }
+}
+
+impl Kind {
+    /// The form that a file's name promises.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+        let zip = ends(&[".zip"]).then_some(Self::Zip);
+        let gzip = ends(&[".tar.gz", ".tgz"]).then_some(Self::Gzip);
+        let xz = ends(&[".tar.xz", ".txz"]).then_some(Self::Xz);
+        zip.or(gzip).or(xz).or(ends(&[".tar"]).then_some(Self::Tar))
+    }
+
+    pub(super) fn of_start(start: &[u8]) -> Option<Self> {
+        if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
+            Some(Self::Zip)
+        } else if start.starts_with(b"\x1f\x8b") {
+            Some(Self::Gzip)
+        } else if start.starts_with(b"\xfd7zXZ\0") {
+            Some(Self::Xz)
+        } else if start.get(257..262) == Some(b"ustar") {
+            Some(Self::Tar)
+        } else {
+            None
+        }
+    }
+}
 
 pub(super) fn zip<R: Read + Seek>(file: R, entries: &mut Entries) -> Result<(), ReadError> {
     let mut archive = ZipArchive::new(file).map_err(ReadError::Zip)?;
