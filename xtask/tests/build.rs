@@ -97,6 +97,61 @@ impl Scratch {
     }
 }
 
+/// A checkout whose image is one file; `fetch` brings it, and then nobody has it any more.
+#[tokio::test]
+#[ignore = "needs a Docker engine"]
+async fn an_offline_build_takes_what_fetch_brought() {
+    let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
+    // Of no other run, or the engine would have it already.
+    let contents = format!("{:?}\n", std::time::SystemTime::now());
+    write("tool.txt", &contents);
+    let summed = Command::new("sha256sum").arg(folder.path().join("tool.txt")).output().await.unwrap();
+    let sha256 = String::from_utf8(summed.stdout).unwrap()[..64].to_owned();
+    write(
+        "stack.toml",
+        "schema = 1\n[image]\nname = \"x\"\ntitle = \"x\"\nflavor = \"x\"\ntag = \"v{date}-{flavor}-r{revision}\"\n\
+         license = \"MIT\"\nuid = 1\ngid = 1\nhealth = { interval = 10, timeout = 10, retries = 3 }\n\
+         [components.tool]\ntitle = \"Tool\"\nscheme = \"semver\"\nsource = { type = \"github\", repo = \"a/tool\" }\n\
+         file = { name = \"tool.txt\", contains = \"tool.txt\" }\n",
+    );
+    let url = "https://example.invalid/tool.txt";
+    write(
+        "versions.lock",
+        &format!(
+            "schema = 1\n[components.tool]\nversion = \"1.0.0\"\n[components.tool.pinned.files.any]\n\
+             url = \"{url}\"\nsha256 = \"{sha256}\"\n"
+        ),
+    );
+    write("README.md", "");
+    std::fs::create_dir(folder.path().join("templates")).unwrap();
+    write("templates/Dockerfile.j2", &format!("FROM scratch\nADD --checksum=sha256:{sha256} {url} /tool.txt\n"));
+    let run = async |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.arg("--root").arg(folder.path()).args(words).env("XDG_CACHE_HOME", cache.path());
+        let output = command.env("npm_config_registry", "http://127.0.0.1:1").output().await.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(&["render"]).await.0, Some(0));
+    let build = ["build", "--offline", "--arch", "x86_64"];
+    let (code, said) = run(&build).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("files of `tool` are not in the store") && said.contains("cargo xtask fetch"), "{said}");
+    let mut server = std::process::Command::new("python3");
+    server.args(["-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory"]).arg(folder.path()).arg("0");
+    let mut server = server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut told = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut told).unwrap();
+    let port = told.split_whitespace().find_map(|word| word.parse::<u16>().ok()).expect("a port");
+    let fetched = run(&["fetch", "--mirror", &format!("https://example.invalid=http://127.0.0.1:{port}")]).await;
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(fetched.0, Some(0), "{}", fetched.1);
+    let (code, said) = run(&build).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(folder.path().join("target/image/x86_64/index.json").exists());
+}
+
 #[tokio::test]
 async fn an_engine_that_cannot_build_the_image_is_named_with_what_to_do() {
     for (engine, error, hint) in [

@@ -15,9 +15,11 @@ use crate::engine::docker::Docker;
 use crate::engine::refusals;
 use crate::error::{Ended, HintExt as _};
 use crate::io;
+use crate::io::http::Memory;
 use crate::upstream::npm;
 
 mod mismatch;
+mod offline;
 
 /// One built image, as it is printed.
 #[derive(Debug, Serialize)]
@@ -37,6 +39,11 @@ pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<
     let docker = Docker::with_builder(args.builder.name());
     docker.check().await?;
     let output = session.path(args.output.as_deref(), &stack.folder("target/image"))?;
+    let offline = match session.memory {
+        Memory::Alone => Some(offline::session(session, &lock).await?),
+        Memory::Shared | Memory::Unused => None,
+    };
+    let session = offline.as_ref().map_or(session, |(session, _)| session);
     let cache = Cache { none: args.no_cache, from: args.cache_from.as_deref(), to: args.cache_to.as_deref() };
     let target = args.flavor.name();
     let request = Request { docker: &docker, lock: &lock, output: &output, cache, target, logs: None };

@@ -75,7 +75,7 @@ impl Row {
 }
 
 /// The files of the components by their address: packages for all architectures stand in several lists.
-fn wanted<'a>(lock: &'a Lock, names: &'a [String]) -> BTreeMap<&'a FileUrl, (&'a str, &'a Sha256)> {
+pub(super) fn wanted<'a>(lock: &'a Lock, names: &'a [String]) -> BTreeMap<&'a FileUrl, (&'a str, &'a Sha256)> {
     let mut wanted = BTreeMap::new();
     for name in names {
         let Some(pin) = lock.components.get(name) else { continue };

@@ -64,6 +64,11 @@ impl Http {
         Ok((sha256, size, false))
     }
 
+    /// The file of a digest, where it is in the store.
+    pub(crate) fn stored(&self, sha256: &Sha256) -> Option<PathBuf> {
+        self.store.as_ref()?.file(sha256)
+    }
+
     fn file_key(&self, url: &str) -> String {
         Store::key(&format!("file {}", self.mirrors.rewrite(url)), &HeaderMap::new())
     }
