@@ -11,6 +11,8 @@ use super::running::{Bench, Running, start_of, until};
 use super::{UP, convex};
 use crate::engine::container::{Container, Options, Volume};
 
+/// Makes a backup, and lists what it left.
+const BACKUP: &str = "backup --keep; code=$?; find /data/backups /data/.backup-* -type f >&2; exit $code";
 /// Enough for all that a fresh start writes.
 const SIZE: &str = "size=768m";
 /// What a full disk is called, by the C library.
@@ -136,10 +138,13 @@ async fn well(running: &Running<'_>, nonce: &str) -> anyhow::Result<()> {
 async fn while_running(running: &Running<'_>, disk: &Disk) -> anyhow::Result<String> {
     disk.fill().await?;
     let written = convex::set_variable(running, "SMOKE_DISK", &"x".repeat(4000)).await;
+    let backup = running.container.try_exec(&["bash", "-c", BACKUP]).await?;
     tokio::time::sleep(WHILE_FULL).await;
     let health = running.container.health().await?;
     let told = running.container.try_exec(&["status", "--check"]).await?.said;
     disk.make_room().await?;
+    let refused = backup.code == 1 && backup.said.contains("the disk is full") && !backup.said.contains(".zst");
+    ensure!(refused, "a backup ended with {}: {}", backup.code, start_of(&backup.said));
     ensure!(health != "exited", "the container has ended: {}", start_of(&running.container.logs().await?));
     let room = Instant::now();
     well(running, "room again").await?;

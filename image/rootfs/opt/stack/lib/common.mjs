@@ -15,6 +15,9 @@ export function peek(path) {
   }
 }
 
+/** Why something failed. */
+export const reason = ({ code, message }) => ({ ENOSPC: "the disk is full", EPIPE: "the reader closed the pipe" })[code] ?? message;
+
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 /** 1610612736 as 1.5 GiB. */

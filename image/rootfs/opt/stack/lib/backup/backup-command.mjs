@@ -1,5 +1,5 @@
 // backup [--with-models] [--keep]: see bin/backup.
-import { size } from "../common.mjs";
+import { reason, size } from "../common.mjs";
 import { writeBackup, writeFile } from "./backup.mjs";
 import { whole } from "./state.mjs";
 
@@ -26,5 +26,5 @@ try {
   say(`${held.files} files, ${held.databases} of them databases, ${size(held.bytes)} before compression${held.path ? `: ${held.path}` : ""}`);
   say(`it holds the keys and passwords of this stack: ${toFolder ? "only its owner can read it" : "let nobody else read the file (chmod 600 FILE)"}`);
 } catch (error) {
-  end(1, `no backup: ${error.code === "EPIPE" ? "nobody reads it any more" : error.message}`);
+  end(1, `no backup: ${reason(error)}`);
 }

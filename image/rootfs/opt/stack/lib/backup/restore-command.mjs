@@ -1,6 +1,7 @@
 // restore < FILE: in the running container, or in one that is started for it alone. See restore.mjs.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
+import { reason } from "../common.mjs";
 import { checkSettings } from "../settings/check.mjs";
 import { commit, discard, finish, stage } from "./restore.mjs";
 import { makeSecrets } from "../settings/secrets.mjs";
@@ -35,7 +36,7 @@ try {
   finish();
   say("the state was replaced");
 } catch (error) {
-  say(`nothing was changed: ${error.message}`);
+  say(`nothing was changed: ${reason(error)}`);
   if (isRunning && isStopping) start();
   process.exit(1);
 }

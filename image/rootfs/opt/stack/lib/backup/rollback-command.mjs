@@ -1,5 +1,6 @@
 // rollback [NAME | --list]: see bin/rollback and update.mjs.
 import { createReadStream } from "node:fs";
+import { reason } from "../common.mjs";
 import { commit, discard, finish, stage } from "./restore.mjs";
 import { migrating, readVersions, servicesOf } from "./state.mjs";
 import { keep, keptStates } from "./update.mjs";
@@ -40,7 +41,7 @@ async function rollBack() {
       say(`restored ${name}: ${told(head.versions)}`);
     }
   } catch (error) {
-    say(`not done: ${error.message}; the current state and all saved ones are unchanged`);
+    say(`not done: ${reason(error)}; the current state and all saved ones are unchanged`);
     return 1;
   }
   const now = readVersions();
