@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::release::{self, Plan, Wanted};
 use super::resolve::ended;
-use super::{Session, build, bump};
+use super::{Session, build, bump, repro};
 use crate::cli;
 use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
@@ -94,6 +94,11 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let refused = refusals::check(&build);
     steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, cli::Until::Move, steps).await?;
+    if !args.quick {
+        let native = Arch::native()?;
+        let again = repro::again(&rehearsed, &engine.docker, &lock, &output, native);
+        steps.run(&format!("build {native} again from nothing"), again, |digest| format!("the same {digest}")).await?;
+    }
     // The files that stand beside the image, for whoever wants to look at them.
     files::copy_files(&plan.dist, &session.root.join("target/rehearsal"))?;
     for flavor in stack.flavors.iter().skip(1).filter(|flavor| flavor.later.is_none()) {
