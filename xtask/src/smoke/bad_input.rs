@@ -9,11 +9,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use super::published::{COOKIE, ECHO_PORT, address, ask, sign_in};
 use super::raw;
 use super::report::Report;
 use super::running::{Running, until};
 use super::security::processes;
-use super::sign_in::{COOKIE, ECHO_PORT, address, ask, sign_in};
 
 const LARGE: usize = 80 * 1024 * 1024;
 /// Seconds for which an answer pauses: the usual limit of a proxy is 60.

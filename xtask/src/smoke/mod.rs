@@ -26,6 +26,7 @@ mod inside;
 mod kills;
 mod model;
 mod models;
+mod published;
 mod raw;
 mod refusals;
 pub(crate) mod report;

@@ -10,21 +10,16 @@ use serde_json::Value;
 use super::bad_input;
 use super::browser;
 use super::inside;
-use super::raw::{self, Reply};
+use super::published::{COOKIE, ECHO_PORT, ECHOES, address, ask, echo, send_form, sign_in, start, wait};
+use super::raw;
 use super::report::Report;
-use super::running::{Bench, Running, until};
+use super::running::{Bench, Running};
 use super::security::needles;
 use crate::domain::service::{AuthScheme, Credential};
 use crate::engine::container::{Options, Volume, has_ipv6};
 
-/// What tells of the requests that reach it, in the place of these services' programs.
-const ECHO: &str = include_str!("echo.js");
-const ECHOES: [&str; 4] = ["llamacpp", "manager", "opencode", "openclaw"];
-/// One of theirs.
-pub(super) const ECHO_PORT: &str = "LLAMACPP_PORT";
 const PAGE: &str = "MISSION_CONTROL_PORT";
 const DASHBOARD: &str = "CONVEX_DASHBOARD_PORT";
-pub(super) const COOKIE: &str = "mission_control_session";
 const DEPLOYMENT: &str = "/api/current_deployment";
 
 /// Destinations after the sign-in that lead elsewhere, or are no paths.
@@ -135,31 +130,6 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
     Ok(())
 }
 
-/// A stack that is published everywhere, with an echo in the place of the programs that start slowly.
-pub(super) async fn start<'a>(
-    bench: &'a Bench<'_>,
-    volume: &Volume,
-    more: &[(&str, String)],
-    mount: Option<String>,
-) -> anyhow::Result<Running<'a>> {
-    let file = bench.scratch.join("echo.js");
-    fs_err::write(&file, ECHO)?;
-    fs_err::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let ports = bench.moved_ports()?;
-    let mut options = bench.options(&ports, more);
-    options.everywhere = true;
-    options.mounts.extend(mount);
-    let echo = |name| format!("type=bind,source={},target=/opt/stack/run/{name},readonly", file.display());
-    options.mounts.extend(ECHOES.map(echo));
-    let running = bench.launch(volume, ports, options).await?;
-    wait(&running).await?;
-    Ok(running)
-}
-
-async fn wait(running: &Running<'_>) -> anyhow::Result<()> {
-    until(|| async { Ok((running.container.try_exec(&["status", "--check"]).await?.code == 0).then_some(())) }).await
-}
-
 /// A stack of pages alone, with that setting.
 async fn with_access(bench: &Bench<'_>, access: &str, everywhere: bool, wanted: u16) -> anyhow::Result<String> {
     let volume = Volume::create(bench.docker, &[]).await?;
@@ -178,16 +148,6 @@ async fn with_access(bench: &Bench<'_>, access: &str, everywhere: bool, wanted: 
     let told = running.container.exec(&["status"]).await?;
     ensure!(told.contains("ACCESS=never") == (access == "never"), "`status` says {told}");
     Ok(format!("{wanted} without a password"))
-}
-
-pub(super) fn address(running: &Running<'_>, setting: &str) -> anyhow::Result<SocketAddr> {
-    Ok(SocketAddr::from(([127, 0, 0, 1], running.port(setting)?)))
-}
-
-/// Sends a request as tables write it.
-pub(super) async fn ask(running: &Running<'_>, setting: &str, text: &str) -> anyhow::Result<Reply> {
-    let address = address(running, setting)?;
-    raw::send(address, &raw::request(text, &[("HOST", &address.to_string())])).await
 }
 
 async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
@@ -239,21 +199,6 @@ async fn over_ipv6(running: &Running<'_>) -> anyhow::Result<String> {
     Ok(format!("{count} ports of [::1]"))
 }
 
-/// Sends the form.
-async fn send_form(running: &Running<'_>, setting: &str, password: &str, to: &str) -> anyhow::Result<Reply> {
-    let head = "POST /_stack/sign-in HTTP/1.1|Host: {HOST}|Origin: http://{HOST}|Content-Type: application/x-www-form-urlencoded";
-    ask(running, setting, &format!("{head}|Content-Length: {{LENGTH}}||password={password}&to={to}")).await
-}
-
-/// A new session; gives the value of its cookie.
-pub(super) async fn sign_in(running: &Running<'_>, setting: &str) -> anyhow::Result<String> {
-    let reply = send_form(running, setting, running.secret("ACCESS_PASSWORD")?, "/").await?;
-    ensure!(reply.status == 303, "the password is answered {}", reply.told());
-    let set = reply.header("set-cookie").context("it gives no cookie")?;
-    let value = set.strip_prefix(COOKIE).and_then(|rest| rest.strip_prefix('=')?.split(';').next());
-    value.map(str::to_owned).with_context(|| format!("another cookie: {set}"))
-}
-
 async fn opened(running: &Running<'_>) -> anyhow::Result<String> {
     let wrong = send_form(running, PAGE, "wrong", "/").await?;
     ensure!(wrong.status == 403 && wrong.header("set-cookie").is_none(), "a wrong one: {}", wrong.told());
@@ -270,13 +215,6 @@ async fn opened(running: &Running<'_>) -> anyhow::Result<String> {
         ensure!(matches!(reply.status, 200 | 404), "{setting}: {}", reply.told());
     }
     Ok("403 for a wrong one; a cookie that is HttpOnly, SameSite and has an end, for eight ports".to_owned())
-}
-
-/// What reached the program behind.
-async fn echo(running: &Running<'_>, text: &str) -> anyhow::Result<Value> {
-    let reply = ask(running, ECHO_PORT, text).await?;
-    ensure!(reply.status == 200, "{text:?}: {}", reply.told());
-    serde_json::from_str(reply.body()).with_context(|| format!("no echo: {}", reply.told()))
 }
 
 async fn kept(running: &Running<'_>) -> anyhow::Result<String> {

@@ -6,9 +6,9 @@ use anyhow::{Context as _, ensure};
 use reqwest::{Client, StatusCode};
 
 use super::browser;
+use super::published::{self, ask};
 use super::report::Report;
 use super::running::{Bench, Running, until};
-use super::sign_in::{self, ask};
 use crate::engine::container::Volume;
 
 /// Two pairs for the loopback, made for this test.
@@ -31,7 +31,7 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
         ("TRUSTED_PROXIES", "gateway".to_owned()),
     ];
     let mount = format!("type=bind,source={},target=/tls,readonly", files.0.display());
-    let starting = sign_in::start(bench, &volume, &more, Some(mount));
+    let starting = published::start(bench, &volume, &more, Some(mount));
     let Some(mut running) = report.check("it starts with a certificate", 240, starting, |_| String::new()).await else {
         return Ok(());
     };
