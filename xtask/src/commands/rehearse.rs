@@ -59,7 +59,7 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let registry = steps.run("start the registry", Registry::start(scratch), |it| it.address.clone()).await?;
     let archive = Archive::find(session, &stack).await?;
     let Source::Oci { image, tag } = &stack.component("base")?.source else {
-        anyhow::bail!("the component `base` is no container image");
+        anyhow::bail!("the component `base` is not a container image");
     };
     let (host, path) = image.split_once('/').context("the base image names no registry")?;
     let local = format!("{}/{path}", registry.address);
@@ -352,7 +352,7 @@ impl Archive {
 /// The addresses of the archive and of its security updates, as they are pinned today.
 fn debian_of_today(stack: &Stack) -> anyhow::Result<(String, String)> {
     let Source::Debian { archive, security, .. } = &stack.component("debian")?.source else {
-        anyhow::bail!("the component `debian` is no Debian archive");
+        anyhow::bail!("the component `debian` is not a Debian archive");
     };
     let today = debian::newest_moment(chrono::Utc::now());
     let fill = |template: &str| template.replace("{version}", &today);

@@ -72,7 +72,7 @@ async fn checks(
     let repository = Repository::new(name)?;
     let index = repository.raw(reference).await?.with_context(|| format!("there is no {image}"))?;
     let digest = OciDigest::from(Sha256::of(&index));
-    let released = Released::parse(&index).with_context(|| format!("{image} is no release of this tool"))?;
+    let released = Released::parse(&index).with_context(|| format!("{image} is not a release of this tool"))?;
     let tag = &released.version;
     let (promise, commit) = promise(root, tag).await?;
     let mut checks =
@@ -197,7 +197,7 @@ pub(super) fn parts(image: &str) -> anyhow::Result<(&str, &str)> {
         Some(reference) if reference.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":@._-".contains(&byte)) => {
             Ok((name, reference))
         }
-        Some(_) => bail!("`{}` is no image", image.escape_debug()),
+        Some(_) => bail!("`{}` is not an image", image.escape_debug()),
         None => Err(anyhow::anyhow!("`{}` names no tag and no digest", image.escape_debug()))
             .hint(|| format!("{name}:latest")),
     }

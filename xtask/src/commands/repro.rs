@@ -134,7 +134,7 @@ impl Wanted {
             .hint(|| format!("there is no folder `{image}` either; `cargo xtask build --output DIR` writes one"))?;
         let repository = Repository::new(name)?;
         let index = repository.raw(reference).await?.with_context(|| format!("there is no {image}"))?;
-        let released = Released::parse(&index).with_context(|| format!("{image} is no release of this tool"))?;
+        let released = Released::parse(&index).with_context(|| format!("{image} is not a release of this tool"))?;
         // Digests are the registry's here; `verify --image` holds them against the tag.
         let promise = released::promise(&session.root, &released.version).await;
         let builders = promise.map(|(promise, _)| promise.builders).unwrap_or_default();

@@ -61,7 +61,7 @@ fn parse_date(text: &str) -> anyhow::Result<NaiveDate> {
     NaiveDate::parse_from_str(text, "%Y%m%d")
         .ok()
         .filter(|_| text.len() == 8)
-        .with_context(|| format!("`{}` is no date in the form YYYYMMDD", text.escape_debug()))
+        .with_context(|| format!("`{}` is not a date in the form YYYYMMDD", text.escape_debug()))
 }
 
 /// The tag that a release of this lock on that day gets.

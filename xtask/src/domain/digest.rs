@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is no {expected}")]
+#[error("`{text}` is not {expected}")]
 pub(crate) struct DigestError {
     text: String,
     expected: &'static str,
@@ -71,28 +71,28 @@ macro_rules! checked_text {
 checked_text!(
     /// A SHA-256 of a file: 64 lowercase hexadecimal digits.
     Sha256,
-    "SHA-256 (64 lowercase hexadecimal digits)",
+    "a SHA-256 (64 lowercase hexadecimal digits)",
     |text| is_lower_hex(text, 64)
 );
 
 checked_text!(
     /// An OCI digest (`sha256:` and 64 lowercase hexadecimal digits), as the OCI image specification writes it.
     OciDigest,
-    "OCI digest (`sha256:` and 64 lowercase hexadecimal digits)",
+    "an OCI digest (`sha256:` and 64 lowercase hexadecimal digits)",
     |text| text.strip_prefix("sha256:").is_some_and(|hex| is_lower_hex(hex, 64))
 );
 
 checked_text!(
     /// A git commit: 40 lowercase hexadecimal digits.
     CommitId,
-    "commit (40 lowercase hexadecimal digits)",
+    "a commit (40 lowercase hexadecimal digits)",
     |text| is_lower_hex(text, 40)
 );
 
 checked_text!(
     /// npm's subresource integrity of a package tarball: `sha512-` and 64 bytes in base64.
     Integrity,
-    "npm integrity (`sha512-` and 88 characters of base64)",
+    "an npm integrity (`sha512-` and 88 characters of base64)",
     |text| text.strip_prefix("sha512-").is_some_and(|base64| {
         base64.len() == 88
             && base64.ends_with("==")
@@ -104,7 +104,7 @@ checked_text!(
     /// An absolute `http` or `https` address in plain printable ASCII, without the characters that mean
     /// something to a shell, to Dockerfile's word splitting or to a template.
     FileUrl,
-    "plain http(s) address",
+    "a plain http(s) address",
     |text| {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         rest.is_some_and(|rest| {
@@ -210,6 +210,6 @@ mod tests {
     #[test]
     fn the_error_shows_what_was_read_on_one_line() {
         let error = "a\nb".parse::<Sha256>().unwrap_err().to_string();
-        assert_eq!(error, "`a\\nb` is no SHA-256 (64 lowercase hexadecimal digits)");
+        assert_eq!(error, "`a\\nb` is not a SHA-256 (64 lowercase hexadecimal digits)");
     }
 }

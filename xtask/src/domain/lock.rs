@@ -150,7 +150,7 @@ pub(crate) enum Published {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("`{}` is no date (2026-09-11) and no moment in UTC (2026-09-11T01:02:03Z)", .0.escape_debug())]
+#[error("`{}` is not a date (2026-09-11) or a moment in UTC (2026-09-11T01:02:03Z)", .0.escape_debug())]
 pub(crate) struct PublishedError(String);
 
 impl Published {

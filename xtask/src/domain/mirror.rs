@@ -11,11 +11,11 @@ pub(crate) struct Mirror {
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum MirrorError {
-    #[error("`{0}` is no mirror: expected FROM=TO, as in https://github.com=http://127.0.0.1:8080/github")]
+    #[error("`{0}` is not a mirror: expected FROM=TO, as in https://github.com=http://127.0.0.1:8080/github")]
     NoEquals(String),
-    #[error("`{0}` is no mirror: both sides of `=` need an address or a registry")]
+    #[error("`{0}` is not a mirror: both sides of `=` need an address or a registry")]
     EmptySide(String),
-    #[error("`{0}` is no mirror: an http(s) address stands for another one, a registry for another registry")]
+    #[error("`{0}` is not a mirror: an http(s) address stands for another one, a registry for another registry")]
     MixedKinds(String),
 }
 

@@ -221,7 +221,7 @@ pub(crate) enum ServiceError {
     Name(String),
     #[error("there are two services `{0}`")]
     Twice(String),
-    #[error("service `{service}` names `{other}`, which is no service")]
+    #[error("service `{service}` names `{other}`, which is not a service")]
     Dangling { service: String, other: String },
     #[error("services wait for each other or stop before each other: {}", .0.join(", "))]
     Circle(Vec<String>),

@@ -206,13 +206,13 @@ impl Setting {
         if let Some(name) = &self.public
             && !services.iter().any(|service| service.name == *name)
         {
-            return Err(self.wrong(format!("`{name}` is no service")));
+            return Err(self.wrong(format!("`{name}` is not a service")));
         }
         for text in self.default.iter().chain(&self.compose_default).chain(&self.example) {
             let mut literal = text.clone();
             for name in references(text) {
                 if name != SCHEME && earlier.get(name).is_none_or(|other| other.secret || other.compose) {
-                    return Err(self.wrong(format!("{{{name}}} is no earlier setting that may stand in a default")));
+                    return Err(self.wrong(format!("{{{name}}} is not an earlier setting that may stand in a default")));
                 }
                 literal = literal.replace(&format!("{{{name}}}"), "");
             }

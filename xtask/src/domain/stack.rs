@@ -590,11 +590,11 @@ mod tests {
     #[test]
     fn a_mistyped_component_gets_the_nearest_name() {
         let Err(StackError::Unknown { nearest, .. }) = real().component("convx").cloned() else {
-            panic!("`convx` is no component");
+            panic!("`convx` is not a component");
         };
         assert_eq!(nearest.as_deref(), Some("convex"));
         let Err(StackError::Unknown { nearest, .. }) = real().component("zzzzzz").cloned() else {
-            panic!("`zzzzzz` is no component");
+            panic!("`zzzzzz` is not a component");
         };
         assert_eq!(nearest, None);
     }

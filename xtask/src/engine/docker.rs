@@ -149,7 +149,7 @@ pub(crate) fn major_minor(text: &str) -> Option<(u32, u32)> {
 pub(crate) fn check_reference(text: &str) -> anyhow::Result<()> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/:".contains(&byte);
     if text.is_empty() || text.starts_with('-') || !text.bytes().all(plain) || !text.contains('/') {
-        bail!("`{}` is no registry and repository (as in ghcr.io/owner/name)", text.escape_debug());
+        bail!("`{}` is not a registry and repository (as in ghcr.io/owner/name)", text.escape_debug());
     }
     Ok(())
 }

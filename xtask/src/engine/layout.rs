@@ -156,7 +156,7 @@ pub(crate) fn blobs(layouts: &Path) -> anyhow::Result<BTreeMap<Arch, Blobs>> {
 
 /// What an image brings, by the bytes of its manifest.
 pub(crate) fn manifest_blobs(manifest: &[u8]) -> anyhow::Result<Blobs> {
-    Ok(serde_json::from_slice::<Manifest>(manifest).context("it is no manifest of an image")?.blobs())
+    Ok(serde_json::from_slice::<Manifest>(manifest).context("it is not a manifest of an image")?.blobs())
 }
 
 impl Manifest {

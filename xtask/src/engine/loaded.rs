@@ -70,7 +70,7 @@ impl Loaded {
 
 /// The index of a layout with another name of its image.
 fn renamed(index: &str, name: &str, tag: &str) -> anyhow::Result<String> {
-    let mut index: Value = serde_json::from_str(index).context("the layout's index is no JSON")?;
+    let mut index: Value = serde_json::from_str(index).context("the layout's index is not JSON")?;
     for manifest in index["manifests"].as_array_mut().context("the layout's index names no image")? {
         for (key, value) in NAMES.into_iter().zip([name, tag]) {
             manifest["annotations"][key] = value.into();

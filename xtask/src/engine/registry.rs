@@ -59,7 +59,7 @@ impl Repository {
     /// What a pull of a released image brings, for each architecture.
     pub(crate) async fn blobs(&self, reference: &str) -> anyhow::Result<BTreeMap<Arch, Blobs>> {
         let index = self.raw(reference).await?.with_context(|| format!("there is no {}{reference}", self.name))?;
-        let released = Released::parse(&index).with_context(|| format!("{}{reference} is no release", self.name))?;
+        let released = Released::parse(&index).with_context(|| format!("{}{reference} is not a release", self.name))?;
         let mut all = BTreeMap::new();
         for (arch, digest) in released.manifests {
             let manifest = self.raw(&format!("@{digest}")).await?;

@@ -73,7 +73,7 @@ pub(crate) async fn commit(folder: &Path, name: &str) -> anyhow::Result<String> 
     let wanted = format!("{name}^{{commit}}");
     process::text(command(folder).args(["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted]))
         .await
-        .with_context(|| format!("`{}` is no commit, tag or branch of this clone", name.escape_debug()))
+        .with_context(|| format!("`{}` is not a commit, tag or branch of this clone", name.escape_debug()))
 }
 
 /// The remote to work with: `origin`, or the only other one.

@@ -109,7 +109,7 @@ fn add_releases(
     let Source::Github { repo, .. } = &component.source else { return Ok(()) };
     let recorded = standins.join("metadata").join(format!("{}.json", repo.replace('/', "+")));
     let mut releases: Value = serde_json::from_str(&fs_err::read_to_string(&recorded)?)
-        .with_context(|| format!("{} is no list of releases", recorded.display()))?;
+        .with_context(|| format!("{} is not a list of releases", recorded.display()))?;
     for release in releases.as_array_mut().into_iter().flatten() {
         for asset in release["assets"].as_array_mut().into_iter().flatten() {
             let archive = asset["browser_download_url"].as_str().and_then(|url| archives.get(url));

@@ -107,7 +107,7 @@ async fn variables(running: &Running<'_>) -> anyhow::Result<String> {
     ensure!(set["SITE_URL"] == origin.as_str(), "SITE_URL is {}, the page is at {origin}", set["SITE_URL"]);
     // What everybody is shown must be the public half of our own key, and nothing of the private one.
     let shown = ask(running.get("CONVEX_SITE_PORT", "/.well-known/jwks.json")?).await?.expect(200)?.json()?;
-    let ours: Value = serde_json::from_str(running.secret("JWKS")?).context("the secret JWKS is no JSON")?;
+    let ours: Value = serde_json::from_str(running.secret("JWKS")?).context("the secret JWKS is not JSON")?;
     ensure!(shown["keys"][0]["n"] == ours["keys"][0]["n"], "the keys shown on the site port are not ours");
     ensure!(shown["keys"][0]["d"].is_null(), "the private key is shown on the site port");
     Ok(format!("{}; SITE_URL is {origin}", VARIABLES.join(", ")))
@@ -122,7 +122,7 @@ async fn account(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     let tasks = json!({ "tenantId": "default" });
     call(running, "query", "queries:listTasks", tasks.clone(), Some(&format!("Bearer {token}"))).await?;
     // The signature's first character: the last one has bits that mean nothing.
-    let (signed, signature) = token.rsplit_once('.').context("the token is no JSON web token")?;
+    let (signed, signature) = token.rsplit_once('.').context("the token is not a JSON web token")?;
     let first = if signature.starts_with('A') { 'B' } else { 'A' };
     let forged = format!("Bearer {signed}.{first}{}", signature.get(1..).unwrap_or_default());
     let refused = call(running, "query", "queries:listTasks", tasks, Some(&forged)).await;

@@ -30,7 +30,7 @@ async fn dashboard(running: &Running<'_>) -> anyhow::Result<String> {
     let home = ask(running.get(DASHBOARD, "/")?).await?.expect(200)?;
     for path in ["/data", "/functions", "/settings/environment-variables"] {
         let answer = ask(running.get(DASHBOARD, path)?).await?.expect(200).with_context(|| path.to_owned())?;
-        ensure!(is_page(&answer), "{path} is no page");
+        ensure!(is_page(&answer), "{path} is not a page");
     }
     ask(running.get(DASHBOARD, "/no/such/page")?).await?.expect(404).context("a page that is not there")?;
     let asset = first_asset(&home.body, "/_next/static/").context("the page names no file of its own")?;
@@ -134,7 +134,7 @@ async fn stack(running: &Running<'_>) -> anyhow::Result<String> {
 
 async fn stack_page(running: &Running<'_>) -> anyhow::Result<String> {
     let page = ask(running.get(PAGE, "/_stack")?).await?.expect(200)?;
-    ensure!(is_page(&page), "it is no page");
+    ensure!(is_page(&page), "it is not a page");
     let missing: Vec<&str> = running
         .bench
         .stack

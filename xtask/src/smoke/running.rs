@@ -208,7 +208,7 @@ impl Running<'_> {
                 Some(Generator::ConvexAdminKey) | None => 20,
             };
             if value.len() < length {
-                bail!("{} is {} characters long, which is no secret of its kind", setting.name, value.len());
+                bail!("{} is {} characters long, which is not a secret of its kind", setting.name, value.len());
             }
         }
         Ok(secrets)
@@ -256,7 +256,7 @@ impl Answer {
     }
 
     pub(super) fn json(&self) -> anyhow::Result<Value> {
-        serde_json::from_str(&self.body).with_context(|| format!("it is no JSON: {}", start_of(&self.body)))
+        serde_json::from_str(&self.body).with_context(|| format!("it is not JSON: {}", start_of(&self.body)))
     }
 }
 

@@ -100,8 +100,8 @@ pub(super) async fn check(
 async fn holds(up: Upstream<'_>, subject: Subject<'_>, bundle: &Value) -> anyhow::Result<Attested> {
     let Subject { repo, name, digest, what } = subject;
     ensure!(is_repository(repo), "`{}` is not of the form owner/name", repo.escape_debug());
-    let statement = Statement::of(bundle).context("it is no bundle of Sigstore with a statement in it")?;
-    ensure!(statement.is_about(name, digest), "it is no provenance of {digest}");
+    let statement = Statement::of(bundle).context("it is not a bundle of Sigstore with a statement in it")?;
+    ensure!(statement.is_about(name, digest), "it is not provenance of {digest}");
     let roots = up.root.join(ROOTS);
     ensure!(roots.is_file(), "{} is not there, which says whom to trust", roots.display());
     let folder = tempfile::Builder::new().prefix("xtask-attested-").tempdir()?;

@@ -74,7 +74,7 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn new(component: &'a Component) -> anyhow::Result<Self> {
         let Source::Debian { suite, archive, security, packages, omit } = &component.source else {
-            bail!("a source of type {} is no Debian archive", component.source.kind())
+            bail!("a source of type {} is not a Debian archive", component.source.kind())
         };
         for name in packages.iter().chain([suite]) {
             check_name(name)?;
@@ -89,7 +89,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     let starts = name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit());
     // A final hyphen asks apt to remove a package.
     if name.len() < 2 || !starts || !name.bytes().all(plain) || name.ends_with('-') {
-        bail!("`{}` is no name of a Debian package or suite", name.escape_debug());
+        bail!("`{}` is not a name of a Debian package or suite", name.escape_debug());
     }
     Ok(())
 }
@@ -118,7 +118,7 @@ pub(crate) fn newest_moment(at: DateTime<Utc>) -> String {
 
 fn moment(version: &Version) -> anyhow::Result<DateTime<Utc>> {
     let moment = NaiveDateTime::parse_from_str(version.as_str(), MOMENT);
-    Ok(moment.with_context(|| format!("`{version}` is no moment of a snapshot"))?.and_utc())
+    Ok(moment.with_context(|| format!("`{version}` is not a moment of a snapshot"))?.and_utc())
 }
 
 /// The closure of each architecture. Where a newer snapshot has the very packages that are pinned, the pin

@@ -33,7 +33,7 @@ const SCHEMES: [&str; 5] = ["https://", "http://", "git://", "ssh://", "file://"
 pub(crate) enum GitError {
     #[error("cannot read the git repository {0}")]
     Unreadable(String),
-    #[error("{0} is no git repository that has commits: is the address right, or does a proxy answer in its place?")]
+    #[error("{0} is not a git repository that has commits: is the address right, or does a proxy answer in its place?")]
     Empty(String),
     #[error("{repository} has no tag `{typed}`")]
     NoTag { repository: String, typed: String },
@@ -43,7 +43,7 @@ pub(crate) enum GitError {
     NothingFits { repository: String, looked: usize },
     #[error("{0} is asked by git, which has no store (--offline)")]
     Offline(String),
-    #[error("{0} is no address that git is allowed to read here (https, http, git, ssh or file)")]
+    #[error("{0} is not an address that git is allowed to read here (https, http, git, ssh or file)")]
     Address(String),
 }
 
@@ -57,7 +57,7 @@ struct GitRepository<'a> {
 fn repository(component: &Component) -> anyhow::Result<GitRepository<'_>> {
     match &component.source {
         Source::Git { repository, branch } => Ok(GitRepository { url: repository, branch: branch.as_deref() }),
-        other => bail!("a source of type {} is no git repository", other.kind()),
+        other => bail!("a source of type {} is not a git repository", other.kind()),
     }
 }
 

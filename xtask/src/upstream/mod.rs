@@ -328,7 +328,7 @@ pub(crate) fn does_not_go_with(up: Upstream<'_>, name: &str, other: &str, range:
                 format!("asks for `{other}` {range}, and {pinned} is pinned: {required}both move with `{}`", together())
             })
         }
-        None => Some(format!("asks for `{other}` {range}, which is no range that can be read")),
+        None => Some(format!("asks for `{other}` {range}, which is not a range that can be read")),
     }
 }
 

@@ -57,7 +57,7 @@ impl<'a> Asked<'a> {
                 registry::check_name(package)?;
                 Ok(Self { name, component, package, directory, repository: repository.as_deref() })
             }
-            other => bail!("a source of type {} is no npm package", other.kind()),
+            other => bail!("a source of type {} is not an npm package", other.kind()),
         }
     }
 }

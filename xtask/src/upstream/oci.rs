@@ -25,11 +25,11 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OciError {
-    #[error("`{0}` is no image name with its registry (docker.io/library/debian)")]
+    #[error("`{0}` is not an image name with its registry (docker.io/library/debian)")]
     Name(String),
     #[error("{image} has the digest {counted}, and its registry says {told}")]
     Digest { image: String, counted: OciDigest, told: String },
-    #[error("{image} is no index of several platforms")]
+    #[error("{image} is not an index of several platforms")]
     NoIndex { image: String },
     #[error("{image} has no image for {platform}")]
     NoPlatform { image: String, platform: String },
@@ -40,7 +40,7 @@ pub(crate) enum OciError {
 fn image(component: &Component) -> anyhow::Result<(&str, &str)> {
     match &component.source {
         Source::Oci { image, tag } => Ok((image, tag)),
-        other => bail!("a source of type {} is no container image", other.kind()),
+        other => bail!("a source of type {} is not a container image", other.kind()),
     }
 }
 
@@ -195,7 +195,7 @@ impl OciRepository {
             result => return result.with_context(|| format!("cannot read `{}`", self.image)),
         };
         let token = token(up, &url, &challenge).await.with_context(|| format!("cannot read `{}`", self.image))?;
-        let mut bearer = HeaderValue::try_from(format!("Bearer {token}")).context("the token is no header")?;
+        let mut bearer = HeaderValue::try_from(format!("Bearer {token}")).context("the token is not a header")?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
         up.http.get_public(&url, headers).await.with_context(|| format!("cannot read `{}`", self.image))

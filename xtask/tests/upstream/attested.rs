@@ -99,16 +99,16 @@ async fn what_does_not_hold_is_refused() {
     let no_authority = roots.to_string();
     for (what, repo, integrity, bundle, roots, told) in [
         ("another repository", "sigstore/cosign", &own, &good, ROOTS, "no matching CertificateIdentity"),
-        ("a name that is no pattern", "sigstore/sigstore.js", &own, &good, ROOTS, "no matching CertificateIdentity"),
+        ("a name that is not a pattern", "sigstore/sigstore.js", &own, &good, ROOTS, "no matching CertificateIdentity"),
         ("another owner", "x/sigstore-js", &own, &good, ROOTS, "no matching CertificateIdentity"),
-        ("another digest", REPO, &other, &good, ROOTS, "it is no provenance of sha512:46d4e2f7"),
-        ("another version", REPO, &own, &json_of(OLD), ROOTS, "it is no provenance of sha512:849a897e"),
+        ("another digest", REPO, &other, &good, ROOTS, "it is not provenance of sha512:46d4e2f7"),
+        ("another version", REPO, &own, &json_of(OLD), ROOTS, "it is not provenance of sha512:849a897e"),
         ("a changed statement", REPO, &own, &changed, ROOTS, "cosign says: "),
         ("a signature of something else", REPO, &own, &forged, ROOTS, "cosign says: "),
         ("in no log", REPO, &own, &without_log, ROOTS, "cosign says: "),
         ("in an unknown log", REPO, &own, &good, &*no_log, "not enough verified log entries"),
         ("by an unknown authority", REPO, &own, &good, &*no_authority, "cosign says: "),
-        ("no bundle", REPO, &own, &json!({}), ROOTS, "it is no bundle of Sigstore"),
+        ("no bundle", REPO, &own, &json!({}), ROOTS, "it is not a bundle of Sigstore"),
         ("no repository", "sigstore", &own, &good, ROOTS, "not of the form owner/name"),
     ] {
         let ran = verify(repo, "5.0.0", integrity, bundle, roots).await;
@@ -169,7 +169,7 @@ async fn a_file_of_a_release_is_attested_and_a_fall_is_refused() {
     std::fs::remove_file(scratch.lock_path()).unwrap();
     serve_file(&server, &[json_of(NEW)]).await;
     let ran = scratch.run(&server, &["bump"]).await;
-    ran.failed_with(&["the attestation of tool.tar.gz does not hold", "it is no provenance of sha256:9bb1add0"]);
+    ran.failed_with(&["the attestation of tool.tar.gz does not hold", "it is not provenance of sha256:9bb1add0"]);
     let ran = scratch.run(&server, &["bump", "tool", "--to", "v0.0.19"]).await;
     assert!(ran.succeeded().stderr.contains("warning: the attestation of tool.tar.gz does not hold"), "{}", ran.stderr);
     assert!(scratch.lock().unwrap().contains("trust = \"stated\""));

@@ -176,7 +176,7 @@ async fn hostile_versions_and_addresses_from_upstream() {
     let server = MockServer::start().await;
     serve(&server, CONVEX, &[(releases, 1)]).await;
     let scratch = Scratch::new(CONVEX_STACK);
-    scratch.run(&server, &["bump", "convex"]).await.failed_with(&["is no plain http(s) address"]);
+    scratch.run(&server, &["bump", "convex"]).await.failed_with(&["is not a plain http(s) address"]);
     assert_eq!(scratch.lock(), None);
 }
 

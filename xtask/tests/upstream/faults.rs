@@ -205,7 +205,7 @@ fn cause(kind: Kind, fault: Fault) -> Option<&'static [&'static str]> {
         (Kind::Git, Fault::Corrupt | Fault::Swap) => &["protocol error"],
         (Kind::Git, Fault::ToldShorter) => &["expected flush"],
         (Kind::Git, Fault::Loop) => &["redirects followed"],
-        (Kind::Git, Fault::Page) => &["is no git repository that has commits"],
+        (Kind::Git, Fault::Page) => &["is not a git repository that has commits"],
         (Kind::Git, Fault::ThrottleForLong) => &["returned error: 429"],
         (_, Fault::Stall) => &["timed out"],
         (_, Fault::Cut | Fault::ToldLonger) => &["end of file before message length reached"],

@@ -147,6 +147,6 @@ async fn a_registry_that_is_not_there_or_answers_nonsense() {
     // An integrity that is none reaches no lock.
     server.reset().await;
     serve_package(&server, "tool", "2026.9.6", &[("2026.9.6", json!({"dist": {"integrity": "sha1-x"}}))]).await;
-    run(&scratch, &server, &["bump"]).await.failed_with(&["is no npm integrity"]);
+    run(&scratch, &server, &["bump"]).await.failed_with(&["is not an npm integrity"]);
     assert_eq!(scratch.names(), ["stack.toml"]);
 }

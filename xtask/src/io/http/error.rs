@@ -26,7 +26,7 @@ pub(crate) enum HttpError {
     Page { url: String, title: String },
     #[error("the reply of {url} is not the JSON that was expected{instead}")]
     Json { url: String, instead: &'static str, source: serde_json::Error },
-    #[error("the reply of {url} is no text (UTF-8)")]
+    #[error("the reply of {url} is not text (UTF-8)")]
     NoText { url: String },
     #[error("the reply of {url} is longer than our limit of {LONGEST_TEXT} bytes")]
     TooLong { url: String },
@@ -34,7 +34,7 @@ pub(crate) enum HttpError {
     Encoded { url: String, encoding: String },
     #[error("{url} was not done after {seconds} seconds")]
     Slow { url: String, seconds: u64 },
-    #[error("{url} redirects to {to}, which is not followed: it is no address, or leaves https")]
+    #[error("{url} redirects to {to}, which is not followed: it is not an address, or leaves https")]
     Redirect { url: String, to: String },
     #[error("{url} redirects in circles")]
     Redirects { url: String },

@@ -149,7 +149,7 @@ impl Client {
     fn new(http: &Http, api: &str, token: Option<SecretString>) -> anyhow::Result<Self> {
         let base = http.mirrors().rewrite(api);
         if reqwest::Url::parse(&base).is_err() || !base.starts_with("https://") && !base.starts_with("http://") {
-            bail!("GITHUB_API_URL or its mirror is no http(s) address: {}", base.escape_debug());
+            bail!("GITHUB_API_URL or its mirror is not an http(s) address: {}", base.escape_debug());
         }
         // Only the API gets the token: a mirror is somebody else, even when it answers in the API's place.
         let token = token.filter(|_| base == api);

@@ -23,7 +23,7 @@ pub(super) enum LockfileError {
     Version(u64),
     #[error("it does not hold `{package}` {version} at its top")]
     NoPackage { package: String, version: String },
-    #[error("`{0}` is a link, which is no package of a registry")]
+    #[error("`{0}` is a link, which is not a package of a registry")]
     Link(String),
     #[error("`{path}` comes from an address, {resolved}")]
     Resolved { path: String, resolved: String },

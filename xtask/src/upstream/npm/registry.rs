@@ -67,7 +67,7 @@ pub(super) fn check_name(package: &str) -> anyhow::Result<()> {
         None => plain(package),
     };
     if !is_name || package.len() > 214 {
-        bail!("`{}` is no name of an npm package", package.escape_debug());
+        bail!("`{}` is not a name of an npm package", package.escape_debug());
     }
     Ok(())
 }

@@ -51,7 +51,7 @@ fn count(index: &Path) -> anyhow::Result<Tarballs> {
         // An entry that is written again is appended.
         let Some(line) = text.lines().rfind(|line| !line.is_empty()) else { continue };
         let entry = line.split_once('\t').and_then(|(_, json)| serde_json::from_str::<Entry>(json).ok());
-        let Some(entry) = entry else { bail!("{} is no index of npm's cache", path.display()) };
+        let Some(entry) = entry else { bail!("{} is not an index of npm's cache", path.display()) };
         // What npm asks of a package beside its tarball is metadata, and no artifact.
         if Path::new(&entry.key).extension().is_some_and(|extension| extension == "tgz") {
             counted.packages += 1;
