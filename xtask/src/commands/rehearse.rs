@@ -94,17 +94,18 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     let refused = refusals::check(&build);
     steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, cli::Until::Move, steps).await?;
-    if !args.quick {
-        let native = Arch::native()?;
-        let again = repro::again(&rehearsed, &engine.docker, &lock, &output, native);
-        steps.run(&format!("build {native} again from nothing"), again, |digest| format!("the same {digest}")).await?;
-    }
     // The files that stand beside the image, for whoever wants to look at them.
     files::copy_files(&plan.dist, &session.root.join("target/rehearsal"))?;
     for flavor in stack.flavors.iter().skip(1).filter(|flavor| flavor.later.is_none()) {
         try_flavor(&rehearsed, &engine.docker, &stack.flavored(Some(&flavor.name))?, &lock, steps).await?;
     }
-    Box::pin(prove(&engine.docker, &rehearsed.root, &stack, args.quick, scratch, steps)).await
+    Box::pin(prove(&engine.docker, &rehearsed.root, &stack, args.quick, scratch, steps)).await?;
+    if !args.quick {
+        let native = Arch::native()?;
+        let again = repro::again(&rehearsed, &engine.docker, &lock, &output, native);
+        steps.run(&format!("build {native} again from nothing"), again, |digest| format!("the same {digest}")).await?;
+    }
+    Ok(())
 }
 
 /// Builds another flavor and starts it, with what it needs: its layers are proved as those of the first.

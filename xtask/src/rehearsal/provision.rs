@@ -76,6 +76,7 @@ impl Distribution {
             "mmdebstrap",
             "skopeo",
             "podman",
+            "catatonit",
             "debian-archive-keyring",
             "xz-utils",
             "git",
