@@ -205,8 +205,7 @@ async fn without_engine(
     let mut rehearsal = prepare(session, stack, args, scratch, steps).await?;
     let mirror = provision::debian_mirror().await.ok().flatten().filter(|_| files::debian_keyring().is_ok());
     if let Some(mirror) = &mirror {
-        let (archive, security) = debian_of_today(stack)?;
-        rehearsal.mirrors.extend(Archive::of(mirror, archive, security).mirrors);
+        rehearsal.mirrors.extend(debian_mirrors(stack, mirror)?);
     }
     let rehearsed = rehearsal.session(session);
     let can_be_pinned = |source: &Source| match source {
@@ -334,29 +333,35 @@ impl Archive {
     /// Debian's archive of any moment is this machine's archive of today; where its apt knows none, the archive of
     /// `stack.toml` itself, after the mirrors that a person named.
     async fn find(session: &Session, stack: &Stack) -> anyhow::Result<Self> {
-        let (archive, security) = debian_of_today(stack)?;
         Ok(match provision::debian_mirror().await? {
-            Some(mirror) => Self::of(&mirror, archive, security),
-            None => Self { address: session.mirrors.rewrite(&archive), mirrors: Vec::new() },
+            Some(address) => Self { mirrors: debian_mirrors(stack, &address)?, address },
+            None => {
+                let (archive, _) = debian_at(stack, chrono::Utc::now())?;
+                Self { address: session.mirrors.rewrite(&archive), mirrors: Vec::new() }
+            }
         })
-    }
-
-    fn of(mirror: &str, archive: String, security: String) -> Self {
-        let mirrors = vec![
-            Mirror { from: archive, to: mirror.to_owned() },
-            Mirror { from: security, to: format!("{mirror}-security") },
-        ];
-        Self { address: mirror.to_owned(), mirrors }
     }
 }
 
-/// The addresses of the archive and of its security updates, as they are pinned today.
-fn debian_of_today(stack: &Stack) -> anyhow::Result<(String, String)> {
+/// A mirror in the place of the archive, of today and of tomorrow: a run may go on past midnight.
+fn debian_mirrors(stack: &Stack, mirror: &str) -> anyhow::Result<Vec<Mirror>> {
+    let now = chrono::Utc::now();
+    let mut mirrors = Vec::new();
+    for moment in [now, now + chrono::TimeDelta::days(1)] {
+        let (archive, security) = debian_at(stack, moment)?;
+        mirrors.push(Mirror { from: archive, to: mirror.to_owned() });
+        mirrors.push(Mirror { from: security, to: format!("{mirror}-security") });
+    }
+    Ok(mirrors)
+}
+
+/// The addresses of the archive and of its security updates, as they are pinned at a moment.
+fn debian_at(stack: &Stack, moment: chrono::DateTime<chrono::Utc>) -> anyhow::Result<(String, String)> {
     let Source::Debian { archive, security, .. } = &stack.component("debian")?.source else {
         anyhow::bail!("the component `debian` is not a Debian archive");
     };
-    let today = debian::newest_moment(chrono::Utc::now());
-    let fill = |template: &str| template.replace("{version}", &today);
+    let version = debian::newest_moment(moment);
+    let fill = |template: &str| template.replace("{version}", &version);
     Ok((fill(archive), fill(security)))
 }
 
