@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::release::{self, Plan, Wanted};
 use super::resolve::ended;
-use super::{Session, build, bump, repro};
+use super::{Session, build, bump};
 use crate::cli;
 use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
@@ -99,13 +99,7 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     for flavor in stack.flavors.iter().skip(1).filter(|flavor| flavor.later.is_none()) {
         try_flavor(&rehearsed, &engine.docker, &stack.flavored(Some(&flavor.name))?, &lock, steps).await?;
     }
-    Box::pin(prove(&engine.docker, &rehearsed.root, &stack, args.quick, scratch, steps)).await?;
-    if !args.quick {
-        let native = Arch::native()?;
-        let again = repro::again(&rehearsed, &engine.docker, &lock, &output, native);
-        steps.run(&format!("build {native} again from nothing"), again, |digest| format!("the same {digest}")).await?;
-    }
-    Ok(())
+    Box::pin(prove(&engine.docker, &rehearsed.root, &stack, args.quick, scratch, steps)).await
 }
 
 /// Builds another flavor and starts it, with what it needs: its layers are proved as those of the first.

@@ -10,7 +10,6 @@ use super::{Session, build, checkout, released};
 use crate::cli::{self, Format};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
-use crate::domain::lock::Lock;
 use crate::engine::build::Cache;
 use crate::engine::difference::{self, Difference};
 use crate::engine::docker::Docker;
@@ -106,23 +105,6 @@ async fn rebuild(session: &Session, args: &cli::Repro, wanted: &Wanted) -> anyho
         build::build(session, &request, arch).await?;
     }
     Ok(output)
-}
-
-/// Builds the image of a layout again from nothing, in the same session; fails with the first difference.
-pub(super) async fn again(
-    session: &Session,
-    docker: &Docker,
-    lock: &Lock,
-    layouts: &Path,
-    arch: Arch,
-) -> anyhow::Result<OciDigest> {
-    let output = session.root.join("target/repro");
-    let cache = Cache { none: true, ..Cache::default() };
-    let request = build::Request { docker, lock, output: &output, cache, target: None, logs: None };
-    let built = build::build(session, &request, arch).await?;
-    let compared = Wanted::Folder(layouts.to_owned()).compare(arch, &built.layout, &output).await?;
-    anyhow::ensure!(compared.difference.is_none(), "{}", compared.told());
-    Ok(compared.built)
 }
 
 impl Wanted {

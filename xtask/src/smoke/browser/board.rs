@@ -74,6 +74,7 @@ async fn walk(page: &mut Page, run: Option<&str>, turn: u64) -> anyhow::Result<(
     let said = format!("done by {name}");
     page.expect("comment in its panel", &panel(&task, &said)).await?;
     page.click("Mark as Done").await?;
+    page.expect("panel of a task that is done", "!document.body.innerText.includes('Mark as Done')").await?;
     archive(page, &task).await?;
 
     page.click("Show Archived").await?;

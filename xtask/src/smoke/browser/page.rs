@@ -43,6 +43,8 @@ const THIS_MACHINE: [&str; 3] = ["127.0.0.1", "localhost", FOREIGN_NAME];
 /// What a page says when it is broken, in small letters.
 const BROKEN: [&str; 5] =
     ["something went wrong", "application error", "server error", "uncaught", "user agent not found"];
+/// What may be missing.
+const PICTURES: [&str; 2] = ["/favicon.ico", "/avatar"];
 /// Seconds that a page has for what a person waits for without a turn of the model.
 const PATIENCE: u64 = 30;
 
@@ -137,10 +139,12 @@ impl Seen {
                     words.filter_map(|it| it["value"].as_str().or(it["description"].as_str())).collect();
                 self.wrong.push(start_of(&words.join(" ")));
             }
-            // A page without a picture for its tab is no broken page.
+            // A page without a picture for its tab or its user is not broken.
             "Log.entryAdded" if params["entry"]["level"] == "error" => {
                 let entry = &params["entry"];
-                if text(&entry["url"]).ends_with("/favicon.ico") {
+                let url = text(&entry["url"]);
+                let path = url.split('?').next().unwrap_or_default();
+                if PICTURES.iter().any(|name| path.ends_with(name)) {
                     return;
                 }
                 self.wrong.push(start_of(&format!("{} {}", text(&entry["text"]), text(&entry["url"]))));

@@ -75,7 +75,7 @@ function runner() {
       document.head.append(loader);
     });
     window.require.config({ paths: { vs: EDITOR } });
-    window.require(["vs/editor/editor.main"], (monaco) => monaco.editor.create(place, { value: "export default query({});", language: "typescript" }));
+    window.require(["vs/editor/editor.main"], ({ m: monaco }) => monaco.editor.create(place, { value: "export default query({});", language: "typescript" }));
   });
   return button;
 }
