@@ -327,13 +327,11 @@ impl Archive {
     /// Debian's archive of any moment is this machine's archive of today; where its apt knows none, the archive of
     /// `stack.toml` itself, after the mirrors that a person named.
     async fn find(session: &Session, stack: &Stack) -> anyhow::Result<Self> {
-        Ok(match provision::debian_mirror().await? {
-            Some(address) => Self { mirrors: debian_mirrors(stack, &address)?, address },
-            None => {
-                let (archive, _) = debian_at(stack, chrono::Utc::now())?;
-                Self { address: session.mirrors.rewrite(&archive), mirrors: Vec::new() }
-            }
-        })
+        if let Some(address) = provision::debian_mirror().await? {
+            return Ok(Self { mirrors: debian_mirrors(stack, &address)?, address });
+        }
+        let (archive, _) = debian_at(stack, chrono::Utc::now())?;
+        Ok(Self { address: session.mirrors.rewrite(&archive), mirrors: Vec::new() })
     }
 }
 
