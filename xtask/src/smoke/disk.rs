@@ -143,7 +143,7 @@ async fn while_running(running: &Running<'_>, disk: &Disk) -> anyhow::Result<Str
     let health = running.container.health().await?;
     let told = running.container.try_exec(&["status", "--check"]).await?.said;
     disk.make_room().await?;
-    let refused = backup.code == 1 && backup.said.contains("the disk is full") && !backup.said.contains(".zst");
+    let refused = backup.code == 1 && backup.said.contains("disk is full") && !backup.said.contains(".zst");
     ensure!(refused, "a backup ended with {}: {}", backup.code, start_of(&backup.said));
     ensure!(health != "exited", "the container has ended: {}", start_of(&running.container.logs().await?));
     let room = Instant::now();
