@@ -1,7 +1,7 @@
 //! Where two images begin to differ: the first layer, the first file in it, and what of that file.
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -12,6 +12,7 @@ use sha2::Digest as _;
 use super::contents::decompressed;
 use super::layout::{self, Parts};
 use crate::domain::digest::Sha256;
+use crate::io::store;
 
 /// The first difference of an image from the one that it should be.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -116,23 +117,13 @@ fn read(blob: &Path) -> anyhow::Result<Entries> {
             let owner = (header.uid()?, header.gid()?);
             let content = match entry.link_name_bytes() {
                 Some(target) => format!("-> {}", String::from_utf8_lossy(&target)),
-                None => hashed(&mut entry)?,
+                None => format!("sha256:{}", Sha256::from_bytes(&store::hash_all(&mut entry)?.0.finalize())),
             };
             entries.insert(path, Entry { kind, content, mode, time, owner });
         }
         Ok(entries)
     };
     entries().with_context(|| format!("cannot read the layer {}", blob.display()))
-}
-
-fn hashed(source: &mut impl Read) -> std::io::Result<String> {
-    let (mut hasher, mut chunk) = (sha2::Sha256::new(), vec![0; 64 << 10]);
-    loop {
-        match source.read(&mut chunk)? {
-            0 => return Ok(format!("sha256:{}", Sha256::from_bytes(&hasher.finalize()).as_str())),
-            read => hasher.update(&chunk[..read]),
-        }
-    }
 }
 
 /// The first file that differs, by its path.

@@ -1,7 +1,7 @@
 //! What was read from the network, for the next run: bodies by their digest, replies by what was asked for them.
 //! It is a cache: what is missing, damaged or cannot be written is read anew.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -176,12 +176,17 @@ impl Partial {
     }
 }
 
-/// A file, hashed, and its size.
+/// The hash and the size of a file.
 pub(crate) fn hashed(path: &Path) -> std::io::Result<(sha2::Sha256, u64)> {
-    let (mut file, mut hasher, mut size) = (fs_err::File::open(path)?, sha2::Sha256::new(), 0);
+    hash_all(&mut fs_err::File::open(path)?)
+}
+
+/// The hash and the size of all that is left to read, a piece at a time.
+pub(crate) fn hash_all(source: &mut impl Read) -> std::io::Result<(sha2::Sha256, u64)> {
+    let (mut hasher, mut size) = (sha2::Sha256::new(), 0);
     let mut chunk = vec![0; 64 << 10];
     loop {
-        let read = file.read(&mut chunk)?;
+        let read = source.read(&mut chunk)?;
         if read == 0 {
             return Ok((hasher, size));
         }
