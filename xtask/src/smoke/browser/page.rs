@@ -1,6 +1,6 @@
 //! A headless Chromium that is spoken to over a pipe, and what it sees of a page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -102,6 +102,8 @@ struct Seen {
     heard: BTreeMap<String, u32>,
     /// Every answer, also one that the page does not get: its request and its status.
     answers: Vec<(String, u16)>,
+    /// Requests that nothing has answered yet.
+    pending: BTreeSet<String>,
     wrong: Vec<String>,
 }
 
@@ -117,12 +119,16 @@ impl Seen {
             }
             "Network.responseReceivedExtraInfo" => {
                 let status = params["statusCode"].as_u64().and_then(|it| u16::try_from(it).ok()).unwrap_or_default();
+                self.pending.remove(&text(&params["requestId"]));
                 self.answers.push((text(&params["requestId"]), status));
             }
             "Network.webSocketFrameReceived" => {
                 if let Some(address) = self.requests.get(&text(&params["requestId"])) {
                     *self.heard.entry(address.clone()).or_default() += 1;
                 }
+            }
+            "Network.loadingFailed" | "Network.loadingFinished" => {
+                self.pending.remove(&text(&params["requestId"]));
             }
             "Network.responseReceived" if params["response"]["status"] == 200 => {
                 *self.heard.entry(text(&params["response"]["url"])).or_default() += 1;
@@ -158,6 +164,7 @@ impl Seen {
         if let Some(host) = outside.filter(|host| !THIS_MACHINE.contains(&host.as_str())) {
             self.wrong.push(format!("it asks {host}, outside of this machine: {}", start_of(&address)));
         }
+        self.pending.insert(id.clone());
         self.requests.insert(id, address);
     }
 
@@ -173,6 +180,17 @@ impl Seen {
 
     fn told(&self) -> String {
         if self.wrong.is_empty() { "nothing went wrong in it".to_owned() } else { self.wrong.join("; ") }
+    }
+
+    /// The addresses that have not answered.
+    fn unanswered(&self) -> String {
+        let addresses: Vec<_> =
+            self.pending.iter().filter_map(|id| self.requests.get(id)).map(|it| start_of(it)).collect();
+        if addresses.is_empty() {
+            "every request is answered".to_owned()
+        } else {
+            format!("no answer from {}", addresses.join(", "))
+        }
     }
 }
 
@@ -245,6 +263,17 @@ impl Page {
 
     /// Sends one command and waits for its answer; events that come before it are noted.
     async fn call(&mut self, method: &str, params: Value) -> anyhow::Result<Value> {
+        match tokio::time::timeout(Duration::from_secs(PATIENCE), self.exchange(method, params)).await {
+            Ok(answer) => answer,
+            Err(_) => bail!(
+                "the browser did not answer to {method} within {PATIENCE} s; {}, {}",
+                self.seen.unanswered(),
+                self.seen.told()
+            ),
+        }
+    }
+
+    async fn exchange(&mut self, method: &str, params: Value) -> anyhow::Result<Value> {
         self.calls += 1;
         let mut message = json!({ "id": self.calls, "method": method, "params": params });
         if let Some(session) = &self.session {
