@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::published::{COOKIE, ECHO_PORT, address, ask, sign_in};
 use super::raw;
 use super::report::Report;
-use super::running::{Running, until};
+use super::running::{PAGE, Running, until};
 use super::security::processes;
 
 const LARGE: usize = 80 * 1024 * 1024;
@@ -38,19 +38,37 @@ console.log(JSON.stringify({ open, answered: await send({}) }));
 process.exit(0);
 "#;
 
-pub(super) async fn prove(report: &mut Report, running: &Running<'_>, slow: JoinHandle<anyhow::Result<String>>) {
+/// Checks that wait for a long time; others go on meanwhile.
+pub(super) struct Waiting {
+    headers: JoinHandle<anyhow::Result<String>>,
+    pause: Option<JoinHandle<anyhow::Result<String>>>,
+}
+
+impl Waiting {
+    pub(super) async fn begin(running: &Running<'_>) -> anyhow::Result<Self> {
+        let headers = tokio::spawn(unfinished(address(running, PAGE)?));
+        if running.bench.quick {
+            return Ok(Self { headers, pause: None });
+        }
+        let session = sign_in(running, ECHO_PORT).await?;
+        let pause = tokio::spawn(pause(address(running, ECHO_PORT)?, session));
+        Ok(Self { headers, pause: Some(pause) })
+    }
+}
+
+pub(super) async fn prove(report: &mut Report, running: &Running<'_>, waiting: Waiting) {
     report.group("bad input");
     report.see("1,000 idle WebSockets", 60, idle(running)).await;
     report.see("a large upload is not buffered", 60, upload(running)).await;
-    if !running.bench.quick {
-        report.see("a slow response is not cut off", PAUSE + 20, pause(running)).await;
+    report.see("endless headers are cut off", 60, async { waiting.headers.await? }).await;
+    if let Some(pause) = waiting.pause {
+        report.see("a slow response is not cut off", PAUSE + 20, async { pause.await? }).await;
     }
-    report.see("endless headers are cut off", 60, async { slow.await? }).await;
     report.see("the front is killed during an upload", 60, killed(running)).await;
 }
 
 /// Sends the beginning of a request, a line now and then, and waits for the end of the connection.
-pub(super) async fn unfinished(address: SocketAddr) -> anyhow::Result<String> {
+async fn unfinished(address: SocketAddr) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let started = Instant::now();
     stream.write_all(format!("GET / HTTP/1.1\r\nHost: {address}\r\n").as_bytes()).await?;
@@ -100,9 +118,7 @@ async fn upload(running: &Running<'_>) -> anyhow::Result<String> {
     Ok(format!("{} MiB, with their length and in chunks", LARGE >> 20))
 }
 
-async fn pause(running: &Running<'_>) -> anyhow::Result<String> {
-    let address = address(running, ECHO_PORT)?;
-    let session = sign_in(running, ECHO_PORT).await?;
+async fn pause(address: SocketAddr, session: String) -> anyhow::Result<String> {
     let request =
         format!("GET /pause?seconds={PAUSE} HTTP/1.1\r\nHost: {address}\r\nCookie: {COOKIE}={session}\r\n\r\n");
     let reply = raw::send_patiently(address, request.as_bytes(), Duration::from_secs(PAUSE + 10)).await?;

@@ -5,9 +5,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::report::Report;
-use super::running::{Running, ask, start_of, until};
-
-const PAGE: &str = "MISSION_CONTROL_PORT";
+use super::running::{PAGE, Running, ask, start_of, until};
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("commands");

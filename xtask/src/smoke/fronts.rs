@@ -4,10 +4,9 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
 use super::report::Report;
-use super::running::{Answer, Running, ask};
+use super::running::{Answer, PAGE, Running, ask};
 
 const DASHBOARD: &str = "CONVEX_DASHBOARD_PORT";
-const PAGE: &str = "MISSION_CONTROL_PORT";
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("dashboard");

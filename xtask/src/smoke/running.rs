@@ -53,6 +53,8 @@ pub(super) struct Running<'a> {
 /// For what is answered at once; turns of a model take their own time.
 const ONE_REQUEST: Duration = Duration::from_secs(20);
 /// Where the model is in the container.
+/// The port of Mission Control's page, which serves `/_stack` too.
+pub(super) const PAGE: &str = "MISSION_CONTROL_PORT";
 pub(super) const MODEL: &str = "/models/smoke.gguf";
 
 impl<'a> Bench<'a> {

@@ -13,12 +13,11 @@ use super::inside;
 use super::published::{COOKIE, ECHO_PORT, ECHOES, address, ask, echo, send_form, sign_in, start, wait};
 use super::raw;
 use super::report::Report;
-use super::running::{Bench, Running};
+use super::running::{Bench, PAGE, Running};
 use super::security::needles;
 use crate::domain::service::{AuthScheme, Credential};
 use crate::engine::container::{Options, Volume, has_ipv6};
 
-const PAGE: &str = "MISSION_CONTROL_PORT";
 const DASHBOARD: &str = "CONVEX_DASHBOARD_PORT";
 const DEPLOYMENT: &str = "/api/current_deployment";
 
@@ -101,7 +100,7 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
     let secrets =
         report.check("its password is printed", 30, running.read_secrets(), |it| format!("{} secrets", it.len()));
     running.secrets = secrets.await.unwrap_or_default();
-    let slow = tokio::spawn(bad_input::unfinished(address(&running, PAGE)?));
+    let waiting = bad_input::Waiting::begin(&running).await?;
     report.see("without the password, every port refuses", 30, closed(&running)).await;
     report.see("also from another network with the gateway's address", 60, inside::through_the_gateway(&running)).await;
     if has_ipv6() {
@@ -120,7 +119,7 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
         browser::prove_signed_in(report, &running, bench.output, &program).await;
     }
     report.see("1,000 guesses", 60, guesses(&running)).await;
-    bad_input::prove(report, &running, slow).await;
+    bad_input::prove(report, &running, waiting).await;
     report.group("sign-in");
     drop(running);
     for (access, everywhere, wanted) in [("always", false, 401), ("never", true, 200)] {

@@ -8,7 +8,7 @@ use reqwest::{Client, StatusCode};
 use super::browser;
 use super::published::{self, ask};
 use super::report::Report;
-use super::running::{Bench, Running, until};
+use super::running::{Bench, PAGE, Running, until};
 use crate::engine::container::Volume;
 
 /// Two pairs for the loopback, made for this test.
@@ -16,7 +16,6 @@ const FIRST: [&str; 2] =
     [include_str!("../../testdata/tls/first.cert.pem"), include_str!("../../testdata/tls/first.key.pem")];
 const SECOND: [&str; 2] =
     [include_str!("../../testdata/tls/second.cert.pem"), include_str!("../../testdata/tls/second.key.pem")];
-const PAGE: &str = "MISSION_CONTROL_PORT";
 const NAME: &str = "mc.example.org";
 const SIGN_IN: &str = "/_stack/sign-in";
 

@@ -145,6 +145,9 @@ impl Seen {
                     words.filter_map(|it| it["value"].as_str().or(it["description"].as_str())).collect();
                 self.wrong.push(start_of(&words.join(" ")));
             }
+            "Page.javascriptDialogOpening" if params["type"] != "beforeunload" => {
+                self.wrong.push(start_of(&format!("it opens a dialog: {}", text(&params["message"]))));
+            }
             // A page without a picture for its tab or its user is not broken.
             "Log.entryAdded" if params["entry"]["level"] == "error" => {
                 let entry = &params["entry"];
@@ -274,6 +277,26 @@ impl Page {
     }
 
     async fn exchange(&mut self, method: &str, params: Value) -> anyhow::Result<Value> {
+        let id = self.send(method, params).await?;
+        loop {
+            self.output.read_until(0, &mut self.begun).await?;
+            let mut bytes = std::mem::take(&mut self.begun);
+            ensure!(bytes.pop() == Some(0), "the browser has ended");
+            let mut message: Value = serde_json::from_slice(&bytes)?;
+            if message["id"] == id {
+                ensure!(message["error"].is_null(), "{method}: {}", message["error"]["message"]);
+                return Ok(message["result"].take());
+            }
+            // Convex's client asks whether to leave while a write is on its way; the page waits for the answer.
+            if message["method"] == "Page.javascriptDialogOpening" {
+                self.send("Page.handleJavaScriptDialog", json!({ "accept": true })).await?;
+            }
+            self.seen.note(&message);
+        }
+    }
+
+    /// Sends one command; returns its number.
+    async fn send(&mut self, method: &str, params: Value) -> anyhow::Result<u64> {
         self.calls += 1;
         let mut message = json!({ "id": self.calls, "method": method, "params": params });
         if let Some(session) = &self.session {
@@ -282,17 +305,7 @@ impl Page {
         let mut bytes = serde_json::to_vec(&message)?;
         bytes.push(0);
         self.input.write_all(&bytes).await.context("the browser has ended")?;
-        loop {
-            self.output.read_until(0, &mut self.begun).await?;
-            let mut bytes = std::mem::take(&mut self.begun);
-            ensure!(bytes.pop() == Some(0), "the browser has ended");
-            let mut message: Value = serde_json::from_slice(&bytes)?;
-            if message["id"] == self.calls {
-                ensure!(message["error"].is_null(), "{method}: {}", message["error"]["message"]);
-                return Ok(message["result"].take());
-            }
-            self.seen.note(&message);
-        }
+        Ok(self.calls)
     }
 
     /// The value of an expression in the page.
