@@ -67,6 +67,8 @@ fi
 #[serde(tag = "way", content = "service", rename_all = "kebab-case")]
 pub(crate) enum Way {
     Together,
+    /// All together, on the volume of an earlier start.
+    Again,
     OneAfterTheOther,
     /// One service, with the others switched off.
     Alone(String),
@@ -76,6 +78,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Together => f.pad("all together"),
+            Self::Again => f.pad("all together, again"),
             Self::OneAfterTheOther => f.pad("one after the other"),
             Self::Alone(service) => f.pad(&format!("{service} alone")),
         }
@@ -120,7 +123,7 @@ impl Bench<'_> {
     pub(crate) fn ways(&self) -> Vec<Way> {
         let with_switch = self.with_switch();
         let alone = with_switch.map(|service| Way::Alone(service.name.clone()));
-        [Way::Together, Way::OneAfterTheOther].into_iter().chain(alone).collect()
+        [Way::Together, Way::Again, Way::OneAfterTheOther].into_iter().chain(alone).collect()
     }
 
     /// The programs that can be turned off; a site has none.
@@ -145,10 +148,20 @@ impl Bench<'_> {
     /// Starts the image in one of the ways and waits until it is up.
     pub(crate) async fn start(&self, way: &Way) -> anyhow::Result<(Timed, Up)> {
         let volume = Volume::create(self.docker, &[]).await?;
+        if *way == Way::Again {
+            let (_, container) = self.start_on(&volume, &Way::Together).await?;
+            container.stop().await?;
+            container.remove().await?;
+        }
+        let (timed, container) = self.start_on(&volume, way).await?;
+        Ok((timed, Up { container, _volume: volume }))
+    }
+
+    async fn start_on(&self, volume: &Volume, way: &Way) -> anyhow::Result<(Timed, Container)> {
         let options = self.options(way);
         let before = Ticks::now();
         let started = Instant::now();
-        let container = Container::start(self.docker, self.image, &volume, &options).await?;
+        let container = Container::start(self.docker, self.image, volume, &options).await?;
         let said = match tokio::time::timeout(PATIENCE, container.exec(&self.words(way)?.each())).await {
             Ok(Ok(said)) => said,
             Ok(Err(error)) => return Err(error.context(probe::last_words(&container).await)),
@@ -170,13 +183,12 @@ impl Bench<'_> {
         if *way != Way::OneAfterTheOther {
             self.confirm(&container, ready.keys()).await?;
         }
-        let timed = Timed { way: way.clone(), seconds, ready, cpu_seconds: told.cpu_seconds, others };
-        Ok((timed, Up { container, _volume: volume }))
+        Ok((Timed { way: way.clone(), seconds, ready, cpu_seconds: told.cpu_seconds, others }, container))
     }
 
     fn options(&self, way: &Way) -> Options {
         let on: Vec<&str> = match way {
-            Way::Together => self.stack.services.iter().map(|service| service.name.as_str()).collect(),
+            Way::Together | Way::Again => self.stack.services.iter().map(|service| service.name.as_str()).collect(),
             Way::OneAfterTheOther => vec![FIRST],
             Way::Alone(name) => self.company(name),
         };
@@ -195,7 +207,7 @@ impl Bench<'_> {
     fn words(&self, way: &Way) -> anyhow::Result<Words> {
         let mut words = Words(vec!["bash".to_owned(), "-c".to_owned()]);
         match way {
-            Way::Together => {
+            Way::Together | Way::Again => {
                 words.script(WAIT);
                 words.0.extend(self.stack.services.iter().filter(|it| !it.is_site()).map(|it| it.name.clone()));
             }
