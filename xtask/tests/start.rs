@@ -21,9 +21,7 @@ impl Machine {
         let image = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("image");
         machine.install(&image.join("start.sh"), "opt/stack/start.sh");
         machine.install_all(&image.join("rootfs/opt/stack/lib"), "opt/stack/lib");
-        for table in ["settings.json", "services.json"] {
-            machine.install(&image.join(format!("rootfs/opt/stack/{table}")), &format!("opt/stack/{table}"));
-        }
+        machine.install(&image.join("rootfs/opt/stack/stack.json"), "opt/stack/stack.json");
         machine.install(&image.join("rootfs/opt/stack/bin/secrets"), "opt/stack/bin/secrets");
         machine.write("opt/stack/etc/passwd", "stack:x:10001:10001::/data/home:/bin/bash\n");
         machine.write("opt/stack/etc/group", "stack:x:10001:\n");

@@ -7,10 +7,10 @@ import { fill, isLocal, knownHosts } from "../../../image/rootfs/opt/stack/lib/a
 import { hostAddress } from "../../../image/rootfs/opt/stack/lib/access/network.mjs";
 
 const image = (file) => readFileSync(new URL(`../../../image/rootfs/opt/stack/${file}`, import.meta.url), "utf8");
-const settings = (environment) => checkSettings(JSON.parse(image("settings.json")), environment).values;
+const settings = (environment) => checkSettings(JSON.parse(image("stack.json")), environment).values;
 const HERE = { host: "172.17.0.1", ipv6: true };
 const secret = (name) => (name === "CONVEX_SELF_HOSTED_ADMIN_KEY" ? "mission-control|01ab" : `${name.toLowerCase().replaceAll("_", "-")}-value`);
-const filled = (environment, here = HERE) => fill(image("nginx.conf"), JSON.parse(image("services.json")), settings(environment), here, secret);
+const filled = (environment, here = HERE) => fill(image("nginx.conf"), JSON.parse(image("stack.json")), settings(environment), here, secret);
 const LOCAL = { PUBLISH_ADDRESS: "127.0.0.1" };
 
 test("a stack is local when nothing says otherwise", () => {
@@ -38,7 +38,7 @@ test("every port is listened on, by both families where the kernel has them", ()
 
 test("with a certificate every port speaks TLS", () => {
   const values = { ...settings(LOCAL), TLS_CERT_FILE: "/c", TLS_KEY_FILE: "/k" };
-  const text = fill(image("nginx.conf"), JSON.parse(image("services.json")), values, HERE, secret);
+  const text = fill(image("nginx.conf"), JSON.parse(image("stack.json")), values, HERE, secret);
   assert.equal(text.match(/listen (\[::\]:)?\d+ ssl;/g).length, 16);
   assert.doesNotMatch(text, /listen (\[::\]:)?\d+;/);
   assert.match(text, /ssl_certificate tls\/cert\.pem;/);
@@ -80,7 +80,7 @@ test("headers of proxies count from the trusted ones", () => {
 
 test("no value can end its place in the file", () => {
   const hostile = (name) => (name === "LLAMACPP_API_KEY" ? 'x" 1; } server {' : secret(name));
-  assert.throws(() => fill(image("nginx.conf"), JSON.parse(image("services.json")), settings(LOCAL), HERE, hostile), /cannot stand/);
+  assert.throws(() => fill(image("nginx.conf"), JSON.parse(image("stack.json")), settings(LOCAL), HERE, hostile), /cannot stand/);
 });
 
 test("the host is the gateway of a bridge, and nobody elsewhere", () => {

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { checkSettings } from "../../../image/rootfs/opt/stack/lib/settings/check.mjs";
 import { Wrong, spelled } from "../../../image/rootfs/opt/stack/lib/settings/forms.mjs";
 
-const table = JSON.parse(readFileSync(new URL("../../../image/rootfs/opt/stack/settings.json", import.meta.url), "utf8"));
+const table = JSON.parse(readFileSync(new URL("../../../image/rootfs/opt/stack/stack.json", import.meta.url), "utf8"));
 const check = (environment, kept = {}) => checkSettings(table, environment, (file) => kept[file]);
 
 /** What is told about these settings. */

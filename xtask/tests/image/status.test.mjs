@@ -1,12 +1,15 @@
 // What `status` makes of what it sees: versions, hints, measures, and the text for Prometheus.
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { asMetrics } from "../../../image/rootfs/opt/stack/lib/status/metrics.mjs";
 import { hintFor } from "../../../image/rootfs/opt/stack/lib/status/hints.mjs";
 import { listed, samples, speed } from "../../../image/rootfs/opt/stack/lib/status/llama.mjs";
 import { lacksAvx2, memory } from "../../../image/rootfs/opt/stack/lib/status/measures.mjs";
 import { missingGpu } from "../../../image/rootfs/opt/stack/lib/status/samples.mjs";
-import { size } from "../../../image/rootfs/opt/stack/lib/common.mjs";
+import { readJson, size, writeJson } from "../../../image/rootfs/opt/stack/lib/common.mjs";
 import { asText } from "../../../image/rootfs/opt/stack/lib/status/text.mjs";
 import { fits, short } from "../../../image/rootfs/opt/stack/lib/status/versions.mjs";
 
@@ -170,4 +173,15 @@ test("the terminal shows what is wrong, and what to type", () => {
   const text = asText({ ...status, services: [service({ state: "failed", detail: "it broke", hint: "do this" })], notices: ["mind this"] });
   for (const wanted of [/^a +failed +1$/m, /^ +it broke$/m, /^ +fix: do this$/m, /4 B free of 9 B/, /2\.5 tokens\/s/, /the processor alone/, /^mind this$/m]) assert.match(text, wanted);
   assert.deepEqual([0, 1023, 1536, 1.5 * 2 ** 20, 200 * 2 ** 30, 2 ** 50].map(size), ["0 B", "1023 B", "2 KiB", "1.5 MiB", "200 GiB", "1024 TiB"]);
+});
+
+test("a JSON file that is missing or damaged has no value", () => {
+  const folder = mkdtempSync(join(tmpdir(), "json-"));
+  const file = join(folder, "file.json");
+  assert.equal(readJson(file), undefined);
+  writeJson(file, { a: [1] });
+  assert.deepEqual(readJson(file), { a: [1] });
+  writeFileSync(file, '{"a": [1');
+  assert.equal(readJson(file), undefined);
+  rmSync(folder, { recursive: true });
 });

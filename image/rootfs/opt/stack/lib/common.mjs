@@ -1,6 +1,6 @@
 // What several folders here need: files that may not be there, sizes in words, and what our own services answer.
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, renameSync, statfsSync, writeFileSync } from "node:fs";
 import { promisify } from "node:util";
 
 /** Runs a program: `{ stdout, stderr }`, or an error that has them. */
@@ -13,6 +13,29 @@ export function peek(path) {
   } catch {
     return "";
   }
+}
+
+/** The value in a JSON file; undefined if the file is missing or damaged. For files that can be made again. */
+export function readJson(path) {
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Replaces a file at once: readers see the old content or the new one. */
+export function replaceFile(path, content, options) {
+  writeFileSync(`${path}.new`, content, options);
+  renameSync(`${path}.new`, path);
+}
+
+export const writeJson = (path, value, options) => replaceFile(path, `${JSON.stringify(value, null, 2)}\n`, options);
+
+/** Bytes that are free on the disk of a folder. */
+export function freeSpace(folder) {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize;
 }
 
 /** Why something failed. */

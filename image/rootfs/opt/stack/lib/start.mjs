@@ -60,7 +60,7 @@ if (problems.length > 0) {
 }
 
 attempt(CANNOT_CREATE, "a folder of the volume cannot be made", () => {
-  for (const folder of [...table.folders, values.CONVEX_DATA_DIR]) mkdirSync(folder, { recursive: true });
+  for (const folder of [...table.folders.map((name) => `/data/${name}`), values.CONVEX_DATA_DIR]) mkdirSync(folder, { recursive: true });
 });
 // A tmpfs, or a folder of the image that a restart finds as it was.
 attempt(CANNOT_CREATE, `${RUNTIME} cannot be written; with a read-only root it has to be a tmpfs (--tmpfs ${RUNTIME})`, () => {

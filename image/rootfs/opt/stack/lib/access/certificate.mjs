@@ -1,6 +1,7 @@
 // The certificate that the front serves: a copy of what TLS_CERT_FILE and TLS_KEY_FILE name, taken when both are right
 // and belong together. Renewed files are taken up while all runs.
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { peek, replaceFile } from "../common.mjs";
 import { RUNTIME } from "../settings/read.mjs";
 import { checkTls } from "./tls.mjs";
 
@@ -20,8 +21,7 @@ export function takeCertificate({ TLS_CERT_FILE: certificate, TLS_KEY_FILE: key 
   }
   mkdirSync(COPY, { recursive: true });
   for (const [name, file] of [["cert.pem", certificate], ["key.pem", key]]) {
-    writeFileSync(`${COPY}/${name}.new`, readFileSync(file), { mode: 0o600 });
-    renameSync(`${COPY}/${name}.new`, `${COPY}/${name}`);
+    replaceFile(`${COPY}/${name}`, readFileSync(file), { mode: 0o600 });
   }
   rmSync(PROBLEM, { force: true });
   return true;
@@ -41,7 +41,7 @@ export function watchCertificate(settings) {
         known = now;
         process.kill(Number(readFileSync(`${FRONT}/nginx.pid`, "utf8")), "SIGHUP");
         console.log("the renewed certificate is served");
-      } else if (told !== now) console.log(`the renewed certificate is not served: ${readFileSync(PROBLEM, "utf8").trim()}`);
+      } else if (told !== now) console.log(`the renewed certificate is not served: ${peek(PROBLEM)}`);
       // One of two files may come later: it is looked at again, and told once.
       told = now;
     } catch (error) {

@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { takeCertificate } from "./certificate.mjs";
 import { isLoopback } from "../settings/forms.mjs";
 import { hasIpv6, hostAddress } from "./network.mjs";
-import { readSettings, RUNTIME, secret } from "../settings/read.mjs";
+import { readSettings, readTable, RUNTIME, secret } from "../settings/read.mjs";
 
 const FOLDER = `${RUNTIME}/front`;
 
@@ -86,12 +86,11 @@ export function fill(template, table, settings, here, secretOf) {
 if (import.meta.main) {
   const settings = readSettings();
   const template = readFileSync("/opt/stack/nginx.conf", "utf8").replace(/^# @generated.*\n#\n/, "");
-  const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
   mkdirSync(`${FOLDER}/temporary`, { recursive: true });
   mkdirSync(`${FOLDER}/deployment`, { recursive: true });
   if (settings.TLS_CERT_FILE) takeCertificate(settings);
   const write = (name, text) => writeFileSync(`${FOLDER}/${name}`, text, { mode: 0o600 });
   const key = secret("CONVEX_SELF_HOSTED_ADMIN_KEY");
   if (key) write("deployment/1.json", JSON.stringify({ name: settings.CONVEX_INSTANCE_NAME, url: "http://this.page.invalid", adminKey: key }));
-  write("nginx.conf", fill(template, table, settings, { host: hostAddress(), ipv6: hasIpv6() }, secret));
+  write("nginx.conf", fill(template, readTable(), settings, { host: hostAddress(), ipv6: hasIpv6() }, secret));
 }

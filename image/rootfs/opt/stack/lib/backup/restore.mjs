@@ -3,14 +3,15 @@
 // then on the next start finishes: never half of each.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, closeSync, constants, fchmodSync, futimesSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statfsSync, symlinkSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, constants, fchmodSync, futimesSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
+import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import zlib from "node:zlib";
-import { size } from "../common.mjs";
+import { freeSpace, size } from "../common.mjs";
 import { FORMAT, HEAD, SUMS, sumLine } from "./backup.mjs";
 import { among, isPlain } from "./paths.mjs";
-import { DATA, RECORD, STAGE, mounts, place, readVersions, servicesOf, table, writeFile } from "./state.mjs";
+import { DATA, RECORD, STAGE, mounts, place, readVersions, servicesOf, table, keepFile } from "./state.mjs";
 import { Invalid, read } from "./tar.mjs";
 import { compare } from "./versions.mjs";
 
@@ -28,7 +29,7 @@ function stageOf(root, mounted = mounts()) {
 }
 
 /** The head of a backup that this image can take, or an error. `tell` hears what it cannot judge. */
-export function checkHead(text, tell) {
+function checkHead(text, tell) {
   let head;
   try {
     head = JSON.parse(text);
@@ -39,7 +40,7 @@ export function checkHead(text, tell) {
   const paths = (list) => Array.isArray(list) && list.every((path) => typeof path === "string" && isPlain(path.replace(/\*$/, "")));
   if (!paths(head.roots) || !paths(head.without) || typeof (head.versions ?? 0) !== "object") throw new Invalid("its head is damaged");
   for (const root of head.roots) {
-    if (!table.folders.includes(`${DATA}/${root.split("/")[0]}`)) throw new Invalid(`it holds ${root}, which this image does not know: it is of another release`);
+    if (!table.folders.includes(root.split("/")[0])) throw new Invalid(`it holds ${root}, which this image does not know: it is of another release`);
   }
   const newer = [];
   for (const service of servicesOf(head)) {
@@ -68,16 +69,16 @@ export async function stage(source, tell) {
   const take = async ({ name, type, size: bytes, mode, mtime, link, body }) => {
     if (!head) {
       if (name !== HEAD || bytes > LARGEST_HEAD) throw new Invalid("it was not made by `backup`");
-      const text = await whole(body);
+      const text = await buffer(body);
       files.set(name, createHash("sha256").update(text).digest("hex"));
       head = checkHead(text.toString(), tell);
-      const { bavail, bsize } = statfsSync(DATA);
-      if (bavail * bsize < head.bytes) throw new Error(`not enough space: ${size(head.bytes)} is needed in ${DATA}, ${size(bavail * bsize)} is free`);
+      const free = freeSpace(DATA);
+      if (free < head.bytes) throw new Error(`not enough space: ${size(head.bytes)} is needed in ${DATA}, ${size(free)} is free`);
       return;
     }
     if (sums) throw new Invalid("something follows its end");
     if (name === SUMS) {
-      sums = (await whole(body)).toString();
+      sums = (await buffer(body)).toString();
       return;
     }
     const path = isPlain(name) ? staged(name) : undefined;
@@ -127,13 +128,6 @@ export async function stage(source, tell) {
   return head;
 }
 
-
-async function whole(body) {
-  const parts = [];
-  for await (const part of body) parts.push(part);
-  return Buffer.concat(parts);
-}
-
 function writeAll(descriptor, part) {
   for (let at = 0; at < part.length; ) at += writeSync(descriptor, part, at);
 }
@@ -172,10 +166,10 @@ export function commit(head) {
   const moves = plan(head);
   const record = `${DATA}/${STAGE}/versions.json`;
   mkdirSync(dirname(record), { recursive: true, mode: 0o700 });
-  writeFile(record, `${JSON.stringify(versions, null, 2)}\n`);
+  keepFile(record, `${JSON.stringify(versions, null, 2)}\n`);
   moves.push({ at: RECORD, from: record, aside: `${DATA}/${STAGE}/old-record` });
   sync(moves);
-  writeFile(JOURNAL, JSON.stringify(moves));
+  keepFile(JOURNAL, JSON.stringify(moves));
   sync(moves);
 }
 
@@ -209,7 +203,7 @@ export function finish() {
 
 /** Removes what was staged. */
 export function discard() {
-  const stages = new Set([...table.folders.map((folder) => stageOf(folder.slice(DATA.length + 1))), `${DATA}/${STAGE}`]);
+  const stages = new Set([...table.folders.map((folder) => stageOf(folder)), `${DATA}/${STAGE}`]);
   for (const folder of stages) remove(folder);
 }
 

@@ -1,8 +1,9 @@
 // What of the volume is state: which folders, what in them is left out, and which versions opened it last.
-import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { replaceFile } from "../common.mjs";
 import { among } from "./paths.mjs";
-import { read } from "../settings/read.mjs";
+import { read, readTable } from "../settings/read.mjs";
 
 export const DATA = "/data";
 /** What was kept before updates, and the record of versions. */
@@ -12,23 +13,18 @@ export const RECORD = `${KEPT}/versions.json`;
 export const SCRATCH = ".backup-";
 export const STAGE = ".restore";
 
-export const table = readTable("settings");
-const { folders, settings } = table;
-export const { services } = readTable("services");
+export const table = readTable();
+const { folders, services, settings } = table;
 /** What no backup holds. The homes of all services were once one. */
 const CACHES = [...services.flatMap((service) => service.caches), "home/.cache", "home/.npm", "home/.bun"];
 const MODELS = services.flatMap((service) => service.models);
-
-function readTable(name) {
-  return JSON.parse(readFileSync(`/opt/stack/${name}.json`, "utf8"));
-}
 
 /** Services whose state a newer version changes for good. */
 export const migrating = services.filter((service) => service.migrates.length > 0);
 
 /** The roots of a whole backup, as paths below DATA, and what is left out below them. */
 export function whole(withModels) {
-  const roots = folders.map((folder) => folder.slice(DATA.length + 1)).filter((name) => name !== "logs");
+  const roots = folders.filter((name) => name !== "logs");
   return withModels ? { roots, without: CACHES } : { roots: roots.filter((root) => !MODELS.includes(root)), without: [...CACHES, ...MODELS] };
 }
 
@@ -101,15 +97,12 @@ export function readVersions() {
   return convex ? { ...recorded, convex } : recorded;
 }
 
-/** Whole or not at all. The umask says whether the group may read it. */
-export function writeFile(path, text) {
-  writeFileSync(`${path}.new`, text, { mode: 0o660, flush: true });
-  renameSync(`${path}.new`, path);
-}
+/** Replaces a file of the volume, and waits for the disk. The umask says whether the group may read it. */
+export const keepFile = (path, text) => replaceFile(path, text, { mode: 0o660, flush: true });
 
 export function writeVersions(versions) {
   mkdirSync(KEPT, { recursive: true, mode: 0o770 });
-  writeFile(RECORD, `${JSON.stringify(versions, null, 2)}\n`);
+  keepFile(RECORD, `${JSON.stringify(versions, null, 2)}\n`);
   // A former release that is started on this volume looks here.
-  if (versions.convex && existsSync(place("convex"))) writeFile(join(place("convex"), "backend-version"), `${versions.convex}\n`);
+  if (versions.convex && existsSync(place("convex"))) keepFile(join(place("convex"), "backend-version"), `${versions.convex}\n`);
 }

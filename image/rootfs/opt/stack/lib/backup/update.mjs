@@ -1,8 +1,9 @@
 // Between two releases: before a newer version opens the state of an older one, that state is kept; an older version
 // does not open that of a newer one. A kept state is a backup of what the update changes.
-import { createReadStream, existsSync, readdirSync, statfsSync } from "node:fs";
+import { createReadStream, existsSync, readdirSync } from "node:fs";
+import { buffer } from "node:stream/consumers";
 import zlib from "node:zlib";
-import { size } from "../common.mjs";
+import { freeSpace, size } from "../common.mjs";
 import { ENDING, HEAD, writeFile } from "./backup.mjs";
 import { DATA, KEPT, measure, migrating, migratingOnly, readVersions, writeVersions } from "./state.mjs";
 import { read } from "./tar.mjs";
@@ -31,9 +32,9 @@ export function foresee({ isOn, values }) {
 export async function keep(services, say) {
   const selection = migratingOnly(services);
   const needed = measure(selection);
-  const { bavail, bsize } = statfsSync(DATA);
-  if (bavail * bsize < needed) {
-    throw new Refused(`not enough space to save the state of ${services.map(({ name }) => name).join(", ")} before the update: ${size(needed)} is needed in ${DATA}, ${size(bavail * bsize)} is free`);
+  const free = freeSpace(DATA);
+  if (free < needed) {
+    throw new Refused(`not enough space to save the state of ${services.map(({ name }) => name).join(", ")} before the update: ${size(needed)} is needed in ${DATA}, ${size(free)} is free`);
   }
   const { path, left } = await writeFile(KEPT, "", KEPT_STATES, selection);
   for (const file of left) say(`not kept: ${file}`);
@@ -73,10 +74,7 @@ async function headOf(path) {
   const source = createReadStream(path);
   try {
     for await (const { name, body } of read(source.pipe(zlib.createZstdDecompress()))) {
-      if (name !== HEAD) return undefined;
-      const parts = [];
-      for await (const part of body) parts.push(part);
-      return JSON.parse(Buffer.concat(parts).toString());
+      return name === HEAD ? JSON.parse(await buffer(body)) : undefined;
     }
   } catch {
     return undefined;

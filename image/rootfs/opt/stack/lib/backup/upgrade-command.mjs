@@ -1,6 +1,5 @@
 // upgrade: see bin/upgrade.
-import { statfsSync } from "node:fs";
-import { size } from "../common.mjs";
+import { freeSpace, size } from "../common.mjs";
 import { DATA, measure, migratingOnly, migrating, readVersions } from "./state.mjs";
 import { foresee } from "./update.mjs";
 
@@ -20,8 +19,8 @@ if (refusals.length > 0) {
   console.log("Nothing to do: this image opens the data as it is.");
 } else {
   const needed = measure(migratingOnly(updates.map(({ service }) => service)));
-  const { bavail, bsize } = statfsSync(DATA);
-  console.log(`The next start saves the previous state first: up to ${size(needed)} in ${DATA}/kept, ${size(bavail * bsize)} is free.`);
+  const free = freeSpace(DATA);
+  console.log(`The next start saves the previous state first: up to ${size(needed)} in ${DATA}/kept, ${size(free)} is free.`);
   console.log("Type `docker compose up -d`; to go back, `docker compose run --rm stack rollback` and start the previous image.");
-  if (bavail * bsize < needed) process.exitCode = 1;
+  if (free < needed) process.exitCode = 1;
 }

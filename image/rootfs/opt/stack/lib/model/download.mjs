@@ -2,10 +2,10 @@
 // is remembered, so that a model of many gigabytes is not read again at every start, but after every change.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { closeSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, statfsSync, writeFileSync } from "node:fs";
+import { closeSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { size } from "../common.mjs";
+import { freeSpace, readJson, size, writeJson } from "../common.mjs";
 
 // Seconds between the tries of one start; the supervisor's own pauses come after them.
 const PAUSES = [1, 5, 15, 30];
@@ -42,20 +42,15 @@ function seen(path) {
 export class Checked {
   constructor(file) {
     this.file = file;
-    this.all = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
+    this.all = readJson(file) ?? {};
   }
 
   has = (path, sha256) => this.all[path]?.sha256 === sha256 && this.all[path].seen === seen(path);
 
   add(path, sha256) {
     this.all[path] = { sha256, seen: seen(path) };
-    write(this.file, this.all);
+    writeJson(this.file, this.all);
   }
-}
-
-export function write(file, value) {
-  writeFileSync(`${file}.new`, `${JSON.stringify(value, null, 2)}\n`);
-  renameSync(`${file}.new`, file);
 }
 
 /** curl with options that no `ps` shows; the address may hold a password. Gives its exit code and what it printed. */
@@ -81,14 +76,9 @@ async function tryOnce({ url, header }, part) {
     rmSync(part, { force: true });
     return "the server cannot go on where a download was cut: it begins anew";
   }
-  if (code === WRITE_ERROR) throw new Error(`not enough space for ${basename(part, ".part")} on the volume: ${size(statfs(part))} is free`);
+  if (code === WRITE_ERROR) throw new Error(`not enough space for ${basename(part, ".part")} on the volume: ${size(freeSpace(dirname(part)))} is free`);
   if (/^4(0[134]|10)$/.test(status)) throw new Error(`no model from ${shown(url)}: it answers ${status}`);
   return why || `curl ended with ${code}`;
-}
-
-function statfs(path) {
-  const { bavail, bsize } = statfsSync(dirname(path));
-  return bavail * bsize;
 }
 
 /**
@@ -108,8 +98,8 @@ export async function ensure(file, checked, told) {
   }
   mkdirSync(dirname(path), { recursive: true });
   const part = `${path}.part`;
-  const missing = file.size - lengthOf(part);
-  if (missing > statfs(path)) throw new Error(`not enough space for ${basename(path)} on the volume: it needs ${size(missing)}, and ${size(statfs(path))} is free`);
+  const [missing, free] = [file.size - lengthOf(part), freeSpace(dirname(path))];
+  if (missing > free) throw new Error(`not enough space for ${basename(path)} on the volume: it needs ${size(missing)}, and ${size(free)} is free`);
   const isRight = async () => {
     told(`checking ${basename(path)}`);
     return (await digestOf(part, told)) === sha256;

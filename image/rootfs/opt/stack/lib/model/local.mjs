@@ -1,19 +1,12 @@
 // Whether `local`, the model that OpenClaw and OpenCode ask for, answers: what keeps it from that, and what is to know.
-import { readFileSync } from "node:fs";
 import { basename } from "node:path";
-import { answerOf } from "../common.mjs";
+import { answerOf, readJson } from "../common.mjs";
 import { RUNTIME, secret } from "../settings/read.mjs";
 
 const NO_MODEL = "no model yet: set LLAMACPP_MODEL=hf:OWNER/REPO:QUANT, or put a .gguf file into /data/models";
 
 /** What the service `model` found, or undefined before it is done. */
-export function foundModels() {
-  try {
-    return JSON.parse(readFileSync(`${RUNTIME}/model/state.json`, "utf8"));
-  } catch {
-    return undefined;
-  }
-}
+const foundModels = () => readJson(`${RUNTIME}/model/state.json`);
 
 /** `state` and `detail` for the status page when `local` does not answer, or null. */
 export async function localTrouble(settings, ask = askRouter) {

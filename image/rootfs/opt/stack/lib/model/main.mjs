@@ -5,7 +5,8 @@
 //   state.json   `models` by name, and `problems`: what looks like a model and is none
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { Checked, Refused, curl, ensure, shown, write } from "./download.mjs";
+import { readJson, writeJson } from "../common.mjs";
+import { Checked, Refused, curl, ensure, shown } from "./download.mjs";
 import { fail } from "../fail.mjs";
 import { chooseFiles, parseHub } from "./hub.mjs";
 import { PROJECTOR, projectorOf, readModel, scanModels, stem } from "./models.mjs";
@@ -16,7 +17,6 @@ const settings = process.env;
 const records = join(folder, ".stack");
 mkdirSync(records, { recursive: true });
 const checked = new Checked(join(records, "checked.json"));
-const json = (file) => (existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined);
 
 /** For the status page, until the service is ready. */
 function told(text) {
@@ -36,12 +36,12 @@ async function fromAddress(url, sha256) {
 async function fromHub(name) {
   const { repository, quant } = parseHub(name);
   const file = join(records, "hub.json");
-  const known = json(file) ?? {};
+  const known = readJson(file) ?? {};
   const base = settings.HF_ENDPOINT.replace(/\/+$/, "");
   const header = settings.HF_TOKEN && `Authorization: Bearer ${settings.HF_TOKEN}`;
   if (!known[name]) {
     known[name] = await askHub(`${base}/api/models/${repository}/revision/main?blobs=true`, header, repository, quant);
-    write(file, known);
+    writeJson(file, known);
   }
   const { commit, files } = known[name];
   const paths = [];
@@ -82,7 +82,7 @@ function serveOne(file, projector = projectorBeside(file)) {
   } catch (error) {
     throw new Error(`${file} ${error.message}`);
   }
-  write(join(result, "state.json"), { models: [{ name: "local", file, mmproj: projector, context }], problems: [] });
+  writeJson(join(result, "state.json"), { models: [{ name: "local", file, mmproj: projector, context }], problems: [] });
   return ["--model", file, "--alias", "local", ...(projector ? ["--mmproj", projector] : [])];
 }
 
@@ -95,7 +95,7 @@ function projectorBeside(file) {
 /** All of the folder, by name; the first is `local`, and stays it as long as it is there. */
 function serveAll() {
   const { models, problems } = scanModels(folder);
-  const before = json(join(result, "state.json"))?.models[0]?.file;
+  const before = readJson(join(result, "state.json"))?.models[0]?.file;
   const first = Math.max(0, models.findIndex(({ file }) => file === before));
   const local = models.splice(first, 1).map((model) => ({ ...model, name: "local" }));
   const all = [...local, ...models];
@@ -104,7 +104,7 @@ function serveAll() {
   ];
   const ini = join(result, "models.ini");
   writeFileSync(ini, ["version = 1", ...all.flatMap(section), ""].join("\n"));
-  write(join(result, "state.json"), { models: all, problems });
+  writeJson(join(result, "state.json"), { models: all, problems });
   for (const problem of problems) console.log(problem);
   console.log(local.length > 0 ? `the model called \`local\` is ${local[0].file}` : `no model in ${folder} yet`);
   return ["--models-preset", ini];

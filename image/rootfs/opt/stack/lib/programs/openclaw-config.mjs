@@ -4,9 +4,10 @@
 // there are two kinds of keys. Those that join the services together are ours and win, or else a changed port or
 // token would leave a file behind that no longer fits. The rest is a first choice that is given once and then left
 // to the user, such as the model.
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { isDeepStrictEqual } from "node:util";
+import { readJson, replaceFile } from "../common.mjs";
 import { fail } from "../fail.mjs";
 import { PATIENCE, modelSources } from "../model/sources.mjs";
 
@@ -125,8 +126,7 @@ function setMembers(table, [key, ...rest], values, before) {
 function write(path, value) {
   const text = `${JSON.stringify(value, null, 2)}\n`;
   try {
-    writeFileSync(`${path}.new`, text, { mode: 0o600 });
-    renameSync(`${path}.new`, path);
+    replaceFile(path, text, { mode: 0o600 });
   } catch (error) {
     rmSync(`${path}.new`, { force: true });
     if (error.code !== "EBUSY") throw error;
@@ -166,7 +166,7 @@ if (existsSync(file)) {
   }
 }
 const merged = merge(merge(firstChoice, withoutStale(theirs)), ours);
-const before = existsSync(note) ? JSON.parse(readFileSync(note, "utf8")) : {};
+const before = readJson(note) ?? {};
 for (const [path, values] of Object.entries(members)) setMembers(merged, path.split("."), values, before[path] ?? []);
 const others = Array.isArray(merged.hooks.mappings) ? merged.hooks.mappings : [];
 merged.hooks.mappings = [mapping, ...others.filter(({ id }) => id !== mapping.id)];

@@ -1,6 +1,6 @@
 // Writes the least important of OpenCode's configuration files: opencode-config.mjs FILE. It names the local
 // llama.cpp, and the server of MODEL_BASE_URL; everything in it yields to what people write into opencode.json beside it.
-import { renameSync, writeFileSync } from "node:fs";
+import { writeJson } from "../common.mjs";
 import { PATIENCE, modelSources } from "../model/sources.mjs";
 
 const [file] = process.argv.slice(2);
@@ -34,5 +34,4 @@ const configuration = {
     ...(endpoint ? { endpoint: provider(new URL(endpoint.baseUrl).host, endpoint, "ENDPOINT_API_KEY") } : {}),
   },
 };
-writeFileSync(`${file}.new`, `${JSON.stringify(configuration, null, 2)}\n`);
-renameSync(`${file}.new`, file);
+writeJson(file, configuration);

@@ -3,7 +3,7 @@
 import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { inspect } from "node:util";
 import { collecting, isLoopback, spelled, wrong } from "./forms.mjs";
-import { SECRETS, fileOf } from "./read.mjs";
+import { SECRETS, fileOf, flavorOf } from "./read.mjs";
 import { checkTls } from "../access/tls.mjs";
 
 /** Follows from the instance's name and secret: it is checked by being made again. */
@@ -24,8 +24,7 @@ export function checkSettings(table, environment, kept = () => undefined) {
   const attempt = collecting(problems);
 
   const switches = Object.fromEntries(table.services.map((service) => [service.name, service.switch]));
-  // What this image leaves out, by a variable that it sets itself.
-  const flavor = table.flavors.find(({ name }) => name === environment.STACK_FLAVOR) ?? { without: [], needs: [] };
+  const flavor = flavorOf(table, environment);
 
   // A default's parts stand earlier in the table. One that names what is wrong is empty, so that it is told once.
   const expand = (text) => {
@@ -137,9 +136,9 @@ function checkPorts(table, values, isOn, problems) {
   const owners = new Map();
   const endpoints = (service) => service.endpoints.map((endpoint) => ({ ...endpoint, on: isOn(service.name) }));
   const all = table.services.flatMap(endpoints);
-  for (const { setting, inner, on } of all.filter((endpoint) => endpoint.inner)) {
-    values[setting.replace(/_PORT$/, "_INNER_PORT")] = String(inner);
-    if (on) owners.set(String(inner), `the program behind ${setting}`);
+  for (const { setting, port, on } of all.filter((endpoint) => endpoint.port)) {
+    values[setting.replace(/_PORT$/, "_INNER_PORT")] = String(port);
+    if (on) owners.set(String(port), `the program behind ${setting}`);
   }
   for (const { setting } of all.filter((endpoint) => endpoint.on && values[endpoint.setting])) {
     const port = values[setting];

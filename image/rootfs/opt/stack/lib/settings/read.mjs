@@ -1,8 +1,14 @@
-// What this start was given: its settings and secrets, for the Node.js programs of the image.
+// Reads the image's table and the settings and secrets of this start.
 import { readFileSync } from "node:fs";
 
 export const RUNTIME = "/run/stack";
 export const SECRETS = "/data/secrets";
+
+/** The table rendered from `stack.toml`: `services`, `settings`, `flavors`, and the `folders` of /data. */
+export const readTable = () => JSON.parse(readFileSync("/opt/stack/stack.json", "utf8"));
+
+/** The flavor of this image: the services it is `without`, and the settings it `needs`. */
+export const flavorOf = ({ flavors }, { STACK_FLAVOR } = process.env) => flavors.find(({ name }) => name === STACK_FLAVOR) ?? { without: [], needs: [] };
 
 /** The settings of this start, which `docker exec` does not have in its environment. */
 export function readSettings() {

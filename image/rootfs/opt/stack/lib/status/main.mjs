@@ -1,12 +1,12 @@
 // One answer for everybody who asks how the services are: the `status` command, the image's health check
 // (`--check`), machines (`--json`), and the page at /_stack (`--serve SOCKET`).
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import http from "node:http";
 import { PROBLEM, watchCertificate } from "../access/certificate.mjs";
 import { peek, run } from "../common.mjs";
 import { endpointTrouble } from "../model/endpoint.mjs";
 import { localTrouble, modelRemarks } from "../model/local.mjs";
-import { readSettings, RUNTIME, secret } from "../settings/read.mjs";
+import { flavorOf, readSettings, readTable, RUNTIME, secret } from "../settings/read.mjs";
 import { BACKUP_PROBLEM, scheduleBackups } from "../backup/schedule.mjs";
 import { listen } from "./http.mjs";
 import { hintFor } from "./hints.mjs";
@@ -18,11 +18,10 @@ import { watch } from "./watch.mjs";
 
 /** Databases, logs and temp files of all services need some. */
 const LITTLE_DISK = 1 << 30;
-const table = JSON.parse(readFileSync("/opt/stack/services.json", "utf8"));
-const { flavors } = JSON.parse(readFileSync("/opt/stack/settings.json", "utf8"));
-// Services that this flavor of the image does not have are not listed as off.
-const leftOut = flavors.find(({ name }) => name === process.env.STACK_FLAVOR)?.without ?? [];
-table.services = table.services.filter(({ name }) => !leftOut.includes(name));
+const table = readTable();
+// Services that this flavor does not have are not listed as off.
+const { without } = flavorOf(table);
+table.services = table.services.filter(({ name }) => !without.includes(name));
 
 /** What its supervisor says, or null when it has none yet. */
 async function supervised(name) {
@@ -62,7 +61,7 @@ function ask(endpoint, limit = endpoint.timeLimit) {
 
 /** Asks all ports of a service; `silence` says which do not answer as they should. */
 async function askAll(service, limit) {
-  const endpoints = await Promise.all(service.endpoints.map((endpoint) => ask(endpoint, limit)));
+  const endpoints = await Promise.all(service.endpoints.filter(({ port, socket }) => port || socket).map((endpoint) => ask(endpoint, limit)));
   const silent = endpoints.filter((endpoint) => !endpoint.ok).map((endpoint) => endpoint.reason);
   return { endpoints, silence: silent.join("; ") };
 }

@@ -1,6 +1,6 @@
 // What the container and each service take of this machine.
 import { readdirSync, readlinkSync, statfsSync } from "node:fs";
-import { peek } from "../common.mjs";
+import { freeSpace, peek } from "../common.mjs";
 import { RUNTIME } from "../settings/read.mjs";
 
 const PAGE = 4096;
@@ -24,8 +24,8 @@ export function memory(readFile = peek) {
 
 /** The disk of the volume in bytes. */
 export function disk() {
-  const { bsize, blocks, bavail } = statfsSync("/data");
-  return { total: bsize * blocks, free: bsize * bavail };
+  const { bsize, blocks } = statfsSync("/data");
+  return { total: bsize * blocks, free: freeSpace("/data") };
 }
 
 /** Whose process it is: by the mark in its environment, or, where it wrote over that as nginx does, by its folder. */

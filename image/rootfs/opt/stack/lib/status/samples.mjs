@@ -1,7 +1,6 @@
 // What is too slow to be asked at each look is sampled by the status service, and read by everybody from its file.
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { run } from "../common.mjs";
+import { readJson, run, writeJson } from "../common.mjs";
 import { RUNTIME } from "../settings/read.mjs";
 import { devices, numbers, speed } from "./llama.mjs";
 
@@ -11,13 +10,7 @@ const INTERVAL = 10_000;
 const FOLDERS_EVERY = 60;
 
 /** `devices`, `speed`, `folders` (bytes by name below /data), `numbers`; each may be missing. */
-export function readSamples() {
-  try {
-    return JSON.parse(readFileSync(FILE, "utf8"));
-  } catch {
-    return {};
-  }
-}
+export const readSamples = () => readJson(FILE) ?? {};
 
 /** A GPU that was asked for and is not there, in one line, or null. */
 export function missingGpu({ LLAMACPP_ENABLED, LLAMACPP_GPU_LAYERS: layers }, seen) {
@@ -46,8 +39,7 @@ export async function keepSamples(settings) {
     }
     // Not in the first minute, when everything starts.
     if (look % FOLDERS_EVERY === 6) kept.folders = await folders();
-    writeFileSync(`${FILE}.new`, JSON.stringify(kept));
-    renameSync(`${FILE}.new`, FILE);
+    writeJson(FILE, kept);
     await sleep(INTERVAL);
   }
 }
