@@ -1,15 +1,14 @@
 // `llama` without arguments: the models of the running server, and the programs that `llama NAME …` starts.
 import { readdirSync } from "node:fs";
-import { readSettings, secret } from "../settings/read.mjs";
+import { readSettings } from "../settings/read.mjs";
+import { askLlama } from "../status/llama.mjs";
 
-const address = `http://127.0.0.1:${readSettings().LLAMACPP_INNER_PORT}/v1/models`;
 try {
-  const answer = await fetch(address, { headers: { Authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` }, signal: AbortSignal.timeout(5000) });
-  const { data = [], error } = await answer.json();
+  const { data = [] } = JSON.parse(await askLlama(readSettings(), "/v1/models", 5));
   for (const { id, status } of data) console.log(status?.value ? `${id}  ${status.value}` : id);
-  if (data.length === 0) console.error(error?.message ?? "the server has no model; `status` shows why");
+  if (data.length === 0) console.error("the server has no model; `status` shows why");
 } catch (error) {
-  console.error(`the server does not answer (${error.cause?.code ?? error.message}); \`status\` tells why`);
+  console.error(`the server does not answer (${error.cause?.code ?? error.message}); \`status\` shows why`);
   process.exitCode = 1;
 }
 const names = readdirSync(process.argv[2]).flatMap((name) => /^llama-([\w-]+)$/.exec(name)?.[1] ?? []);

@@ -1,7 +1,8 @@
 // Whether `local`, the model that OpenClaw and OpenCode ask for, answers: what keeps it from that, and what is to know.
 import { basename } from "node:path";
-import { answerOf, readJson } from "../common.mjs";
-import { RUNTIME, secret } from "../settings/read.mjs";
+import { readJson } from "../common.mjs";
+import { RUNTIME } from "../settings/read.mjs";
+import { askLlama } from "../status/llama.mjs";
 
 const NO_MODEL = "no model yet: set LLAMACPP_MODEL=hf:OWNER/REPO:QUANT, or put a .gguf file into /data/models";
 
@@ -25,5 +26,4 @@ export async function localTrouble(settings, ask = askRouter) {
 /** Files that look like models and are none. */
 export const modelRemarks = () => foundModels()?.problems.join("; ") ?? "";
 
-const askRouter = ({ LLAMACPP_INNER_PORT: port }) =>
-  answerOf(port, "/v1/models", { authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` }).then((text) => JSON.parse(text).data, () => undefined);
+const askRouter = (settings) => askLlama(settings, "/v1/models").then((text) => JSON.parse(text).data, () => undefined);

@@ -4,14 +4,15 @@ import { secret } from "../settings/read.mjs";
 
 const PROGRAM = "/opt/llamacpp/llama-server";
 
-const get = ({ LLAMACPP_INNER_PORT: port }, path) => answerOf(port, path, { authorization: `Bearer ${secret("LLAMACPP_API_KEY")}` });
+/** The body of llama.cpp's response to a request with its key, as text. */
+export const askLlama = ({ LLAMACPP_INNER_PORT: port }, path, seconds) => answerOf(port, path, { authorization: `Bearer ${secret("LLAMACPP_API_KEY")}`, seconds });
 
 /** Samples of llama.cpp's own metrics: `{ name, help, type, model, value }`. A router has them of each loaded model. */
 export async function numbers(settings) {
-  const { data } = JSON.parse(await get(settings, "/v1/models"));
+  const { data } = JSON.parse(await askLlama(settings, "/v1/models"));
   const loaded = data.filter(({ status }) => !status || status.value === "loaded");
   const texts = await Promise.all(
-    loaded.map(async ({ id }) => [id, await get(settings, `/metrics?autoload=false&model=${encodeURIComponent(id)}`)]),
+    loaded.map(async ({ id }) => [id, await askLlama(settings, `/metrics?autoload=false&model=${encodeURIComponent(id)}`)]),
   );
   return texts.flatMap(([model, text]) => samples(text).map((sample) => ({ ...sample, model })));
 }

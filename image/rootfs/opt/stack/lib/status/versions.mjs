@@ -2,6 +2,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { answerOf } from "../common.mjs";
 import { secret } from "../settings/read.mjs";
+import { askLlama } from "./llama.mjs";
 
 /** A stand-in says so in its file. Real programs are larger. */
 const LONGEST_STAND_IN = 1 << 20;
@@ -12,7 +13,7 @@ const ofPackage = (folder) => JSON.parse(readFileSync(`${folder}/package.json`, 
 /** How a program says its version, where that is cheap. */
 const told = {
   convex: (settings) => get(settings.CONVEX_BACKEND_INNER_PORT, "/version"),
-  llamacpp: async (settings) => JSON.parse(await get(settings.LLAMACPP_INNER_PORT, "/props", `Bearer ${secret("LLAMACPP_API_KEY")}`)).build_info,
+  llamacpp: async (settings) => JSON.parse(await askLlama(settings, "/props", 2)).build_info,
   manager: () => ofPackage("/opt/manager"),
   openclaw: () => ofPackage("/opt/openclaw/node_modules/openclaw"),
   opencode: async (settings) => {
