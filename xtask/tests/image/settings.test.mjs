@@ -1,4 +1,4 @@
-// What people set, checked over the image's own table: tables of what is taken, in which spelling, and of what is told.
+// The check of settings, with the image's own table.
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,19 +11,19 @@ import { Wrong, spelled } from "../../../image/rootfs/opt/stack/lib/settings/for
 const table = JSON.parse(readFileSync(new URL("../../../image/rootfs/opt/stack/stack.json", import.meta.url), "utf8"));
 const check = (environment, kept = {}) => checkSettings(table, environment, (file) => kept[file]);
 
-/** What is told about these settings. */
+/** The errors of these settings. */
 const problems = (environment, kept) => check(environment, kept).problems;
 
-/** What these settings come to; they must be right. */
+/** All values, given these settings, which must be valid. */
 function values(environment) {
   const checked = check(environment);
   assert.deepEqual(checked.problems, [], JSON.stringify(environment));
   return checked.values;
 }
 
-function assertTold(told, ...parts) {
-  assert.equal(told.length, parts.length, `${parts}: ${told}`);
-  for (const part of parts) assert.ok(told.some((line) => line.includes(part)), `${part}: ${told}`);
+function assertMessages(lines, ...parts) {
+  assert.equal(lines.length, parts.length, `${parts}: ${lines}`);
+  for (const part of parts) assert.ok(lines.some((line) => line.includes(part)), `${part}: ${lines}`);
 }
 
 const folder = mkdtempSync(join(tmpdir(), "settings-"));
@@ -34,7 +34,7 @@ function file(name, text) {
   return path;
 }
 
-test("with nothing set everything has its default", () => {
+test("defaults apply when nothing is set", () => {
   const { given, isOn, notices, values: all } = check({});
   assert.deepEqual([given, notices], [{}, []]);
   assert.equal(all.LLAMACPP_PORT, "8080");
@@ -44,36 +44,36 @@ test("with nothing set everything has its default", () => {
   assert.deepEqual([all.ACCESS, all.ALLOWED_HOSTS, all.TRUSTED_PROXIES, all.SCHEME], ["auto", "", "", "http"]);
   assert.ok(table.services.every(({ name }) => isOn(name)));
   assert.ok(Object.values(all).every((value) => typeof value === "string"));
-  // As compose passes on what is empty in its .env.
+  // Compose passes on empty variables of .env.
   const empty = Object.fromEntries(table.settings.flatMap(({ name }) => [[name, ""], [`${name}_FILE`, ""]]));
   assert.deepEqual(check(empty).values, all);
 });
 
-test("what refers to a setting follows it", () => {
+test("defaults follow the settings they refer to", () => {
   const all = values({ CONVEX_BACKEND_PORT: "4210", PUBLIC_HOST: "Box.LAN", MANAGER_ORIGIN: "https://manager.box.lan", OPENCODE_ENABLED: "No", MISSION_CONTROL_PORT: "80" });
   assert.equal(all.CONVEX_CLOUD_ORIGIN, "http://box.lan:4210");
   assert.equal(all.CONVEX_SELF_HOSTED_URL, "http://127.0.0.1:13210");
   assert.equal(all.MANAGER_ORIGIN, "https://manager.box.lan");
-  // Browsers name no default port.
+  // Browsers omit the default port.
   assert.equal(all.MISSION_CONTROL_ORIGIN, "http://box.lan");
-  // One spelling of yes and no, and what is of no use alone goes with it.
+  // The Manager needs OpenCode, so it is off too.
   assert.deepEqual([all.OPENCODE_ENABLED, all.MANAGER_ENABLED], ["false", "false"]);
 });
 
-test("another server's model turns llama.cpp off, unless both are wanted", () => {
+test("MODEL_BASE_URL turns llama.cpp off unless it is turned on explicitly", () => {
   const other = { MODEL_BASE_URL: "http://box.lan:11434/v1", MODEL_NAME: "qwen3:8b" };
   assert.deepEqual([{}, other, { ...other, LLAMACPP_ENABLED: "yes" }].map((given) => check(given).values.LLAMACPP_ENABLED), ["true", "false", "true"]);
 });
 
-test("with a certificate, browsers reach everything over https", () => {
-  // Whether it can be served is another test's matter.
+test("a certificate makes all origins https", () => {
+  // tls.test.mjs checks whether it can be served.
   const { values: all } = check({ TLS_CERT_FILE: "/nowhere", PUBLIC_HOST: "box.lan", OPENCLAW_PORT: "443", MANAGER_ORIGIN: "http://box.lan" });
   assert.deepEqual([all.SCHEME, all.MISSION_CONTROL_ORIGIN], ["https", "https://box.lan:3000"]);
   assert.deepEqual([all.OPENCLAW_ORIGIN, all.MANAGER_ORIGIN], ["https://box.lan", "http://box.lan"]);
   assert.ok(all.CONVEX_SELF_HOSTED_URL.startsWith("http://127.0.0.1:") && all.CONVEX_SITE_ORIGIN.startsWith("http://127.0.0.1:"));
 });
 
-test("each form of the table is known", () => {
+test("each form in the table exists", () => {
   for (const { name, form } of table.settings) {
     try {
       spelled(form, "?");
@@ -83,7 +83,7 @@ test("each form of the table is known", () => {
   }
 });
 
-test("each value has one spelling", () => {
+test("values are normalized", () => {
   for (const [form, given, one] of [
     ["host", "BOX.Lan", "box.lan"],
     ["host", "[FE80:0:0::0001]", "[fe80::1]"],
@@ -110,14 +110,14 @@ test("each value has one spelling", () => {
   }
 });
 
-test("what is taken has one spelling, and nothing in it that a configuration file would take for its own", () => {
+test("accepted values are normalized and contain nothing that a configuration file would interpret", () => {
   const plain = ["token", "name", "bool", "port", "path", "origin", "host", "hosts", "networks", "address", "access", "email", "hex64"];
   const pieces = ["a", "Z", "0", "9", "10.0.0.1", "::1", "[", "]", ".", "-", "_", ":", "/", "//", "http://", "%", "@", ",", " ", "=", "true", "/8"];
   const nasty = ["\n", "\r", "\t", "\0", "\u0085", "\u2028", '"', "'", "`", "$", ";", "{", "}", "\\", "#", "|", "&", "<", "(", "*", "é"];
   // The same numbers in every run.
   let state = 7;
   const next = (limit) => (state = (state * 48271) % 0x7fffffff) % limit;
-  let taken = 0;
+  let accepted = 0;
   for (let round = 0; round < 40_000; round += 1) {
     const form = plain[round % plain.length];
     const from = round % 3 === 0 ? [...pieces, ...nasty] : pieces;
@@ -129,14 +129,14 @@ test("what is taken has one spelling, and nothing in it that a configuration fil
       assert.ok(error instanceof Wrong, `${form} ${JSON.stringify(value)}: ${error}`);
       continue;
     }
-    taken += 1;
+    accepted += 1;
     assert.equal(spelled(form, one), one, `${form} ${JSON.stringify(value)}`);
     assert.match(one, form === "path" ? /^[\w .,:/@+=-]+$/ : /^[\w.,:/@+=~%[\]-]+$/, `${form} ${JSON.stringify(value)}`);
   }
-  assert.ok(taken > 1000, `only ${taken} were taken`);
+  assert.ok(accepted > 1000, `only ${accepted} were accepted`);
 });
 
-test("wrong values are told once, by name", () => {
+test("an invalid value is reported once, with its name", () => {
   for (const [name, wrong] of Object.entries({
     LLAMACPP_PORT: ["0", "65536", "80a80", "-1", "08080", "8080 ", "$(id)", "tcp", "http://10.0.0.1:3000"],
     OPENCLAW_ENABLED: ["maybe", "truee", "2"],
@@ -156,23 +156,23 @@ test("wrong values are told once, by name", () => {
     MANAGER_ADMIN_EMAIL: ["admin", "a@b", "a b@c.de"],
   })) {
     for (const value of wrong) {
-      const told = problems({ [name]: value, TLS_KEY_FILE: name.startsWith("TLS") ? "/nowhere" : "" });
-      assert.equal(told.length, 1, `${name}=${value}: ${told}`);
-      assert.ok(told[0].startsWith(`${name}='`) || told[0].startsWith(`${name}="`), told[0]);
+      const lines = problems({ [name]: value, TLS_KEY_FILE: name.startsWith("TLS") ? "/nowhere" : "" });
+      assert.equal(lines.length, 1, `${name}=${value}: ${lines}`);
+      assert.ok(lines[0].startsWith(`${name}='`) || lines[0].startsWith(`${name}="`), lines[0]);
     }
   }
-  assertTold(problems({ ALLOWED_HOSTS: "box.lan,x:1,[::1]:2,::1" }), '"x:1" has a port in it: leave that out; "[::1]:2" has a port in it: leave that out; "::1" is not a host');
-  // What an address holds for its server alone is not shown.
-  const told = problems({ LLAMACPP_MODEL_URL: "http://user:hunter2@host:99999/m", LLAMACPP_MODEL_SHA256: "a".repeat(64) });
-  assertTold(told, "LLAMACPP_MODEL_URL");
-  assert.ok(!told[0].includes("hunter2"));
+  assertMessages(problems({ ALLOWED_HOSTS: "box.lan,x:1,[::1]:2,::1" }), '"x:1" contains a port: leave it out; "[::1]:2" contains a port: leave it out; "::1" is not a host');
+  // A password in a URL is not shown.
+  const lines = problems({ LLAMACPP_MODEL_URL: "http://user:hunter2@host:99999/m", LLAMACPP_MODEL_SHA256: "a".repeat(64) });
+  assertMessages(lines, "LLAMACPP_MODEL_URL");
+  assert.ok(!lines[0].includes("hunter2"));
 });
 
-test("everything that is wrong is told at once", () => {
+test("all errors are reported together", () => {
   assert.equal(problems({ LLAMACPP_PORT: "x", OPENCLAW_ENABLED: "x", MANAGER_ADMIN_EMAIL: "x", ACCESS_PASSWORD: "short", MANAGER_PORT_FILE: "/x" }).length, 5);
 });
 
-test("a wrong secret is told and not shown", () => {
+test("an invalid secret is reported without its value", () => {
   const given = file("given", "from-a-file\n");
   const pem = (type, options) => generateKeyPairSync(type, options).privateKey.export({ type: "pkcs8", format: "pem" }).trimEnd();
   for (const [environment, about] of [
@@ -197,37 +197,37 @@ test("a wrong secret is told and not shown", () => {
     [{ OPENCLAW_GATEWAY_TOKEN_FILE: "/nowhere" }, "no file"],
     [{ OPENCLAW_GATEWAY_TOKEN_FILE: folder }, "no file"],
     [{ OPENCLAW_GATEWAY_TOKEN_FILE: file("empty", "") }, "empty"],
-    [{ OPENCLAW_TOKEN_FILE: given }, "no secret of the name OPENCLAW_TOKEN"],
+    [{ OPENCLAW_TOKEN_FILE: given }, "no secret named OPENCLAW_TOKEN"],
     [{ MANAGER_PORT_FILE: given }, "not a secret and cannot be read from a file"],
   ]) {
-    const told = problems(environment);
-    assertTold(told, about);
-    assert.ok(told[0].includes(Object.keys(environment)[0].replace(/_FILE$/, "")), told[0]);
-    assert.ok(!told[0].includes("hunter2"), told[0]);
+    const lines = problems(environment);
+    assertMessages(lines, about);
+    assert.ok(lines[0].includes(Object.keys(environment)[0].replace(/_FILE$/, "")), lines[0]);
+    assert.ok(!lines[0].includes("hunter2"), lines[0]);
   }
   const key = pem("rsa", { modulusLength: 2048 });
   const environment = { OPENCLAW_GATEWAY_TOKEN_FILE: given, JWT_PRIVATE_KEY_FILE: file("key", `${key}\n`), ACCESS_PASSWORD: "correct horse" };
   assert.deepEqual(check(environment).given, { ACCESS_PASSWORD: "correct horse", JWT_PRIVATE_KEY: key, OPENCLAW_GATEWAY_TOKEN: "from-a-file" });
 });
 
-test("what was kept is checked, unless another one is given", () => {
+test("kept secrets are checked, unless they are set", () => {
   for (const half of ["", "abc"]) {
-    assertTold(problems({}, { "convex-instance-secret": half }), "/data/secrets/convex-instance-secret");
+    assertMessages(problems({}, { "convex-instance-secret": half }), "/data/secrets/convex-instance-secret");
     assert.deepEqual(problems({ CONVEX_INSTANCE_SECRET: "a".repeat(64) }, { "convex-instance-secret": half }), []);
   }
   assert.deepEqual(check({}, { "access-secret": "b".repeat(64) }).made, { ACCESS_SECRET: "b".repeat(64) });
 });
 
-test("the gateway's token and that of its hooks differ", () => {
+test("the token of the gateway and that of its hooks must differ", () => {
   const same = "OPENCLAW_GATEWAY_TOKEN and OPENCLAW_HOOKS_TOKEN are the same";
-  assertTold(problems({ OPENCLAW_GATEWAY_TOKEN: "token", OPENCLAW_HOOKS_TOKEN: "token" }), same);
-  assertTold(problems({ OPENCLAW_GATEWAY_TOKEN: "token" }, { "openclaw-hooks-token": "token" }), same);
+  assertMessages(problems({ OPENCLAW_GATEWAY_TOKEN: "token", OPENCLAW_HOOKS_TOKEN: "token" }), same);
+  assertMessages(problems({ OPENCLAW_GATEWAY_TOKEN: "token" }, { "openclaw-hooks-token": "token" }), same);
   assert.deepEqual(problems({ OPENCLAW_GATEWAY_TOKEN: "token", OPENCLAW_HOOKS_TOKEN: "other" }, { "openclaw-hooks-token": "token" }), []);
-  // What is wrong by itself is told once.
+  // Two invalid tokens are not also reported as equal.
   assert.equal(problems({ OPENCLAW_GATEWAY_TOKEN: "a b", OPENCLAW_HOOKS_TOKEN: "a b" }).length, 2);
 });
 
-test("settings that do not go together are told", () => {
+test("settings that contradict each other are reported", () => {
   const digest = "a".repeat(64);
   const origins = ["MISSION_CONTROL_ORIGIN", "CONVEX_CLOUD_ORIGIN", "MANAGER_ORIGIN", "OPENCLAW_ORIGIN"];
   for (const [environment, ...about] of [
@@ -251,9 +251,9 @@ test("settings that do not go together are told", () => {
     [{ PUBLISH_ADDRESS: "::", PUBLIC_HOST: "localhost", MANAGER_ORIGIN: "https://box.lan" }, ...origins.filter((name) => name !== "MANAGER_ORIGIN")],
     [{ PUBLISH_ADDRESS: "0.0.0.0", MANAGER_ENABLED: "false" }, ...origins.filter((name) => name !== "MANAGER_ORIGIN")],
   ]) {
-    assertTold(problems(environment), ...about);
+    assertMessages(problems(environment), ...about);
   }
-  // A service that is off has no port, and a model that nobody loads need not be there.
+  // A service that is off uses no port and loads no model.
   for (const right of [
     { MANAGER_PORT: "3000", MANAGER_ENABLED: "false" },
     { LLAMACPP_PORT: "15003", MANAGER_ENABLED: "false" },
@@ -268,7 +268,7 @@ test("settings that do not go together are told", () => {
   }
 });
 
-test("what Kubernetes puts there for a Service is known for what it is", () => {
+test("variables that Kubernetes sets for a Service are ignored", () => {
   const environment = {
     MISSION_CONTROL_PORT: "tcp://10.96.7.7:3000",
     MISSION_CONTROL_SERVICE_HOST: "10.96.7.7",
@@ -285,21 +285,21 @@ test("what Kubernetes puts there for a Service is known for what it is", () => {
   assert.deepEqual(checked.problems, []);
   assert.equal(checked.values.MISSION_CONTROL_PORT, "3000");
   assert.equal(checked.values.MISSION_CONTROL_ORIGIN, "http://127.0.0.1:3000");
-  assertTold(checked.notices, "a Service called mission-control; they are ignored, so that MISSION_CONTROL_PORT counts as not set", "a Service called convex; they are ignored (`enableServiceLinks: false`");
+  assertMessages(checked.notices, "a Service named mission-control; they are ignored, and MISSION_CONTROL_PORT has its default", "a Service named convex; they are ignored (`enableServiceLinks: false`");
 });
 
-test("a name that is most likely mistyped is told, and others are nobody's matter", () => {
+test("a name that looks mistyped gets a notice, an unrelated one does not", () => {
   const { problems: wrong, notices } = check({ LLAMACPP_CTX: "1", TLS_CERT: "x", PATH: "/bin", HOME: "/", ACCESSORY: "1", LLAMA_ARG_X: "1", MANAGER: "1" });
   assert.deepEqual(wrong, []);
-  assertTold(notices, "LLAMACPP_CTX is not a setting", "TLS_CERT is not a setting");
+  assertMessages(notices, "LLAMACPP_CTX is not a setting", "TLS_CERT is not a setting");
 });
 
-test("a flavor without llama.cpp wants a model of another server, and has none of its own", () => {
+test("a flavor without llama.cpp requires another model server", () => {
   const remote = { STACK_FLAVOR: "remote" };
-  assertTold(problems(remote), "MODEL_BASE_URL is not set: this image is the flavor `remote`", "MODEL_NAME is not set");
+  assertMessages(problems(remote), "MODEL_BASE_URL is not set: this image is the flavor `remote`", "MODEL_NAME is not set");
   const model = { ...remote, MODEL_BASE_URL: "http://127.0.0.1:9/v1", MODEL_NAME: "x" };
   const { isOn, problems: none } = check(model);
   assert.deepEqual([none, isOn("llamacpp"), isOn("model"), isOn("opencode")], [[], false, false, true]);
-  assertTold(problems({ ...model, LLAMACPP_ENABLED: "yes" }), "LLAMACPP_ENABLED=true: this image is the flavor `remote`, without model, llamacpp");
+  assertMessages(problems({ ...model, LLAMACPP_ENABLED: "yes" }), "LLAMACPP_ENABLED=true: this image is the flavor `remote`, without model, llamacpp");
   assert.deepEqual(problems({ ...model, LLAMACPP_ENABLED: "false", STACK_FLAVOR: "cpu" }), []);
 });

@@ -1,12 +1,12 @@
-// What several folders here need: files that may not be there, sizes in words, and what our own services answer.
+// Helpers that several folders here use: files, sizes, requests to the services.
 import { execFile } from "node:child_process";
 import { readFileSync, renameSync, statfsSync, writeFileSync } from "node:fs";
 import { promisify } from "node:util";
 
-/** Runs a program: `{ stdout, stderr }`, or an error that has them. */
+/** Runs a program. Returns `{ stdout, stderr }`, or throws an error that has both. */
 export const run = promisify(execFile);
 
-/** A file's text without blanks around it; "" when it cannot be read. */
+/** A file's trimmed text; "" if it cannot be read. */
 export function peek(path) {
   try {
     return readFileSync(path, "utf8").trim();
@@ -38,19 +38,19 @@ export function freeSpace(folder) {
   return bavail * bsize;
 }
 
-/** Why something failed. */
+/** Why an operation failed, in a few words. */
 export const reason = ({ code, message }) => ({ ENOSPC: "the disk is full", EPIPE: "the reader closed the pipe" })[code] ?? message;
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-/** 1610612736 as 1.5 GiB. */
+/** Formats 1610612736 as 1.5 GiB. */
 export function size(bytes) {
   let [value, unit] = [bytes, 0];
   while (value >= 1023.5 && unit < UNITS.length - 1) [value, unit] = [value / 1024, unit + 1];
   return `${value.toFixed(unit > 1 && value < 99.95 ? 1 : 0)} ${UNITS[unit]}`;
 }
 
-/** What a service answers on its port of the loopback, as text. `seconds` is the time limit, which a busy service needs. */
+/** The body of a service's response on its loopback port, as text. `seconds` is the time limit. */
 export async function answerOf(port, path, { authorization, seconds = 3 } = {}) {
   const headers = authorization ? { Authorization: authorization } : {};
   const answer = await fetch(`http://127.0.0.1:${port}${path}`, { headers, signal: AbortSignal.timeout(seconds * 1000) });

@@ -1,4 +1,4 @@
-// Ends a service's program with the reason, as `die` of service.sh does: `status` shows its first line too.
+// Ends a service's program with a message, like `die` in service.sh. `status` shows its first line too.
 import { writeFileSync } from "node:fs";
 
 export function fail(message) {
@@ -8,7 +8,7 @@ export function fail(message) {
     try {
       writeFileSync(`/run/stack/state/${STACK_SERVICE}/why`, `${message}\n`);
     } catch {
-      // Then only the log has it.
+      // The log has it anyway.
     }
   }
   process.exit(1);

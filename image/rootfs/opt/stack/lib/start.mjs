@@ -1,5 +1,5 @@
-// All that start.sh does between the lock on the volume and the supervisor: checks the settings, makes the secrets,
-// and writes what this start is made of to RUNTIME. Nothing is written before everything is right.
+// Runs in start.sh after the volume is locked and before the supervisor: checks the settings, generates secrets, and
+// writes the supervisor's folders to RUNTIME. It writes nothing unless all settings are valid.
 import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { checkSettings } from "./settings/check.mjs";
 import { removeLeftovers } from "./backup/backup.mjs";
@@ -20,23 +20,23 @@ function end(code, ...lines) {
   process.exit(code);
 }
 
-/** The C library's words of an error of the file system. */
+/** The C library's text of a file system error. */
 function reasonOf(error) {
   const [, reason] = /^\w+: (.*?), /.exec(error.message) ?? [];
   return reason && reason[0].toUpperCase() + reason.slice(1);
 }
 
-/** Does something with files; says what cannot be done and why, in the C library's words. */
+/** Runs an action on files. If it fails, ends with what could not be done and why. */
 function attempt(code, doing, action) {
   try {
     return action();
   } catch (error) {
-    // Another error's message might quote a secret.
+    // Messages of other errors might quote a secret.
     return end(code, `not started: ${error.doing ?? doing}: ${reasonOf(error) ?? `${error.name} ${error.code ?? error.status ?? ""}`}`);
   }
 }
 
-/** The supervisor's folder. It may be mounted noexec: its scripts are links to those of the image. */
+/** Makes a service's folder for the supervisor. RUNTIME may be mounted noexec, so scripts are links into the image. */
 function supervise({ name, signal, stopWithin }, isOn) {
   const folder = `${SCAN}/${name}`;
   for (const made of [folder, `${folder}/log`, `${RUNTIME}/state/${name}`]) mkdirSync(made);
@@ -47,9 +47,9 @@ function supervise({ name, signal, stopWithin }, isOn) {
   if (!isOn) writeFileSync(`${folder}/down`, "");
 }
 
-attempt(IO_ERROR, "what an interrupted backup or restore left cannot be put right", () => {
+attempt(IO_ERROR, "an interrupted backup or restore cannot be cleaned up", () => {
   removeLeftovers();
-  if (finish()) console.log("[stack] a restore that was interrupted is complete now");
+  if (finish()) console.log("[stack] an interrupted restore was completed");
 });
 const kept = (file) => attempt(IO_ERROR, `cannot read ${SECRETS}/${file}`, () => read(`${SECRETS}/${file}`));
 const checked = checkSettings(table, process.env, kept);
@@ -59,13 +59,13 @@ if (problems.length > 0) {
   end(CONFIG, `not started, because of ${problems.length} wrong setting(s):`, ...problems.map((problem) => `  - ${problem}`));
 }
 
-attempt(CANNOT_CREATE, "a folder of the volume cannot be made", () => {
+attempt(CANNOT_CREATE, "cannot create a folder of the volume", () => {
   for (const folder of [...table.folders.map((name) => `/data/${name}`), values.CONVEX_DATA_DIR]) mkdirSync(folder, { recursive: true });
 });
-// A tmpfs, or a folder of the image that a restart finds as it was.
-attempt(CANNOT_CREATE, `${RUNTIME} cannot be written; with a read-only root it has to be a tmpfs (--tmpfs ${RUNTIME})`, () => {
+// RUNTIME is a tmpfs, or a folder of the container that still has the files of the previous run.
+attempt(CANNOT_CREATE, `cannot write ${RUNTIME}; with a read-only root it must be a tmpfs (--tmpfs ${RUNTIME})`, () => {
   mkdirSync(RUNTIME, { recursive: true });
-  // `etc` may be the engine's; what is in it is written anew afterwards.
+  // `etc` may belong to the engine; name_user rewrites its files.
   for (const name of readdirSync(RUNTIME).filter((name) => name !== "etc")) rmSync(`${RUNTIME}/${name}`, { recursive: true });
   for (const name of ["secrets", "state", "scan", "scan/.s6-svscan"]) mkdirSync(`${RUNTIME}/${name}`);
   writeFileSync(`${RUNTIME}/settings`, Object.entries(values).map(([name, value]) => `${name}=${value}\n`).join(""));
@@ -75,8 +75,8 @@ attempt(CANNOT_CREATE, `${RUNTIME} cannot be written; with a read-only root it h
 try {
   await takeOver(checked, (line) => console.log(`[stack] ${line}`));
 } catch (error) {
-  if (!(error instanceof Refused)) end(IO_ERROR, `not started: the data cannot be taken over: ${reasonOf(error) ?? error.message}`);
+  if (!(error instanceof Refused)) end(IO_ERROR, `not started: cannot check which versions last opened the data: ${reasonOf(error) ?? error.message}`);
   const lines = error.message.split("\n");
   end(DATA_ERROR, `not started: ${lines[0]}`, ...lines.slice(1));
 }
-attempt(IO_ERROR, "the secrets cannot be made", () => makeSecrets(table, checked));
+attempt(IO_ERROR, "cannot generate the secrets", () => makeSecrets(table, checked));

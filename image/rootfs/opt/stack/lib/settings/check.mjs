@@ -1,22 +1,20 @@
-// Settings are checked against the rendered table, at start. Everything that is wrong is collected, so that people see
-// all of it at once.
+// Checks the settings at start against the rendered table, and reports all errors together.
 import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { inspect } from "node:util";
 import { collecting, isLoopback, spelled, wrong } from "./forms.mjs";
 import { SECRETS, fileOf, flavorOf } from "./read.mjs";
 import { checkTls } from "../access/tls.mjs";
 
-/** Follows from the instance's name and secret: it is checked by being made again. */
+/** Computed from the instance's name and secret; secrets.mjs generates it again if they changed. */
 export const ADMIN_KEY = "CONVEX_SELF_HOSTED_ADMIN_KEY";
 
-// What Kubernetes puts into the environment of every pod for a Service whose name is a setting's beginning.
+// Kubernetes sets such variables in every pod for each Service. A Service's name may start like a setting.
 const SERVICE_ADDRESS = /^(tcp|udp|sctp):\/\//;
 const SERVICE_LINK = /^(.+)_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/;
 
 /**
- * `kept` gives the text of a file of SECRETS, or undefined.
- * Returns `values` (every setting, and what follows from them), `given` and `made` secrets by name, `isOn` by service,
- * `problems` and `notices`.
+ * `kept(file)` returns the text of a file of SECRETS, or undefined. Returns `values` (all settings, with defaults and
+ * derived ones), the secrets that are set (`given`) and kept (`made`), `isOn(service)`, `problems` and `notices`.
  */
 export function checkSettings(table, environment, kept = () => undefined) {
   const [values, given, made, problems, notices] = [{}, {}, {}, [], []];
@@ -26,7 +24,7 @@ export function checkSettings(table, environment, kept = () => undefined) {
   const switches = Object.fromEntries(table.services.map((service) => [service.name, service.switch]));
   const flavor = flavorOf(table, environment);
 
-  // A default's parts stand earlier in the table. One that names what is wrong is empty, so that it is told once.
+  // A default refers to settings earlier in the table. If one of them is wrong, the default is empty: one error is enough.
   const expand = (text) => {
     const parts = [...text.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
     if (parts.some((name) => values[name] === "")) return "";
@@ -35,7 +33,7 @@ export function checkSettings(table, environment, kept = () => undefined) {
   for (const { name, form, ...setting } of table.settings) {
     if (setting.secret) {
       const { from, value } = attempt(() => givenSecret(name, environment)) ?? {};
-      if (value) given[name] = attempt(() => spelled(form, value), (why) => `${from}: ${why} (what was given is not shown)`);
+      if (value) given[name] = attempt(() => spelled(form, value), (why) => `${from}: ${why} (the value is not shown)`);
       continue;
     }
     let value = environment[name] || "";
@@ -43,9 +41,9 @@ export function checkSettings(table, environment, kept = () => undefined) {
       links.add(name.slice(0, -"_PORT".length));
       value = "";
     }
-    // An address may hold a password.
+    // A URL may contain a password.
     const shown = inspect(value.replace(/\/\/[^/]*@/, "//...@"));
-    // With a model of another server, llama.cpp is of no use unless it is asked for.
+    // With another model server, llama.cpp runs only if it is turned on explicitly.
     if (name === "LLAMACPP_ENABLED" && values.MODEL_BASE_URL) value ||= "false";
     value ||= expand(setting.default ?? "");
     values[name] = value && (attempt(() => spelled(form, value), (why) => `${name}=${shown}: ${why}`) ?? "");
@@ -64,37 +62,37 @@ export function checkSettings(table, environment, kept = () => undefined) {
   const isOn = (service) => !switches[service] || values[switches[service]] === "true";
   for (const service of table.services.filter(({ name }) => isOn(name))) {
     for (const other of service.requires.filter((name) => values[switches[name]] === "false")) {
-      problems.push(`${service.switch}=true: it is of no use without ${switches[other]}=true; turn both on or both off`);
+      problems.push(`${service.switch}=true: it does not work without ${switches[other]}=true; turn both on or both off`);
     }
   }
   checkPorts(table, values, isOn, problems);
   checkTogether(table, values, isOn, environment, problems, notices);
 
-  // What was kept is checked: another one in its place would be a surprise later.
+  // Kept secrets are checked, never silently replaced.
   for (const { name, form } of table.settings.filter((setting) => setting.generated && !(setting.name in given))) {
     const value = kept(fileOf(name));
     if (value === undefined || name === ADMIN_KEY) continue;
-    const tell = (why) => `${SECRETS}/${fileOf(name)}: ${why}; put the real one back, or remove the file to have a new one made`;
-    made[name] = attempt(() => (value === "" ? wrong("is empty") : spelled(form, value)), tell);
+    const describe = (why) => `${SECRETS}/${fileOf(name)}: ${why}; restore it from a backup, or remove the file to generate a new one`;
+    made[name] = attempt(() => (value === "" ? wrong("is empty") : spelled(form, value)), describe);
   }
   const token = (name) => given[name] ?? made[name];
   if (token("OPENCLAW_HOOKS_TOKEN") !== undefined && token("OPENCLAW_HOOKS_TOKEN") === token("OPENCLAW_GATEWAY_TOKEN")) {
-    problems.push("OPENCLAW_GATEWAY_TOKEN and OPENCLAW_HOOKS_TOKEN are the same: leave one of them out, and another one is made");
+    problems.push("OPENCLAW_GATEWAY_TOKEN and OPENCLAW_HOOKS_TOKEN are the same: leave one of them out to generate another one");
   }
   return { values, given, made, isOn, problems, notices };
 }
 
 const LARGEST_SECRET = 64 * 1024;
 
-/** A secret's value, if somebody gave one, and where it is from: its variable, or the file that NAME_FILE names. */
+/** A secret's value, if it is set, and its source: the variable, or the file named by NAME_FILE. */
 function givenSecret(name, environment) {
   const file = environment[`${name}_FILE`];
   if (!file) return { from: name, value: environment[name] };
   if (environment[name]) wrong(`${name} and ${name}_FILE are both set: leave one of them out`);
   const from = `${name}_FILE=${inspect(file)}`;
   if (!isReadable(file)) wrong(`${from}: there is no file that uid ${process.getuid()} can read`);
-  if (statSync(file).size > LARGEST_SECRET) wrong(`${from}: the file is larger than any secret`);
-  // One line break at the end is the file's own.
+  if (statSync(file).size > LARGEST_SECRET) wrong(`${from}: the file is larger than 64 KiB`);
+  // A trailing line break is not part of the secret.
   return { from, value: readFileSync(file, "utf8").replace(/\n$/, "") || wrong(`${from}: the file is empty`) };
 }
 
@@ -108,8 +106,8 @@ function isReadable(file) {
 }
 
 /**
- * A variable that looks like one of ours and is none is most likely mistyped. A wrong NAME_FILE would silently leave
- * its secret out, so that it is an error; others may be meant for one of the programs.
+ * An unknown variable that looks like a setting is probably mistyped. An unknown NAME_FILE is an error, because its secret
+ * would silently be missing; others get a notice, as they may be meant for one of the programs.
  */
 function checkUnknown(table, environment, links, { problems, notices }) {
   const known = new Map(table.settings.map((setting) => [setting.name, setting]));
@@ -122,16 +120,16 @@ function checkUnknown(table, environment, links, { problems, notices }) {
     if (link) links.add(link);
     else if (of === name) notices.push(`${name} is not a setting of this image; it is passed to the services unchanged`);
     else if (value && known.has(of)) problems.push(`${name}: ${of} is not a secret and cannot be read from a file; set ${of} itself`);
-    else if (value) problems.push(`${name}: there is no secret of the name ${of}`);
+    else if (value) problems.push(`${name}: there is no secret named ${of}`);
   }
   for (const link of links) {
-    const port = known.has(`${link}_PORT`) ? `, so that ${link}_PORT counts as not set` : "";
+    const port = known.has(`${link}_PORT`) ? `, and ${link}_PORT has its default` : "";
     const service = fileOf(link);
-    notices.push(`${link}_PORT and its like come from Kubernetes, for a Service called ${service}; they are ignored${port} (\`enableServiceLinks: false\` in the pod's spec keeps them away)`);
+    notices.push(`${link}_PORT and similar variables come from Kubernetes, for a Service named ${service}; they are ignored${port} (\`enableServiceLinks: false\` in the pod's spec removes them)`);
   }
 }
 
-/** Two programs cannot have one port. Those behind the front have ports of their own, on the loopback. */
+/** Checks that no port is used twice. The programs behind the front have ports of their own on the loopback interface. */
 function checkPorts(table, values, isOn, problems) {
   const owners = new Map();
   const endpoints = (service) => service.endpoints.map((endpoint) => ({ ...endpoint, on: isOn(service.name) }));
@@ -142,33 +140,33 @@ function checkPorts(table, values, isOn, problems) {
   }
   for (const { setting } of all.filter((endpoint) => endpoint.on && values[endpoint.setting])) {
     const port = values[setting];
-    if (owners.has(port)) problems.push(`${setting}=${port}: ${owners.get(port)} has this port already`);
+    if (owners.has(port)) problems.push(`${setting}=${port}: ${owners.get(port)} already uses this port`);
     owners.set(port, setting);
   }
 }
 
-/** What one value says about another. */
+/** Rules between several settings. */
 function checkTogether(table, values, isOn, environment, problems, notices) {
   const { LLAMACPP_MODEL: model, LLAMACPP_MODEL_URL: url, LLAMACPP_MODEL_SHA256: digest } = values;
   if (model && url) problems.push("LLAMACPP_MODEL and LLAMACPP_MODEL_URL are both set: leave one of them out");
   if (url && !environment.LLAMACPP_MODEL_SHA256) {
-    problems.push("LLAMACPP_MODEL_URL is set without LLAMACPP_MODEL_SHA256: what is downloaded is checked, or not downloaded");
+    problems.push("LLAMACPP_MODEL_URL is set without LLAMACPP_MODEL_SHA256: a download is refused if it cannot be checked");
   }
   if (digest && !environment.LLAMACPP_MODEL_URL) problems.push("LLAMACPP_MODEL_SHA256 is set without LLAMACPP_MODEL_URL");
   if (values.MODEL_BASE_URL && !values.MODEL_NAME) {
-    problems.push("MODEL_BASE_URL is set without MODEL_NAME: its address with /models at the end lists the names that it has");
+    problems.push("MODEL_BASE_URL is set without MODEL_NAME: the server lists its models at /models below this URL");
   }
-  if (values.MODEL_NAME && !environment.MODEL_BASE_URL) problems.push("MODEL_NAME is set without MODEL_BASE_URL, the address of its server");
+  if (values.MODEL_NAME && !environment.MODEL_BASE_URL) problems.push("MODEL_NAME is set without MODEL_BASE_URL, the URL of its server");
   if (isOn("llamacpp") && model.startsWith("/") && !isReadable(model)) {
     problems.push(`LLAMACPP_MODEL=${model}: there is no file that uid ${process.getuid()} can read; mount one, or copy it into /data/models`);
   }
 
-  // Published beyond the loopback, browsers need to be told where everything is.
+  // If ports are published beyond the loopback interface, the pages need the host name that browsers use.
   const { PUBLISH_ADDRESS: address, PUBLIC_HOST: host } = values;
   if (address && !isLoopback(address) && isLoopback(host)) {
     for (const { name } of table.settings.filter((setting) => setting.public && isOn(setting.public))) {
       if (values[name] && new URL(values[name]).hostname === host) {
-        problems.push(`PUBLISH_ADDRESS=${address}: ${name} is still ${values[name]}; set it, or PUBLIC_HOST for all of them, to what browsers use`);
+        problems.push(`PUBLISH_ADDRESS=${address}: ${name} is still ${values[name]}; set it, or PUBLIC_HOST for all of them, to the name that browsers use`);
       }
     }
   }
@@ -176,9 +174,9 @@ function checkTogether(table, values, isOn, environment, problems, notices) {
   const { TLS_CERT_FILE: certificate, TLS_KEY_FILE: key } = values;
   const { TLS_CERT_FILE: certificateSet, TLS_KEY_FILE: keySet } = environment;
   if (certificate && key) {
-    const told = checkTls(certificate, key, isLoopback(host) ? undefined : host);
-    problems.push(...told.problems);
-    notices.push(...told.notices);
-  } else if (certificate && !keySet) problems.push("TLS_CERT_FILE is set without TLS_KEY_FILE, the file of its private key");
-  else if (key && !certificateSet) problems.push("TLS_KEY_FILE is set without TLS_CERT_FILE, the file of the certificate and its chain");
+    const found = checkTls(certificate, key, isLoopback(host) ? undefined : host);
+    problems.push(...found.problems);
+    notices.push(...found.notices);
+  } else if (certificate && !keySet) problems.push("TLS_CERT_FILE is set without TLS_KEY_FILE, the file with its private key");
+  else if (key && !certificateSet) problems.push("TLS_KEY_FILE is set without TLS_CERT_FILE, the file with the certificate and its chain");
 }

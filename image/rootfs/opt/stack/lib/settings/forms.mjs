@@ -1,5 +1,5 @@
-// What a setting's value must look like: a function for each form. It returns the value in its one spelling, or
-// throws a `Wrong` that says what is wrong with it.
+// Validates the values of settings: one function per form. It returns the normalized value, or throws a `Wrong` whose
+// message completes "NAME=VALUE: ...".
 import { createPrivateKey } from "node:crypto";
 import { isIP, isIPv4, isIPv6 } from "node:net";
 
@@ -9,13 +9,13 @@ export const wrong = (why) => {
   throw new Wrong(why);
 };
 
-/** A function that does something, and adds what was `Wrong` with it to the problems, in the words of `tell`. */
-export const collecting = (problems) => (action, tell = (why) => why) => {
+/** Returns a function that runs an action and adds a `Wrong` to the problems, in the words of `describe`. */
+export const collecting = (problems) => (action, describe = (why) => why) => {
   try {
     return action();
   } catch (error) {
     if (!(error instanceof Wrong)) throw error;
-    problems.push(tell(error.message));
+    problems.push(describe(error.message));
     return undefined;
   }
 };
@@ -25,41 +25,41 @@ const lowerCase = (value) => value.toLowerCase();
 const ofLength = (least, most) => (value) =>
   [...value].length >= least && [...value].length <= most ? value : wrong(`is not ${least} to ${most} characters long`);
 
-// The spelling of an address bar: lower case, the one short form of an IPv6 address, no default port.
+// Normalizes like an address bar: lower case, the short form of an IPv6 address, no default port.
 const asBrowsers = (address) => new URL(address);
 
-/** Whether a host name or an address is this machine alone. */
+/** Whether a host name or address is a loopback one. */
 export const isLoopback = (host) => /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/.test(host);
 
 function isHost(value) {
   const [, address] = /^\[([^%]*)\]$/.exec(value) ?? [];
   if (address !== undefined) return isIPv6(address);
-  // What ends in a number is an IPv4 address for browsers, and nothing else.
+  // Browsers treat a host that ends in a number as an IPv4 address.
   if (/(^|\.)\d+$/.test(value)) return isIPv4(value);
   return value.length <= 253 && value.split(".").every((label) => /^[a-z\d]([a-z\d-]{0,61}[a-z\d])?$/i.test(label));
 }
 
 function host(value) {
   if (isHost(value)) return asBrowsers(`http://${value}`).hostname;
-  return wrong(isHost(value.replace(/:\d+$/, "")) ? "has a port in it: leave that out" : "is not a host name or address (an IPv6 address stands in brackets)");
+  return wrong(isHost(value.replace(/:\d+$/, "")) ? "contains a port: leave it out" : "is not a host name or address (write an IPv6 address in brackets)");
 }
 
 function origin(value) {
   const [, name, port] = /^https?:\/\/(\[[^\]]*\]|[^:/]*)(?::([1-9]\d*))?$/i.exec(value) ?? [];
   if (name && isHost(name) && Number(port ?? 1) <= 65535) return asBrowsers(value).origin;
-  return wrong("is not an origin: http:// or https://, a host, a port if need be, and nothing after it");
+  return wrong("is not an origin: http:// or https://, a host, optionally a port, and nothing after it");
 }
 
 function network(value) {
-  // The proxy is on the engine's machine; the address of that is known when the container runs.
+  // A proxy on the engine's machine, whose address is known only when the container runs.
   if (value.toLowerCase() === "gateway") return "gateway";
   const [, address, bits] = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(value) ?? [];
   const version = isIP(address ?? "");
-  if (!version || Number(bits ?? 1) > (version === 4 ? 32 : 128)) return wrong("is not an address or CIDR block, such as 10.0.0.7 or 10.0.0.0/8, and not gateway");
-  return Number(bits ?? 1) === 0 ? wrong("is everybody: name the proxies that are trusted") : value.toLowerCase();
+  if (!version || Number(bits ?? 1) > (version === 4 ? 32 : 128)) return wrong("is not an address or CIDR block, such as 10.0.0.7 or 10.0.0.0/8, nor gateway");
+  return Number(bits ?? 1) === 0 ? wrong("matches every address: list the trusted proxies") : value.toLowerCase();
 }
 
-// Comma separated, each one once.
+// Separated by commas, without duplicates.
 const listOf = (form) => (value) => {
   const problems = [];
   const attempt = collecting(problems);
@@ -69,7 +69,7 @@ const listOf = (form) => (value) => {
 
 function url(value) {
   if (/^https?:\/\/[^/?#]/i.test(value) && !/[^A-Za-z0-9._~:/?#@!$&()*+,;=%[\]-]/.test(value) && URL.canParse(value)) return value;
-  return wrong("is not a URL that begins with http:// or https://");
+  return wrong("is not a URL that starts with http:// or https://");
 }
 
 function bool(value) {
@@ -79,7 +79,7 @@ function bool(value) {
 
 function path(value) {
   if (!/^\/[A-Za-z0-9._/@+,=: -]*$/.test(value) || /(^|\/)\.\.(\/|$)/.test(value)) {
-    return wrong("is not an absolute path of plain characters, without two dots in a row");
+    return wrong("is not an absolute path of letters, digits and . _ / @ + , = : - and spaces, without ..");
   }
   return value.replace(/(?<=.)\/+$/, "");
 }
@@ -93,31 +93,31 @@ function model(value) {
 
 function privateKey(value) {
   if (!/^-----BEGIN PRIVATE KEY-----[^]*-----END PRIVATE KEY-----$/.test(value)) {
-    return wrong("is not a PKCS #8 key: it begins with -----BEGIN PRIVATE KEY-----");
+    return wrong("is not a PKCS #8 key, which starts with -----BEGIN PRIVATE KEY-----");
   }
   let key;
   try {
     key = createPrivateKey(value);
   } catch {
-    // The reason would quote the key.
+    // The error might quote the key.
     return wrong("cannot be read as a private key");
   }
-  if (key.asymmetricKeyType !== "rsa") return wrong("is not an RSA key, and sessions are signed with RS256");
+  if (key.asymmetricKeyType !== "rsa") return wrong("is not an RSA key, which RS256 signatures need");
   return key.asymmetricKeyDetails.modulusLength < 2048 ? wrong("is an RSA key of fewer than 2048 bits") : value;
 }
 
 const forms = {
   text: (value) => ([...value].length <= 4096 ? value : wrong("is longer than 4096 characters")),
-  // What stands in headers and configuration files as it is.
-  token: matching(/^[A-Za-z0-9._~+/=-]{1,4096}$/, "is not made of letters, digits and - . _ ~ + / = only"),
-  "admin-key": matching(/^[A-Za-z0-9._:/-]+\|[A-Za-z0-9+/=_-]+$/, "is no admin key of Convex: a name, a bar, and letters and digits"),
-  name: matching(/^[a-z][a-z0-9-]{0,62}$/, "is no name of lowercase letters, digits and hyphens that begins with a letter"),
+  // Used in headers and configuration files without quoting.
+  token: matching(/^[A-Za-z0-9._~+/=-]{1,4096}$/, "has other characters than letters, digits and - . _ ~ + / ="),
+  "admin-key": matching(/^[A-Za-z0-9._:/-]+\|[A-Za-z0-9+/=_-]+$/, "is not an admin key of Convex: a name, | and letters and digits"),
+  name: matching(/^[a-z][a-z0-9-]{0,62}$/, "is not a name of lowercase letters, digits and hyphens that starts with a letter"),
   bool,
-  integer: matching(/^(0|[1-9]\d{0,8})$/, "is no whole number"),
-  seconds: matching(/^[1-9]\d{0,8}$/, "is no whole number of seconds, 1 or more"),
-  count: matching(/^[1-9]\d{0,3}$/, "is no whole number from 1 to 9999"),
-  interval: matching(/^[1-9]\d{0,3}[mhd]$/, "is no number of minutes, hours or days, such as 30m, 12h or 1d"),
-  layers: matching(/^(auto|all|0|[1-9]\d{0,8})$/, "is neither auto nor all nor a whole number"),
+  integer: matching(/^(0|[1-9]\d{0,8})$/, "is not a whole number"),
+  seconds: matching(/^[1-9]\d{0,8}$/, "is not a number of seconds, 1 or more"),
+  count: matching(/^[1-9]\d{0,3}$/, "is not a whole number from 1 to 9999"),
+  interval: matching(/^[1-9]\d{0,3}[mhd]$/, "is not a number of minutes, hours or days, such as 30m, 12h or 1d"),
+  layers: matching(/^(auto|all|0|[1-9]\d{0,8})$/, "is not auto, all or a whole number"),
   port: (value) => (/^[1-9]\d{0,4}$/.test(value) && Number(value) <= 65535 ? value : wrong("is not a port (1 to 65535)")),
   path,
   model,
@@ -127,23 +127,23 @@ const forms = {
   hosts: listOf(host),
   networks: listOf(network),
   address: (value) => (isIP(value) && !value.includes("%") ? value.toLowerCase() : wrong("is not an address of this machine, such as 127.0.0.1, 0.0.0.0 or ::")),
-  access: matching(/^(auto|always|never)$/i, "is neither auto nor always nor never", lowerCase),
-  email: matching(/^[A-Za-z0-9._%+-]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z]{2,}$/, "is no e-mail address"),
+  access: matching(/^(auto|always|never)$/i, "is not auto, always or never", lowerCase),
+  email: matching(/^[A-Za-z0-9._%+-]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z]{2,}$/, "is not an e-mail address"),
   password: ofLength(8, 128),
   passphrase: ofLength(12, 128),
-  sha256: matching(/^[0-9a-f]{64}$/i, "is no SHA-256 (64 hexadecimal digits)", lowerCase),
+  sha256: matching(/^[0-9a-f]{64}$/i, "is not a SHA-256 (64 hexadecimal digits)", lowerCase),
   hex64: matching(/^[0-9a-f]{64}$/i, "is not 64 hexadecimal digits", lowerCase),
   pem: privateKey,
 };
 
-/** The value in the one spelling of its form, or a `Wrong`. */
+/** The normalized value, or a `Wrong`. */
 export function spelled(form, value) {
-  // What cannot be decoded comes as U+FFFD.
-  if (/[\ufeff\ufffd]/.test(value)) wrong("has a byte order mark in it, or bytes that are not UTF-8: save it as plain UTF-8 text");
-  if (value.includes("\r")) wrong("has a carriage return in it, as a file with Windows line ends (CRLF) does: save it with LF");
+  // U+FFFD stands for bytes that are not UTF-8.
+  if (/[\ufeff\ufffd]/.test(value)) wrong("contains a byte order mark, or bytes that are not UTF-8: save it as UTF-8 text");
+  if (value.includes("\r")) wrong("contains a carriage return (CRLF line ends): save it with LF");
   if (form !== "pem") {
-    if (/^\P{Cc}+\n+$/u.test(value)) wrong("ends with a line break, as `echo` adds one: take it off (`printf %s` adds none)");
-    if (/\p{Cc}/u.test(value)) wrong("has a line break or another control character in it");
+    if (/^\P{Cc}+\n+$/u.test(value)) wrong("ends with a line break, as `echo` adds: remove it (`printf %s` adds none)");
+    if (/\p{Cc}/u.test(value)) wrong("contains a line break or another control character");
   }
   return forms[form](value);
 }

@@ -10,19 +10,19 @@ export const readTable = () => JSON.parse(readFileSync("/opt/stack/stack.json", 
 /** The flavor of this image: the services it is `without`, and the settings it `needs`. */
 export const flavorOf = ({ flavors }, { STACK_FLAVOR } = process.env) => flavors.find(({ name }) => name === STACK_FLAVOR) ?? { without: [], needs: [] };
 
-/** The settings of this start, which `docker exec` does not have in its environment. */
+/** The settings of this start. `docker exec` does not have them in its environment. */
 export function readSettings() {
   const lines = readFileSync(`${RUNTIME}/settings`, "utf8").split("\n").filter(Boolean);
   return Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
 }
 
-/** A secret by the name of its setting: the given one, or else the one that was made, or undefined. */
+/** A secret by the name of its setting: the one that was set, or the generated one, or undefined. */
 export const secret = (name) => read(`${RUNTIME}/secrets/${fileOf(name)}`) ?? read(`${SECRETS}/${fileOf(name)}`);
 
-/** OPENCLAW_GATEWAY_TOKEN is kept as openclaw-gateway-token. */
+/** The file name of a secret: openclaw-gateway-token for OPENCLAW_GATEWAY_TOKEN. */
 export const fileOf = (name) => name.toLowerCase().replaceAll("_", "-");
 
-/** A file's text without line breaks at its end; undefined when there is no such file. */
+/** A file's text without trailing line breaks; undefined if the file does not exist. */
 export function read(file) {
   try {
     return readFileSync(file, "utf8").replace(/\n+$/, "");
