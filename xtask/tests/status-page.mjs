@@ -1,4 +1,4 @@
-// The status page on a socket of its own: what it answers, and that no text of a service becomes markup.
+// The server of the status page: its responses, and the escaping of all text.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
@@ -21,19 +21,19 @@ test("every text is escaped", () => {
   }
 });
 
-test("a link is an address, and of a service that is up", () => {
+test("only a service that is up is linked, and only by a URL", () => {
   assert.match(page(status(service())), /href="http:\/\/127\.0\.0\.1:1\/"/);
   assert.doesNotMatch(page(status(service({ link: "javascript:alert(1)" }))), /javascript/);
   assert.doesNotMatch(page(status(service({ state: "failed" }))), /href="http:/);
 });
 
-test("the summary names the worst", () => {
-  assert.match(page(status(service())), /switched on is up/);
+test("the summary names the worst state", () => {
+  assert.match(page(status(service())), /enabled services are up/);
   assert.match(page(status(service({ state: "starting" }))), /1 starting/);
   assert.match(page(status(service({ state: "starting" }), service({ state: "failed" }))), /1 failed/);
 });
 
-test("the socket answers page and JSON, and nothing else", async () => {
+test("the socket serves the page, JSON and metrics, and nothing else", async () => {
   const folder = mkdtempSync(join(tmpdir(), "status-"));
   after(() => rmSync(folder, { recursive: true }));
   const socketPath = join(folder, "http.sock");
@@ -54,7 +54,7 @@ test("the socket answers page and JSON, and nothing else", async () => {
   assert.equal(html.code, 200);
   assert.match(html.headers["content-security-policy"], /^default-src 'none'; style-src 'sha256-/);
   assert.deepEqual(JSON.parse(json.body), status(service()));
-  assert.equal(asked, 1, "two questions at once are one round");
+  assert.equal(asked, 1, "two requests at once share one round");
   assert.equal((await ask("/_stack/alive")).code, 200);
   const health = await ask("/_stack/health");
   assert.deepEqual([health.code, health.body], [200, "healthy\n"]);
@@ -62,5 +62,5 @@ test("the socket answers page and JSON, and nothing else", async () => {
   assert.equal((await ask("/elsewhere")).code, 404);
   assert.equal((await ask("/_stack", "POST")).code, 405);
   assert.equal((await ask("/_stack", "HEAD")).body, "");
-  assert.doesNotMatch(html.body, /(src|href)="(https?:)?\/\/(?!127\.0\.0\.1)/, "it takes something from elsewhere");
+  assert.doesNotMatch(html.body, /(src|href)="(https?:)?\/\/(?!127\.0\.0\.1)/, "it loads something from elsewhere");
 });

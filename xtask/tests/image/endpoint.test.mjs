@@ -1,10 +1,10 @@
-// What is told of another server's model.
+// The check of the server of MODEL_BASE_URL.
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";
 import { endpointTrouble } from "../../../image/rootfs/opt/stack/lib/model/endpoint.mjs";
 
-test("what is wrong with the server of MODEL_BASE_URL is told in one line", async (context) => {
+test("problems of the server of MODEL_BASE_URL are reported in one line", async (context) => {
   const server = createServer((request, response) => {
     if (request.url === "/hangs/v1/models") return;
     if (request.url !== "/v1/models") return response.writeHead(404).end("{}");
@@ -31,8 +31,8 @@ test("what is wrong with the server of MODEL_BASE_URL is told in one line", asyn
     [`${base}/hangs/v1`, "b", "right", /does not answer within 3 s/],
     [`http://127.0.0.1:${port}/v1`, "b", "right", /does not answer \(ECONNREFUSED\)/],
   ]) {
-    const told = await endpointTrouble({ MODEL_BASE_URL: url, MODEL_NAME: name }, key);
-    if (expected) assert.match(told, expected);
-    else assert.equal(told, null);
+    const trouble = await endpointTrouble({ MODEL_BASE_URL: url, MODEL_NAME: name }, key);
+    if (expected) assert.match(trouble, expected);
+    else assert.equal(trouble, null);
   }
 });

@@ -1,4 +1,4 @@
-// How much of the machine a container has, by the files of its cgroup.
+// Processors and memory of a container, read from the files of its cgroup.
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,12 +19,12 @@ function makeRoot(context, files) {
 const siblings = (count) =>
   Object.fromEntries(Array.from({ length: count }, (_, cpu) => [`sys/devices/system/cpu/cpu${cpu}/topology/thread_siblings`, `${cpu % (count / 2)}\n`]));
 
-test("the quota of a container, of the first and the second kind of cgroup", (context) => {
+test("the processor quota of a container, with cgroup v1 and v2", (context) => {
   for (const [files, expected] of [
     [{}, Infinity],
     [{ "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n" }, Infinity],
     [{ "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n" }, 1.5],
-    // The engine's own names are seen, and its groups are not.
+    // The path has the engine's groups, which are not mounted.
     [{ "proc/self/cgroup": "0::/docker/abc\n", "sys/fs/cgroup/cpu.max": "50000 100000\n" }, 0.5],
     // A pod's limit is in the group above.
     [{ "proc/self/cgroup": "0::/pod/one\n", "sys/fs/cgroup/pod/one/cpu.max": "max 100000\n", "sys/fs/cgroup/pod/cpu.max": "200000 100000\n" }, 2],
@@ -33,7 +33,7 @@ test("the quota of a container, of the first and the second kind of cgroup", (co
   ]) assert.equal(quota(makeRoot(context, files)), expected, JSON.stringify(files));
 });
 
-test("threads are named only where llama.cpp would start too many", (context) => {
+test("threads are set only if llama.cpp would start too many", (context) => {
   const limited = { "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n" };
   for (const [files, allowed, expected] of [
     [siblings(16), 16, undefined],
@@ -45,14 +45,14 @@ test("threads are named only where llama.cpp would start too many", (context) =>
   ]) assert.equal(threads(makeRoot(context, files), allowed), expected);
 });
 
-test("an answer is as long as is set, and leaves room for its question", () => {
+test("the maximum answer is the setting, and at most a quarter of the context", () => {
   assert.equal(longestAnswer({ LLAMACPP_MAX_TOKENS: "5000" }, 32768), 5000);
   assert.equal(longestAnswer({ LLAMACPP_MAX_TOKENS: "50000" }, 32768), 8192);
   const here = longestAnswer({ LLAMACPP_GPU_LAYERS: "0" }, 10 ** 9);
   assert.ok(here >= 1024 && here <= 8192 && here % 1024 === 0, String(here));
 });
 
-test("kept prompts take an eighth of the memory, and no more than llama.cpp's own limit", () => {
+test("the prompt cache takes an eighth of the memory, and at most llama.cpp's default", () => {
   const GiB = 2 ** 30;
   for (const [limit, all, expected] of [[null, 24 * GiB, 3072], [4 * GiB, 24 * GiB, 512], [null, 512 * GiB, 8192], [undefined, 2 * GiB, 256]]) {
     assert.equal(cacheOfPrompts(limit, all), expected);

@@ -1,4 +1,4 @@
-// Which models llama.cpp gets: of a folder, of an address, of a name on the hub.
+// Finding models in a folder, by URL, and by a name on the hub.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -13,7 +13,7 @@ import { scanModels } from "../../../image/rootfs/opt/stack/lib/model/models.mjs
 
 const script = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/model/main.mjs", import.meta.url));
 
-/** A GGUF file: what it says of itself, and one tensor of `weights` bytes. */
+/** A GGUF file with a header and `weights` bytes of tensors. */
 function gguf(architecture = "llama", weights = 64) {
   const u32 = (value) => Buffer.from(Uint32Array.of(value).buffer);
   const u64 = (value) => Buffer.from(BigUint64Array.of(BigInt(value)).buffer);
@@ -41,7 +41,7 @@ function makeFolder(context, files = {}) {
   return folder;
 }
 
-test("a folder's models are listed by name, with their projectors; what is none is told by name", (context) => {
+test("models of a folder are listed with their projectors, and unusable files with a reason", (context) => {
   const folder = makeFolder(context, {
     "a.gguf": gguf(),
     "mmproj-model-f16.gguf": gguf("clip"),
@@ -67,15 +67,15 @@ test("a folder's models are listed by name, with their projectors; what is none 
   ]);
   assert.equal(models[0].context, 4096);
   assert.deepEqual(problems.map((line) => line.replace(/'/g, "")), [
-    "cut.gguf is not complete: its weights are missing in part",
+    "cut.gguf is not complete: part of its weights is missing",
     "half.gguf is not complete: it ends within its header",
-    "odd;name.gguf has a character in its name that llama.cpp's list of models cannot hold".replace(/'/g, ""),
+    "odd;name.gguf has a character in its name that llama.cpps list of models does not allow",
     "text.gguf is not a GGUF file",
-    "torn/t-00001-of-00003.gguf lacks part 2 of 3: t-00002-of-00003.gguf is not there",
+    "torn/t-00001-of-00003.gguf lacks part 2 of 3: t-00002-of-00003.gguf does not exist",
   ]);
 });
 
-test("a lone projector is not a model, and what cannot be read is told", (context) => {
+test("a projector alone is not a model, and unreadable files are reported", (context) => {
   const folder = makeFolder(context, { "x-mmproj.gguf": gguf("clip"), "clip.gguf": gguf("clip") });
   assert.deepEqual(scanModels(folder).models, []);
   assert.deepEqual(scanModels(folder).problems.map((line) => line.split(" ")[0]), ["clip.gguf", "x-mmproj.gguf"]);
@@ -87,7 +87,7 @@ test("a lone projector is not a model, and what cannot be read is told", (contex
 
 const lfs = (rfilename) => ({ rfilename, lfs: { sha256: "a".repeat(64), size: 9, pointerSize: 1 } });
 
-test("a name on the hub stands for the files of one model", () => {
+test("a name on the hub resolves to the files of one model", () => {
   const siblings = ["README.md", "M-Q4_K_M.gguf", "M-UD-Q4_K_XL.gguf", "M-BF16-00001-of-00002.gguf", "M-BF16-00002-of-00002.gguf", "mmproj-BF16.gguf", "mmproj-F16.gguf", "Q2_K/M.gguf"].map(lfs);
   const names = (quant, list = siblings) => chooseFiles(list, quant).map(({ name }) => name);
   assert.deepEqual(names("q4_k_m"), ["M-Q4_K_M.gguf", "mmproj-F16.gguf"]);
@@ -103,11 +103,11 @@ test("a name on the hub stands for the files of one model", () => {
     [[lfs("model.safetensors")], undefined, /no GGUF file/],
     [[lfs("a-00001-of-00002.gguf")], undefined, /1 of the 2 parts/],
     [[{ rfilename: "a.gguf" }], undefined, /no SHA-256/],
-    [[lfs("a\nb.gguf")], undefined, /impossible name/],
+    [[lfs("a\nb.gguf")], undefined, /invalid name/],
   ]) assert.throws(() => chooseFiles(list, quant), why);
 });
 
-/** A server of files by path; `behave` may answer a request itself. */
+/** Serves files by path; `behave` may handle a request itself. */
 async function serve(context, files, behave = () => false) {
   const asked = [];
   const server = createServer((request, response) => {
@@ -140,7 +140,7 @@ async function run(folder, result, settings) {
 const model = gguf("llama", 2 ** 20);
 
 for (const ranges of [true, false]) {
-  test(`a download that was cut is ${ranges ? "gone on with" : "begun anew where the server knows no ranges"}`, async (context) => {
+  test(`an interrupted download ${ranges ? "is resumed" : "starts over if the server does not support ranges"}`, async (context) => {
     let cuts = 1;
     const { address, asked } = await serve(context, { "/m.gguf": model }, (request, response, content) => {
       if (!ranges) delete request.headers.range;
@@ -164,7 +164,7 @@ for (const ranges of [true, false]) {
   });
 }
 
-test("a wrong digest is refused, and asked for no second time in this container", async (context) => {
+test("a wrong digest is refused, and not downloaded again in this container", async (context) => {
   const { address, asked } = await serve(context, { "/m.gguf": model });
   const [folder, result] = [makeFolder(context), makeFolder(context)];
   const settings = { LLAMACPP_MODEL_URL: `${address}/m.gguf`, LLAMACPP_MODEL_SHA256: "0".repeat(64) };
@@ -174,7 +174,7 @@ test("a wrong digest is refused, and asked for no second time in this container"
   assert.deepEqual([second.code, second.output, asked.length], [1, first.output.split("\n").at(-2) + "\n", 1]);
 });
 
-test("a name on the hub: what it said first is written down, and holds ever after", async (context) => {
+test("the hub's first answer for a name is recorded and used from then on", async (context) => {
   const [one, two, projector] = [gguf(), gguf("llama", 128), gguf("clip")];
   const commit = "c".repeat(40);
   const parts = { "Q8/M-00001-of-00002.gguf": one, "Q8/M-00002-of-00002.gguf": two, "mmproj-F16.gguf": projector };
@@ -194,14 +194,14 @@ test("a name on the hub: what it said first is written down, and holds ever afte
 
   asked.length = 0;
   assert.equal((await run(folder, result, settings)).code, 0);
-  assert.deepEqual(asked, [], "a second start asks for nothing");
+  assert.deepEqual(asked, [], "a second start requests nothing");
 
   const changed = readFileSync(at("M-00002-of-00002.gguf"));
   changed[changed.length - 1] ^= 1;
   writeFileSync(at("M-00002-of-00002.gguf"), changed);
-  assert.match((await run(folder, result, settings)).output, /M-00002-of-00002.gguf is not what was downloaded/);
+  assert.match((await run(folder, result, settings)).output, /M-00002-of-00002.gguf was changed after the download/);
 
-  // Removed, it is downloaded again, and has to be what it was, whatever the hub says now.
+  // A removed file is downloaded again and must have the recorded digest.
   rmSync(at("M-00002-of-00002.gguf"));
   rmSync(join(result, "refused"));
   files[`/o/M-GGUF/resolve/${commit}/Q8/M-00002-of-00002.gguf`] = changed;
@@ -209,16 +209,16 @@ test("a name on the hub: what it said first is written down, and holds ever afte
   assert.match((await run(folder, result, settings)).output, /does not have the SHA-256/);
 });
 
-test("a hub that is none, and a repository that is not there, are told in one line", async (context) => {
+test("a wrong hub and a missing repository are reported in one line", async (context) => {
   const { address } = await serve(context, { "/api/models/o/html/revision/main": Buffer.from("<html>") });
-  for (const [name, why] of [["hf:o/html", /does not answer with JSON: is HF_ENDPOINT right/], ["hf:o/none:Q8", /no o\/none at http.*asks for HF_TOKEN \(it answers 404\)/]]) {
+  for (const [name, why] of [["hf:o/html", /the response is not JSON; is HF_ENDPOINT right/], ["hf:o/none:Q8", /no o\/none at http.*requires HF_TOKEN \(the server answers 404\)/]]) {
     const { code, output } = await run(makeFolder(context), makeFolder(context), { LLAMACPP_MODEL: name, HF_ENDPOINT: address });
     assert.equal(code, 1);
     assert.match(output, why);
   }
 });
 
-test("all of a folder is served when nothing is set, and `local` stays what it is", async (context) => {
+test("all models of a folder are served by default, and `local` stays the same", async (context) => {
   const [folder, result] = [makeFolder(context), makeFolder(context)];
   const empty = await run(folder, result, {});
   assert.deepEqual([empty.given, empty.ini, empty.state.models], [["--models-preset", join(result, "models.ini")], "version = 1\n", []]);
@@ -228,7 +228,7 @@ test("all of a folder is served when nothing is set, and `local` stays what it i
   assert.deepEqual((await run(folder, result, {})).state.models.map(({ name, file }) => [name, file.slice(-6)]), [["local", "z.gguf"], ["a", "a.gguf"]]);
 });
 
-test("what fits the machine is a variable of llama.cpp, unless people set it", async (context) => {
+test("llama.cpp's variables fit the machine, unless they are set", async (context) => {
   const result = makeFolder(context);
   await run(makeFolder(context), result, { LLAMA_ARG_CACHE_RAM: "1", LLAMACPP_MAX_TOKENS: "77" });
   const variables = readFileSync(join(result, "environment"), "utf8");
@@ -236,9 +236,9 @@ test("what fits the machine is a variable of llama.cpp, unless people set it", a
   assert.doesNotMatch(variables, /LLAMA_ARG_CACHE_RAM/);
 });
 
-test("a half file that is set is told by name", async (context) => {
+test("an incomplete file is reported", async (context) => {
   const folder = makeFolder(context, { "m.gguf": model });
   truncateSync(join(folder, "m.gguf"), 1000);
   const { code, output } = await run(folder, makeFolder(context), { LLAMACPP_MODEL: join(folder, "m.gguf") });
-  assert.deepEqual([code, output], [1, `${join(folder, "m.gguf")} is not complete: its weights are missing in part\n`]);
+  assert.deepEqual([code, output], [1, `${join(folder, "m.gguf")} is not complete: part of its weights is missing\n`]);
 });

@@ -1,4 +1,4 @@
-// What `status` makes of what it sees: versions, hints, measures, and the text for Prometheus.
+// The output of `status`: versions, hints, measurements, and the text for Prometheus.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,7 +13,7 @@ import { readJson, size, writeJson } from "../../../image/rootfs/opt/stack/lib/c
 import { asText } from "../../../image/rootfs/opt/stack/lib/status/text.mjs";
 import { fits, short } from "../../../image/rootfs/opt/stack/lib/status/versions.mjs";
 
-test("a commit is shown by its first digits, and nothing else is cut", () => {
+test("only commits are shortened", () => {
   const table = {
     c56d5d5940b23921b0e817c97477293493da8d70: "c56d5d5",
     "precompiled-2026-09-11-157eb19": "precompiled-2026-09-11-157eb19",
@@ -23,7 +23,7 @@ test("a commit is shown by its first digits, and nothing else is cut", () => {
   assert.equal(short(null), null);
 });
 
-test("another program is known by its own word", () => {
+test("a version that differs from the pin is recognized", () => {
   const table = [
     ["v0.16.2", "0.16.2", true],
     ["1.18.21", "1.18.18", false],
@@ -36,7 +36,7 @@ test("another program is known by its own word", () => {
   for (const [pinned, running, same] of table) assert.equal(fits(pinned, running), same, `${pinned} ${running}`);
 });
 
-test("each state that can be fixed has its hint", () => {
+test("each state that can be fixed has a hint", () => {
   const openclaw = { name: "openclaw", switch: "OPENCLAW_ENABLED", site: false };
   const table = [
     ["off", "OPENCLAW_ENABLED=false", /OPENCLAW_ENABLED=true/],
@@ -45,7 +45,7 @@ test("each state that can be fixed has its hint", () => {
     ["failed", "port 28789 does not answer within 3 s", /s6-svc -r \/run\/stack\/scan\/openclaw$/],
     ["failed", "cannot stay up: it was killed by signal 9 (KILL)", /more memory/],
     ["starting", "starts again in 4 s; it was killed by signal 4 (ILL)", /newer processor/],
-    ["failed", "cannot stay up: it ended: write: ENOSPC, x", /make room/],
+    ["failed", "cannot stay up: it ended: write: ENOSPC, x", /free space/],
     ["failed", "cannot stay up: it ended with exit code 3", /logs stack/],
     ["starting", "waits for convex", null],
     ["up", "ENOSPC", null],
@@ -59,7 +59,7 @@ test("each state that can be fixed has its hint", () => {
   assert.match(hintFor({ name: "dashboard", site: true }, { state: "failed", detail: "port 1 answers 500" }), /scan\/front$/);
 });
 
-test("memory is read of either version of cgroups", () => {
+test("memory is read from cgroup v1 and v2", () => {
   const from = (files) => memory((path) => files[path] ?? "");
   const v2 = { "memory.current": "1000\n", "memory.max": "max\n", "memory.stat": "anon 5\ninactive_file 300\n", "memory.events": "oom 1\noom_kill 2\n" };
   assert.deepEqual(from(Object.fromEntries(Object.entries(v2).map(([name, text]) => [`/sys/fs/cgroup/${name}`, text]))), { used: 700, limit: null, kills: 2 });
@@ -80,9 +80,9 @@ test("only an x86 processor can lack AVX2", () => {
   assert.equal(lacksAvx2("x64", () => ""), null);
 });
 
-test("a GPU that was asked for and is not there is told", () => {
+test("a required GPU that is missing gives a notice", () => {
   const asked = (layers, seen) => missingGpu({ LLAMACPP_ENABLED: "true", LLAMACPP_GPU_LAYERS: layers }, seen);
-  assert.match(asked("all", []), /^LLAMACPP_GPU_LAYERS=all, and llama.cpp sees no GPU/);
+  assert.match(asked("all", []), /^LLAMACPP_GPU_LAYERS=all, but llama.cpp sees no GPU/);
   assert.match(asked("20", []), /=20/);
   for (const [layers, seen] of [["auto", []], ["0", []], ["all", ["CUDA0: x"]], ["all", null], ["all", undefined]]) assert.equal(asked(layers, seen), null);
   assert.deepEqual(listed("ggml_cuda_init: found 1\nAvailable devices:\n  CUDA0: NVIDIA (24135 MiB, 23886 MiB free)\n"), ["CUDA0: NVIDIA (24135 MiB, 23886 MiB free)"]);
@@ -108,13 +108,13 @@ test("the speed is that of the last answer", () => {
   known = speed(known, at(20, 4));
   assert.equal(known.last, 5);
   known = speed(known, at(20, 4));
-  assert.equal(known.last, 5, "nothing was answered since");
+  assert.equal(known.last, 5, "nothing was generated since");
   known = speed(known, at(30, 5));
   assert.equal(known.last, 10);
-  assert.equal(speed(known, at(4, 2)).last, 2, "another program counts from zero");
+  assert.equal(speed(known, at(4, 2)).last, 2, "a restarted server counts from zero");
 });
 
-// The grammar of text format 0.0.4, strictly: each metric has one HELP and one TYPE before all of its samples.
+// A strict parser of text format 0.0.4: each metric has one HELP and one TYPE before its samples.
 function parse(text) {
   const label = String.raw`[a-zA-Z_]\w*="(?:[^"\\\n]|\\[\\"n])*"`;
   const sample = new RegExp(String.raw`^([a-zA-Z_:][\w:]*)(\{${label}(?:,${label})*\})? (-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)$`);
@@ -155,7 +155,7 @@ const status = {
   samples: ["local", hostile].flatMap((model) => samples(LLAMA).map((sample) => ({ ...sample, model }))),
 };
 
-test("Prometheus can read what is told", () => {
+test("Prometheus can parse the metrics", () => {
   const found = parse(asMetrics(status));
   assert.equal(found.get("stack_healthy"), 1);
   assert.equal(found.get('stack_service_up{service="a"}'), 1);
@@ -165,13 +165,13 @@ test("Prometheus can read what is told", () => {
   assert.equal(found.get('stack_check_seconds{service="a",port="1"}'), 0.012);
   assert.equal(found.get('llamacpp:tokens_predicted_total{model="local"}'), 20);
   const names = [...found.keys()].join(" ");
-  assert.doesNotMatch(names, /limit_bytes|service_disk_bytes|predicted_tokens_seconds/, "what is not known is left out");
+  assert.doesNotMatch(names, /limit_bytes|service_disk_bytes|predicted_tokens_seconds/, "unknown values are omitted");
   assert.equal(parse(asMetrics({ ...status, healthy: false, samples: [] })).get("stack_healthy"), 0);
 });
 
-test("the terminal shows what is wrong, and what to type", () => {
+test("the terminal shows problems and what to type", () => {
   const text = asText({ ...status, services: [service({ state: "failed", detail: "it broke", hint: "do this" })], notices: ["mind this"] });
-  for (const wanted of [/^a +failed +1$/m, /^ +it broke$/m, /^ +fix: do this$/m, /4 B free of 9 B/, /2\.5 tokens\/s/, /the processor alone/, /^mind this$/m]) assert.match(text, wanted);
+  for (const wanted of [/^a +failed +1$/m, /^ +it broke$/m, /^ +fix: do this$/m, /4 B free of 9 B/, /2\.5 tokens\/s/, /the processor only/, /^mind this$/m]) assert.match(text, wanted);
   assert.deepEqual([0, 1023, 1536, 1.5 * 2 ** 20, 200 * 2 ** 30, 2 ** 50].map(size), ["0 B", "1023 B", "2 KiB", "1.5 MiB", "200 GiB", "1024 TiB"]);
 });
 

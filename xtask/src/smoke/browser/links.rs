@@ -18,9 +18,9 @@ const PAGES: [(&str, &[&str], &[&str]); 7] = [
     ("dashboard", &["health"], &["admin key"]),
     // Users have accounts of their own there.
     ("mission-control", &["initialize new account"], &[]),
-    ("status", &["everything that is switched on is up"], &[]),
+    ("status", &["all enabled services are up"], &[]),
 ];
-const UP: &str = "Everything that is switched on is up";
+const UP: &str = "All enabled services are up";
 /// The links, by the name below each.
 const NAMES: &str = "[...document.querySelectorAll('td a')].map((it) => it.nextElementSibling.innerText)";
 

@@ -74,6 +74,6 @@ async fn open_pages(running: &Running<'_>, output: &Path, page: &mut Page, origi
     // The first answer is the front's, with the key.
     page.hear(&format!("{dashboard}/api"), 2).await?;
     page.go(&format!("{origin}/_stack")).await?;
-    page.wait("document.body.innerText.includes('Everything that is switched on is up')").await?;
+    page.wait("document.body.innerText.includes('All enabled services are up')").await?;
     Ok(picture)
 }

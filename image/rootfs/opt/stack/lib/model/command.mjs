@@ -1,4 +1,4 @@
-// `llama` without arguments: the models of the running server, and the programs that `llama NAME …` starts.
+// `llama` without arguments: lists the models of the running server, and the programs that `llama NAME …` runs.
 import { readdirSync } from "node:fs";
 import { readSettings } from "../settings/read.mjs";
 import { askLlama } from "../status/llama.mjs";

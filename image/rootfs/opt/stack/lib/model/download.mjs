@@ -1,5 +1,5 @@
-// Downloads one file whose SHA-256 is known: whole and right under its name, or not at all. What was seen to be right
-// is remembered, so that a model of many gigabytes is not read again at every start, but after every change.
+// Downloads a file with a known SHA-256. It gets its name only when complete and checked. The check is recorded, so that
+// a large model is read again only if its file changed, not at every start.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { closeSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from "node:fs";
@@ -7,17 +7,17 @@ import { basename, dirname } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { freeSpace, readJson, size, writeJson } from "../common.mjs";
 
-// Seconds between the tries of one start; the supervisor's own pauses come after them.
+// Seconds between attempts. After the last one, the supervisor restarts the service with its own pauses.
 const PAUSES = [1, 5, 15, 30];
 // curl's exit codes.
 const [WRITE_ERROR, NO_RANGES] = [23, 33];
 
-/** What another try does not cure: models are large. */
+/** An error that another attempt would not fix, so that a large model is not downloaded again. */
 export class Refused extends Error {}
 
 const lengthOf = (path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
-/** An address without what only its server should see. */
+/** A URL without credentials and query. */
 export const shown = (address) => address.replace(/[?#].*/, "").replace(/^(\w+:\/\/)[^/]*@/, "$1");
 
 async function digestOf(path, told) {
@@ -32,28 +32,28 @@ async function digestOf(path, told) {
   return hash.digest("hex");
 }
 
-/** What tells a file from a changed one, without reading it. */
-function seen(path) {
+/** Identifies the state of a file without reading it. */
+function stateOf(path) {
   const { size: bytes, ctimeMs, ino } = statSync(path);
   return `${bytes} ${ctimeMs} ${ino}`;
 }
 
-/** The files whose digest was found right, in a file of JSON: { PATH: { sha256, seen } }. */
+/** The record of checked files, kept as JSON: { PATH: { sha256, seen } }. */
 export class Checked {
   constructor(file) {
     this.file = file;
     this.all = readJson(file) ?? {};
   }
 
-  has = (path, sha256) => this.all[path]?.sha256 === sha256 && this.all[path].seen === seen(path);
+  has = (path, sha256) => this.all[path]?.sha256 === sha256 && this.all[path].seen === stateOf(path);
 
   add(path, sha256) {
-    this.all[path] = { sha256, seen: seen(path) };
+    this.all[path] = { sha256, seen: stateOf(path) };
     writeJson(this.file, this.all);
   }
 }
 
-/** curl with options that no `ps` shows; the address may hold a password. Gives its exit code and what it printed. */
+/** Runs curl; `ps` does not show the URL and header, which may contain a password. Returns exit code and output. */
 export async function curl(url, header, options) {
   const quoted = (text) => `"${text.replace(/[\\"]/g, "\\$&")}"`;
   const config = [`url = ${quoted(url)}`, ...(header ? [`header = ${quoted(header)}`] : [])].join("\n");
@@ -66,32 +66,29 @@ export async function curl(url, header, options) {
   return { code, output: Buffer.concat(output).toString() };
 }
 
-/** One try, which goes on where the last one ended. Gives what went wrong, or null. */
+/** One attempt, which resumes the previous one. Returns the error, or null. */
 async function tryOnce({ url, header }, part) {
   const { code, output } = await curl(url, header, ["--fail", "--continue-at", "-", "--write-out", "%{http_code} %{errormsg}", "--output", part]);
   const [, status, why] = /^(\d+) (.*)$/s.exec(output) ?? [];
-  // 416: there is no more than what came already.
+  // 416: the file is already complete.
   if (code === 0 || status === "416") return null;
   if (code === NO_RANGES) {
     rmSync(part, { force: true });
-    return "the server cannot go on where a download was cut: it begins anew";
+    return "the server does not support resuming: the download starts over";
   }
   if (code === WRITE_ERROR) throw new Error(`not enough space for ${basename(part, ".part")} on the volume: ${size(freeSpace(dirname(part)))} is free`);
-  if (/^4(0[134]|10)$/.test(status)) throw new Error(`no model from ${shown(url)}: it answers ${status}`);
+  if (/^4(0[134]|10)$/.test(status)) throw new Error(`no model from ${shown(url)}: the server answers ${status}`);
   return why || `curl ended with ${code}`;
 }
 
-/**
- * Sees to it that `file` (`path`, `url`, `header`, `sha256`, `size` if known) is there and right. `told` gets what is
- * going on, for the status page.
- */
+/** Makes sure that `file` (`path`, `url`, `header`, `sha256`, `size` if known) exists and is right. `told` gets the progress. */
 export async function ensure(file, checked, told) {
   const { path, sha256 } = file;
   if (existsSync(path)) {
     if (checked.has(path, sha256)) return;
     told(`checking ${basename(path)}`);
     if ((await digestOf(path, told)) !== sha256) {
-      throw new Refused(`${path} is not what was downloaded: its SHA-256 is not ${sha256}; remove the file and start again, to have it downloaded`);
+      throw new Refused(`${path} was changed after the download: its SHA-256 is not ${sha256}; remove the file and start again to download it`);
     }
     checked.add(path, sha256);
     return;
@@ -99,13 +96,13 @@ export async function ensure(file, checked, told) {
   mkdirSync(dirname(path), { recursive: true });
   const part = `${path}.part`;
   const [missing, free] = [file.size - lengthOf(part), freeSpace(dirname(path))];
-  if (missing > free) throw new Error(`not enough space for ${basename(path)} on the volume: it needs ${size(missing)}, and ${size(free)} is free`);
+  if (missing > free) throw new Error(`not enough space for ${basename(path)} on the volume: ${size(missing)} is needed, ${size(free)} is free`);
   const isRight = async () => {
     told(`checking ${basename(path)}`);
     return (await digestOf(part, told)) === sha256;
   };
-  // All of it may be there already. If not, it may have been begun as another file: once it is wrong, it is fetched
-  // from its beginning.
+  // The part may already be complete. If its digest is wrong, it may be the start of another file: download it once more
+  // from the beginning.
   let begun = lengthOf(part) > 0;
   while (!(begun && (!file.size || missing === 0) && (await isRight()))) {
     await fetchPart(file, part, told);

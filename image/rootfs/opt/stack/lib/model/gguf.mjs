@@ -1,12 +1,12 @@
-// Reads what a GGUF file says of itself, without its weights: readGguf(FILE). Throws an `Error` whose message completes
-// "NAME ...": a file that is not a model, or not all of one, is told before llama.cpp gives up on it.
+// Reads the header of a GGUF file. Throws an `Error` whose message completes "NAME ...", so that a file that is not a
+// model, or is incomplete, is reported before llama.cpp fails on it.
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 
 const CHUNK = 2 ** 20;
-// Bytes of a value by its type; strings (8) and lists (9) have a length of their own.
+// Bytes of a value by type. Strings (8) and lists (9) have a length field.
 const SIZES = { 0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8 };
 const [STRING, LIST] = [8, 9];
-// Longer ones are templates and lists of tokens, which nobody asks for.
+// Longer strings are templates and lists of tokens, which are not used here.
 const LONGEST_KEPT = 256;
 
 class Reader {
@@ -65,21 +65,21 @@ class Reader {
   }
 }
 
-/** `architecture` ("clip" is a projector for images, not a model), `context` as it was trained, `parts` of a split model. */
+/** Returns `architecture` ("clip" is an image projector, not a model), `context` of the training, and `parts` of a split model. */
 export function readGguf(path) {
   const file = openSync(path, "r");
   try {
     const reader = new Reader(file);
     if (reader.size < 24 || reader.take(4).toString("latin1") !== "GGUF") throw new Error("is not a GGUF file");
     const version = reader.u32();
-    if (version < 2 || version > 3) throw new Error(`is GGUF of version ${version}, which llama.cpp does not read here`);
+    if (version < 2 || version > 3) throw new Error(`is GGUF version ${version}, which this llama.cpp does not support`);
     const [tensors, pairs] = [reader.u64(), reader.u64()];
     const meta = new Map();
     for (let index = 0; index < pairs; index += 1) {
       const key = reader.string();
       meta.set(key, reader.value(reader.u32()));
     }
-    // The last byte of the last tensor depends on its type; that there is one at all is seen without.
+    // A tensor's length depends on its type. That the last one starts within the file is enough to detect a cut file.
     let last = -1;
     for (let index = 0; index < tensors; index += 1) {
       reader.string();
@@ -89,7 +89,7 @@ export function readGguf(path) {
     }
     const alignment = meta.get("general.alignment") || 32;
     const data = Math.ceil(reader.position / alignment) * alignment;
-    if (last >= 0 && data + last >= reader.size) throw new Error("is not complete: its weights are missing in part");
+    if (last >= 0 && data + last >= reader.size) throw new Error("is not complete: part of its weights is missing");
     const architecture = meta.get("general.architecture");
     return { architecture, context: meta.get(`${architecture}.context_length`), parts: meta.get("split.count") ?? 1 };
   } finally {

@@ -1,33 +1,33 @@
-// Which files of a repository of Hugging Face's hub `hf:OWNER/REPO:QUANT` stands for.
+// Resolves `hf:OWNER/REPO:QUANT` to files of a repository on the Hugging Face hub.
 import { PROJECTOR, PART, stem } from "./models.mjs";
 
-// What llama.cpp itself takes first when nothing is said, and what most repositories have.
+// llama.cpp's own defaults, which most repositories have.
 const USUAL = ["Q4_K_M", "Q8_0"];
 const same = (one, other) => one.toLowerCase() === other.toLowerCase();
 
-/** The parts of a name that `spelled` checked. */
+/** The parts of a name that `spelled` has validated. */
 export function parseHub(text) {
   const [, repository, quant] = /^hf:([^/]+\/[^/:]+)(?::(.+))?$/.exec(text);
   return { repository, quant };
 }
 
-/** A file's model: its name without folder and part, and how its weights are rounded, as the name's end says. */
+/** A file's model: its name without folder and part, and its quantization, from the end of the name. */
 function describe({ rfilename }) {
   const name = stem(rfilename).replace(PART, "");
   const [, quant = ""] = /[-._]((?:UD-)?(?:I?Q\d\w*|TQ\d\w*|MXFP4\w*|B?F(?:16|32)))$/i.exec(name) ?? [];
-  // Some repositories have a folder for each.
+  // Some repositories have a folder per quantization.
   return { name, quant: quant || rfilename.split("/").at(-2) || "" };
 }
 
 /**
- * Chooses among the hub's `siblings`: the files of one model, in the order of its parts, and its projector if there is one.
- * Throws an `Error` that says what there is instead.
+ * Chooses the files of one model among the hub's `siblings`: its parts in order, and its projector if there is one.
+ * Throws an `Error` that lists what the repository has instead.
  */
 export function chooseFiles(siblings, wanted) {
   const files = siblings.filter(({ rfilename }) => /\.gguf$/i.test(rfilename));
   const projectors = files.filter(({ rfilename }) => PROJECTOR.test(stem(rfilename)));
   const models = files.filter((file) => !projectors.includes(file));
-  if (models.length === 0) throw new Error("has no GGUF file: look for a repository whose name ends in GGUF");
+  if (models.length === 0) throw new Error("has no GGUF file: choose a repository whose name ends in GGUF");
   const quants = [...new Set(models.map((file) => describe(file).quant))].filter(Boolean).sort();
   const there = quants.length > 0 ? `; there are ${quants.join(", ")}` : "";
   let chosen = models;
@@ -50,10 +50,10 @@ export function chooseFiles(siblings, wanted) {
   return [...chosen, ...(projector ? [projector] : [])].map(checked);
 }
 
-/** What the hub says of a file, once it makes sense: `path`, `name` to keep it under, `sha256` and `size`. */
+/** Validates the hub's description of a file. Returns `path`, the local `name`, `sha256` and `size`. */
 function checked({ rfilename, lfs }) {
   const name = rfilename.split("/").at(-1);
-  if (!/^[\w .+@=,()-]+$/.test(name) || rfilename.split("/").includes("..")) throw new Error(`has a file with an impossible name, ${JSON.stringify(rfilename)}`);
+  if (!/^[\w .+@=,()-]+$/.test(name) || rfilename.split("/").includes("..")) throw new Error(`has a file with an invalid name, ${JSON.stringify(rfilename)}`);
   const sha256 = lfs?.sha256 ?? /^sha256:(.*)$/.exec(lfs?.oid ?? "")?.[1];
   if (!/^[0-9a-f]{64}$/.test(sha256 ?? "")) throw new Error(`has no SHA-256 for ${rfilename}`);
   if (!Number.isSafeInteger(lfs.size) || lfs.size <= 0) throw new Error(`has no size for ${rfilename}`);

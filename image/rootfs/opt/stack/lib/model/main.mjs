@@ -1,8 +1,8 @@
-// Finds the model that llama.cpp is to serve, downloads it when it has to: model.mjs FOLDER RESULT. Writes to RESULT
-//   arguments    what llama.cpp is started with, a line each
+// Finds the model that llama.cpp serves, and downloads it if needed: main.mjs FOLDER RESULT. Writes to RESULT
+//   arguments    llama.cpp's arguments, one a line
 //   environment  its variables
-//   models.ini   its list of models, when none is set and it serves all of FOLDER
-//   state.json   `models` by name, and `problems`: what looks like a model and is none
+//   models.ini   its list of models, if no model is set and it serves all of FOLDER
+//   state.json   `models`, and `problems`: files that look like models but cannot be used
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { readJson, writeJson } from "../common.mjs";
@@ -18,13 +18,13 @@ const records = join(folder, ".stack");
 mkdirSync(records, { recursive: true });
 const checked = new Checked(join(records, "checked.json"));
 
-/** For the status page, until the service is ready. */
+/** Sets the note on the status page, which is shown until the service is ready. */
 function told(text) {
   if (settings.STACK_SERVICE) writeFileSync(`/run/stack/state/${settings.STACK_SERVICE}/note`, `${text}\n`);
   else console.log(text);
 }
 
-/** The model of an address: the name of its file holds its digest. */
+/** The model of LLAMACPP_MODEL_URL; its file name contains the digest. */
 async function fromAddress(url, sha256) {
   const name = stem(shown(url)).replace(/[^A-Za-z0-9._-]/g, "-");
   const path = join(folder, `${name}-${sha256.slice(0, 12)}.gguf`);
@@ -32,7 +32,7 @@ async function fromAddress(url, sha256) {
   return path;
 }
 
-/** The model of a name on the hub. What the hub said at the first time is written down, and holds ever after. */
+/** The model of a name on the hub. The hub's first answer is recorded and used from then on. */
 async function fromHub(name) {
   const { repository, quant } = parseHub(name);
   const file = join(records, "hub.json");
@@ -58,23 +58,23 @@ async function askHub(url, header, repository, quant) {
   const { code, output } = await curl(url, header, ["--max-time", "60", "--max-filesize", "64M", "--write-out", "\n%{http_code} %{errormsg}"]);
   const [, body, status, why] = /^([^]*)\n(\d+) (.*)$/.exec(output) ?? [];
   const where = `${repository} at ${shown(settings.HF_ENDPOINT)}`;
-  if (/^40[134]$/.test(status)) throw new Error(`there is no ${where}, or it asks for HF_TOKEN (it answers ${status})`);
-  if (code !== 0 || status !== "200") throw new Error(`${where} cannot be asked: ${why || `it answers ${status}`}`);
-  let said;
+  if (/^40[134]$/.test(status)) throw new Error(`there is no ${where}, or it requires HF_TOKEN (the server answers ${status})`);
+  if (code !== 0 || status !== "200") throw new Error(`${where} cannot be requested: ${why || `the server answers ${status}`}`);
+  let found;
   try {
-    said = JSON.parse(body);
+    found = JSON.parse(body);
   } catch {
-    throw new Error(`${where} does not answer with JSON: is HF_ENDPOINT right?`);
+    throw new Error(`${where}: the response is not JSON; is HF_ENDPOINT right?`);
   }
-  if (!/^[0-9a-f]{40}$/.test(said.sha) || !Array.isArray(said.siblings)) throw new Error(`${where} is not described as the hub describes repositories: is HF_ENDPOINT right?`);
+  if (!/^[0-9a-f]{40}$/.test(found.sha) || !Array.isArray(found.siblings)) throw new Error(`${where}: the response does not describe a repository; is HF_ENDPOINT right?`);
   try {
-    return { commit: said.sha, files: chooseFiles(said.siblings, quant) };
+    return { commit: found.sha, files: chooseFiles(found.siblings, quant) };
   } catch (error) {
     throw new Error(`${where} ${error.message}`);
   }
 }
 
-/** One model, under whatever name it is asked for; its projector is the one that came with it, or that lies beside it. */
+/** Serves one model, under any name. Its projector is the downloaded one, or one in the same folder. */
 function serveOne(file, projector = projectorBeside(file)) {
   let context;
   try {
@@ -92,7 +92,7 @@ function projectorBeside(file) {
   return projectorOf(file, near.filter((path) => !projectors.includes(path)), projectors);
 }
 
-/** All of the folder, by name; the first is `local`, and stays it as long as it is there. */
+/** Serves all models of the folder by name. The first one is `local`, and stays so as long as its file exists. */
 function serveAll() {
   const { models, problems } = scanModels(folder);
   const before = readJson(join(result, "state.json"))?.models[0]?.file;
@@ -124,7 +124,7 @@ async function choose() {
   }
 }
 
-/** What fits this machine, as llama.cpp's own variables: people's win, and an older llama.cpp passes over new ones. */
+/** llama.cpp's variables that fit this machine. Those that are already set win; an older llama.cpp ignores new ones. */
 function fitting() {
   const context = Number(settings.LLAMACPP_CTX_SIZE) || Infinity;
   const all = { LLAMA_ARG_THREADS: threads(), LLAMA_ARG_CACHE_RAM: cacheOfPrompts(), LLAMA_ARG_N_PREDICT: longestAnswer(settings, context) };

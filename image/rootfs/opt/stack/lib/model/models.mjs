@@ -1,12 +1,12 @@
-// The models of a folder, under the names by which llama.cpp lists them, and what keeps others from being one.
+// Finds the models of a folder, names them for llama.cpp's list, and explains why other files cannot be used.
 import { accessSync, constants, readdirSync, statSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { readGguf } from "./gguf.mjs";
 
-// Deeper than anybody sorts models; links may lead in a circle.
+// A limit, because links may form a cycle.
 const DEEPEST = 4;
 export const PART = /-(\d{5})-of-(\d{5})$/;
-// What belongs to a model and is none, by the names that llama.cpp goes by: a projector for images, a draft model.
+// Files that are not models themselves, by the names that llama.cpp recognizes: image projectors, draft models.
 export const PROJECTOR = /mmproj/i;
 const DRAFT = /^(mtp|dspark|dflash|eagle3)-/i;
 const NO_MODEL = "is a projector for images (mmproj), not a model";
@@ -18,7 +18,7 @@ function* filesBelow(folder, depth = 0) {
   try {
     names = readdirSync(folder).sort();
   } catch {
-    // A folder that is not ours to read is told by no model in it.
+    // An unreadable folder has no models.
   }
   for (const name of names) {
     if (name.startsWith(".")) continue;
@@ -30,11 +30,11 @@ function* filesBelow(folder, depth = 0) {
 }
 
 function readPart(path, which) {
-  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) throw new Error(`${which}is not there`);
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) throw new Error(`${which}does not exist`);
   try {
     accessSync(path, constants.R_OK);
   } catch {
-    throw new Error(`${which}cannot be read by uid ${process.getuid()}: \`chmod a+r\` lets it`);
+    throw new Error(`${which}cannot be read by uid ${process.getuid()}: run \`chmod a+r\` on it`);
   }
   try {
     return readGguf(path);
@@ -43,10 +43,10 @@ function readPart(path, which) {
   }
 }
 
-/** What a model says of itself. Throws what is wrong with it; of a split one, all parts have to be there. */
+/** Reads a model's header. Throws if it cannot be used, or if parts of a split model are missing. */
 export function readModel(file) {
   const [, part, parts = "1"] = PART.exec(stem(file)) ?? [];
-  if (Number(part ?? 1) > 1) throw new Error(`is part ${Number(part)} of a split model: name its first part`);
+  if (Number(part ?? 1) > 1) throw new Error(`is part ${Number(part)} of a split model: set its first part`);
   const header = readPart(file, "");
   if (header.architecture === "clip") throw new Error(NO_MODEL);
   for (let number = 2; number <= Number(parts); number += 1) {
@@ -56,18 +56,18 @@ export function readModel(file) {
   return header;
 }
 
-/** The projector of a model: the one that has its name, or the only one beside the only model. */
+/** The projector of a model: one with its name, or the only one in a folder with only this model. */
 export function projectorOf(file, models, projectors) {
   const beside = (path) => dirname(path) === dirname(file);
-  // Without what says how its weights are rounded: those of its projector differ.
+  // Without the quantization, which differs between model and projector.
   const name = stem(file).replace(PART, "").replace(/[-._](UD-)?(I?Q\d\w*|B?F(16|32))$/i, "").toLowerCase();
   const near = projectors.filter(beside);
   return near.find((path) => stem(path).toLowerCase().includes(name)) ?? (models.filter(beside).length === 1 ? near[0] : undefined);
 }
 
 /**
- * `models`: `name`, `file`, `mmproj` and `context` of each, in the order of their paths; `problems`: a line for each
- * file that looks like a model and is none.
+ * Returns `models` in the order of their paths, each with `name`, `file`, `mmproj` and `context`, and `problems`: a line
+ * for each file that looks like a model but cannot be used.
  */
 export function scanModels(folder) {
   const found = { models: [], problems: [] };
@@ -76,8 +76,8 @@ export function scanModels(folder) {
   const good = new Map();
   for (const file of all.filter((path) => !projectors.includes(path))) {
     try {
-      // What stands in llama.cpp's list of models as it is.
-      if (/[;#\p{Cc}]/u.test(file)) throw new Error("has a character in its name that llama.cpp's list of models cannot hold");
+      // llama.cpp's list of models has no quoting.
+      if (/[;#\p{Cc}]/u.test(file)) throw new Error("has a character in its name that llama.cpp's list of models does not allow");
       good.set(file, readModel(file));
     } catch (error) {
       found.problems.push(`${relative(folder, file)} ${error.message}`);

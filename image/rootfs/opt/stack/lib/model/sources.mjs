@@ -1,13 +1,13 @@
-// Where OpenClaw and OpenCode have models from: llama.cpp, and the server of MODEL_BASE_URL when there is one.
+// The model servers that OpenClaw and OpenCode use: llama.cpp, and the server of MODEL_BASE_URL if it is set.
 import { longestAnswer } from "./machine.mjs";
 
-// Seconds that a request may take, until its last word; llama.cpp ends it then too.
+// Maximum seconds of a request, including its whole response. llama.cpp has the same limit.
 export const PATIENCE = 3600;
 const FALLBACK_CONTEXT = 32768;
 
 /**
- * `local` and, if set, `endpoint`: `baseUrl`, the `models` there, and `primary`, the one that is taken unless people
- * choose. FOUND_MODELS is what the service `model` found, before it is done nothing.
+ * Returns `local` and, if MODEL_BASE_URL is set, `endpoint`, each with `baseUrl`, `models`, and `primary`, the default
+ * model. FOUND_MODELS is the result of the service `model`, or empty until it is done.
  */
 export function modelSources(settings) {
   const set = Number(settings.LLAMACPP_CTX_SIZE);

@@ -1,4 +1,4 @@
-// The stack's own pages on a unix socket: /_stack with its JSON, and the sign-in.
+// Serves the stack's own pages on a unix socket: /_stack, its JSON, metrics, and the sign-in.
 import { rmSync } from "node:fs";
 import http from "node:http";
 import { size } from "../common.mjs";
@@ -7,12 +7,11 @@ import { document, escape, HEADERS } from "./page.mjs";
 import { route } from "../access/sign-in.mjs";
 import { measures, version } from "./text.mjs";
 
-// Whoever reloads quickly, or many at once, cause one round of questions in this time.
+// All requests within this time share one round of checks.
 const FRESH_MILLISECONDS = 1000;
 
 function row(service) {
   const title = escape(service.title);
-  // A link is an address of settings that were checked; anything else would be no link.
   const linked = /^https?:\/\//.test(service.link ?? "") && ["up", "not configured"].includes(service.state);
   const name = linked ? `<a href="${escape(service.link)}">${title}</a>` : title;
   const below = [service.detail, service.hint && `Fix: ${service.hint}`].filter(Boolean);
@@ -24,7 +23,7 @@ function row(service) {
 export function page(status) {
   const ill = status.services.filter((service) => service.state === "failed").length;
   const starting = status.services.filter((service) => service.state === "starting").length;
-  let summary = "Everything that is switched on is up.";
+  let summary = "All enabled services are up.";
   if (ill > 0) summary = `${ill} failed.`;
   else if (starting > 0) summary = `${starting} starting.`;
   const body = `<h1>${escape(status.title)}</h1>
@@ -34,11 +33,11 @@ export function page(status) {
 ${status.services.map(row).join("\n")}
 </table>
 ${[measures(status.machine), ...status.notices].map((text) => `<p>${escape(text)}</p>`).join("\n")}
-<footer>The same for machines: <a href="/_stack.json">/_stack.json</a>, <a href="/metrics">/metrics</a>. In the container: <code>status</code>. <a href="/_stack/sign-in">Sign in or out</a>.</footer>`;
+<footer>For programs: <a href="/_stack.json">/_stack.json</a>, <a href="/metrics">/metrics</a>. In the container: <code>status</code>. <a href="/_stack/sign-in">Sign in or out</a>.</footer>`;
   return document(status.title, body, '<meta http-equiv="refresh" content="5">\n');
 }
 
-/** Serves on a socket until the process ends; gives the server. */
+/** Serves on a socket until the process ends. Returns the server. */
 export function listen(socket, examineAll) {
   let asked = null;
   const fresh = () => {
@@ -73,7 +72,7 @@ export function listen(socket, examineAll) {
           return reply(200, "application/json", `${JSON.stringify(await fresh(), null, 2)}\n`);
         case "/_stack/alive":
           return reply(200, "text/plain; charset=utf-8", "alive\n");
-        // Strangers may ask: one word, and nothing of who is ill.
+        // Open to everybody, so it answers one word only.
         case "/_stack/health": {
           const { healthy } = await fresh();
           return reply(healthy ? 200 : 503, "text/plain; charset=utf-8", healthy ? "healthy\n" : "unhealthy\n");
@@ -85,7 +84,7 @@ export function listen(socket, examineAll) {
       }
     } catch (error) {
       console.error(error);
-      return reply(500, "text/plain; charset=utf-8", "the state of the services could not be told\n");
+      return reply(500, "text/plain; charset=utf-8", "the state of the services could not be determined: see the log of the container\n");
     }
   });
   rmSync(socket, { force: true });

@@ -1,4 +1,4 @@
-// What llama.cpp says of itself: its numbers, the devices that it sees, and how fast its last answer was.
+// Requests to llama.cpp: its metrics, its devices, and the speed of its last answers.
 import { answerOf, run } from "../common.mjs";
 import { secret } from "../settings/read.mjs";
 
@@ -7,7 +7,7 @@ const PROGRAM = "/opt/llamacpp/llama-server";
 /** The body of llama.cpp's response to a request with its key, as text. */
 export const askLlama = ({ LLAMACPP_INNER_PORT: port }, path, seconds) => answerOf(port, path, { authorization: `Bearer ${secret("LLAMACPP_API_KEY")}`, seconds });
 
-/** Samples of llama.cpp's own metrics: `{ name, help, type, model, value }`. A router has them of each loaded model. */
+/** llama.cpp's metrics: `{ name, help, type, model, value }` of each loaded model. */
 export async function numbers(settings) {
   const { data } = JSON.parse(await askLlama(settings, "/v1/models"));
   const loaded = data.filter(({ status }) => !status || status.value === "loaded");
@@ -17,7 +17,7 @@ export async function numbers(settings) {
   return texts.flatMap(([model, text]) => samples(text).map((sample) => ({ ...sample, model })));
 }
 
-/** Its averages since it was last asked are left out: it is asked by more than one. */
+/** Parses its metrics, without the averages since the last request: there are several clients. */
 export function samples(text) {
   const about = {};
   const found = [];
@@ -35,16 +35,16 @@ const totals = (found) => {
   return { tokens: sum("tokens_predicted_total"), seconds: sum("tokens_predicted_seconds_total") };
 };
 
-/** Speed of what was answered since `before`, or the one that was known. `last` is null before the first answer. */
+/** The speed since `before`, or if nothing was generated, the previous `last`; null before the first answer. */
 export function speed(before, found) {
   const now = totals(found);
-  // Another program counts from zero.
+  // A restarted server counts from zero.
   const since = before && before.tokens <= now.tokens ? before : { tokens: 0, seconds: 0, last: before?.last };
   const [tokens, seconds] = [now.tokens - since.tokens, now.seconds - since.seconds];
   return { ...now, last: tokens > 0 && seconds > 0 ? tokens / seconds : (since.last ?? null) };
 }
 
-/** The devices beside the processor, each in llama.cpp's own words, or null when it does not say. */
+/** llama.cpp's descriptions of the devices besides the processor; null if it does not list them. */
 export async function devices(program = PROGRAM) {
   const environment = { ...process.env, LD_LIBRARY_PATH: "/opt/llamacpp" };
   const { stdout, stderr } = await run(program, ["--list-devices"], { env: environment, timeout: 20_000 });

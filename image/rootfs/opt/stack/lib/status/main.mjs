@@ -1,5 +1,5 @@
-// One answer for everybody who asks how the services are: the `status` command, the image's health check
-// (`--check`), machines (`--json`), and the page at /_stack (`--serve SOCKET`).
+// The state of the services, for the `status` command, the image's health check (`--check`), programs (`--json`), and the
+// page at /_stack (`--serve SOCKET`).
 import { statSync } from "node:fs";
 import http from "node:http";
 import { PROBLEM, watchCertificate } from "../access/certificate.mjs";
@@ -16,14 +16,14 @@ import { asCheck, asText } from "./text.mjs";
 import { versionOf } from "./versions.mjs";
 import { watch } from "./watch.mjs";
 
-/** Databases, logs and temp files of all services need some. */
+/** Bytes: with less free space, status shows a notice. */
 const LITTLE_DISK = 1 << 30;
 const table = readTable();
 // Services that this flavor does not have are not listed as off.
 const { without } = flavorOf(table);
 table.services = table.services.filter(({ name }) => !without.includes(name));
 
-/** What its supervisor says, or null when it has none yet. */
+/** The state in the supervisor, or null if it does not supervise the service yet. */
 async function supervised(name) {
   const fields = ["up", "wantedup", "ready", "updownfor"];
   try {
@@ -35,7 +35,7 @@ async function supervised(name) {
   }
 }
 
-/** Asks one program where it listens, behind the front, for no longer than the table allows. */
+/** Requests one endpoint of a program directly, behind the front, within the table's time limit. */
 function ask(endpoint, limit = endpoint.timeLimit) {
   const { port } = endpoint;
   const where = endpoint.socket ? { socketPath: `${RUNTIME}/${endpoint.socket}` } : { host: "127.0.0.1", port };
@@ -59,20 +59,20 @@ function ask(endpoint, limit = endpoint.timeLimit) {
   });
 }
 
-/** Asks all ports of a service; `silence` says which do not answer as they should. */
+/** Requests all endpoints of a service; `silence` lists those that fail. */
 async function askAll(service, limit) {
   const endpoints = await Promise.all(service.endpoints.filter(({ port, socket }) => port || socket).map((endpoint) => ask(endpoint, limit)));
   const silent = endpoints.filter((endpoint) => !endpoint.ok).map((endpoint) => endpoint.reason);
   return { endpoints, silence: silent.join("; ") };
 }
 
-/** What keeps a service that runs from being of use: `state` and `detail`, or null. */
+/** Why a running service cannot be used: `state` and `detail`, or null. */
 const troubles = { llamacpp: localTrouble };
 
-/** What people should know of a service that is up. */
+/** Notes on a service that is up. */
 const remarks = {
   front(settings) {
-    const open = settings.ACCESS === "never" ? "ACCESS=never: whoever reaches a port gets in" : "";
+    const open = settings.ACCESS === "never" ? "ACCESS=never: everybody who reaches a port has access" : "";
     return [open, peek(PROBLEM)].filter(Boolean).join("; ");
   },
   llamacpp: modelRemarks,
@@ -81,44 +81,44 @@ const remarks = {
 async function examine(service, settings) {
   const link = service.link?.replace(/\{([A-Z0-9_]+)\}/g, (_, name) => settings[name] ?? "") ?? null;
   const about = { name: service.name, title: service.title, critical: service.critical, link };
-  const told = (state, detail = null, endpoints = []) => ({ ...about, state, detail, endpoints });
+  const result = (state, detail = null, endpoints = []) => ({ ...about, state, detail, endpoints });
 
-  if (service.switch && settings[service.switch] === "false") return told("off", `${service.switch}=false`);
-  // A site is up with the front, which serves its files.
+  if (service.switch && settings[service.switch] === "false") return result("off", `${service.switch}=false`);
+  // The front serves the files of a site.
   const supervisedAs = service.site ? "front" : service.name;
   const state = `${RUNTIME}/state/${supervisedAs}`;
   const process = await supervised(supervisedAs);
-  if (process === null) return told("starting", "its supervisor is not there yet");
+  if (process === null) return result("starting", "not supervised yet");
   about.seconds = process.seconds;
   const failure = statSync(`${state}/failed`, { throwIfNoEntry: false }) && `cannot stay up: it ${peek(`${state}/last`)}`;
   if (!process.up) {
-    if (failure) return told("failed", failure);
-    if (!process.wanted) return told("off", "stopped by hand");
-    return told("starting", peek(`${state}/last`) || null);
+    if (failure) return result("failed", failure);
+    if (!process.wanted) return result("off", "stopped by hand");
+    return result("starting", peek(`${state}/last`) || null);
   }
   if (!process.ready) {
     const note = peek(`${state}/note`);
-    if (failure) return told("failed", note ? `${failure}; ${note}` : failure);
+    if (failure) return result("failed", note ? `${failure}; ${note}` : failure);
     const { endpoints, silence } = note ? { endpoints: [], silence: note } : await askAll(service);
     if (process.seconds > service.readyWithin) {
-      return told("failed", `not ready after ${process.seconds} s${silence ? `: ${silence}` : ""}`, endpoints);
+      return result("failed", `not ready after ${process.seconds} s${silence ? `: ${silence}` : ""}`, endpoints);
     }
-    return told("starting", silence || peek(`${state}/last`) || null, endpoints);
+    return result("starting", silence || peek(`${state}/last`) || null, endpoints);
   }
   const { endpoints, silence } = await askAll(service);
-  if (silence) return told("failed", silence, endpoints);
+  if (silence) return result("failed", silence, endpoints);
   const trouble = await troubles[service.name]?.(settings);
-  if (trouble) return told(trouble.state, trouble.detail, endpoints);
-  return told("up", remarks[service.name]?.(settings) || null, endpoints);
+  if (trouble) return result(trouble.state, trouble.detail, endpoints);
+  return result("up", remarks[service.name]?.(settings) || null, endpoints);
 }
 
-/** Whether a service keeps the whole from being healthy. The start of some counts only when their setting says so. */
+/** Whether a service makes the stack unhealthy. The start of some services counts only if their setting is set. */
 function isIll(service, { state }, settings) {
   const counts = service.startCounts === null || Boolean(settings[service.startCounts]);
   return state === "failed" || (state === "starting" && counts);
 }
 
-/** Every service at this moment. `healthy`: nothing that should be up is not. */
+/** The state of every service. `healthy`: all enabled services are up. */
 export async function examineAll() {
   const settings = readSettings();
   const examined = await Promise.all(table.services.map((service) => examine(service, settings)));
@@ -127,10 +127,10 @@ export async function examineAll() {
   return { title: table.title, healthy: !services.some(({ ill }) => ill), services, notices };
 }
 
-/** How often a service ended by itself. */
+/** How often a service has exited by itself. */
 const deaths = (name) => peek(`${RUNTIME}/state/${name}/deaths`).split("\n").filter(Boolean).length;
 
-/** The same with all that people and machines may want to know: versions, measures, and lines that mend. */
+/** The same, with versions, measurements, notices and hints. */
 export async function describeAll() {
   const [settings, samples] = [readSettings(), readSamples()];
   const [status, bytes] = [await examineAll(), memoryOfServices()];
@@ -151,7 +151,7 @@ export async function describeAll() {
     await endpointTrouble(settings, secret("MODEL_API_KEY")),
     oldProcessor(),
     missingGpu(settings, machine.devices),
-    machine.memory?.kills > 0 && `the kernel ended ${machine.memory.kills} processes for want of memory: give the container more`,
+    machine.memory?.kills > 0 && `the kernel ended ${machine.memory.kills} processes because memory ran out: give the container more`,
     machine.disk.free < LITTLE_DISK && `the disk of /data is nearly full`,
   ].filter(Boolean);
   return { ...status, services, notices, machine, samples: samples.numbers ?? [] };
@@ -168,7 +168,7 @@ if (mode === "--serve" && argument) {
   watch(others, async (service, seconds) => (await askAll(service, seconds)).silence);
 } else if (mode === undefined || mode === "--check" || mode === "--json") {
   if (!statSync(`${RUNTIME}/pid`, { throwIfNoEntry: false })) {
-    console.error("nothing has been started here yet; the container's log shows why");
+    console.error("the services have not been started; the container's log shows why");
     process.exit(1);
   }
   const status = await (mode === "--check" ? examineAll : describeAll)();

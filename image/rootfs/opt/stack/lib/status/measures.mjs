@@ -1,4 +1,4 @@
-// What the container and each service take of this machine.
+// Measures memory, disk and processor of the container and its services.
 import { readdirSync, readlinkSync, statfsSync } from "node:fs";
 import { freeSpace, peek } from "../common.mjs";
 import { RUNTIME } from "../settings/read.mjs";
@@ -8,7 +8,7 @@ const PAGE = 4096;
 const number = (text) => (/^\d+$/.test(text.trim()) ? Number(text) : null);
 const field = (text, name) => number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? "");
 
-/** Memory of the container in bytes, without files that only happen to be cached; `limit` is null without one. */
+/** Memory of the container in bytes, without inactive file cache; `limit` is null without one. */
 export function memory(readFile = peek) {
   const [v2, v1] = ["/sys/fs/cgroup", "/sys/fs/cgroup/memory"];
   const isV2 = readFile(`${v2}/memory.current`) !== "";
@@ -18,7 +18,7 @@ export function memory(readFile = peek) {
   const cached = field(statistics, isV2 ? "inactive_file" : "total_inactive_file") ?? 0;
   const limit = number(readFile(isV2 ? `${v2}/memory.max` : `${v1}/memory.limit_in_bytes`));
   const kills = field(readFile(isV2 ? `${v2}/memory.events` : `${v1}/memory.oom_control`), "oom_kill");
-  // Without a limit, version 1 has a number beyond any machine.
+  // cgroup v1 has a huge number if there is no limit.
   return { used: used - cached, limit: limit !== null && limit < 2 ** 60 ? limit : null, kills: kills ?? 0 };
 }
 
@@ -28,7 +28,7 @@ export function disk() {
   return { total: bsize * blocks, free: freeSpace("/data") };
 }
 
-/** Whose process it is: by the mark in its environment, or, where it wrote over that as nginx does, by its folder. */
+/** The service of a process: from its environment, or, as nginx overwrites that, from its working folder. */
 function serviceOf(pid) {
   const marked = /(?:^|\0)STACK_SERVICE=([^\0]*)/.exec(peek(`/proc/${pid}/environ`))?.[1];
   if (marked !== undefined) return marked;
@@ -40,13 +40,13 @@ function serviceOf(pid) {
   }
 }
 
-/** Bytes in memory of each service's processes. */
+/** Resident bytes of each service's processes. */
 export function memoryOfServices() {
   const bytes = {};
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
     const name = serviceOf(pid);
     if (name === undefined) continue;
-    // Pages that processes share, such as those of one program, count once for each.
+    // Pages shared by several processes count once for each.
     bytes[name] = (bytes[name] ?? 0) + Number(peek(`/proc/${pid}/statm`).split(" ")[1] ?? 0) * PAGE;
   }
   return bytes;
@@ -59,6 +59,6 @@ export function lacksAvx2(architecture = process.arch, readFile = peek) {
   return flags === undefined ? null : !/ avx2( |$)/.test(flags);
 }
 
-/** What people should know of a processor without it, or null. */
+/** A notice on a processor without AVX2, or null. */
 export const oldProcessor = () =>
-  lacksAvx2() ? "this processor lacks AVX2: llama.cpp answers slowly, and what ends by signal 4 (ILL) was built for a newer one" : null;
+  lacksAvx2() ? "this processor lacks AVX2: llama.cpp is slow, and a program that ends with signal 4 (ILL) was built for a newer one" : null;

@@ -1,5 +1,4 @@
-// What the stack's own pages share. Nothing in them comes from elsewhere: no script, no font, no picture, and every text
-// is escaped.
+// The layout of the stack's own pages. They load nothing and have no scripts, and all text in them is escaped.
 import { createHash } from "node:crypto";
 
 const STYLE = `
@@ -34,7 +33,7 @@ export function escape(text) {
   return String(text).replace(/[&<>"']/g, (character) => names[character]);
 }
 
-/** A whole page; `head` goes into its head. */
+/** A complete page; `head` is added to its head. */
 export function document(title, body, head = "") {
   return `<!doctype html>
 <html lang="en">

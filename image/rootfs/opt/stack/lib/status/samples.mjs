@@ -1,4 +1,4 @@
-// What is too slow to be asked at each look is sampled by the status service, and read by everybody from its file.
+// Measurements that are too slow for every request: the status service takes them regularly and writes them to a file.
 import { setTimeout as sleep } from "node:timers/promises";
 import { readJson, run, writeJson } from "../common.mjs";
 import { RUNTIME } from "../settings/read.mjs";
@@ -6,17 +6,17 @@ import { devices, numbers, speed } from "./llama.mjs";
 
 const FILE = `${RUNTIME}/status/samples.json`;
 const INTERVAL = 10_000;
-/** Looks between two measurements of the folders, which read every name in them. */
+/** Samples between two measurements of the folders, which read every file name. */
 const FOLDERS_EVERY = 60;
 
-/** `devices`, `speed`, `folders` (bytes by name below /data), `numbers`; each may be missing. */
+/** Returns `devices`, `speed`, `folders` (bytes by name below /data) and `numbers`; each may be missing. */
 export const readSamples = () => readJson(FILE) ?? {};
 
-/** A GPU that was asked for and is not there, in one line, or null. */
+/** A notice if a GPU is required but missing, or null. */
 export function missingGpu({ LLAMACPP_ENABLED, LLAMACPP_GPU_LAYERS: layers }, seen) {
   const wanted = LLAMACPP_ENABLED === "true" && layers !== "auto" && layers !== "0";
   if (!wanted || !seen || seen.length > 0) return null;
-  return `LLAMACPP_GPU_LAYERS=${layers}, and llama.cpp sees no GPU: give the container one, with a llama.cpp built for it`;
+  return `LLAMACPP_GPU_LAYERS=${layers}, but llama.cpp sees no GPU: give the container one, and use a llama.cpp built for it`;
 }
 
 async function folders() {
@@ -24,7 +24,7 @@ async function folders() {
   return Object.fromEntries([...(stdout ?? "").matchAll(/^(\d+)\t\/data\/([^/]+)\/$/gm)].map(([, size, name]) => [name, size * 1024]));
 }
 
-/** Samples for ever. */
+/** Takes samples until the process ends. */
 export async function keepSamples(settings) {
   const kept = {};
   const isOn = settings.LLAMACPP_ENABLED === "true";
@@ -33,11 +33,11 @@ export async function keepSamples(settings) {
   if (trouble) console.error(trouble);
   for (let look = 0; ; look += 1) {
     if (isOn) {
-      // A server that is busy or loads a model says nothing; what was known stays.
+      // A busy or loading server may not answer: keep the previous numbers.
       kept.numbers = await numbers(settings).catch(() => kept.numbers);
       if (kept.numbers) kept.speed = speed(kept.speed, kept.numbers);
     }
-    // Not in the first minute, when everything starts.
+    // Not in the first minute, while services start.
     if (look % FOLDERS_EVERY === 6) kept.folders = await folders();
     writeJson(FILE, kept);
     await sleep(INTERVAL);

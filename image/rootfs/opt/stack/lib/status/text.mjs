@@ -1,19 +1,19 @@
-// The status in words, for a terminal.
+// Formats the status for a terminal.
 import { size } from "../common.mjs";
 
-/** A version with what is to be known of it. */
+/** A version, marked if it is not the image's own. */
 export function version({ version, pinned, replaced, standIn }) {
   if (version === null) return "-";
-  return version + (standIn ? " (stand-in)" : replaced ? ` (put in for ${pinned})` : "");
+  return version + (standIn ? " (stand-in)" : replaced ? ` (replaces ${pinned})` : "");
 }
 
-/** What it takes of the machine, in one line. */
+/** Measurements of the container, in one line. */
 export function measures({ memory, disk, tokensPerSecond, devices }) {
   const parts = [];
   if (memory) parts.push(`memory ${size(memory.used)}${memory.limit ? ` of ${size(memory.limit)}` : ""}`);
   parts.push(`disk of /data ${size(disk.free)} free of ${size(disk.total)}`);
   if (tokensPerSecond !== null) parts.push(`last answer ${tokensPerSecond.toFixed(1)} tokens/s`);
-  if (devices) parts.push(`llama.cpp's devices: ${devices.join(", ") || "the processor alone"}`);
+  if (devices) parts.push(`llama.cpp's devices: ${devices.join(", ") || "the processor only"}`);
   return parts.join("; ");
 }
 
@@ -32,7 +32,7 @@ export function asText(status) {
   return [...lines, measures(status.machine), ...status.notices].join("\n");
 }
 
-/** One line that names who is not well: an engine shows it beside its health. */
+/** One line that names unhealthy services; engines show it with the health state. */
 export function asCheck(status) {
   const ill = status.services.filter(({ ill }) => ill);
   if (ill.length === 0) return "healthy";

@@ -1,17 +1,17 @@
-// What really runs: people put other programs in the place of the image's own, and a rehearsal puts stand-ins there.
+// Finds the versions that actually run: users may replace programs of the image, and a rehearsal uses stand-ins.
 import { readFileSync, statSync } from "node:fs";
 import { answerOf } from "../common.mjs";
 import { secret } from "../settings/read.mjs";
 import { askLlama } from "./llama.mjs";
 
-/** A stand-in says so in its file. Real programs are larger. */
+/** Bytes: a stand-in names itself in its file; larger files are real programs. */
 const LONGEST_STAND_IN = 1 << 20;
 
 const get = (port, path, authorization) => answerOf(port, path, { authorization, seconds: 2 });
 const ofPackage = (folder) => JSON.parse(readFileSync(`${folder}/package.json`, "utf8")).version;
 
-/** How a program says its version, where that is cheap. */
-const told = {
+/** How to get a program's version, where that is cheap. */
+const versions = {
   convex: (settings) => get(settings.CONVEX_BACKEND_INNER_PORT, "/version"),
   llamacpp: async (settings) => JSON.parse(await askLlama(settings, "/props", 2)).build_info,
   manager: () => ofPackage("/opt/manager"),
@@ -22,10 +22,10 @@ const told = {
   },
 };
 
-/** A version as people read it: a commit's first digits. */
+/** Shortens a commit to its first digits. */
 export const short = (version) => version?.replace(/\b([0-9a-f]{7})[0-9a-f]{33}\b/g, "$1") ?? null;
 
-/** Whether a program's own word fits the pin: v1.2.3 and 1.2.3, b11146 and b11146-0123abc; some say nothing useful. */
+/** Whether a reported version matches the pin: v1.2.3 and 1.2.3, b11146 and b11146-0123abc; "unknown" matches all. */
 export function fits(pinned, running) {
   const plain = (text) => text.replace(/^v/, "");
   return !running || running === "unknown" || plain(running) === plain(pinned) || plain(running).startsWith(`${plain(pinned)}-`);
@@ -39,18 +39,18 @@ function isStandIn(file) {
     try {
       found = statSync(file).size < LONGEST_STAND_IN && /stand-in|stands in for/i.test(readFileSync(file, "utf8"));
     } catch {
-      // Then its service says what is wrong.
+      // A missing file is reported by its service.
     }
     standIns.set(file, found);
   }
   return standIns.get(file);
 }
 
-/** `version` of what runs, `pinned` of what the image was made with; whether these differ, and whether a stand-in runs. */
+/** Returns the running `version`, the image's `pinned` one, whether they differ (`replaced`), and whether it is a stand-in. */
 export async function versionOf({ name, version: pinned, program }, isUp, settings) {
   const standIn = program !== null && isStandIn(program);
   let running;
-  if (isUp && !standIn) running = await Promise.resolve(settings).then(told[name] ?? (() => undefined)).catch(() => undefined);
+  if (isUp && !standIn) running = await Promise.resolve(settings).then(versions[name] ?? (() => undefined)).catch(() => undefined);
   const replaced = pinned !== null && !fits(pinned, running);
   return { version: replaced ? running.trim().slice(0, 60) : short(pinned), pinned, replaced, standIn };
 }

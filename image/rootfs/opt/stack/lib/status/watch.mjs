@@ -1,19 +1,19 @@
-// Restarts services that run and answer no more. The supervisor sees a program that died; one that hangs is seen here.
+// Restarts services that hang. The supervisor only notices programs that exit.
 import { statSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "../common.mjs";
 import { RUNTIME } from "../settings/read.mjs";
 
-/** Seconds between two looks, and of one question. Looks are counted, not seconds: a machine that slept comes back with one. */
+/** Seconds between checks, and the limit of one. Checks are counted rather than seconds, because a machine may sleep. */
 const INTERVAL = 10;
-/** A start may take this many times what the table allows before it counts as hanging: machines differ. */
+/** A start may take this many times longer than the table says before it counts as hanging, as machines differ. */
 const SLOW_START = 3;
 
 const fresh = (before, seen) => !before || ["begun", "ready"].some((mark) => before[mark] !== seen[mark]);
 
 /**
- * What is known of a service after a look: `seen` has the moments of its marks (0 for none) and why it is silent.
- * `hung` says for how long it has been, once that is too long. It does not hang while it waits, or says something new.
+ * Updates what is known of a service after a check. `seen` has the times of its state files (0 if missing) and why it does
+ * not answer. `hung` is the reason once that lasted too long. A service that waits or changes its note does not hang.
  */
 export function judge(service, before, seen) {
   const news = fresh(before, seen) || (!seen.ready && before.note !== seen.note);
@@ -31,7 +31,7 @@ async function look(service, silenceOf) {
   return { begun, ready, note, silence: begun && ready ? await silenceOf(service, INTERVAL) : "" };
 }
 
-/** Its supervisor may have been stopped as well, and then does not see the death. */
+/** Kills a service. Its supervisor may have been stopped too, and must continue to notice the exit. */
 async function restart(service, why) {
   console.log(`${service.name} hangs: ${why}; it is restarted`);
   writeFileSync(`${RUNTIME}/state/${service.name}/why`, `${why}\n`);
@@ -39,18 +39,18 @@ async function restart(service, why) {
   await run("s6-svc", ["-k", `${RUNTIME}/scan/${service.name}`]);
 }
 
-/** Looks at all services for ever. `silenceOf(service, seconds)` gives why it does not answer, or "". */
+/** Checks all services until the process ends. `silenceOf(service, seconds)` returns why one does not answer, or "". */
 export async function watch(services, silenceOf) {
   const known = new Map();
   for (;;) {
     const begun = performance.now();
     const [seen] = await Promise.all([Promise.all(services.map((service) => look(service, silenceOf))), sleep(INTERVAL * 1000)]);
-    // Who waits so long for timers of its own is on a machine that is too busy to tell.
+    // If even our own timers are late, the machine is too busy to judge.
     if (performance.now() - begun > 2 * INTERVAL * 1000) continue;
     for (const [index, service] of services.entries()) {
       const now = judge(service, known.get(service.name), seen[index]);
       if (!now.hung) known.set(service.name, now);
-      // A busy machine takes a while to end it: it is looked at anew, not restarted again.
+      // Forget it, so that a busy machine that takes long to end it does not restart it twice.
       else if (known.delete(service.name)) await restart(service, now.hung).catch((error) => console.error(`${service.name} cannot be restarted: ${error.message}`));
     }
   }
