@@ -1,4 +1,4 @@
-// The sign-in: sessions, guesses, and what a browser may be sent to.
+// The sign-in: sessions, guesses, and redirects.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cookie, destination, Guesses, isPassword, LIFETIME, Sessions, sessionIn } from "../../../image/rootfs/opt/stack/lib/access/sessions.mjs";
@@ -6,7 +6,7 @@ import { cookie, destination, Guesses, isPassword, LIFETIME, Sessions, sessionIn
 const SECRET = "5f".repeat(32);
 const NOW = Date.UTC(2026, 10, 25);
 
-test("a session is read by who began it, until its end", () => {
+test("a session is valid until its end", () => {
   const sessions = new Sessions(SECRET, "a long password");
   const value = sessions.begin(NOW);
   const { end, id } = sessions.read(value, NOW);
@@ -17,13 +17,13 @@ test("a session is read by who began it, until its end", () => {
   assert.notEqual(sessions.begin(NOW), value);
 });
 
-test("a session of another password or another secret is none", () => {
+test("a session of another password or another secret is invalid", () => {
   const value = new Sessions(SECRET, "a long password").begin(NOW);
   assert.equal(new Sessions(SECRET, "another password").read(value, NOW), undefined);
   assert.equal(new Sessions("60".repeat(32), "a long password").read(value, NOW), undefined);
 });
 
-test("a session that was changed is none", () => {
+test("a changed session is invalid", () => {
   const sessions = new Sessions(SECRET, "a long password");
   const value = sessions.begin(NOW);
   const [end, id, signature] = value.split(".");
@@ -32,7 +32,7 @@ test("a session that was changed is none", () => {
   for (const one of forged) assert.equal(sessions.read(one, NOW), undefined, one);
 });
 
-test("ten wrong passwords of one address, or a hundred of all, have to wait", () => {
+test("after ten wrong passwords of one address, or a hundred of all, attempts are delayed", () => {
   const guesses = new Guesses();
   for (let count = 0; count < 10; count += 1) {
     assert.equal(guesses.wait("192.0.2.1", NOW + count), 0);
@@ -52,20 +52,20 @@ test("the session is found among other cookies", () => {
   for (const header of [undefined, "", "a=1", "xmission_control_session=x", "mission_control_session2=x"]) assert.equal(sessionIn(header), undefined);
 });
 
-test("signing in leads to a path of this port", () => {
+test("signing in redirects to a path of this port only", () => {
   for (const path of ["/", "/a/b?c=d&e", "/_stack"]) assert.equal(destination(path), path);
   for (const path of [undefined, "", "a", "//evil.example", "/\\evil.example", "https://evil.example", "/a\\b", "/a b", "/a\r\nSet-Cookie: x"]) {
     assert.equal(destination(path), "/", path);
   }
 });
 
-test("a cookie is out of reach of scripts and of other sites", () => {
+test("a cookie is not accessible to scripts and other sites", () => {
   assert.equal(cookie("v", false), `mission_control_session=v; Path=/; Max-Age=${LIFETIME}; HttpOnly; SameSite=Lax`);
   assert.ok(cookie("v", true).endsWith("; Secure"));
   assert.match(cookie(), /=; Path=\/; Max-Age=0;/);
 });
 
-test("a password is itself and nothing else", () => {
+test("only the exact password is accepted", () => {
   assert.ok(isPassword("pässword", "pässword"));
   for (const other of ["", "p", "pässword ", "Pässword"]) assert.ok(!isPassword(other, "pässword"));
 });

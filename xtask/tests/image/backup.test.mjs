@@ -1,4 +1,4 @@
-// Tables for what backups are made of: archives, paths, versions.
+// The parts of backups: archives, paths, versions.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { test } from "node:test";
@@ -20,7 +20,7 @@ const archive = Buffer.concat([
   END,
 ]);
 
-/** In chunks of a size that fits nothing. */
+/** In chunks that match no boundary. */
 function* chunks(bytes, size = 37) {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
@@ -35,18 +35,18 @@ async function all(bytes) {
   return found;
 }
 
-test("an archive comes back as it was written", async () => {
+test("an archive is read as it was written", async () => {
   const found = await all(archive);
   const expected = entries.map((entry) => ({ type: "file", mode: 0o600, mtime: 0, link: "", content: "", ...entry }));
   assert.deepEqual(found, expected.map((entry) => ({ ...entry, size: Buffer.byteLength(entry.content) })));
 });
 
-test("tar reads it too", () => {
+test("tar reads the archive", () => {
   const listed = execFileSync("tar", ["--quoting-style=literal", "-tf", "-"], { input: archive, encoding: "utf8" });
   assert.equal(listed, entries.map(({ name }) => `${name}\n`).join(""));
 });
 
-test("what tar writes is read", async () => {
+test("an archive of tar is read", async () => {
   const made = execFileSync("tar", ["--format=ustar", "-cf", "-", "-C", "/etc", "hostname"]);
   assert.deepEqual((await all(made)).map(({ name, type }) => [name, type]), [["hostname", "file"]]);
 });
@@ -60,10 +60,10 @@ for (const [what, bytes] of Object.entries({
   "text": Buffer.from("x".repeat(1024)),
   "a hard link": hard,
 })) {
-  test(`${what} is no archive`, () => assert.rejects(all(bytes), Invalid));
+  test(`${what} is not an archive`, () => assert.rejects(all(bytes), Invalid));
 }
 
-test("versions order as their programs' do", () => {
+test("versions are ordered", () => {
   const day = (text) => `precompiled-${text}`;
   for (const [older, newer] of [
     ["2026.9.1", "2026.9.6"], ["2026.9.6", "2026.10.1"], ["2026.2.23-beta.1", "2026.2.23"], ["2026.2.2", "2026.2.2-3"],
@@ -79,7 +79,7 @@ test("versions order as their programs' do", () => {
   }
 });
 
-test("a rollback means the newest states that this image can open, or that from before the last update", () => {
+test("a rollback chooses the newest states that this image can open, or the one before the last update", () => {
   const state = (name, versions) => ({ name, head: { versions } });
   const states = [state("4", { a: "3" }), state("3", { a: "2", b: "1" }), state("2", { b: "1" }), state("1", { a: null })];
   for (const [versions, ours, expected] of [
@@ -96,7 +96,7 @@ test("a rollback means the newest states that this image can open, or that from 
   }
 });
 
-test("what is left out is told by path, and by the beginning of a name", () => {
+test("exclusions match a path, or the start of a name", () => {
   const { has, below } = among(["a/cache", "b/work*"]);
   for (const path of ["a/cache", "a/cache/x", "b/work", "b/workspace", "b/work-2/x"]) assert.ok(has(path), path);
   for (const path of ["a", "a/cached", "b", "b/wor", "a/x/cache"]) assert.ok(!has(path), path);

@@ -1,4 +1,4 @@
-// The dashboard loads its editor from the image, or the build says what changed upstream.
+// The dashboard loads its editor from the image, or the build fails with a hint.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -25,7 +25,7 @@ function run(context, script) {
   return { root, status, stderr };
 }
 
-test("the CDN's address is replaced by one of the image, which has the files that a browser needs", (context) => {
+test("the CDN's URL is replaced by one of the image, with the files that browsers need", (context) => {
   const { root, status, stderr } = run(context, 'a={paths:{vs:"https://cdn.jsdelivr.net/npm/monaco-editor@0.54.0/min/vs"}}');
   assert.equal(status, 0, stderr);
   assert.equal(readFileSync(join(root, "dashboard", CHUNK), "utf8"), 'a={paths:{vs:"/_monaco/0.54.0/vs"}}');

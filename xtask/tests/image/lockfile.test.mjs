@@ -1,4 +1,4 @@
-// What is installed is what the lockfile holds: an installation that lacks a package is repeated, and then refused.
+// Installed packages match the lockfile: an incomplete installation is repeated, and then refused.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -14,7 +14,7 @@ const build = new URL("../../../image/build/", import.meta.url).pathname;
 const platform = { os: "linux", cpu: "x64", libc: "glibc" };
 const onPlatform = (entry) => fits(entry, platform);
 
-test("a platform is allowed by npm's rule", () => {
+test("platforms are matched by npm's rule", () => {
   for (const [entry, expected] of [
     [{}, true],
     [{ os: ["linux"], cpu: ["x64"], libc: ["glibc"] }, true],
@@ -26,7 +26,7 @@ test("a platform is allowed by npm's rule", () => {
   ]) assert.equal(fits(entry, platform), expected, JSON.stringify(entry));
 });
 
-test("what only a package of another platform needs is not wanted", () => {
+test("dependencies of packages for other platforms are not expected", () => {
   const packages = {
     "": { dependencies: { top: "1" }, devDependencies: { tool: "1" } },
     "node_modules/top": { dependencies: { nested: "1" }, optionalDependencies: { native: "1", foreign: "1" }, peerDependencies: { peer: "1", rare: "1" }, peerDependenciesMeta: { rare: { optional: true } } },
@@ -117,7 +117,7 @@ snapshots:
   tool@1.0.0: {}
 `;
 
-test("pnpm's lockfile is read as pnpm writes it", () => {
+test("pnpm's lockfile is parsed", () => {
   assert.deepEqual(parse(PNPM).packages["@b/top@1.0.0"].engines, { node: ">=18", npm: ">=6" });
   const production = ["@b/top@1.0.0", "native-x64@1.0.0", "peer@2.0.0"];
   assert.deepEqual(wantedPnpm(PNPM, onPlatform, true, ["backend"]), production);
@@ -133,7 +133,7 @@ function tarball(folder, manifest) {
   return spawnSync("tar", ["--create", "--gzip", "--directory", folder, "package"]).stdout;
 }
 
-// A registry with a package and the native one that it wants for this machine; downloads fail as often as `failures` says.
+// A registry with a package and its native one for this machine, whose download fails `failures` times.
 async function registry(folder, failures) {
   const native = { name: "native", version: "1.0.0", os: ["linux"], cpu: [process.arch] };
   const top = { name: "top", version: "1.0.0", optionalDependencies: { native: "1.0.0" } };
@@ -182,7 +182,7 @@ async function install(failures) {
   return { code, said, asked };
 }
 
-test("an installation that npm calls whole and that is not is repeated", async () => {
+test("an incomplete installation that npm reports as complete is repeated", async () => {
   const { code, said, asked } = await install({ native: 1 });
   assert.equal(code, 0, said);
   assert.match(said, /native 1\.0\.0 is not installed\ninstallation 1 of 3 failed, or is not whole/);
@@ -196,7 +196,7 @@ test("an installation that fails is repeated", async () => {
   assert.equal(asked.top, 2);
 });
 
-test("one that stays without a package is refused by its name", async () => {
+test("an installation that stays incomplete is refused with the missing package", async () => {
   const { code, said } = await install({ native: 99 });
   assert.equal(code, 1, said);
   assert.match(said, /what npm installed for \w+ is not what package-lock.json holds:\n {2}node_modules\/native 1\.0\.0 is not installed/);

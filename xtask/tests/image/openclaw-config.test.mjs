@@ -1,4 +1,4 @@
-// How our configuration and the user's become one.
+// Merging the stack's configuration with the user's.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -29,7 +29,7 @@ function run(file, changed = {}) {
   return JSON.parse(readFileSync(file, "utf8"));
 }
 
-test("a new file joins the services, holds no secret and is nobody else's to read", (context) => {
+test("a new file connects the services, has no secrets and is private", (context) => {
   const file = makeFile(context);
   const made = run(file);
   assert.equal(made.gateway.auth.token, "${OPENCLAW_GATEWAY_TOKEN}");
@@ -41,7 +41,7 @@ test("a new file joins the services, holds no secret and is nobody else's to rea
   assert.equal(statSync(file).mode & 0o777, 0o600);
 });
 
-test("a second start leaves the file alone", (context) => {
+test("a second start does not write the file", (context) => {
   const file = makeFile(context);
   run(file);
   const before = statSync(file);
@@ -49,7 +49,7 @@ test("a second start leaves the file alone", (context) => {
   assert.equal(statSync(file).ino, before.ino);
 });
 
-test("what joins the services is put right, what the user chose stays", (context) => {
+test("keys that connect the services are corrected, the user's choices stay", (context) => {
   const file = makeFile(context);
   const edited = run(file);
   edited.gateway.port = 1;
@@ -69,7 +69,7 @@ test("what joins the services is put right, what the user chose stays", (context
   assert.deepEqual(made.hooks.mappings.map(({ id }) => id), ["mission-control", "mine"]);
 });
 
-test("models are listed by name, with the room that they have", (context) => {
+test("models are listed with their context size", (context) => {
   const found = { models: [{ name: "local", file: "/data/models/small.gguf", context: 8192, mmproj: "/m" }, { name: "big", file: "/data/models/big.gguf" }] };
   const { llamacpp } = run(makeFile(context), { FOUND_MODELS: JSON.stringify(found), LLAMACPP_MAX_TOKENS: "3000" }).models.providers;
   assert.deepEqual(llamacpp.models.map((model) => [model.id, model.name, model.contextWindow, model.maxTokens, model.input.length]), [
@@ -78,7 +78,7 @@ test("models are listed by name, with the room that they have", (context) => {
   assert.equal(llamacpp.timeoutSeconds, 3600);
 });
 
-test("another server's model is taken when it is set, and left when it no longer is", (context) => {
+test("the model of MODEL_BASE_URL is used while it is set", (context) => {
   const file = makeFile(context);
   run(file);
   const other = { MODEL_BASE_URL: "http://box.lan:11434/v1/", MODEL_NAME: "qwen3:8b", LLAMACPP_ENABLED: "false" };
@@ -88,13 +88,13 @@ test("another server's model is taken when it is set, and left when it no longer
   assert.equal(run(file, { ...other, MODEL_NAME: "qwen3:4b" }).agents.defaults.model.primary, "endpoint/qwen3:4b");
   const back = run(file);
   assert.deepEqual([back.agents.defaults.model.primary, Object.keys(back.models.providers)], ["llamacpp/local", ["llamacpp"]]);
-  // Somebody's own choice is nobody else's.
+  // The user's own choice stays.
   back.agents.defaults.model.primary = "openai/gpt";
   writeFileSync(file, JSON.stringify(back));
   assert.equal(run(file, other).agents.defaults.model.primary, "openai/gpt");
 });
 
-test("OpenCode gets the same", (context) => {
+test("OpenCode gets the same models", (context) => {
   const folder = makeFile(context);
   const opencode = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/programs/opencode-config.mjs", import.meta.url));
   const made = (changed) => {
@@ -109,7 +109,7 @@ test("OpenCode gets the same", (context) => {
   assert.deepEqual([other.model, other.small_model, other.provider.endpoint.options.apiKey], ["endpoint/m", "endpoint/m", "{env:ENDPOINT_API_KEY}"]);
 });
 
-test("an origin that is no longer ours goes, one that the user added stays", (context) => {
+test("our outdated origins are removed, the user's stay", (context) => {
   const file = makeFile(context);
   const edited = run(file, { ALLOWED_ORIGINS: "https://old.example" });
   edited.gateway.controlUi.allowedOrigins.push("https://mine.example");
@@ -118,7 +118,7 @@ test("an origin that is no longer ours goes, one that the user added stays", (co
   assert.deepEqual(made.gateway.controlUi.allowedOrigins, ["https://mine.example", "https://new.example"]);
 });
 
-test("a file that cannot be read is told and left as it is", (context) => {
+test("an invalid file is reported and left unchanged", (context) => {
   const file = makeFile(context, "{ broken");
   assert.throws(() => run(file), /cannot be read/);
   assert.equal(readFileSync(file, "utf8"), "{ broken");

@@ -1,11 +1,11 @@
-// The queue between the gateway's runs and Mission Control.
+// The queue between the gateway and Mission Control.
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Outbox } from "../../../image/rootfs/opt/stack/openclaw-plugin/outbox.mjs";
 
-// An endpoint that answers as `answer` says: a status, or "hang".
+// An endpoint that responds with the status of `answer`, or hangs.
 async function endpoint(context, answer) {
   const received = [];
   const server = createServer(async (request, response) => {
@@ -34,10 +34,10 @@ function makeOutbox(url, options = {}) {
 
 async function until(condition) {
   for (let tries = 0; tries < 1000 && !condition(); tries += 1) await sleep(10);
-  assert.ok(condition(), "waited in vain");
+  assert.ok(condition(), "timed out");
 }
 
-test("events arrive one by one, in the order in which they were put", async (context) => {
+test("events arrive one by one, in order", async (context) => {
   const { url, received } = await endpoint(context, () => 200);
   const { outbox } = makeOutbox(url);
   for (let number = 0; number < 20; number += 1) outbox.put({ number });
@@ -53,7 +53,7 @@ test("put returns at once, whatever the endpoint does", async (context) => {
   assert.ok(performance.now() - before < 50);
 });
 
-test("an endpoint that hangs costs one event its time limit, not the queue its life", async (context) => {
+test("a hanging endpoint delays one event until its time limit, and does not block the queue", async (context) => {
   const { url, received } = await endpoint(context, (count) => (count === 1 ? "hang" : 200));
   const { outbox } = makeOutbox(url, { pauses: [], limit: 200 });
   outbox.put({ number: 1 });
@@ -61,7 +61,7 @@ test("an endpoint that hangs costs one event its time limit, not the queue its l
   await until(() => received.some((event) => event.number === 2));
 });
 
-test("what fails for a moment is tried again, and not overtaken", async (context) => {
+test("a failed event is sent again before the next one", async (context) => {
   const { url, received } = await endpoint(context, (count) => (count < 3 ? 503 : 200));
   const { outbox, told } = makeOutbox(url);
   outbox.put({ number: 1 });
@@ -71,13 +71,13 @@ test("what fails for a moment is tried again, and not overtaken", async (context
   assert.deepEqual(told, []);
 });
 
-test("functions that are not pushed yet answer 404, which may change", async (context) => {
+test("404 is not final, as functions may be deployed later", async (context) => {
   const { url, received } = await endpoint(context, (count) => (count === 1 ? 404 : 200));
   makeOutbox(url).outbox.put({ number: 1 });
   await until(() => received.length === 2);
 });
 
-test("what is refused is not said again", async (context) => {
+test("a refused event is not sent again", async (context) => {
   const { url, received } = await endpoint(context, () => 400);
   const { outbox, told } = makeOutbox(url);
   outbox.put({ number: 1 });
@@ -87,7 +87,7 @@ test("what is refused is not said again", async (context) => {
   assert.match(told[0], /400/);
 });
 
-test("an outage is told once, and its end with the number of lost events", async (context) => {
+test("an outage is logged once, and its end with the number of lost events", async (context) => {
   let status = 500;
   const { url, received } = await endpoint(context, () => status);
   const { outbox, told } = makeOutbox(url, { pauses: [] });
@@ -96,11 +96,11 @@ test("an outage is told once, and its end with the number of lost events", async
   status = 200;
   outbox.put({ number: 3 });
   await until(() => told.length === 2);
-  assert.match(told[0], /does not take/);
+  assert.match(told[0], /does not accept/);
   assert.match(told[1], /again; 3 were lost/);
 });
 
-test("a full queue gives up progress before beginnings and ends", async (context) => {
+test("a full queue drops progress events before starts and ends", async (context) => {
   const { url, received } = await endpoint(context, (count) => (count === 1 ? "hang" : 200));
   const { outbox } = makeOutbox(url, { pauses: [], largest: 3, limit: 200 });
   outbox.put({ action: "start", number: 0 }); // on its way, and hanging

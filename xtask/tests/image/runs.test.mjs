@@ -1,4 +1,4 @@
-// What Mission Control is told about a run, for what the gateway tells.
+// Conversion of the gateway's events to Mission Control's.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -57,7 +57,7 @@ test("an end without a reply waits for the model's last answer", async () => {
   assert.equal(sent.length, 2);
 });
 
-test("an end whose answer never comes is told without one", async () => {
+test("an end without any answer is sent after the time limit", async () => {
   const { runs, sent } = record();
   input(runs, "hello");
   runs.onAgentEvent(lifecycle("end"));
@@ -66,7 +66,7 @@ test("an end whose answer never comes is told without one", async () => {
   assert.equal(sent[1].response, undefined);
 });
 
-test("a run that fails before it asks the model has a start too", () => {
+test("a run that fails before its first request to the model has a start too", () => {
   const { runs, sent } = record();
   runs.onAgentEvent(lifecycle("start"));
   runs.onAgentEvent(lifecycle("error", { error: "no such model" }));
@@ -74,7 +74,7 @@ test("a run that fails before it asks the model has a start too", () => {
   assert.equal(sent[1].error, "no such model");
 });
 
-test("what is told after the end does not begin the run again", () => {
+test("late events do not start a run again", () => {
   const { runs, sent } = record();
   input(runs, "hello");
   runs.onAgentEvent(lifecycle("end", { terminalReply: { text: "hi" } }));
@@ -84,7 +84,7 @@ test("what is told after the end does not begin the run again", () => {
   assert.deepEqual(actions(sent), ["start", "end"]);
 });
 
-test("a heartbeat is nobody's task", () => {
+test("a heartbeat is not reported", () => {
   const { runs, sent } = record();
   runs.onAgentEvent(lifecycle("start"));
   input(runs, "Read HEARTBEAT.md", { trigger: "heartbeat" });
@@ -110,7 +110,7 @@ test("a run of a task in the page keeps the task's session, and has no source", 
   assert.equal(sent[0].prompt, "line one\nline two");
 });
 
-test("a run that goes in circles does not fill its task", () => {
+test("a run in a loop does not fill its task", () => {
   const { runs, sent } = record();
   input(runs, "loop");
   for (let count = 0; count < 1000; count += 1) runs.onAgentEvent(tool("start", "exec"));
@@ -125,16 +125,16 @@ test("long texts are cut", () => {
   assert.equal(sent[0].prompt.length, 4001);
 });
 
-test("runs whose end is never told are forgotten in the end", () => {
+test("runs without an end are dropped eventually", () => {
   const { runs, sent } = record();
   for (let number = 0; number < 2000; number += 1) runs.onInput({ runId: `run-${number}`, prompt: "x" }, { trigger: "user" });
   assert.equal(sent.length, 2000);
-  // The first was forgotten: what comes of it now is a run of its own.
+  // The first run was dropped, so this event starts a new one.
   runs.onInput({ runId: "run-0", prompt: "x" }, { trigger: "user" });
   assert.equal(sent.length, 2001);
 });
 
-test("other streams and events without a run are none of ours", () => {
+test("other streams and events without a run are ignored", () => {
   const { runs, sent } = record();
   runs.onAgentEvent({ runId: "run-1", stream: "assistant", ts: TIME, data: { text: "hel" } });
   runs.onAgentEvent({ stream: "lifecycle", ts: TIME, data: { phase: "error" } });

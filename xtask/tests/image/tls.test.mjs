@@ -1,4 +1,4 @@
-// Certificates and keys that people give: each one that cannot be served is told, with what to do.
+// Checks of certificates and keys: each problem is reported with what to do.
 import assert from "node:assert/strict";
 import { generateKeyPairSync, sign } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { checkTls } from "../../../image/rootfs/opt/stack/lib/access/tls.mjs";
 
-// Just enough of DER for a certificate.
+// Enough DER for a certificate.
 const der = (tag, ...parts) => {
   const body = Buffer.concat(parts);
   const length = body.length < 128 ? [body.length] : [0x82, body.length >> 8, body.length & 255];
@@ -23,7 +23,7 @@ const DAY = 24 * 3600 * 1000;
 const NOW = new Date();
 const [YESTERDAY, TOMORROW] = [new Date(NOW - DAY), new Date(NOW.getTime() + DAY)];
 
-/** A key, and a certificate for box.lan that it signed itself. */
+/** A key, and a self-signed certificate for box.lan. */
 function pair(from = new Date(NOW - 2 * DAY), to = TOMORROW) {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const algorithm = sequence(hex(0x06, "2a8648ce3d040302"));
@@ -49,21 +49,21 @@ function check(certificate, key, host) {
 const mine = pair();
 const other = pair();
 
-test("a pair that belongs together is right", () => {
+test("a matching pair is valid", () => {
   const chain = mine.certificate + other.certificate;
   for (const [certificate, key] of [
     [mine.certificate, written(mine.key)],
     [chain, written(mine.key)],
     [chain.replaceAll("\n", "\r\n"), written(mine.key).replaceAll("\n", "\r\n")],
     [`subject=box.lan\n${chain}`, mine.key.export({ type: "sec1", format: "pem" })],
-    // As some servers want it, in one file.
+    // Both in one file, as some servers expect.
     [mine.certificate + written(mine.key), mine.certificate + written(mine.key)],
   ]) {
     for (const host of [undefined, "box.lan", "10.0.0.7"]) assert.deepEqual(check(certificate, key, host), { problems: [], notices: [] });
   }
 });
 
-test("what cannot be served is told once, with its file", () => {
+test("each problem is reported once, with its file", () => {
   const key = written(mine.key);
   const encrypted = written(mine.key, { cipher: "aes-256-cbc", passphrase: "x" });
   const legacy = mine.key.export({ type: "sec1", format: "pem", cipher: "aes-256-cbc", passphrase: "x" });
@@ -75,7 +75,7 @@ test("what cannot be served is told once, with its file", () => {
     [mine.raw, key, CERTIFICATE, "not a complete PEM"],
     [mine.certificate.slice(0, -30), key, CERTIFICATE, "not a complete PEM"],
     ["hello", key, CERTIFICATE, "not a complete PEM"],
-    [request, key, CERTIFICATE, "no certificate in it but CERTIFICATE REQUEST"],
+    [request, key, CERTIFICATE, "no certificate but CERTIFICATE REQUEST"],
     [damaged, key, CERTIFICATE, "certificate 1 of 1 cannot be read"],
     [mine.certificate + damaged, key, CERTIFICATE, "certificate 2 of 2 cannot be read"],
     [other.certificate + mine.certificate, key, CERTIFICATE, "wrong order: the server's own certificate is number 2"],
@@ -83,11 +83,11 @@ test("what cannot be served is told once, with its file", () => {
     [expired.certificate, written(expired.key), CERTIFICATE, "expired on"],
     [future.certificate, written(future.key), CERTIFICATE, "valid from"],
     [mine.certificate, "", KEY, "empty"],
-    [mine.certificate, mine.certificate, KEY, "which belongs into TLS_CERT_FILE"],
+    [mine.certificate, mine.certificate, KEY, "which belongs in TLS_CERT_FILE"],
     [mine.certificate, encrypted, KEY, "is encrypted"],
     [mine.certificate, legacy, KEY, "is encrypted"],
     [mine.certificate, pem("PRIVATE KEY", Buffer.from("hunter2")), KEY, "cannot be read as a private key"],
-    [mine.certificate, pem("PUBLIC KEY", Buffer.from("x")), KEY, "no private key in it but PUBLIC KEY"],
+    [mine.certificate, pem("PUBLIC KEY", Buffer.from("x")), KEY, "no private key but PUBLIC KEY"],
   ]) {
     const { problems } = check(certificate, its);
     assert.equal(problems.length, 1, `${about}: ${problems}`);
@@ -100,7 +100,7 @@ test("what cannot be served is told once, with its file", () => {
   assert.match(checkTls(folder, KEY).problems[0], /cannot read it \(EISDIR\)$/);
 });
 
-test("a certificate for another name is told, and served all the same", () => {
+test("a certificate for another name gives a notice only", () => {
   for (const host of ["other.lan", "10.0.0.8", "[fd00::1]"]) {
     const { problems, notices } = check(mine.certificate, written(mine.key), host);
     assert.deepEqual(problems, []);

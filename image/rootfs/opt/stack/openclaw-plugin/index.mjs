@@ -1,10 +1,10 @@
-// Reports the gateway's runs to Mission Control. Observes only: nothing here is awaited by a run.
+// Reports the gateway's runs to Mission Control. It only observes: no run waits for it.
 import { definePluginEntry } from "openclaw/plugin-sdk/plugin-entry";
 import { Outbox } from "./outbox.mjs";
 import { Runs } from "./runs.mjs";
 
-// The gateway registers a plugin more than once. Events come to what the "full" registration listens with, but the
-// hooks that a run calls may be those of a "discovery" one: so all share one queue and one memory of runs.
+// The gateway registers a plugin several times. Events go to the "full" registration, but runs may call the hooks of a
+// "discovery" one, so all registrations share one queue and one map of runs.
 const SHARED = Symbol.for("mission-control.shared");
 
 function makeShared(logger) {
@@ -26,7 +26,7 @@ export default definePluginEntry({
     if (api.registrationMode !== "full") return;
 
     shared.outbox.url = api.pluginConfig.url;
-    // Listened to once, or everything would be told twice.
+    // Listen only once, or every event would be sent twice.
     shared.stopListening?.();
     shared.stopListening = api.runtime.events.onAgentEvent((event) => shared.runs.onAgentEvent(event));
   },

@@ -1,8 +1,8 @@
-// Posts events one after the other, in order, from a bounded queue that nobody waits for.
+// Posts events one by one, in order, from a bounded queue.
 
 const LARGEST_QUEUE = 500;
 const POST_LIMIT = 3_000; // milliseconds
-const PAUSES = [1_000, 3_000, 10_000]; // between tries of one event
+const PAUSES = [1_000, 3_000, 10_000]; // milliseconds between attempts of one event
 
 export class Outbox {
   url;
@@ -29,7 +29,7 @@ export class Outbox {
     this.#largest = largest;
   }
 
-  // Takes an event and returns at once. A full queue gives up progress before beginnings and ends.
+  // Adds an event and returns at once. A full queue drops progress events before starts and ends.
   put(event) {
     if (this.#queue.length >= this.#largest) {
       const progress = this.#queue.findIndex((queued) => queued.action === "progress");
@@ -50,16 +50,16 @@ export class Outbox {
       const event = this.#queue.shift();
       const problem = await this.#deliver(event);
       if (problem) this.#lost += 1;
-      this.#tell(problem);
+      this.#log(problem);
     }
     this.#sending = false;
   }
 
-  // Says why an event could not be delivered, or nothing.
+  // Returns why an event could not be delivered, or undefined.
   async #deliver(event) {
     for (let attempt = 0; ; attempt += 1) {
       const { problem, final } = await this.#post(event);
-      // While the endpoint stays away, each event gets one try: the queue has to move.
+      // During an outage each event gets only one attempt, so that the queue moves on.
       const pause = this.#failing ? undefined : this.#pauses[attempt];
       if (!problem || final || pause === undefined) return problem;
       await new Promise((resolve) => {
@@ -78,20 +78,20 @@ export class Outbox {
       });
       await response.body?.cancel();
       if (response.ok) return {};
-      // 404: the functions are not pushed yet. The other 4xx would be said again.
+      // 404: the functions are not deployed yet. Other 4xx are final.
       return { problem: `it answered ${response.status}`, final: response.status < 500 && response.status !== 404 };
     } catch (error) {
       return { problem: error.cause?.message ?? error.message };
     }
   }
 
-  // One line when it begins to fail and one when it works again, not one an event.
-  #tell(problem) {
+  // Logs the start and the end of an outage, not every event.
+  #log(problem) {
     if (problem && !this.#failing) {
       this.#failing = true;
-      this.#warn(`Mission Control does not take the runs' events: ${problem}`);
+      this.#warn(`Mission Control does not accept the runs' events: ${problem}`);
     } else if (!problem && this.#failing) {
-      this.#info(`Mission Control takes the runs' events again; ${this.#lost} were lost`);
+      this.#info(`Mission Control accepts the runs' events again; ${this.#lost} were lost`);
       this.#failing = false;
       this.#lost = 0;
     }

@@ -1,13 +1,13 @@
-// Makes Mission Control's events out of what the gateway tells about its runs.
+// Converts the gateway's events about runs to Mission Control's.
 //
-// The gateway's lifecycle stream tells each run's end or error once; it knows neither the prompt nor what started
-// the run. Those come with the first request to the model.
+// The gateway's lifecycle stream reports the end or error of each run, but not its prompt and trigger. Those come with the
+// first request to the model.
 
 const LONGEST_TEXT = 4000;
-const RESPONSE_LIMIT = 3_000; // milliseconds that an end waits for its response
+const RESPONSE_LIMIT = 3_000; // milliseconds that an end waits for the response
 const MOST_RUNS = 1000;
-const MOST_TOOLS = 200; // of one run: a model that goes in circles must not fill the task with messages
-// What starts a run by itself, every half hour: no task for anybody.
+const MOST_TOOLS = 200; // per run, so that a model in a loop does not fill the task with messages
+// Automatic runs that are not tasks.
 const UNREPORTED = new Set(["heartbeat"]);
 
 export class Runs {
@@ -68,7 +68,7 @@ export class Runs {
     if (!run) {
       run = { runId };
       this.#runs.set(runId, run);
-      // Runs whose end was never told must not be kept for ever; the oldest goes.
+      // Runs whose end is never reported must not accumulate: drop the oldest.
       if (this.#runs.size > MOST_RUNS) {
         const [oldest] = this.#runs.values();
         clearTimeout(oldest.ending);
@@ -81,7 +81,7 @@ export class Runs {
   #start(run) {
     if (run.started) return;
     run.started = true;
-    // Runs of the page come as "cron" too; they have a task.
+    // Runs of Mission Control's page have the trigger "cron" too, but they have a task.
     const automatic = run.trigger !== undefined && run.trigger !== "user" && !run.sessionKey?.includes("mission:");
     const source = automatic ? run.trigger : undefined;
     this.#emit(run, { action: "start", eventType: "lifecycle:start", prompt: shorten(run.prompt), source });
@@ -102,7 +102,7 @@ export class Runs {
   #finish(run, event) {
     clearTimeout(run.ending);
     this.#emit(run, event);
-    // Kept as finished: what is still told about it later must not start it again.
+    // Keep it as finished, so that late events do not start it again.
     run.finished = true;
     run.prompt = run.response = undefined;
   }
@@ -114,8 +114,8 @@ export class Runs {
   }
 }
 
-// What somebody wrote, without what the gateway puts around it: "[Tue 2026-11-24 06:44 UTC] hello", and for runs that
-// nobody waits for "[cron:ID NAME] hello", the time, and a word to the model about being alone.
+// The user's text without the gateway's additions: "[Tue 2026-11-24 06:44 UTC] hello", and for automatic runs
+// "[cron:ID NAME] hello" followed by the time and instructions.
 function asWritten(prompt) {
   return textOf(prompt)
     ?.replace(/^\[\w{3} \d{4}-\d{2}-\d{2} \d{2}:\d{2}[^\]]*\] /, "")

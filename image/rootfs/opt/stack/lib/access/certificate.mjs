@@ -1,5 +1,5 @@
-// The certificate that the front serves: a copy of what TLS_CERT_FILE and TLS_KEY_FILE name, taken when both are right
-// and belong together. Renewed files are taken up while all runs.
+// The certificate that the front serves: a copy of TLS_CERT_FILE and TLS_KEY_FILE, updated when both files are valid and
+// match. Renewed files are loaded without a restart.
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { peek, replaceFile } from "../common.mjs";
 import { RUNTIME } from "../settings/read.mjs";
@@ -7,11 +7,11 @@ import { checkTls } from "./tls.mjs";
 
 const FRONT = `${RUNTIME}/front`;
 const COPY = `${FRONT}/tls`;
-/** Why renewed files are not served, for `status`. */
+/** Why the renewed files are not served, for `status`. */
 export const PROBLEM = `${FRONT}/certificate-problem`;
 const INTERVAL = 5_000; // milliseconds
 
-/** Copies both files; when they are wrong, the former copy stays, and the reason is kept. Tells whether they are served. */
+/** Copies both files. If they are invalid, keeps the previous copy, records the reason, and returns false. */
 export function takeCertificate({ TLS_CERT_FILE: certificate, TLS_KEY_FILE: key }) {
   const { problems } = checkTls(certificate, key);
   if (problems.length > 0) {
@@ -27,12 +27,12 @@ export function takeCertificate({ TLS_CERT_FILE: certificate, TLS_KEY_FILE: key 
   return true;
 }
 
-/** Looks after the files until the process ends: a mounted folder tells no changes. */
+/** Polls the files until the process ends: changes in mounted folders are not reported. */
 export function watchCertificate(settings) {
   const files = [settings.TLS_CERT_FILE, settings.TLS_KEY_FILE];
   const state = () => files.map((file) => statSync(file, { throwIfNoEntry: false })).map((it) => `${it?.ino} ${it?.size} ${it?.mtimeMs}`).join();
   let known = state();
-  let told = "";
+  let reported = "";
   setInterval(() => {
     const now = state();
     if (now === known) return;
@@ -40,12 +40,12 @@ export function watchCertificate(settings) {
       if (takeCertificate(settings)) {
         known = now;
         process.kill(Number(readFileSync(`${FRONT}/nginx.pid`, "utf8")), "SIGHUP");
-        console.log("the renewed certificate is served");
-      } else if (told !== now) console.log(`the renewed certificate is not served: ${peek(PROBLEM)}`);
-      // One of two files may come later: it is looked at again, and told once.
-      told = now;
+        console.log("the renewed certificate is served now");
+      } else if (reported !== now) console.log(`the renewed certificate is not served: ${peek(PROBLEM)}`);
+      // The second file may follow later, so keep checking, but report once.
+      reported = now;
     } catch (error) {
-      console.error(`the renewed certificate cannot be taken: ${error.message}`);
+      console.error(`cannot load the renewed certificate: ${error.message}`);
     }
   }, INTERVAL).unref();
 }

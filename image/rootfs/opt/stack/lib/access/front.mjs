@@ -1,6 +1,6 @@
-// Fills in the front's configuration: the image's nginx.conf and the settings of this start give
-// /run/stack/front/nginx.conf. Words between two @ are filled in; a part between `# begin X` and `# end X` is left out
-// when the service X is off; its port says so, because compose publishes it all the same.
+// Writes the front's configuration, /run/stack/front/nginx.conf, from the image's nginx.conf and the settings of this
+// start. It replaces words between two @, and removes the part between `# begin X` and `# end X` if the service X is off.
+// The port of such a service responds with a message, because compose publishes it anyway.
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { takeCertificate } from "./certificate.mjs";
@@ -13,13 +13,13 @@ const FOLDER = `${RUNTIME}/front`;
 const list = (text) => (text ?? "").split(",").filter(Boolean);
 const origins = (settings) => Object.entries(settings).filter(([name, value]) => name.endsWith("_ORIGIN") && value);
 
-/** Every name under which browsers reach this stack, as a Host header has it, without the port. */
+/** All host names of this stack, as in a Host header, without the port. */
 export function knownHosts(settings) {
   const named = origins(settings).map(([, origin]) => new URL(origin).hostname);
   return [...new Set(["localhost", "127.0.0.1", "[::1]", settings.PUBLIC_HOST, ...list(settings.ALLOWED_HOSTS), ...named])];
 }
 
-/** Whether nobody but the users of this machine reach the stack, by all that the settings say. */
+/** Whether only users of this machine can reach the stack, according to the settings. */
 export function isLocal(settings) {
   return (
     Boolean(settings.PUBLISH_ADDRESS) &&
@@ -30,12 +30,12 @@ export function isLocal(settings) {
 }
 
 function authorization(secretOf, scheme, name, user) {
-  // Only a service that is off has none; then nothing may be taken for it.
+  // Only a service that is off has no secret. A random value then matches no request.
   const value = secretOf(name) ?? randomBytes(32).toString("hex");
   return scheme === "Basic" ? `Basic ${Buffer.from(`${user}:${value}`).toString("base64")}` : `${scheme} ${value}`;
 }
 
-/** The configuration as text. `here` is what this container's network says, `secretOf` gives a secret by its name. */
+/** The configuration as text. `here` describes the container's network, `secretOf(name)` returns a secret. */
 export function fill(template, table, settings, here, secretOf) {
   const lines = (values, line) => values.map(line).join("\n\t\t");
   const tls = Boolean(settings.TLS_CERT_FILE);
@@ -51,7 +51,7 @@ export function fill(template, table, settings, here, secretOf) {
     TLS: tls ? "ssl_certificate tls/cert.pem;\n\tssl_certificate_key tls/key.pem;\n\tssl_protocols TLSv1.2 TLSv1.3;\n\tssl_session_cache shared:tls:1m;" : "",
     LISTEN: (setting) => lines(here.ipv6 ? ["", "[::]:"] : [""], (address) => `listen ${address}${settings[setting]}${tls ? " ssl" : ""};`),
     AUTHORIZATION: (...parts) => authorization(secretOf, ...parts),
-    // Behind the # of an address, and within a string of JSON.
+    // For the fragment of a URL, and for a JSON string.
     URI: (name) => encodeURIComponent(secretOf(name) ?? ""),
     JSON: (name) => (secretOf(name) ?? settings[name] ?? "").replace(/[^A-Za-z0-9]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`),
   };
@@ -60,26 +60,26 @@ export function fill(template, table, settings, here, secretOf) {
   const kept = off.reduce((text, service) => text.replace(part(service), ""), template);
   return kept.replace(/}\n$/, `${servers()}}\n`).replace(/@([A-Z_]+)(?::([^@\n]*))?@/g, (_, name, parameters) => {
     const word = words[name] ?? settings[name];
-    if (word === undefined) throw new Error(`nginx.conf wants ${name}, which is no setting`);
+    if (word === undefined) throw new Error(`nginx.conf uses ${name}, which is not a setting`);
     const value = typeof word === "function" ? word(...parameters.split(":")) : word;
-    // A quote or a dollar sign would end the value, or begin another one.
+    // A quote would end the value, a dollar sign would start a variable.
     if (typeof word !== "string" || name in settings) {
-      if (!/^([\w .,:;/+=|~[\]\n\t-]|%[0-9A-F]{2}|\\u[0-9a-f]{4})*$/.test(value)) throw new Error(`${parameters ?? name}: its value cannot stand in nginx's configuration`);
+      if (!/^([\w .,:;/+=|~[\]\n\t-]|%[0-9A-F]{2}|\\u[0-9a-f]{4})*$/.test(value)) throw new Error(`${parameters ?? name}: its value has characters that are not allowed in nginx's configuration`);
     }
     return value;
   });
 
-  /** Only where the container has a network of its own: on the host's, the port may be another program's. */
+  /** Servers for the ports of disabled services. On the host's network there are none: another program may use the port. */
   function servers() {
     if (!here.host) return "";
     const ports = (text) => [...text.matchAll(/@LISTEN:(\w+)@/g)].map(([, setting]) => setting);
     const taken = new Set([...table.services.flatMap(({ endpoints }) => endpoints.map(({ port }) => String(port))), ...ports(kept).map((name) => settings[name])]);
-    const told = (service) => ports((template.match(part(service)) ?? []).join("")).map((setting) => {
+    const serversOf = (service) => ports((template.match(part(service)) ?? []).join("")).map((setting) => {
       if (taken.has(settings[setting])) return "";
       taken.add(settings[setting]);
       return `\n\tserver {\n\t\t@LISTEN:${setting}@\n\t\treturn 503 'This service is off: ${service.switch} is false.\\n';\n\t}\n`;
     });
-    return off.flatMap(told).join("");
+    return off.flatMap(serversOf).join("");
   }
 }
 

@@ -1,11 +1,11 @@
-// What this container's network says: where the host's own requests come from, and whether there is IPv6.
+// The container's network: the address of the host's own requests, and whether there is IPv6.
 import { existsSync } from "node:fs";
 import { peek } from "../common.mjs";
 
 /**
- * The address that the host's own requests have when they reach a published port: the gateway, where the container's
- * interface is one half of a pair, as bridges have it. On the host's own network the gateway is some router; there, and
- * where a tunnel replaces the bridge, nobody can be told to be the host.
+ * The source address of the host's own requests to a published port: the gateway, if the container's interface is one end
+ * of a veth pair, as with bridges. On the host's own network the gateway is a router, and with a tunnel there is no
+ * gateway: then the host's requests cannot be recognized, and the result is undefined.
  */
 export function hostAddress(routes = peek("/proc/net/route"), link = (name, what) => peek(`/sys/class/net/${name}/${what}`)) {
   for (const line of routes.split("\n").slice(1)) {
@@ -18,7 +18,7 @@ export function hostAddress(routes = peek("/proc/net/route"), link = (name, what
   return undefined;
 }
 
-/** Whether this kernel speaks IPv6; asking nginx to listen there otherwise is an error. */
+/** Whether this kernel has IPv6; otherwise nginx fails to listen on it. */
 export function hasIpv6() {
   return existsSync("/proc/net/if_inet6");
 }

@@ -1,10 +1,10 @@
-// The sign-in to the whole stack: one password, a signed session in a cookie, a limit on guessing.
+// Sign-in to the whole stack: one password, signed session cookies, and a limit on guesses.
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 
 export const COOKIE = "mission_control_session";
-/** Seconds that a session lasts. */
+/** Duration of a session in seconds. */
 export const LIFETIME = 7 * 24 * 3600;
-// Wrong passwords that one address, and all together, may send within a minute.
+// Wrong passwords allowed within a minute, from one address and from all.
 const GUESSES = 10;
 const ALL_GUESSES = 100;
 const MINUTE = 60_000;
@@ -12,7 +12,7 @@ const MINUTE = 60_000;
 const digest = (text) => createHash("sha256").update(text).digest();
 const same = (a, b) => timingSafeEqual(digest(a), digest(b));
 
-/** Sessions of one password: another password, or another secret, makes each of them void. */
+/** Sessions of one password. They end if the password or the secret changes. */
 export class Sessions {
   #key;
 
@@ -24,13 +24,13 @@ export class Sessions {
     return createHmac("sha256", this.#key).update(text).digest("base64url");
   }
 
-  /** A new session: `END.ID.SIGNATURE`, END in seconds since 1970. */
+  /** Creates a session: `END.ID.SIGNATURE`, END in seconds since 1970. */
   begin(now = Date.now()) {
     const text = `${Math.floor(now / 1000) + LIFETIME}.${randomBytes(16).toString("base64url")}`;
     return `${text}.${this.#sign(text)}`;
   }
 
-  /** The end and id of a session that is ours and goes on, or undefined. */
+  /** The end and id of a valid session, or undefined. */
   read(value, now = Date.now()) {
     const [, text, end, id, signature] = /^((\d{1,12})\.([\w-]{1,64}))\.([\w-]{1,64})$/.exec(value ?? "") ?? [];
     if (text === undefined || !same(signature, this.#sign(text)) || Number(end) * 1000 <= now) return undefined;
@@ -38,11 +38,11 @@ export class Sessions {
   }
 }
 
-/** Counts wrong passwords. */
+/** Counts wrong passwords of the last minute. */
 export class Guesses {
   #wrong = [];
 
-  /** Seconds to wait before this address may try again; 0 when it may. */
+  /** Seconds until this address may try again; 0 if it may now. */
   wait(address, now = Date.now()) {
     this.#wrong = this.#wrong.filter((guess) => now - guess.at < MINUTE);
     const own = this.#wrong.filter((guess) => guess.address === address);
@@ -55,7 +55,7 @@ export class Guesses {
   }
 }
 
-/** The session's value in a Cookie header, or undefined. */
+/** The session in a Cookie header, or undefined. */
 export function sessionIn(header) {
   for (const part of (header ?? "").split(";")) {
     const [name, value] = part.trim().split("=", 2);
@@ -64,18 +64,18 @@ export function sessionIn(header) {
   return undefined;
 }
 
-/** Where the browser goes after signing in: a path of this port, whatever was asked for. */
+/** Where the browser goes after signing in: always a path of this port. */
 export function destination(asked) {
   return /^\/(?![/\\])[^\s\\]*$/.test(asked ?? "") ? asked : "/";
 }
 
-/** A Set-Cookie header; without a value, one that ends the session. */
+/** A Set-Cookie header; without a value, it deletes the cookie. */
 export function cookie(value, secure) {
   const end = value === undefined ? 0 : LIFETIME;
   return `${COOKIE}=${value ?? ""}; Path=/; Max-Age=${end}; HttpOnly; SameSite=Lax${secure ? "; Secure" : ""}`;
 }
 
-/** Whether this is the password. */
+/** Compares in constant time. */
 export function isPassword(given, password) {
   return same(given, password);
 }

@@ -1,11 +1,10 @@
-// The pages of the sign-in, on every port below /_stack/: what the front asks before it lets a request through, the
-// form, and the way out.
+// The sign-in pages, on every port below /_stack/: the access check for the front, the form, and the sign-out.
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cookie, destination, Guesses, isPassword, Sessions, sessionIn } from "./sessions.mjs";
 import { escape, document } from "../status/page.mjs";
 import { secret } from "../settings/read.mjs";
 
-// Sessions that were ended before their time, a line each: end, id. On the volume: a restart brings none back.
+// Sessions ended by sign-out, one a line: end, id. Kept on the volume, so that they stay ended after a restart.
 const FOLDER = "/data/access";
 const ENDED = `${FOLDER}/signed-out`;
 const LONGEST_FORM = 4096;
@@ -26,7 +25,7 @@ function readEnded() {
   for (const line of live) ended.add(line.split(" ")[1]);
 }
 
-// Read each time: a password that was changed counts at once.
+// Read each time, so that a changed password applies at once.
 const password = () => secret("ACCESS_PASSWORD");
 const sessions = () => new Sessions(secret("ACCESS_SECRET"), password());
 
@@ -37,7 +36,7 @@ function sessionOf(request) {
 
 function form(to, message) {
   return document("Sign in", `<h1>Sign in</h1>
-<p>This stack is open to whoever has its password. On its machine, <code>docker compose exec stack secrets ACCESS_PASSWORD</code> shows it.</p>
+<p>Enter the stack's password. On its machine, <code>docker compose exec stack secrets ACCESS_PASSWORD</code> prints it.</p>
 ${message ? `<p class="failed" role="alert">${escape(message)}</p>` : ""}
 <form method="post" action="/_stack/sign-in">
 <input type="hidden" name="to" value="${escape(to)}">
@@ -65,7 +64,7 @@ async function signIn(request, reply) {
   if (!isPassword(fields.get("password") ?? "", password())) {
     guesses.note(address);
     console.log(`a wrong password from ${address}`);
-    return reply(403, "text/html; charset=utf-8", form(to, "That is not the password."));
+    return reply(403, "text/html; charset=utf-8", form(to, "Wrong password."));
   }
   reply(303, "text/plain; charset=utf-8", "signed in\n", { Location: to, "Set-Cookie": cookie(sessions().begin(), secure) });
 }
@@ -79,7 +78,7 @@ function signOut(request, reply) {
   reply(303, "text/plain; charset=utf-8", "signed out\n", { Location: "/_stack/sign-in", "Set-Cookie": cookie() });
 }
 
-/** Answers what is of the sign-in, and gives false for everything else. `reply(code, type, body, headers)` ends a request. */
+/** Handles requests of the sign-in; returns false for all others. `reply(code, type, body, headers)` ends a request. */
 export async function route(request, path, reply) {
   switch (`${request.method} ${path}`) {
     case "GET /_stack/access": {
@@ -90,7 +89,7 @@ export async function route(request, path, reply) {
     case "GET /_stack/sign-in": {
       const to = /[?&]to=(.*)$/.exec(request.url)?.[1];
       if (sessionOf(request)) {
-        const out = `<h1>Signed in</h1>\n<p><a href="${escape(destination(to))}">Go on</a></p>\n<form method="post" action="/_stack/sign-out"><p><button>Sign out</button></p></form>`;
+        const out = `<h1>Signed in</h1>\n<p><a href="${escape(destination(to))}">Continue</a></p>\n<form method="post" action="/_stack/sign-out"><p><button>Sign out</button></p></form>`;
         return reply(200, "text/html; charset=utf-8", document("Signed in", out));
       }
       return reply(200, "text/html; charset=utf-8", form(destination(to)));

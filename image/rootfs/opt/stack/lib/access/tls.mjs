@@ -1,10 +1,10 @@
-// Whether a certificate and its key can be served: read, in order, of one pair, and not expired.
+// Checks whether a certificate and key can be served: readable, in the right order, matching, and not expired.
 import { X509Certificate, createPrivateKey } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { collecting, wrong } from "../settings/forms.mjs";
 
-/** The blocks of a PEM file, each with its kind. */
+/** The blocks of a PEM file with their kinds. */
 function blocks(name, file) {
   let text;
   try {
@@ -14,17 +14,17 @@ function blocks(name, file) {
   }
   if (text.trim() === "") wrong(`${name}=${file}: the file is empty`);
   const found = [...text.matchAll(/^-----BEGIN ([A-Z0-9 ]+)-----\r?$[^]*?^-----END \1-----\r?$/gm)].map(([block, kind]) => ({ kind, block }));
-  if (found.length === 0) wrong(`${name}=${file}: is not a complete PEM file (-----BEGIN ... to -----END ...); openssl converts other kinds`);
+  if (found.length === 0) wrong(`${name}=${file}: is not a complete PEM file (-----BEGIN ... to -----END ...); convert other formats with openssl`);
   return found;
 }
 
-/** What a file holds that should have been in the other one. */
-const instead = ([{ kind }], pattern, other) => `but ${kind}${pattern.test(kind) ? `, which belongs into ${other}: are the two mixed up?` : ""}`;
+/** Describes what a file contains instead. */
+const instead = ([{ kind }], pattern, other) => `but ${kind}${pattern.test(kind) ? `, which belongs in ${other}: are the two swapped?` : ""}`;
 
 function certificates(file) {
   const found = blocks("TLS_CERT_FILE", file);
   const chain = found.filter(({ kind }) => kind === "CERTIFICATE");
-  if (chain.length === 0) wrong(`TLS_CERT_FILE=${file}: has no certificate in it ${instead(found, /PRIVATE KEY$/, "TLS_KEY_FILE")}`);
+  if (chain.length === 0) wrong(`TLS_CERT_FILE=${file}: contains no certificate ${instead(found, /PRIVATE KEY$/, "TLS_KEY_FILE")}`);
   return chain.map(({ block }, index) => {
     try {
       return new X509Certificate(block);
@@ -37,19 +37,19 @@ function certificates(file) {
 function privateKey(file) {
   const found = blocks("TLS_KEY_FILE", file);
   const key = found.find(({ kind }) => kind.endsWith("PRIVATE KEY"));
-  if (!key) wrong(`TLS_KEY_FILE=${file}: has no private key in it ${instead(found, /^CERTIFICATE$/, "TLS_CERT_FILE")}`);
+  if (!key) wrong(`TLS_KEY_FILE=${file}: contains no private key ${instead(found, /^CERTIFICATE$/, "TLS_CERT_FILE")}`);
   if (key.kind === "ENCRYPTED PRIVATE KEY" || /^Proc-Type:.*ENCRYPTED/m.test(key.block)) {
     wrong(`TLS_KEY_FILE=${file}: is encrypted, and its password cannot be entered; remove it: openssl pkey -in FILE -out NEW`);
   }
   try {
     return createPrivateKey(key.block);
   } catch {
-    // The reason would quote the key.
-    wrong(`TLS_KEY_FILE=${file}: cannot be read as a private key: it is damaged, or of a kind that OpenSSL does not know`);
+    // The error might quote the key.
+    wrong(`TLS_KEY_FILE=${file}: cannot be read as a private key: it is damaged, or of a type that OpenSSL does not support`);
   }
 }
 
-/** `host`: what browsers ask for, when that is known. */
+/** `host` is the name that browsers use, if it is known. */
 export function checkTls(certificateFile, keyFile, host, now = new Date()) {
   const problems = [];
   const attempt = collecting(problems);
@@ -61,11 +61,11 @@ export function checkTls(certificateFile, keyFile, host, now = new Date()) {
     const own = chain.findIndex((certificate) => certificate.checkPrivateKey(key));
     problems.push(
       own > 0
-        ? `TLS_CERT_FILE=${certificateFile}: is in the wrong order: the server's own certificate is number ${own + 1}, and it has to be the first`
+        ? `TLS_CERT_FILE=${certificateFile}: is in the wrong order: the server's own certificate is number ${own + 1}, but must be the first`
         : `TLS_KEY_FILE=${keyFile}: is not the key of the certificate in TLS_CERT_FILE (${first.subject?.replaceAll("\n", ", ") || "without a subject"})`,
     );
   } else if (new Date(first.validTo) <= now) problems.push(`TLS_CERT_FILE=${certificateFile}: expired on ${first.validTo}; renew it`);
-  else if (new Date(first.validFrom) > now) problems.push(`TLS_CERT_FILE=${certificateFile}: is valid from ${first.validFrom} only; look at this machine's clock`);
+  else if (new Date(first.validFrom) > now) problems.push(`TLS_CERT_FILE=${certificateFile}: is valid from ${first.validFrom} only; check this machine's clock`);
   const address = host?.replace(/^\[|\]$/g, "");
   const named = isIP(address ?? "") ? first.checkIP(address) : first.checkHost(host ?? "");
   const notices = named || host === undefined ? [] : [`TLS_CERT_FILE: the certificate is not for PUBLIC_HOST=${host} (it is for ${first.subjectAltName ?? "no name"}); browsers will refuse it`];

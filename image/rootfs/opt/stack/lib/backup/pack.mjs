@@ -1,6 +1,5 @@
-// Writes one root of a backup to stdout, as entries of a tar archive, and what there is to tell of it to descriptor 3, a
-// line of JSON each. It runs behind walls that hold this root and its scratch folder only: what agents left here, such
-// as links that change while they are read, leads nowhere else.
+// Writes one root of a backup to stdout as entries of a tar archive, and reports to descriptor 3 as lines of JSON. It runs in
+// a sandbox with this root and a scratch folder only, so that links planted by agents cannot lead elsewhere.
 import { createHash } from "node:crypto";
 import { closeSync, constants, createWriteStream, fstatSync, openSync, readSync, readlinkSync, rmSync, writeSync } from "node:fs";
 import { once } from "node:events";
@@ -10,7 +9,7 @@ import { header, padding } from "./tar.mjs";
 
 const { root, path, without, mounted, scratch } = JSON.parse(process.argv[2]);
 const HEAD = Buffer.from("SQLite format 3\0");
-/** A file up to this size is read until it stood still meanwhile. */
+/** Files up to this size are read again if they changed meanwhile. */
 const AT_ONCE = 16 * 2 ** 20;
 const TRIES = 3;
 
@@ -22,7 +21,7 @@ async function put(chunk) {
   if (!output.write(chunk)) await once(output, "drain");
 }
 
-/** What a special file would make wait, or a link lead astray, is not opened. */
+/** Opens a file without following a link and without blocking on a special file. */
 function open(file, report = leftOut) {
   return attempt(() => openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK), file, report);
 }
@@ -38,13 +37,13 @@ function isDatabase(file) {
   }
 }
 
-/** A copy of a database at one moment, whoever writes it meanwhile; undefined when it is none after all. */
+/** Makes a consistent copy of a database, even while it is written. Undefined if the file is not a database after all. */
 async function snapshot(file, number) {
   const copy = `${scratch}/${number}`;
   try {
     const database = new DatabaseSync(file, { timeout: 20_000 });
     try {
-      // All pages in one step: between two of them a writer would have it begin anew.
+      // All pages in one step: a write between two steps would restart the copy.
       await backup(database, copy, { rate: 2 ** 30 });
     } finally {
       database.close();
@@ -52,7 +51,7 @@ async function snapshot(file, number) {
     return copy;
   } catch (error) {
     rmSync(copy, { force: true });
-    // SQLITE_CORRUPT and SQLITE_NOTADB: a file of somebody's project, perhaps; it is copied as it is.
+    // SQLITE_CORRUPT and SQLITE_NOTADB: perhaps a test file of a project. Copy it as a plain file.
     if ([11, 26].includes(error.errcode & 0xff)) return undefined;
     throw new Error(`${file}: ${error.message}`, { cause: error });
   }
@@ -60,7 +59,7 @@ async function snapshot(file, number) {
 
 const sha256 = () => createHash("sha256");
 
-/** The whole of a small file that did not change while it was read, or its last reading. */
+/** Reads a small file, again if it changes meanwhile. Returns the last result. */
 function readStill(descriptor) {
   for (let tries = 1; ; tries += 1) {
     const before = fstatSync(descriptor);
@@ -90,8 +89,8 @@ async function emit(name, file, descriptor, stat = fstatSync(descriptor)) {
     for (let at = 0; at < size; ) {
       const chunk = Buffer.alloc(Math.min(2 ** 20, size - at));
       const got = readSync(descriptor, chunk, 0, chunk.length, at);
-      // What is no longer there is zeros: its length stands in the archive already.
-      if (got === 0) leftOut(file, `it became shorter while it was read, and ends in ${size - at} zeros`);
+      // The header with the length is already written, so fill up with zeros.
+      if (got === 0) leftOut(file, `it became shorter while it was read; its last ${size - at} bytes are zeros`);
       const part = got === 0 ? Buffer.alloc(Math.min(2 ** 20, size - at)) : chunk.subarray(0, got);
       digest.update(part);
       await put(part);
@@ -102,7 +101,7 @@ async function emit(name, file, descriptor, stat = fstatSync(descriptor)) {
   tell({ sum: [name, digest.digest("hex")] });
 }
 
-// Databases first: what their rows name is written before them, so that it is there when the files are read.
+// Copy databases first: files that their rows refer to exist by then, and are read afterwards.
 const entries = (report) => walk({ root, path, without, mounted, tell: report });
 const databases = new Map();
 for (const { name, path: file, stat } of entries(() => {})) {

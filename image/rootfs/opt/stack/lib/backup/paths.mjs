@@ -1,6 +1,6 @@
-// Paths of a backup.
+// Paths in a backup.
 
-/** Whether a path is one of the patterns or lies below one, and whether one lies below it. A `*` ends a name. */
+/** Matches paths: `has` if it equals a pattern or is below one, `below` if a pattern is below it. A pattern may end with `*`. */
 export function among(patterns) {
   const parts = patterns.map((pattern) => ({ plain: pattern.replace(/\*$/, ""), open: pattern.endsWith("*") }));
   return {
@@ -9,5 +9,5 @@ export function among(patterns) {
   };
 }
 
-/** Below its folder, whatever it is. */
+/** Whether a relative path stays within its folder. */
 export const isPlain = (path) => !path.includes("\0") && path.split("/").every((part) => !["", ".", ".."].includes(part));

@@ -1,4 +1,4 @@
-// restore < FILE: in the running container, or in one that is started for it alone. See restore.mjs.
+// restore < FILE: runs in the running container, or in a new one on the same volume. See restore.mjs.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { reason } from "../common.mjs";
@@ -15,12 +15,12 @@ let isCommitted = false;
 process.on("exit", () => {
   if (!isCommitted) discard();
 });
-// The terminal may go away once it has begun to stop services.
+// Once it has started to stop services, it must not be interrupted by signals.
 let isStopping = false;
 for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"]) process.on(signal, () => isStopping || process.exit(1));
 
 if (process.stdin.isTTY) {
-  say("the backup is read from stdin; type docker compose exec -T stack restore < FILE");
+  say("stdin is a terminal; type docker compose exec -T stack restore < FILE");
   process.exit(2);
 }
 try {
@@ -52,7 +52,7 @@ if (isRunning) {
   say("start the stack now: docker compose up -d");
 }
 
-/** What start.mjs does, with what this container was given. */
+/** Repeats what start.mjs does, with the settings and secrets of this container. */
 async function again() {
   const given = readdirSync(`${RUNTIME}/secrets`).map((file) => [file.replaceAll("-", "_").toUpperCase(), read(`${RUNTIME}/secrets/${file}`)]);
   const checked = checkSettings(table, { ...readSettings(), ...Object.fromEntries(given) }, (file) => read(`${SECRETS}/${file}`));
@@ -62,7 +62,7 @@ async function again() {
   start();
 }
 
-/** Those that are not off. */
+/** Starts the services that are not off. */
 function start() {
   for (const name of readdirSync(`${RUNTIME}/scan`).filter((entry) => existsSync(`${RUNTIME}/scan/${entry}/run`))) {
     if (!existsSync(`${RUNTIME}/scan/${name}/down`)) spawnSync("s6-svc", ["-u", `${RUNTIME}/scan/${name}`]);

@@ -1,6 +1,6 @@
-// Puts a backup in the place of what is there. It is first read whole into a folder of the same file system and checked;
-// then a journal says what is to be renamed. Whoever dies before the journal is there leaves the old state, and from
-// then on the next start finishes: never half of each.
+// Replaces the state with a backup. The backup is first unpacked to the same file system (staged) and checked. Then a
+// journal of renames is written. If the process dies before the journal is complete, the old state stays; afterwards, the
+// next start finishes the renames.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, closeSync, constants, fchmodSync, futimesSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeSync } from "node:fs";
@@ -21,14 +21,14 @@ const NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constant
 
 const there = (path) => lstatSync(path, { throwIfNoEntry: false });
 
-/** Where a root is staged: what is renamed must be on one mount with it. */
+/** Where a root is staged: on the same mount, so that it can be renamed. */
 function stageOf(root, mounted = mounts()) {
   const real = place(root);
   const apart = !real.startsWith(`${DATA}/`) || mounted.has(real);
   return `${apart ? real : DATA}/${STAGE}`;
 }
 
-/** The head of a backup that this image can take, or an error. `tell` hears what it cannot judge. */
+/** Returns the head of a backup if this image can restore it. `tell` gets warnings. */
 function checkHead(text, tell) {
   let head;
   try {
@@ -36,11 +36,11 @@ function checkHead(text, tell) {
   } catch {
     throw new Invalid("its head is damaged");
   }
-  if (head?.format !== FORMAT) throw new Invalid(`its format is ${head?.format}, and this image reads ${FORMAT}: restore it with the image that made it, or a newer one`);
+  if (head?.format !== FORMAT) throw new Invalid(`its format is ${head?.format}, but this image reads ${FORMAT}: restore it with the image that made it, or a newer one`);
   const paths = (list) => Array.isArray(list) && list.every((path) => typeof path === "string" && isPlain(path.replace(/\*$/, "")));
   if (!paths(head.roots) || !paths(head.without) || typeof (head.versions ?? 0) !== "object") throw new Invalid("its head is damaged");
   for (const root of head.roots) {
-    if (!table.folders.includes(root.split("/")[0])) throw new Invalid(`it holds ${root}, which this image does not know: it is of another release`);
+    if (!table.folders.includes(root.split("/")[0])) throw new Invalid(`it contains ${root}, which this image does not know: it is from another release`);
   }
   const newer = [];
   for (const service of servicesOf(head)) {
@@ -48,13 +48,13 @@ function checkHead(text, tell) {
     if (!theirs) continue;
     const order = compare(theirs, service.version);
     if (order > 0) newer.push(`${service.name} ${theirs} (this image has ${service.version})`);
-    if (order === undefined) tell(`it is of ${service.name} ${theirs}; whether ${service.version} is newer cannot be told`);
+    if (order === undefined) tell(`it is from ${service.name} ${theirs}; whether ${service.version} is newer is unknown`);
   }
-  if (newer.length > 0) throw new Invalid(`it is of a newer release: ${newer.join(", ")}. Restore it with that image`);
+  if (newer.length > 0) throw new Invalid(`it is from a newer release: ${newer.join(", ")}. Restore it with that image`);
   return head;
 }
 
-/** Reads a backup into the stages of its roots and checks all of it; gives its head. Nothing else has changed. */
+/** Unpacks a backup into the stages of its roots and checks it completely. Returns its head. Changes nothing else. */
 export async function stage(source, tell) {
   const files = new Map();
   const modes = [];
@@ -76,18 +76,18 @@ export async function stage(source, tell) {
       if (free < head.bytes) throw new Error(`not enough space: ${size(head.bytes)} is needed in ${DATA}, ${size(free)} is free`);
       return;
     }
-    if (sums) throw new Invalid("something follows its end");
+    if (sums) throw new Invalid("there is data after its end");
     if (name === SUMS) {
       sums = (await buffer(body)).toString();
       return;
     }
     const path = isPlain(name) ? staged(name) : undefined;
-    if (!path) throw new Invalid(`${JSON.stringify(name)} in it lies outside of what it says it holds`);
+    if (!path) throw new Invalid(`${JSON.stringify(name)} in it is outside the folders that it lists`);
     if (head.roots.includes(name)) {
       if (type !== "folder") throw new Invalid(`${name} in it is not a folder`);
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     } else if (!made.has(dirname(path))) {
-      throw new Invalid(`${JSON.stringify(name)} in it lies in no folder of it`);
+      throw new Invalid(`${JSON.stringify(name)} in it is not in any folder of it`);
     }
     if (type === "folder") {
       mkdirSync(path, { mode: 0o700 });
@@ -117,11 +117,11 @@ export async function stage(source, tell) {
     });
   } catch (error) {
     if (/^Z(STD)?_|^ERR_ZSTD|^ZSTD_/.test(error.code ?? "")) throw new Invalid(head ? "it is damaged" : "it was not made by `backup`, or is damaged");
-    if (error.code === "EEXIST") throw new Invalid("a name is in it twice");
+    if (error.code === "EEXIST") throw new Invalid("it contains a name twice");
     throw error;
   }
   if (!sums) throw new Invalid("its end is missing");
-  // As a set of lines: sha256sum could check it too.
+  // Compare as sets of lines, in the format of sha256sum.
   const lines = [...files].map(([name, digest]) => sumLine(name, digest));
   if (lines.sort().join("") !== sums.split(/(?<=\n)/).sort().join("")) throw new Invalid("its contents do not match its digests: it is damaged");
   for (const [path, mode] of modes.reverse()) chmodSync(path, mode | 0o700);
@@ -132,7 +132,7 @@ function writeAll(descriptor, part) {
   for (let at = 0; at < part.length; ) at += writeSync(descriptor, part, at);
 }
 
-/** What is to be renamed: `from` a stage, or nothing, to `at`, and what is there to `aside`. */
+/** The renames: `from` in a stage (or null) to `at`, after moving what exists there to `aside`. */
 export function plan(head) {
   const moves = [];
   const left = among(head.without);
@@ -144,7 +144,7 @@ export function plan(head) {
     const visit = (name) => {
       const [at, from] = [place(name), `${stageFolder}/new/${name}`];
       if (left.has(name) || (name !== root && mounted.has(at))) return;
-      // What is left alone below it stays where it is.
+      // Visit the children if something below stays in place.
       if (name === root || ((left.below(name) || keptBelow(at)) && there(at)?.isDirectory())) {
         for (const child of new Set([...list(at), ...list(from)])) if (child !== STAGE) visit(`${name}/${child}`);
       } else {
@@ -156,7 +156,7 @@ export function plan(head) {
   return moves;
 }
 
-/** From here on the backup counts: whatever happens, `finish` brings it to its end. */
+/** Writes the journal. From here on the restore is decided, and `finish` completes it. */
 export function commit(head) {
   const versions = { ...readVersions() };
   for (const { name } of servicesOf(head)) {
@@ -173,12 +173,12 @@ export function commit(head) {
   sync(moves);
 }
 
-/** On the disk, on each file system that is concerned. */
+/** Flushes the file systems involved. */
 function sync(moves) {
   execFileSync("sync", ["--file-system", ...new Set(moves.map(({ aside }) => dirname(aside)))]);
 }
 
-/** Does what the journal says, or what is left of it; without one, removes what an interrupted restore left. */
+/** Does the remaining renames of the journal; then, or without one, removes staged files. Returns whether there was one. */
 export function finish() {
   const isDue = Boolean(there(JOURNAL));
   if (isDue) {
@@ -186,7 +186,7 @@ export function finish() {
     for (const { at, from, aside } of moves) {
       if (from && !there(from)) continue;
       if (there(at)) {
-        // What is aside already is what was there; this came after.
+        // If `aside` exists, the original was moved already, and this appeared later.
         if (there(aside)) rmSync(at, { recursive: true });
         else renameSync(at, aside);
       }
@@ -201,13 +201,13 @@ export function finish() {
   return isDue;
 }
 
-/** Removes what was staged. */
+/** Removes staged files. */
 export function discard() {
   const stages = new Set([...table.folders.map((folder) => stageOf(folder)), `${DATA}/${STAGE}`]);
   for (const folder of stages) remove(folder);
 }
 
-/** Also what its owner may not look into. */
+/** Removes a folder, even if parts of it are not readable for their owner. */
 function remove(folder) {
   if (!there(folder)) return;
   try {

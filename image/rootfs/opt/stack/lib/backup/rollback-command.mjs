@@ -8,12 +8,12 @@ import { choose } from "./versions.mjs";
 
 const say = (line) => console.error(`[rollback] ${line}`);
 const [asked] = process.argv.slice(2);
-const told = (versions) => Object.entries(versions).map(([name, version]) => `${name} ${version ?? "of an unknown version"}`).join(", ");
+const describe = (versions) => Object.entries(versions).map(([name, version]) => `${name} ${version ?? "of an unknown version"}`).join(", ");
 const states = await keptStates();
 
 if (asked === "--list") {
-  for (const { name, head } of states) console.log(`${name}  ${told(head.versions)}`);
-  if (states.length === 0) say("nothing was saved: no update has changed the state of a service");
+  for (const { name, head } of states) console.log(`${name}  ${describe(head.versions)}`);
+  if (states.length === 0) say("there is no saved state: no update has changed the state of a service");
 } else {
   process.exitCode = await rollBack();
 }
@@ -22,15 +22,15 @@ async function rollBack() {
   const ours = Object.fromEntries(migrating.map(({ name, version }) => [name, version]));
   const chosen = asked ? states.filter(({ name }) => name === asked) : choose(states, readVersions(), ours);
   if (chosen.length === 0) {
-    say(`nothing was saved ${asked ? `under the name ${asked}` : "that this image could open"}; \`rollback --list\` shows what is`);
+    say(`there is no saved state ${asked ? `named ${asked}` : "that this image can open"}; \`rollback --list\` shows all of them`);
     return 1;
   }
-  // From the journal on, nothing may end it.
+  // Once the journal is written, signals must not interrupt it.
   let isCommitted = false;
   process.on("exit", () => isCommitted || discard());
   for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"]) process.on(signal, () => isCommitted || process.exit(1));
   try {
-    // Also what is there now, so that a second thought is possible.
+    // Save the current state too, so that the rollback can be undone.
     await keep(migrating.filter(({ name }) => chosen.some(({ head }) => name in head.versions)), say);
     for (const { name, path } of chosen) {
       const head = await stage(createReadStream(path), say);
@@ -38,7 +38,7 @@ async function rollBack() {
       isCommitted = true;
       finish();
       isCommitted = false;
-      say(`restored ${name}: ${told(head.versions)}`);
+      say(`restored ${name}: ${describe(head.versions)}`);
     }
   } catch (error) {
     say(`not done: ${reason(error)}; the current state and all saved ones are unchanged`);
@@ -46,6 +46,6 @@ async function rollBack() {
   }
   const now = readVersions();
   const isOlder = migrating.some(({ name, version }) => now[name] !== version);
-  say(isOlder ? "start the image that this state is of: this one would update it again" : "start the stack now: docker compose up -d");
+  say(isOlder ? "start the image that this state is from: this one would update it again" : "start the stack now: docker compose up -d");
   return 0;
 }

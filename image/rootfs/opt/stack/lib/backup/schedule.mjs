@@ -1,5 +1,4 @@
-// Makes backups into a folder from time to time, where BACKUP_EVERY says so. It runs in the service of the status page,
-// which tells of one that failed.
+// Scheduled backups (BACKUP_EVERY). Runs in the status service, which reports a failed backup.
 import { spawn } from "node:child_process";
 import { readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { RUNTIME } from "../settings/read.mjs";
@@ -20,20 +19,20 @@ export function scheduleBackups({ BACKUP_EVERY: every, BACKUP_DIR: folder }) {
     if (isRunning || now - newest(folder) < period || now - tried < Math.min(period, AFTER_FAILURE)) return;
     tried = now;
     isRunning = true;
-    let said = "";
+    let output = "";
     const child = spawn("/opt/stack/bin/backup", ["--keep"], { stdio: ["ignore", "ignore", "pipe"] });
-    child.stderr.on("data", (text) => (said += text));
+    child.stderr.on("data", (text) => (output += text));
     child.on("close", (code) => {
       isRunning = false;
-      process.stdout.write(said);
+      process.stdout.write(output);
       if (code === 0) rmSync(BACKUP_PROBLEM, { force: true });
-      else writeFileSync(BACKUP_PROBLEM, `the backup of ${new Date().toISOString()} failed: ${said.trim().split("\n").at(-1)}\n`);
+      else writeFileSync(BACKUP_PROBLEM, `the backup of ${new Date().toISOString()} failed: ${output.trim().split("\n").at(-1)}\n`);
     });
   };
   setInterval(tick, MINUTE / 2);
 }
 
-/** When the newest backup was made. */
+/** The time of the newest backup. */
 function newest(folder) {
   try {
     const names = readdirSync(folder).filter((name) => /^mission-control-.*\.tar\.zst$/.test(name));

@@ -1,4 +1,4 @@
-// What of the volume is state: which folders, what in them is left out, and which versions opened it last.
+// Defines the state on the volume: its folders, what is excluded, and the versions that opened it last.
 import { existsSync, lstatSync, mkdirSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { replaceFile } from "../common.mjs";
@@ -6,34 +6,34 @@ import { among } from "./paths.mjs";
 import { read, readTable } from "../settings/read.mjs";
 
 export const DATA = "/data";
-/** What was kept before updates, and the record of versions. */
+/** The states saved before updates, and the record of versions. */
 export const KEPT = `${DATA}/kept`;
 export const RECORD = `${KEPT}/versions.json`;
-/** Folders of a backup and of a restore that are under way. */
+/** Temporary folders of a backup and of a restore. */
 export const SCRATCH = ".backup-";
 export const STAGE = ".restore";
 
 export const table = readTable();
 const { folders, services, settings } = table;
-/** What no backup holds. The homes of all services were once one. */
+/** Excluded from all backups. /data/home was the shared home in earlier releases. */
 const CACHES = [...services.flatMap((service) => service.caches), "home/.cache", "home/.npm", "home/.bun"];
 const MODELS = services.flatMap((service) => service.models);
 
-/** Services whose state a newer version changes for good. */
+/** Services whose state a newer version migrates irreversibly. */
 export const migrating = services.filter((service) => service.migrates.length > 0);
 
-/** The roots of a whole backup, as paths below DATA, and what is left out below them. */
+/** The roots of a full backup, as paths below DATA, and what to exclude below them (`without`). */
 export function whole(withModels) {
   const roots = folders.filter((name) => name !== "logs");
   return withModels ? { roots, without: CACHES } : { roots: roots.filter((root) => !MODELS.includes(root)), without: [...CACHES, ...MODELS] };
 }
 
-/** Those of a backup of what some services change when they are updated. */
+/** The same for the state that some services migrate in an update. */
 export function migratingOnly(some) {
   return { roots: some.flatMap((service) => service.migrates), without: [...CACHES, ...MODELS, ...some.flatMap((service) => service.apart)] };
 }
 
-/** Where a path of a backup really is: a setting may move a folder. */
+/** The real place of a path of a backup: a setting may move a folder. */
 export function place(path) {
   const [folder, ...rest] = path.split("/");
   const usual = `${DATA}/${folder}`;
@@ -41,15 +41,15 @@ export function place(path) {
   return [(process.env[moved?.name] || usual).replace(/(?<=.)\/+$/, ""), ...rest].join("/");
 }
 
-/** Mount points of this container; `mountinfo` writes a space as \040. */
+/** Mount points of this container. `mountinfo` writes a space as \040. */
 export function mounts() {
   const points = readFileSync("/proc/self/mountinfo", "utf8").split("\n").filter(Boolean).map((line) => line.split(" ")[4]);
   return new Set(points.map((path) => path.replace(/\\(\d{3})/g, (_, digits) => String.fromCharCode(Number.parseInt(digits, 8)))));
 }
 
 /**
- * Gives all that lies below a root, folders before what is in them: `name` (in a backup), `path`, and `stat`. No link is
- * followed. `tell(path, why)` hears of what is left out though nothing says so.
+ * Yields everything below a root, folders before their contents: `name` (in a backup), `path`, and `stat`. Follows no
+ * links. `tell(path, why)` reports what is left out for other reasons than `without`.
  */
 export function* walk({ root, path, without, mounted, tell = () => {} }) {
   const left = among([...without, `${root}/${STAGE}`]);
@@ -65,22 +65,22 @@ export function* walk({ root, path, without, mounted, tell = () => {} }) {
   yield* visit(root, path);
 }
 
-/** Undefined when it is gone, or when it may not be read, which is told. */
+/** Returns undefined if the file is gone, or if it may not be read, which is reported. */
 export function attempt(action, path, tell) {
   try {
     return action();
   } catch (error) {
     if (error.code === "EACCES" || error.code === "EPERM") tell(path, "it may not be read");
-    // ELOOP, ENXIO, ENOTDIR: another kind of file took its place.
+    // ELOOP, ENXIO, ENOTDIR: it was replaced by another kind of file.
     else if (!["ENOENT", "ELOOP", "ENXIO", "ENOTDIR"].includes(error.code)) throw error;
     return undefined;
   }
 }
 
-/** The services whose state a backup brings. */
+/** The services whose state a backup contains completely. */
 export const servicesOf = ({ roots }) => migrating.filter(({ migrates }) => migrates.every((path) => roots.some((root) => path === root || path.startsWith(`${root}/`))));
 
-/** The bytes of the files of a selection. */
+/** The size of all files of a selection. */
 export function measure({ roots, without }) {
   let bytes = 0;
   const mounted = [...mounts()];
@@ -90,7 +90,7 @@ export function measure({ roots, without }) {
   return bytes;
 }
 
-/** By service, the version that opened its state last. Former releases recorded Convex's only, beside its data. */
+/** The version that opened each service's state last. Earlier releases recorded only Convex's, next to its data. */
 export function readVersions() {
   const recorded = JSON.parse(read(RECORD) ?? "{}");
   const convex = read(join(place("convex"), "backend-version"));
@@ -103,6 +103,6 @@ export const keepFile = (path, text) => replaceFile(path, text, { mode: 0o660, f
 export function writeVersions(versions) {
   mkdirSync(KEPT, { recursive: true, mode: 0o770 });
   keepFile(RECORD, `${JSON.stringify(versions, null, 2)}\n`);
-  // A former release that is started on this volume looks here.
+  // Earlier releases look here.
   if (versions.convex && existsSync(place("convex"))) keepFile(join(place("convex"), "backend-version"), `${versions.convex}\n`);
 }

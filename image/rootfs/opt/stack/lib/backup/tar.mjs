@@ -1,10 +1,10 @@
-// Tar archives (POSIX, with pax headers where a name is long) of files, folders and symbolic links, and nothing else.
+// Tar archives (POSIX, with pax headers for long names) of files, folders and symbolic links only.
 
 const BLOCK = 512;
 const FLAGS = { file: "0", link: "2", folder: "5" };
 const LONGEST_NAMES = 64 * 1024;
 
-/** The archive is not what it should be; the message says how. */
+/** The archive is invalid; the message says why. */
 export class Invalid extends Error {}
 
 export const padding = (size) => Buffer.alloc((BLOCK - (size % BLOCK)) % BLOCK);
@@ -27,14 +27,14 @@ function block({ name, flag, size, mode, mtime, link }) {
   return header;
 }
 
-/** The sum of all bytes, with its own field counted as spaces. */
+/** The checksum: the sum of all bytes, with its own field counted as spaces. */
 function sum(header) {
   let total = 0;
   for (let at = 0; at < BLOCK; at += 1) total += at >= 148 && at < 156 ? 0x20 : header[at];
   return total;
 }
 
-/** `mtime` in seconds. The content follows, and its padding. */
+/** The header of an entry; `mtime` is in seconds. The content and its padding follow it. */
 export function header({ name, type = "file", size = 0, mode = 0o600, mtime = 0, link = "" }) {
   const more = [];
   if (Buffer.byteLength(name) > 100) more.push(["path", name]);
@@ -46,7 +46,7 @@ export function header({ name, type = "file", size = 0, mode = 0o600, mtime = 0,
   return Buffer.concat([...before, block({ name, flag: FLAGS[type], size, mode, mtime, link })]);
 }
 
-/** `LENGTH KEY=VALUE\n`, where the length counts its own digits too. */
+/** A pax record `LENGTH KEY=VALUE\n`, where the length includes its own digits. */
 function record(key, value) {
   const rest = Buffer.from(` ${key}=${value}\n`);
   let length = rest.length + 1;
@@ -54,7 +54,7 @@ function record(key, value) {
   return Buffer.concat([Buffer.from(String(length)), rest]);
 }
 
-/** Gives each entry; its `body` must be read to its end before the next one is asked for. */
+/** Yields each entry. Its `body` must be read completely before the next entry. */
 export async function* read(source) {
   const bytes = new Bytes(source);
   let more = {};
@@ -100,7 +100,7 @@ function records(bytes) {
   return found;
 }
 
-/** Chunks, taken by length. */
+/** Reads a stream by length. */
 class Bytes {
   #source;
   #chunk = Buffer.alloc(0);
@@ -125,7 +125,7 @@ class Bytes {
     return Buffer.concat(parts);
   }
 
-  /** Reads to the end, so that what unpacks it has checked all of it. */
+  /** Reads to the end, so that the decompressor checks everything. */
   async rest() {
     while (!(await this.#source.next()).done);
   }

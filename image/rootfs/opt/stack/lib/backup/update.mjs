@@ -1,5 +1,5 @@
-// Between two releases: before a newer version opens the state of an older one, that state is kept; an older version
-// does not open that of a newer one. A kept state is a backup of what the update changes.
+// Updates between releases: saves the state of a service before a newer version opens it, and refuses to let an older
+// version open newer state. A saved state is a backup of what the update changes.
 import { createReadStream, existsSync, readdirSync } from "node:fs";
 import { buffer } from "node:stream/consumers";
 import zlib from "node:zlib";
@@ -13,7 +13,7 @@ const KEPT_STATES = 4;
 
 export class Refused extends Error {}
 
-/** What this image would do to the state of the services that are on: `updates` and `refusals`, each with `from` and `to`. */
+/** What a start of this image would do: `updates` and `refusals` of the enabled services, each with `from` and `to`. */
 export function foresee({ isOn, values }) {
   const allowed = (values.ALLOW_DOWNGRADE_TO ?? "").split(",");
   const versions = readVersions();
@@ -28,7 +28,7 @@ export function foresee({ isOn, values }) {
   return { updates, refusals, versions };
 }
 
-/** Keeps the state of some services as it is. */
+/** Saves the state of some services. */
 export async function keep(services, say) {
   const selection = migratingOnly(services);
   const needed = measure(selection);
@@ -37,11 +37,11 @@ export async function keep(services, say) {
     throw new Refused(`not enough space to save the state of ${services.map(({ name }) => name).join(", ")} before the update: ${size(needed)} is needed in ${DATA}, ${size(free)} is free`);
   }
   const { path, left } = await writeFile(KEPT, "", KEPT_STATES, selection);
-  for (const file of left) say(`not kept: ${file}`);
+  for (const file of left) say(`not saved: ${file}`);
   say(`the previous state was saved in ${path}; \`rollback\` restores it`);
 }
 
-/** Before anything opens the state: keeps it where versions differ, or refuses. */
+/** Runs before services open their state: saves it if versions differ, or throws `Refused`. */
 export async function takeOver({ isOn, values }, say) {
   const { updates, refusals, versions } = foresee({ isOn, values });
   if (refusals.length > 0) {
@@ -62,7 +62,7 @@ export async function takeOver({ isOn, values }, say) {
   if (migrating.some(({ name }) => now[name] !== versions[name])) writeVersions(now);
 }
 
-/** Kept states, the newest first: `path`, and the `head` of the backup. */
+/** Saved states, newest first: `name`, `path`, and the `head` of the backup. */
 export async function keptStates() {
   const names = existsSync(KEPT) ? readdirSync(KEPT).filter((name) => name.endsWith(ENDING)).sort().reverse() : [];
   const states = [];

@@ -9,18 +9,18 @@ const of = (list, name) => list.find((entry) => entry.name === name);
 const versions = readVersions();
 for (const { name, version } of migrating) {
   const change = of(updates, name) ?? of(refusals, name);
-  const what = !change ? (versions[name] ? "as it is" : "no data yet") : of(refusals, name) ? `REFUSED: the data is of the newer ${change.from}` : `updated from ${change.from}`;
+  const what = !change ? (versions[name] ? "unchanged" : "no data yet") : of(refusals, name) ? `REFUSED: the data is from the newer ${change.from}` : `updated from ${change.from}`;
   console.log(`${name.padEnd(width)}  ${version}  ${what}`);
 }
 if (refusals.length > 0) {
-  console.log("This image is older than the data: `rollback` restores what was saved, or start the newer image.");
+  console.log("This image is older than the data: restore a saved state with `rollback`, or start the newer image.");
   process.exitCode = 1;
 } else if (updates.length === 0) {
-  console.log("Nothing to do: this image opens the data as it is.");
+  console.log("Nothing to do: this image opens the data unchanged.");
 } else {
   const needed = measure(migratingOnly(updates.map(({ service }) => service)));
   const free = freeSpace(DATA);
   console.log(`The next start saves the previous state first: up to ${size(needed)} in ${DATA}/kept, ${size(free)} is free.`);
-  console.log("Type `docker compose up -d`; to go back, `docker compose run --rm stack rollback` and start the previous image.");
+  console.log("Type `docker compose up -d`. To go back, type `docker compose run --rm stack rollback` and start the previous image.");
   if (free < needed) process.exitCode = 1;
 }

@@ -1,9 +1,9 @@
-// Which of two versions is newer, and which kept states a rollback means.
+// Compares versions, and chooses the saved states of a rollback.
 
 /**
- * How two versions of one program stand to each other: negative, 0, positive, or undefined when they do not order.
- * Convex's sort by day, of which two do not sort; others by their numbers, where `-beta.1` comes before the release and
- * `-2` after it.
+ * Compares two versions of a program: negative, 0, positive, or undefined if their order is unknown. Convex's versions are
+ * ordered by day; two of the same day are not. Others are ordered by their numbers, `-beta.1` before the release and `-2`
+ * after it.
  */
 export function compare(a, b) {
   if (a === b) return 0;
@@ -24,13 +24,13 @@ function parts(version) {
   return numbers && { dated: false, numbers: numbers.split(".").map(Number), rest: rest ?? "" };
 }
 
-/** A pre-release, a release, what came after it. */
+/** Pre-releases before the release before post-releases. */
 const rank = (rest) => (rest === "" ? 1 : /^\d+$/.test(rest) ? 2 : 0);
 
 /**
- * The kept states that a rollback means, in the order of bringing them back, out of `states`, the newest first. For an
- * image that is older than the data: of each service that is concerned the newest that it can open; otherwise what was
- * kept before the last update.
+ * Chooses the saved states of a rollback from `states` (newest first), in the order to restore them. If the image is older
+ * than the data: for each refused service, the newest state that the image can open. Otherwise: the state saved before the
+ * last update.
  */
 export function choose(states, versions, ours) {
   const isNewer = (name, version) => Boolean(version) && compare(version, ours[name] ?? version) > 0;

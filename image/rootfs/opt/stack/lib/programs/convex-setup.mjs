@@ -1,14 +1,13 @@
-// Brings a Convex deployment to what Mission Control needs: its environment, then its functions, each only when it
-// differs from what the deployment has.
+// Sets Mission Control's environment variables in Convex and deploys its functions, if they differ from the deployed ones.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fail } from "../fail.mjs";
 
-const PUSH_LIMIT = 90_000; // milliseconds of one push
+const PUSH_LIMIT = 90_000; // milliseconds
 const REQUEST_LIMIT = 10_000;
-// Set in the deployment itself, next to what it speaks of: a restored older database brings its own along.
+// Stored in the deployment itself, so that a restored older database has the matching value.
 const MARK = "MISSION_CONTROL_PUSHED";
 
 const { CONVEX_SELF_HOSTED_URL, CONVEX_SELF_HOSTED_ADMIN_KEY, CONVEX_SITE_ORIGIN, JWKS, JWT_PRIVATE_KEY, MISSION_CONTROL_EVENT_TOKEN, MISSION_CONTROL_ORIGIN, RUNTIME } = process.env;
@@ -38,7 +37,7 @@ async function readEnvironment() {
   return (await ask("GET", "/api/v1/list_environment_variables")).environmentVariables;
 }
 
-// Every change makes all queries run again, so only real ones are sent.
+// A change makes all queries run again, so only send real changes.
 async function changeEnvironment(have, want) {
   const changes = Object.entries(want)
     .filter(([name, value]) => have[name] !== value)
@@ -48,7 +47,7 @@ async function changeEnvironment(have, want) {
   console.log(`set in Convex: ${changes.map((change) => change.name).join(", ")}`);
 }
 
-// As Convex Auth reads them; it wants the key on one line. The last is what the event endpoint asks for.
+// In the format of Convex Auth, which expects the key on one line. The event endpoint checks the token.
 const variables = {
   JWT_PRIVATE_KEY: JWT_PRIVATE_KEY.trim().replace(/\s*\n\s*/g, " "),
   JWKS,
@@ -63,7 +62,7 @@ function filesBelow(folder) {
     .sort();
 }
 
-// Everything that the pushed functions depend on.
+// A digest of everything that the deployed functions depend on.
 function fingerprint() {
   const hash = createHash("sha256");
   const add = (name, content) => hash.update(`${name}\0${content.length}\0`).update(content);
@@ -73,14 +72,14 @@ function fingerprint() {
   return hash.digest("hex");
 }
 
-// What the deployment runs now, as one digest.
+// A digest of the functions that are deployed now.
 async function deployed() {
   const { moduleHashes } = await ask("POST", "/api/get_config_hashes", { version: "1.0.0", adminKey: CONVEX_SELF_HOSTED_ADMIN_KEY });
   const lines = moduleHashes.map(({ path, hash, environment }) => `${path} ${hash} ${environment}`).sort();
   return createHash("sha256").update(lines.join("\n")).digest("hex");
 }
 
-// The command line writes beside its sources; those of the image are read-only.
+// The Convex CLI writes next to its sources, which are read-only in the image.
 function makeWorkFolder() {
   const work = join(RUNTIME, "convex-setup/push");
   rmSync(work, { recursive: true, force: true });
@@ -91,13 +90,13 @@ function makeWorkFolder() {
   return work;
 }
 
-// Runs `convex deploy`; its output is shown and given back.
+// Runs `convex deploy`, and prints its output. An error contains the output.
 function deploy(work) {
   const environment = {
     PATH: process.env.PATH,
     HOME: join(work, "home"),
     TMPDIR: work,
-    CI: "1", // sends no error reports, asks nobody
+    CI: "1", // no error reports, no prompts
     CONVEX_SELF_HOSTED_URL,
     CONVEX_SELF_HOSTED_ADMIN_KEY,
   };
@@ -145,9 +144,9 @@ function keep(output) {
   try {
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, output.replaceAll(CONVEX_SELF_HOSTED_ADMIN_KEY, "ADMIN_KEY"), { mode: 0o600 });
-    return `what was said is kept in ${file}`;
+    return `its output is in ${file}`;
   } catch (error) {
-    return `what was said could not be kept: ${error.message}`;
+    return `its output could not be saved: ${error.message}`;
   }
 }
 
@@ -155,6 +154,6 @@ try {
   await setUp();
 } catch (error) {
   if (!(error instanceof SetupError)) throw error;
-  // Its supervisor tries again, with growing pauses.
+  // The supervisor restarts it, with growing pauses.
   fail(`${error.message}; ${keep(`${new Date().toISOString()} ${error.message}\n${error.output ?? ""}\n`)}`);
 }

@@ -1,9 +1,7 @@
-// Puts what this stack needs into OpenClaw's configuration: openclaw-config.mjs FILE.
+// Merges this stack's settings into OpenClaw's configuration: openclaw-config.mjs FILE.
 //
-// The file is also the user's, who edits it by hand or in OpenClaw's own pages. So it is merged key by key, and
-// there are two kinds of keys. Those that join the services together are ours and win, or else a changed port or
-// token would leave a file behind that no longer fits. The rest is a first choice that is given once and then left
-// to the user, such as the model.
+// Users edit the file too, by hand or in OpenClaw's pages. So it is merged key by key: keys that connect the services
+// (`ours`) always win, as ports and tokens may change. All others (`firstChoice`) are only set if they are missing.
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { isDeepStrictEqual } from "node:util";
@@ -15,7 +13,7 @@ const [file] = process.argv.slice(2);
 const settings = process.env;
 const { endpoint, local } = modelSources(settings);
 
-// As OpenClaw describes a model.
+// A model in OpenClaw's format.
 const described = ({ id, title, context, longest, images }) => ({
   id,
   name: title,
@@ -32,7 +30,7 @@ const ours = {
     mode: "local",
     port: Number(settings.OPENCLAW_INNER_PORT),
     bind: "loopback",
-    // The front tells whom it passes on.
+    // The front sets forwarded headers.
     trustedProxies: ["127.0.0.1", "::1"],
     auth: { mode: "token", token: "${OPENCLAW_GATEWAY_TOKEN}" },
     http: { endpoints: { chatCompletions: { enabled: true } } },
@@ -43,7 +41,7 @@ const ours = {
       ...(endpoint ? { endpoint: provider(endpoint, "${ENDPOINT_API_KEY}") } : {}),
     },
   },
-  // The page's requests name the session of their task, and may: hooks.allowedSessionKeyPrefixes, below.
+  // Requests of Mission Control's page name the session of their task; see allowedSessionKeyPrefixes below.
   hooks: { enabled: true, token: "${OPENCLAW_HOOKS_TOKEN}", path: "/hooks", allowRequestSessionKey: true },
   plugins: {
     entries: {
@@ -55,9 +53,9 @@ const ours = {
     },
   },
 };
-// What the page on port 3000 sends to /hooks/agent comes here (nginx/mission-control.conf). A run keeps the session of
-// its task, by which Mission Control finds the task again; the plain /hooks/agent would give it a session of its own,
-// and wake the main agent when it is done. The text is the owner's, not that of a stranger's mail.
+// The front rewrites /hooks/agent of Mission Control's page to this mapping. A run keeps the session of its task, by which
+// Mission Control finds the task. The plain /hooks/agent would start a new session, and wake the main agent at the end.
+// The text is from the owner, so it is not treated as untrusted.
 const mapping = {
   id: "mission-control",
   match: { path: "mission-control" },
@@ -70,8 +68,8 @@ const mapping = {
   deliver: false,
   allowUnsafeExternalContent: true,
 };
-// Lists: ours are put in when they are missing, and taken out when they are no longer ours. What the last start put in
-// is in a file beside.
+// Lists: add our members if they are missing, and remove those that the previous start added and that are no longer ours.
+// A file next to the configuration records them.
 const members = {
   "gateway.controlUi.allowedOrigins": settings.ALLOWED_ORIGINS.split("\n"),
   "hooks.allowedSessionKeyPrefixes": ["mission:", "hook:"],
@@ -84,18 +82,18 @@ const firstChoice = {
       model: { primary: (endpoint ?? local).primary },
       workspace: "/data/openclaw/workspace",
       skipBootstrap: true,
-      // Every half hour otherwise, with a prompt that takes a processor minutes to read.
+      // The default is every half hour, with a prompt that takes minutes on processors.
       heartbeat: { every: "0m" },
     },
   },
-  // Of one request, and until its first word: a slow processor reads a long prompt for longer than OpenClaw's 300 s.
+  // On slow processors, reading a long prompt takes longer than OpenClaw's default of 300 s.
   models: {
     mode: "merge",
     providers: { llamacpp: { timeoutSeconds: PATIENCE }, ...(endpoint ? { endpoint: { timeoutSeconds: PATIENCE } } : {}) },
   },
-  // The check tells its version and platform to OpenClaw; the image is what gets updated here.
+  // The image is updated as a whole, and the check would send version and platform.
   update: { checkOnStart: false },
-  // On the tmpfs, which is memory. The container's log has the same lines.
+  // Its log is on a tmpfs, which uses memory. The container's log has the same lines.
   logging: { maxFileBytes: 4 * 2 ** 20 },
 };
 
@@ -103,7 +101,7 @@ function isTable(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-// `stronger` over `weaker`, tables merged, everything else replaced.
+// Merges tables recursively; otherwise `stronger` replaces `weaker`.
 function merge(weaker, stronger) {
   if (!isTable(weaker) || !isTable(stronger)) return stronger;
   const result = { ...weaker };
@@ -122,7 +120,7 @@ function setMembers(table, [key, ...rest], values, before) {
   }
 }
 
-// Whole or not at all; a file that is mounted by itself cannot be replaced, and is written where it is.
+// Replaces the file. A file that is itself a mount cannot be replaced, so it is written in place.
 function write(path, value) {
   const text = `${JSON.stringify(value, null, 2)}\n`;
   try {
@@ -133,12 +131,12 @@ function write(path, value) {
     try {
       writeFileSync(path, text);
     } catch (refused) {
-      fail(`${path} is mounted and cannot be written (${refused.code}), and this stack's addresses belong in it: mount it writable for uid ${process.getuid()}`);
+      fail(`${path} is mounted and cannot be written (${refused.code}): mount it writable for uid ${process.getuid()}, because this stack sets addresses in it`);
     }
   }
 }
 
-// OpenClaw reads JSON5, with a parser that it brings.
+// The file may be JSON5. OpenClaw contains a parser.
 function parse(text) {
   try {
     return JSON.parse(text);
@@ -147,13 +145,13 @@ function parse(text) {
   }
 }
 
-// What an earlier start chose, and is no longer there: a key that nobody sets any more would keep OpenClaw from starting.
+// Removes models of an earlier start that no longer exist: OpenClaw does not start with a provider without a key.
 function withoutStale(theirs) {
   const kept = structuredClone(theirs);
   if (!endpoint) delete kept.models?.providers?.endpoint;
   const model = kept.agents?.defaults?.model;
-  const gone = [endpoint?.primary !== model?.primary && "endpoint/", settings.LLAMACPP_ENABLED === "false" && "llamacpp/"];
-  if (gone.some((prefix) => prefix && model?.primary?.startsWith(prefix))) delete model.primary;
+  const stale = [endpoint?.primary !== model?.primary && "endpoint/", settings.LLAMACPP_ENABLED === "false" && "llamacpp/"];
+  if (stale.some((prefix) => prefix && model?.primary?.startsWith(prefix))) delete model.primary;
   return kept;
 }
 
@@ -170,6 +168,6 @@ const before = readJson(note) ?? {};
 for (const [path, values] of Object.entries(members)) setMembers(merged, path.split("."), values, before[path] ?? []);
 const others = Array.isArray(merged.hooks.mappings) ? merged.hooks.mappings : [];
 merged.hooks.mappings = [mapping, ...others.filter(({ id }) => id !== mapping.id)];
-// A file that is right already is left alone, with its comments.
+// Leave an unchanged file alone, because it may have comments.
 if (!isDeepStrictEqual(merged, theirs)) write(file, merged);
 if (!isDeepStrictEqual(members, before)) write(note, members);

@@ -1,8 +1,8 @@
-// Takes back what a killed gateway of another container still holds: openclaw-leases.mjs STATE_FOLDER. Call it only
-// while no gateway can be running on that folder.
+// Removes the lease of a killed gateway of another container: openclaw-leases.mjs STATE_FOLDER. Call it only while no
+// gateway can run on that folder.
 //
-// OpenClaw notes its owner in its database, by host name and process. It finds out by itself that a process of this
-// host is gone, but a new container has a new name, and then it would not start for five minutes.
+// OpenClaw records its owner in its database, by host name and process. It detects that a process of the same host is
+// gone, but a new container has a new host name, and OpenClaw would wait five minutes.
 import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ if (existsSync(file)) {
     const { changes } = database
       .prepare("DELETE FROM state_leases WHERE json_valid(payload_json) AND json_extract(payload_json, '$.owner.host') <> ?")
       .run(hostname());
-    if (changes > 0) console.log("took the state folder over from a gateway that was killed with its container");
+    if (changes > 0) console.log("removed the lease of a gateway that was killed with its container");
   }
   database.close();
 }

@@ -1,5 +1,5 @@
-// Writes the least important of OpenCode's configuration files: opencode-config.mjs FILE. It names the local
-// llama.cpp, and the server of MODEL_BASE_URL; everything in it yields to what people write into opencode.json beside it.
+// Writes the OpenCode configuration file with the lowest priority: opencode-config.mjs FILE. It configures llama.cpp and the
+// server of MODEL_BASE_URL. Users' settings in opencode.json next to it override it.
 import { writeJson } from "../common.mjs";
 import { PATIENCE, modelSources } from "../model/sources.mjs";
 
@@ -7,7 +7,7 @@ const [file] = process.argv.slice(2);
 const { endpoint, local } = modelSources(process.env);
 const { primary } = endpoint ?? local;
 
-// Keys are read from the environment by OpenCode, and are in no file.
+// OpenCode reads keys from the environment; they are not written to the file.
 function provider(name, { baseUrl, models }, key) {
   const described = ({ id, title, context, longest, images }) => [
     id,
@@ -27,7 +27,7 @@ const configuration = {
   share: "disabled",
   model: primary,
   small_model: primary,
-  // OpenCode's own cloud, which needs no account: whoever wants it sets this to [] in opencode.json.
+  // OpenCode's cloud, which needs no account. To use it, set this to [] in opencode.json.
   disabled_providers: ["opencode"],
   provider: {
     llamacpp: provider("llama.cpp", local, "LLAMACPP_API_KEY"),
