@@ -22,7 +22,7 @@ mod files;
 mod retry;
 
 pub(crate) use error::{HttpError, Refusal, json, shown};
-pub(crate) use retry::{again, asked_to_wait, is_throttled};
+pub(crate) use retry::again;
 
 /// What this program calls itself; GitHub refuses requests without a name.
 pub(crate) const USER_AGENT: &str = concat!("mission-control-xtask/", env!("CARGO_PKG_VERSION"));
@@ -281,7 +281,7 @@ async fn accepted(url: &str, response: Response) -> Result<Response, HttpError> 
         }
     }
     let body = decoded(url, &headers, body).unwrap_or_default();
-    Err(HttpError::refused(url, Refusal { status, headers, body }))
+    Err(HttpError::refused(url, Refusal { status, headers, body }, chrono::Utc::now()))
 }
 
 async fn read(url: &str, response: Response) -> Result<Reply, HttpError> {

@@ -1,13 +1,12 @@
 //! What can come instead of what was asked for. A server that throttles, a page of somebody in between, and a file
 //! that was replaced must never read alike.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::de::DeserializeOwned;
 
 use super::LONGEST_TEXT;
-use super::retry::{asked_to_wait, is_throttled};
 
 /// How much of a page's title, or of a body, is told.
 const TOLD: usize = 80;
@@ -61,6 +60,42 @@ pub(crate) struct Refusal {
     pub(crate) body: Vec<u8>,
 }
 
+impl Refusal {
+    /// Whether it is about how often, not about what was asked. GitHub says it with 403, too (docs.github.com,
+    /// "Rate limits for the REST API").
+    pub(crate) fn is_throttled(&self) -> bool {
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
+            StatusCode::FORBIDDEN => {
+                self.headers.contains_key(RETRY_AFTER)
+                    || self.number("x-ratelimit-remaining") == Some(0)
+                    || String::from_utf8_lossy(&self.body).to_ascii_lowercase().contains("rate limit exceeded")
+            }
+            _ => false,
+        }
+    }
+
+    /// When to ask again: `Retry-After` as seconds or a date (RFC 9110 10.2.3), or GitHub's `x-ratelimit-reset`, which
+    /// counts only when nothing remains.
+    pub(crate) fn retry_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let after = self.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::trim);
+        if let Some(after) = after {
+            return match after.parse::<u32>() {
+                Ok(seconds) => now.checked_add_signed(TimeDelta::seconds(seconds.into())),
+                Err(_) => DateTime::parse_from_rfc2822(after).ok().map(|date| date.with_timezone(&Utc)),
+            };
+        }
+        if self.number("x-ratelimit-remaining").is_some_and(|left| left > 0) {
+            return None;
+        }
+        DateTime::from_timestamp(self.number("x-ratelimit-reset")?, 0)
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.headers.get(name)?.to_str().ok()?.trim().parse().ok()
+    }
+}
+
 fn say_page(refusal: &Refusal) -> String {
     page(&refusal.headers, &refusal.body)
         .map(|title| format!(" with an HTML page{}", say_title(&title)))
@@ -81,11 +116,10 @@ impl HttpError {
         Self::Transport { url: url.to_owned(), source: source.without_url() }
     }
 
-    pub(super) fn refused(url: &str, refusal: Refusal) -> Self {
+    pub(super) fn refused(url: &str, refusal: Refusal, now: DateTime<Utc>) -> Self {
         let (url, refusal) = (url.to_owned(), Box::new(refusal));
-        if is_throttled(&refusal) {
-            let until = asked_to_wait(&refusal.headers, Utc::now());
-            return Self::Throttled { url, until, refusal };
+        if refusal.is_throttled() {
+            return Self::Throttled { url, until: refusal.retry_at(now), refusal };
         }
         Self::Status { url, refusal }
     }
@@ -183,7 +217,7 @@ mod tests {
             if let Some((name, value)) = header {
                 headers.insert(name, value.parse().unwrap());
             }
-            HttpError::refused("http://x/y", Refusal { status, headers, body: body.into() }).to_string()
+            HttpError::refused("http://x/y", Refusal { status, headers, body: body.into() }, Utc::now()).to_string()
         };
         let throttled = "the server refuses requests for now";
         assert!(refused(StatusCode::TOO_MANY_REQUESTS, None, "").contains(throttled));

@@ -3,11 +3,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use chrono::{DateTime, Utc};
 
-use super::error::{HttpError, Refusal};
+use super::error::HttpError;
 use crate::io;
 
 /// For a connection that breaks or a server that fails (5xx): upstreams' load balancers answer 502 now and then, and
@@ -68,66 +66,29 @@ fn pause(error: &HttpError, failed: u32, waited: Duration, now: DateTime<Utc>) -
     }
 }
 
-/// Whether a refusal is about how often, not about what was asked. GitHub says it with 403, too (docs.github.com,
-/// "Rate limits for the REST API").
-pub(crate) fn is_throttled(refusal: &Refusal) -> bool {
-    match refusal.status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
-        StatusCode::FORBIDDEN => {
-            let headers = &refusal.headers;
-            headers.contains_key(RETRY_AFTER)
-                || number(headers, "x-ratelimit-remaining") == Some(0)
-                || String::from_utf8_lossy(&refusal.body).to_ascii_lowercase().contains("rate limit exceeded")
-        }
-        _ => false,
-    }
-}
-
-/// Until when a server asks not to be asked: `Retry-After` as seconds or a date (RFC 9110 10.2.3), or GitHub's
-/// `x-ratelimit-reset`, which counts only when nothing remains.
-pub(crate) fn asked_to_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::trim);
-    if let Some(after) = after {
-        return match after.parse::<u32>() {
-            Ok(seconds) => now.checked_add_signed(TimeDelta::seconds(seconds.into())),
-            Err(_) => DateTime::parse_from_rfc2822(after).ok().map(|date| date.with_timezone(&Utc)),
-        };
-    }
-    if number(headers, "x-ratelimit-remaining").is_some_and(|left| left > 0) {
-        return None;
-    }
-    DateTime::from_timestamp(number(headers, "x-ratelimit-reset")?, 0)
-}
-
-fn number(headers: &HeaderMap, name: &str) -> Option<i64> {
-    headers.get(name)?.to_str().ok()?.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use reqwest::StatusCode;
+
+    use super::super::error::Refusal;
     use super::*;
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()
     }
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    fn refusal(status: u16, pairs: &[(&'static str, &str)]) -> Refusal {
+        let headers = pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        Refusal { status: StatusCode::from_u16(status).unwrap(), headers, body: Vec::new() }
     }
 
     fn refused(status: u16, pairs: &[(&'static str, &str)]) -> HttpError {
-        let status = StatusCode::from_u16(status).unwrap();
-        let refusal = Refusal { status, headers: headers(pairs), body: Vec::new() };
-        let until = asked_to_wait(&refusal.headers, now());
-        if is_throttled(&refusal) {
-            return HttpError::Throttled { url: String::new(), until, refusal: Box::new(refusal) };
-        }
-        HttpError::Status { url: String::new(), refusal: Box::new(refusal) }
+        HttpError::refused("", refusal(status, pairs), now())
     }
 
     #[test]
-    fn what_a_server_asks_for_is_read_in_all_its_forms() {
-        let seconds = |pairs| asked_to_wait(&headers(pairs), now()).map(|until| (until - now()).num_seconds());
+    fn a_retry_time_is_read_in_all_its_forms() {
+        let seconds = |pairs| refusal(429, pairs).retry_at(now()).map(|until| (until - now()).num_seconds());
         assert_eq!(seconds(&[("retry-after", "7")]), Some(7));
         assert_eq!(seconds(&[("retry-after", "Fri, 15 Jan 2027 08:00:30 GMT")]), Some(30));
         assert_eq!(seconds(&[("retry-after", "soon")]), None);

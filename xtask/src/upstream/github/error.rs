@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-use crate::io::http::{HttpError, Refusal, asked_to_wait, is_throttled, shown};
+use crate::io::http::{HttpError, Refusal, shown};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GithubError {
@@ -80,8 +80,8 @@ impl GithubError {
     pub(super) fn refused(url: String, refusal: &Refusal, has_token: bool) -> Self {
         let message = message(&refusal.body);
         match refusal.status {
-            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS if is_throttled(refusal) => {
-                Self::RateLimit { url, resets: asked_to_wait(&refusal.headers, Utc::now()), has_token }
+            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS if refusal.is_throttled() => {
+                Self::RateLimit { url, resets: refusal.retry_at(Utc::now()), has_token }
             }
             StatusCode::UNAUTHORIZED if has_token => Self::Token { message },
             StatusCode::NOT_FOUND => Self::NotFound { url },
