@@ -41,7 +41,7 @@ impl Machine {
     }
 
     pub(crate) fn line(&self) -> String {
-        let memory = crate::io::progress::mebibytes(self.memory_bytes);
+        let memory = crate::domain::size::mebibytes(self.memory_bytes);
         format!("{} cores of {}, {memory}, Linux {}, Docker {}", self.cores, self.processor, self.kernel, self.engine)
     }
 }

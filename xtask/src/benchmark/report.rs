@@ -9,8 +9,9 @@ use super::machine::Machine;
 use super::memory::Memory;
 use super::size::{Sizes, ratio};
 use super::start::{Timed, Way};
+use crate::domain::size::mebibytes;
 use crate::domain::stack::Stack;
-use crate::io::{self, progress::mebibytes};
+use crate::io;
 
 /// What this image is meant to reach.
 const WITHIN_SLOWEST: f64 = 1.2;

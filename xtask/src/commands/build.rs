@@ -9,6 +9,7 @@ use super::Session;
 use crate::cli;
 use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
+use crate::domain::size::mebibytes;
 use crate::domain::stack::Stack;
 use crate::engine::build::{Build, Cache};
 use crate::engine::docker::Docker;
@@ -80,20 +81,20 @@ pub(super) async fn try_builder(
     refusals::check(&inputs(session, request, None).await?)
         .await
         .with_context(|| format!("the builder `{}` does not keep to what is pinned", name.escape_debug()))
-        .hint(|| "take one with BuildKit 0.11 or newer, which has source policies: docker buildx inspect".to_owned())?;
+        .hint(|| "take one with BuildKit 0.11 or newer, which has source policies: docker buildx inspect")?;
     Ok(())
 }
 
 impl Built {
     pub(crate) fn line(&self) -> String {
         let layout = self.layout.display();
-        let mebibytes = io::progress::mebibytes(self.size);
+        let mebibytes = mebibytes(self.size);
         format!("{}  {}  {mebibytes} in {} layers  {} s  {layout}", self.arch, self.digest, self.layers, self.seconds)
     }
 
     /// For a table of steps.
     pub(crate) fn summary(&self) -> String {
-        format!("{}  {} in {} layers", self.digest, io::progress::mebibytes(self.size), self.layers)
+        format!("{}  {} in {} layers", self.digest, mebibytes(self.size), self.layers)
     }
 }
 

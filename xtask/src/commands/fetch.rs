@@ -11,8 +11,8 @@ use super::resolve::{Resolver, ended, names};
 use crate::cli;
 use crate::domain::digest::{FileUrl, Sha256};
 use crate::domain::lock::{Lock, Pinned};
+use crate::domain::size::mebibytes;
 use crate::error::hinted;
-use crate::io::progress::mebibytes;
 
 /// Debian's archive asks for patience; and hashing has two cores to run on.
 const AT_ONCE: usize = 4;

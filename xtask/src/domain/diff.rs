@@ -9,6 +9,7 @@ use super::arch::Arch;
 use super::compare;
 use super::lock::{Lock, Pin, Pinned};
 use super::setting::Setting;
+use super::size::mebibytes;
 use super::stack::Stack;
 
 /// One side of a comparison.
@@ -102,7 +103,7 @@ impl Diff {
         }
         for (arch, Pull { new, whole }) in self.pulls.iter().rev() {
             let (new, whole) = (mebibytes(*new), mebibytes(*whole));
-            let _ = writeln!(text, "\nAn upgrade pulls {new} of {whole} MiB on {arch}.");
+            let _ = writeln!(text, "\nAn upgrade pulls {new} of {whole} on {arch}.");
         }
         if !self.by_hand.is_empty() {
             let _ = writeln!(text, "\n### What needs your hand\n");
@@ -161,8 +162,8 @@ impl Change {
         let published = self.new.as_ref().and_then(|side| side.published.as_deref()).unwrap_or("–");
         let size = |side: &Option<Side>| side.as_ref().and_then(|side| side.size);
         let download = match (size(&self.old), size(&self.new)) {
-            (Some(old), Some(new)) => format!("{} → {} MiB", mebibytes(old), mebibytes(new)),
-            (None, Some(new)) => format!("{} MiB", mebibytes(new)),
+            (Some(old), Some(new)) => format!("{} → {}", mebibytes(old), mebibytes(new)),
+            (None, Some(new)) => mebibytes(new),
             _ => "–".to_owned(),
         };
         format!("| {title} | {} | {} | {published} | {download} |", version(&self.old), version(&self.new))
@@ -291,11 +292,6 @@ fn code(text: &str) -> String {
     format!("`{}`", text.chars().map(|letter| if plain(letter) { letter } else { '?' }).collect::<String>())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "sizes of files fit")]
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,7 +324,7 @@ mod tests {
         let (old, new) = (parts(&[("a", 3 << 20), ("b", 1)]), parts(&[("a", 3 << 20), ("c", 1 << 20)]));
         let mut diff = Diff::new(&state(STACK, LOCK, "{}"), &state(STACK, LOCK, "{}"));
         diff.pulls.insert(Arch::X86_64, Pull::new(&old, &new));
-        assert!(diff.markdown().ends_with("\nAn upgrade pulls 1.0 of 4.0 MiB on x86_64.\n"), "{}", diff.markdown());
+        assert!(diff.markdown().ends_with("\nAn upgrade pulls 1.0 MiB of 4.0 MiB on x86_64.\n"), "{}", diff.markdown());
     }
 
     #[test]

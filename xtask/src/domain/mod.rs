@@ -17,6 +17,7 @@ pub(crate) mod rules;
 pub(crate) mod sbom;
 pub(crate) mod service;
 pub(crate) mod setting;
+pub(crate) mod size;
 pub(crate) mod stack;
 pub(crate) mod trust;
 pub(crate) mod version;

@@ -10,9 +10,10 @@ use super::Resolution;
 use crate::commands::resolve::{Gated, gated, short_version, shortened};
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, PackagePin, Pin, Pinned};
+use crate::domain::size::mebibytes;
 use crate::domain::trust::Trust;
 use crate::io;
-use crate::io::progress::mebibytes;
+
 use crate::upstream::Finding;
 use crate::upstream::github::client::Usage;
 
