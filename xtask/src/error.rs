@@ -15,7 +15,40 @@ use crate::io::process::NotRun;
 #[derive(Debug)]
 pub(crate) struct Hinted {
     error: anyhow::Error,
-    hint: String,
+    hint: Hint,
+}
+
+/// What to type next.
+#[derive(Debug)]
+pub(crate) enum Hint {
+    Text(String),
+    /// Another version of a component can be pinned.
+    Bump {
+        why: String,
+        component: String,
+        version: String,
+    },
+}
+
+impl From<String> for Hint {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Hint {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Bump { why, component, version } => write!(f, "{why}: cargo xtask bump {component} --to {version}"),
+        }
+    }
 }
 
 impl fmt::Display for Hinted {
@@ -32,17 +65,17 @@ impl StdError for Hinted {
 
 pub(crate) trait HintExt<T> {
     /// Adds what to type next.
-    fn hint<S: Into<String>>(self, hint: impl FnOnce() -> S) -> anyhow::Result<T>;
+    fn hint<H: Into<Hint>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T>;
 }
 
 impl<T, E: Into<anyhow::Error>> HintExt<T> for Result<T, E> {
-    fn hint<S: Into<String>>(self, hint: impl FnOnce() -> S) -> anyhow::Result<T> {
+    fn hint<H: Into<Hint>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T> {
         self.map_err(|error| hinted(error, hint()))
     }
 }
 
 /// An error with a hint under it.
-pub(crate) fn hinted(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> anyhow::Error {
+pub(crate) fn hinted(error: impl Into<anyhow::Error>, hint: impl Into<Hint>) -> anyhow::Error {
     anyhow::Error::new(Hinted { error: error.into(), hint: hint.into() })
 }
 
@@ -93,8 +126,9 @@ pub(crate) fn is<E: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> 
 }
 
 /// What to type next, as the hints in an error say.
-pub(crate) fn hints(error: &anyhow::Error) -> Vec<&str> {
-    causes(error.as_ref()).filter_map(|cause| cause.downcast_ref::<Hinted>()).map(|hinted| &*hinted.hint).collect()
+pub(crate) fn hints(error: &anyhow::Error) -> Vec<String> {
+    let hinted = causes(error.as_ref()).filter_map(|cause| cause.downcast_ref::<Hinted>());
+    hinted.map(|hinted| hinted.hint.to_string()).collect()
 }
 
 /// What to do about a cause that says enough by itself.
@@ -148,7 +182,7 @@ fn taken_apart(error: &(dyn StdError + 'static)) -> Vec<Told> {
     for cause in causes(error) {
         if let Some(hinted) = cause.downcast_ref::<Hinted>() {
             // The error that it holds is the next cause.
-            hints.push(hinted.hint.clone());
+            hints.push(hinted.hint.to_string());
         } else if let Some(Failures(several)) = cause.downcast_ref() {
             failures = several.iter().flat_map(told).collect();
             if !lines.is_empty() {

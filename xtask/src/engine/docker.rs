@@ -85,7 +85,7 @@ impl Docker {
         process::text(command.arg("--bootstrap"))
             .await
             .with_context(|| format!("the builder `{}` does not answer", builder.escape_debug()))
-            .hint(|| "docker buildx ls".to_owned())
+            .hint(|| "docker buildx ls")
     }
 
     /// Only the containerd image store exports OCI layouts with the `docker` driver; a builder in a container

@@ -91,9 +91,8 @@ pub(super) async fn check(
         }
     }
     result.with_context(|| format!("the attestation of {} does not hold", subject.what)).hint(|| {
-        "ask its upstream why; a newer cosign may know a newer log, and docs/pins.md tells how keys/sigstore.json is \
-         renewed; `bump NAME --to VERSION` takes it for what else vouches for it"
-            .to_owned()
+        "ask its upstream why; a newer cosign may know a newer log, and docs/pins.md says how to renew \
+         keys/sigstore.json; a version named with --to is taken without it"
     })
 }
 

@@ -10,7 +10,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Candidate, Checked, Finding, Kept, Resolved, Upstream, Want, hinted, keep};
+use super::{Candidate, Checked, Finding, Kept, Resolved, Upstream, Want, keep};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{FileUrl, Sha256};
 use crate::domain::lock::{PackagePin, Pin, Pinned, Published};
@@ -18,6 +18,7 @@ use crate::domain::mirror::Mirrors;
 use crate::domain::stack::{Component, Source};
 use crate::domain::trust::Trust;
 use crate::domain::version::Version;
+use crate::error::{Hint, hinted};
 use crate::io::files::debian_keyring;
 
 mod apt;
@@ -133,8 +134,8 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     let date = apt.newest_index().context("cannot tell when Debian's indexes were made")?;
     if date > moment(&candidate.version)? {
         let version = candidate.version.to_string();
-        let next = date.format(MOMENT);
-        let hint = format!("take a moment after it: cargo xtask bump {name} --to {next}");
+        let (why, next) = ("take a moment after it".to_owned(), date.format(MOMENT).to_string());
+        let hint = Hint::Bump { why, component: name.to_owned(), version: next };
         return Err(hinted(DebianError::Newer { version, date }, hint));
     }
     let resolved = try_join_all(Arch::ALL.map(|arch| resolve(asked, &archives, &apt, arch))).await?;

@@ -10,14 +10,15 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{
-    Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want, does_not_go_with, first_seen, hinted,
-    not_allowed, not_allowed_asked,
+    Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want, does_not_go_with, first_seen, not_allowed,
+    not_allowed_asked,
 };
 use crate::domain::digest::{CommitId, FileUrl};
 use crate::domain::lock::{GitPin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source, Stated};
 use crate::domain::trust::Trust;
 use crate::domain::version::{Scheme, Version};
+use crate::error::{Hint, hinted};
 use crate::io::{self, http, process};
 
 /// A server that says nothing for so long will not.
@@ -112,10 +113,10 @@ async fn tagged(
             let newest: Vec<&str> = versions.iter().take(3).map(|(_, tag, _)| tag.as_str()).collect();
             return Err(match newest.first() {
                 None => error.into(),
-                Some(first) => hinted(
-                    error,
-                    format!("newest tags are {}: cargo xtask bump {name} --to {first}", newest.join(", ")),
-                ),
+                Some(first) => {
+                    let (why, version) = (format!("newest tags are {}", newest.join(", ")), (*first).to_owned());
+                    hinted(error, Hint::Bump { why, component: name.to_owned(), version })
+                }
             });
         };
         if let Some(reason) = not_allowed_asked(up.stack, name, component, version) {

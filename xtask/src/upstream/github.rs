@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use super::{Candidate, Resolved, Upstream, Want, hinted, leader};
+use super::{Candidate, Resolved, Upstream, Want, leader};
 use crate::domain::digest::CommitId;
 use crate::domain::host::is_repository;
 use crate::domain::stack::{Component, Source};
 use crate::domain::version::Version;
+use crate::error::hinted;
 use crate::io::http::HttpError;
 
 mod archive;

@@ -23,7 +23,7 @@ use crate::domain::range::Range;
 use crate::domain::stack::{Component, Source, Stack};
 use crate::domain::trust::Trust;
 use crate::domain::version::{Scheme, Version};
-use crate::error::hinted;
+
 use crate::io::http::{self, Http, HttpError};
 use crate::io::locked;
 
@@ -319,13 +319,14 @@ pub(crate) fn does_not_go_with(up: Upstream<'_>, name: &str, other: &str, range:
         Some(read) if read.contains(&pinned) => None,
         Some(_) => {
             let required = component.require.as_ref().map(|require| format!("stack.toml requires {require} of it"));
-            let together = || format!("cargo xtask bump {name} {other}");
             Some(if up.settled.iter().any(|settled| settled == other) {
                 let held = required.unwrap_or_else(|| "its own lines say why".to_owned());
                 format!("asks for `{other}` {range}, and {pinned} is the newest that can be taken: {held}")
             } else {
                 let required = required.map(|required| format!("{required}, and ")).unwrap_or_default();
-                format!("asks for `{other}` {range}, and {pinned} is pinned: {required}both move with `{}`", together())
+                format!(
+                    "asks for `{other}` {range}, and {pinned} is pinned: {required}bump `{name}` and `{other}` together"
+                )
             })
         }
         None => Some(format!("asks for `{other}` {range}, which is not a range that can be read")),

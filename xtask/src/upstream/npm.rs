@@ -9,12 +9,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want, attested, does_not_go_with, first_seen,
-    hinted, not_allowed, not_allowed_asked,
+    not_allowed, not_allowed_asked,
 };
 use crate::domain::digest::{Integrity, Sha256};
 use crate::domain::lock::{NpmPin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source, Stated};
 use crate::domain::version::Version;
+use crate::error::{Hint, hinted};
 
 mod lockfile;
 mod npmrc;
@@ -81,8 +82,9 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
         Ok(()) => Ok(packument.candidate(version, want)),
         Err(error) => Err(match newest(up, asked, registry, &packument).await {
             Ok(other) => {
-                let other = other.version;
-                hinted(error, format!("newest complete version is {other}: cargo xtask bump {name} --to {other}"))
+                let (why, version) =
+                    (format!("newest complete version is {}", other.version), other.version.to_string());
+                hinted(error, Hint::Bump { why, component: name.to_owned(), version })
             }
             Err(_) => error,
         }),

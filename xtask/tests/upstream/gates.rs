@@ -296,8 +296,8 @@ node = { file = "src/lowest.ts", pattern = "LOWEST = '([0-9.]+)'", at-least = tr
     publish("v1.2.0", "26.0.0");
     let ran = run(&["bump", "manager", "pack"]).await;
     for text in [
-        "passed over 1.1.0: asks for `node` >=26.1.0 || ^25.3.0, and 24.0.0 is pinned: both move with `cargo xtask bump pack node`",
-        "passed over 1.2.0: asks for `node` >=26.0.0, and 24.0.0 is pinned: both move with `cargo xtask bump manager node`",
+        "passed over 1.1.0: asks for `node` >=26.1.0 || ^25.3.0, and 24.0.0 is pinned: bump `pack` and `node` together",
+        "passed over 1.2.0: asks for `node` >=26.0.0, and 24.0.0 is pinned: bump `manager` and `node` together",
         "manager: 1.0.0",
         "→ 1.1.0",
     ] {

@@ -28,7 +28,7 @@ pub(super) async fn session(session: &Session, lock: &Lock) -> anyhow::Result<(S
     if !missing.is_empty() {
         let missing = missing.into_iter().collect::<Vec<_>>().join(", ");
         let error = anyhow::anyhow!("files of {missing} are not in the store, and nobody is asked (--offline)");
-        return Err(error).hint(|| "`cargo xtask fetch`, where there is a network, brings them".to_owned());
+        return Err(error).hint(|| "`cargo xtask fetch`, where there is a network, brings them");
     }
     Ok((Session { mirrors: Mirrors::new(mirrors), ..session.clone() }, Server::serve(listener, answers)))
 }

@@ -8,6 +8,7 @@ use super::release::{Release, needed_assets, say_missing, version_of};
 use crate::domain::age::Clock;
 use crate::domain::stack::{Component, Stack};
 use crate::domain::version::{Scheme, Version};
+use crate::error::Hint;
 use crate::upstream::{Gate, PassedOver, not_allowed, not_allowed_asked};
 
 /// How many complete releases an error suggests.
@@ -148,10 +149,9 @@ impl Rules<'_> {
         complete.len() >= SUGGESTED || complete.iter().any(|seen| !seen.is_prerelease())
     }
 
-    /// The hint of an error: the newest complete releases, and the command that takes one.
-    pub(crate) fn suggestion(&self, seen: &[Seen]) -> Option<String> {
+    /// The hint of an error: the newest complete releases, and which one to take.
+    pub(crate) fn suggestion(&self, seen: &[Seen]) -> Option<Hint> {
         let complete = self.complete(seen);
-        let command = |seen: &Seen| format!("cargo xtask bump {} --to {}", self.name, seen.version);
         let stable = complete.iter().position(|seen| !seen.is_prerelease());
         // The newest few, and the newest stable one wherever it is.
         let mut listed: Vec<&Seen> = complete.iter().take(SUGGESTED).copied().collect();
@@ -159,18 +159,14 @@ impl Rules<'_> {
             listed.truncate(SUGGESTED - 1);
             listed.push(complete[stable]);
         }
-        let suggested = command(complete.get(stable.unwrap_or(0))?);
+        let version = complete.get(stable.unwrap_or(0))?.version.to_string();
         let describe = |seen: &&Seen| {
             let prerelease = if seen.is_prerelease() { ", prerelease" } else { "" };
             format!("{} ({}{prerelease})", seen.version, seen.release.date())
         };
-        Some(match listed.as_slice() {
-            [only] => format!("newest complete release is {}: {suggested}", describe(only)),
-            several => {
-                let list: Vec<String> = several.iter().map(describe).collect();
-                format!("newest complete releases are {}: {suggested}", list.join(", "))
-            }
-        })
+        let list = listed.iter().map(describe).collect::<Vec<_>>().join(", ");
+        let are = if listed.len() == 1 { "release is" } else { "releases are" };
+        Some(Hint::Bump { why: format!("newest complete {are} {list}"), component: self.name.to_owned(), version })
     }
 }
 

@@ -11,7 +11,8 @@ use super::release::{Release, version_of};
 use super::{Chosen, Repo, files};
 use crate::domain::stack::FileSpec;
 use crate::domain::version::Version;
-use crate::upstream::{Gate, PassedOver, Upstream, hinted};
+use crate::error::hinted;
+use crate::upstream::{Gate, PassedOver, Upstream};
 
 /// How long after its creation a release may still be published.
 ///
