@@ -7,7 +7,8 @@
     reason = "a test that fails should panic where it fails, helpers included"
 )]
 
-use std::os::unix::fs::PermissionsExt as _;
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -38,30 +39,15 @@ struct Scratch {
 impl Scratch {
     fn new(engine: &Engine) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        for part in ["stack.toml", "README.md", "docs", "templates", "image"] {
-            let copied =
-                std::process::Command::new("cp").arg("-a").arg(repository.join(part)).arg(folder.path()).status();
-            assert!(copied.unwrap().success());
-        }
-        // Whatever the checkout pins today.
-        std::fs::copy(repository.join("xtask/testdata/frozen/versions.lock"), folder.path().join("versions.lock"))
-            .unwrap();
-        let rendered = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .arg("--root")
-            .arg(folder.path())
-            .arg("render")
-            .output();
-        assert!(rendered.unwrap().status.success());
+        common::copy(&["stack.toml", "README.md", "docs", "templates", "image"], folder.path());
+        common::copy_frozen_lock(folder.path());
+        assert!(common::xtask(folder.path()).arg("render").output().unwrap().status.success());
         let Engine { version, buildx, store, build } = engine;
         let docker = format!(
             "#!/bin/sh\ncase \"$*\" in\n'version '*) {version} ;;\n'buildx version') {buildx} ;;\n'buildx inspect') echo 'Driver: docker' ;;\n\
              'info '*) {store} ;;\n'buildx build '*) {build} ;;\n*) echo \"unexpected: $*\" >&2; exit 9 ;;\nesac\n"
         );
-        let program = folder.path().join("bin/docker");
-        std::fs::create_dir(folder.path().join("bin")).unwrap();
-        std::fs::write(&program, docker).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        common::script(&folder.path().join("bin/docker"), &docker);
         Self { folder }
     }
 
@@ -106,8 +92,7 @@ async fn an_offline_build_takes_what_fetch_brought() {
     // Of no other run, or the engine would have it already.
     let contents = format!("{:?}\n", std::time::SystemTime::now());
     write("tool.txt", &contents);
-    let summed = Command::new("sha256sum").arg(folder.path().join("tool.txt")).output().await.unwrap();
-    let sha256 = String::from_utf8(summed.stdout).unwrap()[..64].to_owned();
+    let sha256 = common::digest(contents.as_bytes())[7..].to_owned();
     write(
         "stack.toml",
         "schema = 1\n[image]\nname = \"x\"\ntitle = \"x\"\nflavor = \"x\"\ntag = \"v{date}-{flavor}-r{revision}\"\n\
@@ -127,8 +112,8 @@ async fn an_offline_build_takes_what_fetch_brought() {
     std::fs::create_dir(folder.path().join("templates")).unwrap();
     write("templates/Dockerfile.j2", &format!("FROM scratch\nADD --checksum=sha256:{sha256} {url} /tool.txt\n"));
     let run = async |words: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command.arg("--root").arg(folder.path()).args(words).env("XDG_CACHE_HOME", cache.path());
+        let mut command = Command::from(common::xtask(folder.path()));
+        command.args(words).env("XDG_CACHE_HOME", cache.path());
         let output = command.env("npm_config_registry", "http://127.0.0.1:1").output().await.unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
@@ -299,8 +284,8 @@ async fn a_digest_mismatch_is_told_for_what_it_is() {
     let lock = std::fs::read_to_string(scratch.path("versions.lock")).unwrap();
     let (_, bun) = lock.split_once("[components.bun.pinned.files.aarch64]").unwrap();
     let (_, digest) = bun.split_once("sha256 = \"").unwrap();
-    let (pinned, wanted) = (&digest[..64], sha256(b"the file"));
-    std::fs::write(scratch.path("versions.lock"), lock.replace(pinned, &wanted)).unwrap();
+    let (pinned, wanted) = (&digest[..64], &common::digest(b"the file")[7..]);
+    std::fs::write(scratch.path("versions.lock"), lock.replace(pinned, wanted)).unwrap();
     assert!(scratch.command(&["render"]).output().await.unwrap().status.success());
     let server = wiremock::MockServer::start().await;
     let mirror = format!("https://github.com={}", server.uri());
@@ -313,17 +298,11 @@ async fn a_digest_mismatch_is_told_for_what_it_is() {
         server.reset().await;
         wiremock::Mock::given(wiremock::matchers::any()).respond_with(reply).mount(&server).await;
         let mut command = scratch.command(&["build", "--arch", "aarch64", "--mirror", &mirror]);
-        let output = command.env("WANTED", &wanted).output().await.unwrap();
+        let output = command.env("WANTED", wanted).output().await.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
         let named = "error: BuildKit was given something else for `bun` than is pinned, from https://github.com/";
         assert!(said.contains(named) && said.contains("hint: asked again") && said.contains(told), "{said}");
         assert_eq!(said.contains("replaced"), told.contains("replaced"), "{said}");
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest as _;
-    let digits: Vec<String> = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.concat()
 }

@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
 
-use std::path::{Path, PathBuf};
+mod common;
 
-fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
+use std::path::Path;
+
+use common::checkout;
 
 /// All text of a file or below a folder, with every run of white space as one space.
 fn texts(path: &Path, into: &mut String) {

@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::Command;
+mod common;
 
 use serde_json::Value;
 
@@ -32,14 +30,11 @@ fn doctor(changed: &[(&str, &str)]) -> (Option<i32>, Value) {
     for (name, script) in FIT {
         let script = changed.iter().find(|(changed, _)| *changed == name).map_or(script, |(_, script)| script);
         if !script.is_empty() {
-            let program = folder.path().join(name);
-            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            common::script(&folder.path().join(name), &format!("#!/bin/sh\n{script}\n"));
         }
     }
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.arg("--root").arg(checkout).args(["doctor", "--format", "json"]).env("PATH", folder.path());
+    let mut command = common::xtask(&common::checkout());
+    command.args(["doctor", "--format", "json"]).env("PATH", folder.path());
     let output = command.env("npm_config_registry", "http://127.0.0.1:1").output().unwrap();
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     (output.status.code(), document)

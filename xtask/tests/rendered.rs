@@ -5,24 +5,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
+use common::checkout;
 use tempfile::TempDir;
-
-fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
 
 /// A checkout with the frozen lock, and a README of nothing but the generated parts.
 fn scratch() -> TempDir {
     let scratch = tempfile::tempdir().unwrap();
     let to = |name: &str| scratch.path().join(name);
-    std::fs::copy(checkout().join("stack.toml"), to("stack.toml")).unwrap();
-    std::fs::copy(checkout().join("xtask/testdata/frozen/versions.lock"), to("versions.lock")).unwrap();
-    copy(&checkout().join("templates"), &to("templates"));
+    common::copy(&["stack.toml", "templates"], scratch.path());
+    common::copy_frozen_lock(scratch.path());
     let parts = files(&checkout().join("templates/pages")).into_keys();
     let marked = parts.map(|part| {
         let name = part.strip_suffix(".md.j2").unwrap();
@@ -49,17 +47,8 @@ fn files(folder: &Path) -> BTreeMap<String, PathBuf> {
     found
 }
 
-fn copy(from: &Path, to: &Path) {
-    for (path, file) in files(from) {
-        let target = to.join(path);
-        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::copy(file, target).unwrap();
-    }
-}
-
 fn render(root: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.arg("--root").arg(root).arg("render").args(arguments).output().unwrap()
+    common::xtask(root).arg("render").args(arguments).output().unwrap()
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let machine = Self { folder: tempfile::tempdir().unwrap() };
-        let image = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("image");
+        let image = common::checkout().join("image");
         machine.install(&image.join("start.sh"), "opt/stack/start.sh");
         machine.install_all(&image.join("rootfs/opt/stack/lib"), "opt/stack/lib");
         machine.install(&image.join("rootfs/opt/stack/stack.json"), "opt/stack/stack.json");
@@ -40,9 +42,7 @@ impl Machine {
 
     fn write(&self, below: &str, text: &str) -> PathBuf {
         let path = self.path(below);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        common::script(&path, text);
         path
     }
 

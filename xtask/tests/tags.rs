@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
@@ -15,11 +17,10 @@ struct Scratch {
 impl Scratch {
     fn new() -> Self {
         let scratch = Self { folder: tempfile::tempdir().unwrap() };
-        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let whole = scratch.path("whole");
         std::fs::create_dir(&whole).unwrap();
-        std::fs::copy(checkout.join("stack.toml"), whole.join("stack.toml")).unwrap();
-        std::fs::copy(checkout.join("xtask/testdata/frozen/versions.lock"), whole.join("versions.lock")).unwrap();
+        common::copy(&["stack.toml"], &whole);
+        common::copy_frozen_lock(&whole);
         scratch.git("whole", &["init", "--quiet", "--initial-branch=main"]);
         scratch.git("whole", &["add", "--all"]);
         scratch.commit("first");
@@ -50,8 +51,8 @@ impl Scratch {
     /// `tag WORDS` in a clone, with a person's settings.
     fn tag(&self, below: &str, words: &[&str], settings: &str) -> Output {
         std::fs::write(self.path("gitconfig"), settings).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command.arg("--root").arg(self.path(below)).arg("tag").args(words);
+        let mut command = common::xtask(&self.path(below));
+        command.arg("tag").args(words);
         command.env("GIT_CONFIG_GLOBAL", self.path("gitconfig")).env("COLUMNS", "200").output().unwrap()
     }
 

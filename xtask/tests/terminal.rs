@@ -2,20 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
 
-use std::path::{Path, PathBuf};
+mod common;
+
 use std::process::{Command, Output, Stdio};
 
+use common::checkout;
 use serde_json::Value;
 
 const TAG: &str = "v20260227-llamacpp-opencode-openclaw-r30-llamacpp-opencode-1.2.15-manager-v0.9.04";
 
-fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
-
 fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.arg("--root").arg(checkout()).args(arguments).env_remove("NO_COLOR");
+    let mut command = common::xtask(&checkout());
+    command.args(arguments).env_remove("NO_COLOR");
     command
 }
 

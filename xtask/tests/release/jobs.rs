@@ -1,16 +1,12 @@
 //! The scripts of the workflows' jobs, as the jobs call them.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::common;
 use crate::scratch::Scratch;
 
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".github").join(name)
-}
-
 fn run(scratch: &Scratch, below: &str, name: &str, words: &[&str]) -> Output {
-    let mut command = Command::new(script(name));
+    let mut command = Command::new(common::checkout().join(".github").join(name));
     scratch.surround(&mut command);
     // A runner knows nobody: the scripts say who commits.
     for name in ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"] {
@@ -22,7 +18,7 @@ fn run(scratch: &Scratch, below: &str, name: &str, words: &[&str]) -> Output {
     command.env("GITHUB_OUTPUT", scratch.path("outputs")).env("GITHUB_STEP_SUMMARY", scratch.path("summary"));
     command.env_remove("CARGO_TARGET_DIR");
     let tool = std::fs::read(env!("CARGO_BIN_EXE_xtask")).unwrap();
-    command.env("TOOL_SHA256", &crate::scratch::digest(&tool)[7..]).output().unwrap()
+    command.env("TOOL_SHA256", &common::digest(&tool)[7..]).output().unwrap()
 }
 
 /// A clone for each job, with what it downloads.
@@ -225,7 +221,7 @@ fn a_plan_compiles_the_tool_once_and_tells_where_the_release_goes() {
     let log = scratch.log();
     assert!(log.starts_with("cargo build --locked --package xtask\n") && !log.contains("skopeo"), "{log}");
     let outputs = std::fs::read_to_string(scratch.path("outputs")).unwrap();
-    let tool = crate::scratch::digest(&std::fs::read(scratch.path("checkout/target/tool/xtask")).unwrap());
+    let tool = common::digest(&std::fs::read(scratch.path("checkout/target/tool/xtask")).unwrap());
     assert!(
         outputs.contains("registry=ghcr.io/o/n\n") && outputs.contains(&format!("sha256={}", &tool[7..])),
         "{outputs}"

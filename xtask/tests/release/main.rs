@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod jobs;
 mod repro;
 mod scratch;

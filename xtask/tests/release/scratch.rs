@@ -3,13 +3,13 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use sha2::Digest as _;
 use tempfile::TempDir;
+
+use crate::common::{self, digest};
 
 /// An engine whose containers answer on all ports, and end as `$SCRATCH/exit` says.
 const DOCKER: &str = r#"#!/bin/bash
@@ -151,11 +151,8 @@ impl Scratch {
         let scratch = Self { folder, ports, registry };
         let checkout = scratch.path("checkout");
         std::fs::create_dir(&checkout).unwrap();
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        for part in ["stack.toml", "versions.lock", "README.md", "docs", "templates", "image", ".gitignore"] {
-            let copied = Command::new("cp").arg("-a").arg(repository.join(part)).arg(&checkout).status();
-            assert!(copied.unwrap().success());
-        }
+        let parts = ["stack.toml", "versions.lock", "README.md", "docs", "templates", "image", ".gitignore"];
+        common::copy(&parts, &checkout);
         for (name, script) in [("docker", DOCKER), ("git", FRONT), ("skopeo", FRONT), ("gh", FRONT)] {
             scratch.program("bin", name, script);
         }
@@ -192,8 +189,7 @@ impl Scratch {
         let after = after.split_once('"').unwrap().1;
         let text = format!("{before}[components.opencode]\nversion = \"{version}\"{after}");
         std::fs::write(&lock, &text).unwrap();
-        let mut render = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        assert!(render.arg("--root").arg(self.path(below)).arg("render").status().unwrap().success());
+        assert!(common::xtask(&self.path(below)).arg("render").status().unwrap().success());
         self.git(below, &["commit", "--quiet", "--all", "--message", "another version"]);
     }
 
@@ -202,10 +198,7 @@ impl Scratch {
     }
 
     pub(crate) fn program(&self, folder: &str, name: &str, script: &str) {
-        let program = self.path(folder).join(name);
-        std::fs::create_dir_all(program.parent().unwrap()).unwrap();
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        common::script(&self.path(folder).join(name), script);
     }
 
     pub(crate) fn lock_digest(&self) -> String {
@@ -285,8 +278,7 @@ impl Scratch {
 
     /// The program in a checkout, among the stand-ins.
     pub(crate) fn xtask(&self, below: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command.arg("--root").arg(self.path(below));
+        let mut command = common::xtask(&self.path(below));
         self.surround(&mut command);
         command
     }
@@ -375,9 +367,4 @@ pub(crate) fn answering(status: &'static str, body: &'static str) -> String {
         }
     });
     address
-}
-
-pub(crate) fn digest(bytes: &[u8]) -> String {
-    let digits: Vec<String> = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{}", digits.concat())
 }

@@ -5,6 +5,8 @@
 mod archives;
 mod attested;
 mod bad_input;
+#[path = "../common/mod.rs"]
+mod common;
 mod convex;
 mod edit;
 mod faults;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
-use sha2::Digest as _;
 use tempfile::TempDir;
 use tokio::process::Command;
 use wiremock::matchers::{method, path, query_param, query_param_is_missing};
 use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::common;
+pub(crate) use crate::common::digest as digest_of;
 
 /// A component with one file of a release, and nothing besides.
 pub(crate) const TOOL: &str = r#"
@@ -118,8 +120,7 @@ impl Scratch {
     }
 
     pub(crate) fn command_at(&self, server: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command.arg("--root").arg(self.root());
+        let mut command = Command::from(common::xtask(self.root()));
         for (from, to) in [
             ("https://github.com", "github"),
             ("https://version.convex.dev", "version"),
@@ -210,11 +211,6 @@ pub(crate) fn release(tag: &str, day: &str, prerelease: bool, assets: &[(&str, &
         "tag_name": tag, "draft": false, "prerelease": prerelease, "assets": assets,
         "created_at": moment, "published_at": moment, "target_commitish": "main",
     })
-}
-
-pub(crate) fn digest_of(bytes: &[u8]) -> String {
-    let digits: Vec<String> = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{}", digits.concat())
 }
 
 /// A zip of files by name.
