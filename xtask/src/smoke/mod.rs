@@ -31,12 +31,12 @@ mod raw;
 mod refusals;
 pub(crate) mod report;
 mod running;
+mod sandbox;
 mod security;
 mod sign_in;
 mod stops;
 mod tls;
 mod turns;
-mod walls;
 
 /// Seconds until all of it is up on a slow machine: the waits of the probes end before.
 const UP: u64 = 400;
@@ -69,7 +69,7 @@ pub(crate) struct Request<'a> {
 
 /// What can be asked for by itself.
 const PARTS: &[&str] = &[
-    "convex", "fronts", "commands", "turns", "browser", "security", "walls", "attacks", "inside", "sign-in", "tls",
+    "convex", "fronts", "commands", "turns", "browser", "security", "sandbox", "attacks", "inside", "sign-in", "tls",
     "models", "backups", "refusals", "kills", "stops", "disk",
 ];
 /// Those that break something, and take longest.
@@ -145,8 +145,8 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     if request.wants("security") {
         security::prove(&mut report, &running).await;
     }
-    if request.wants("walls") {
-        walls::prove(&mut report, &running).await;
+    if request.wants("sandbox") {
+        sandbox::prove(&mut report, &running).await;
     }
     if request.wants("attacks") {
         attacks::prove(&mut report, &running).await;

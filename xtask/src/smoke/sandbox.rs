@@ -1,5 +1,5 @@
-//! What agents reach, through the shells and tools that OpenCode and OpenClaw themselves give them; and that people's
-//! daily work goes on within these walls.
+//! What agents can access through the shells and tools of OpenCode and OpenClaw, and that git, npm and scripts still
+//! work in the sandbox.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,25 +11,25 @@ use super::report::Report;
 use super::running::{Running, ask, start_of, until};
 use super::security::needles;
 
-/// What an agent tries, the same for every shell; without walls it all succeeds.
+/// What an agent tries, the same in every shell. Without the sandbox all of it succeeds.
 const ATTEMPTS: &str = include_str!("attempts.sh");
-/// A model that calls tools: the one of the smoke test says a word.
+/// A model that calls tools; the smoke test's own one cannot.
 const CALLING_MODEL: &str = include_str!("calling-model.mjs");
 
 const OPENCODE: &str = "/data/opencode/repos";
 const OPENCLAW: &str = "/data/openclaw/workspace";
-/// What a service, other than its shells, reaches of the list.
+/// Attempts that succeed in a service itself, but not in its agents' shells.
 const OPENCODE_ITSELF: [&str; 4] =
     ["OpenCode's database", "OpenCode's configuration", "OpenCode's temp folder", "its own service's environment"];
 const OPENCLAW_ITSELF: [&str; 3] = ["OpenClaw's configuration", "OpenClaw's state", "OpenClaw's temp folder"];
 const MANAGER_ITSELF: [&str; 4] =
     ["the Manager's database", "OpenCode's database", "OpenCode's configuration", "OpenCode's temp folder"];
-/// Settings of ours, and of the image's programs, that a project of an agent would trip over.
+/// Settings of the image that would break an agent's project.
 const NOT_AN_AGENTS: [&str; 4] = ["NODE_ENV", "npm_config_fetch", "XDG_", "LLAMACPP_"];
 
 const ONE_TURN: Duration = Duration::from_secs(100);
 
-/// What people expect of a terminal. Each line prints its name.
+/// Everyday work in a terminal. Each step prints its name.
 const WORK: &str = r#"set -e
 cd "$HOME"
 rm -rf smoke-work
@@ -62,18 +62,18 @@ const WORKED: [&str; 8] =
     ["git 1", "ripgrep renamed/moved", "script run", "node true", "npm done", "bun 2", "ssh at home", "user named"];
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
-    report.group("walls");
+    report.group("sandbox");
     let landlock = running.container.exec(&["cat", "/run/stack/landlock"]).await.unwrap_or_default();
     if landlock.trim().is_empty() {
-        report.skip("what agents reach", "this kernel has no Landlock, and `status` says so");
+        report.skip("what agents can access", "this kernel has no Landlock, and `status` says so");
     } else {
         report.see("without the sandbox, all of it is accessible", 60, outside(running)).await;
         report.see("OpenCode's shell can access its workspace only", 60, opencode_shell(running)).await;
         report.see("OpenCode can access its own folders only", 60, opencode_itself(running)).await;
         report.see("OpenClaw's exec can access its workspace, its tools its own folders", 240, openclaw(running)).await;
         for (service, own) in [("openclaw", &OPENCLAW_ITSELF[..]), ("manager", &MANAGER_ITSELF), ("llamacpp", &[])] {
-            let name = format!("{service} reaches its own folders");
-            report.see(&name, 30, behind(running, service, own)).await;
+            let name = format!("{service} can access its own folders only");
+            report.see(&name, 30, confined(running, service, own)).await;
         }
     }
     report.see("git, npm and scripts work in OpenCode's shell", 120, work(running)).await;
@@ -92,24 +92,24 @@ async fn put(running: &Running<'_>, folder: &str, script: &str) -> anyhow::Resul
     Ok(path)
 }
 
-/// What attempts reached, in what they printed.
+/// The attempts that succeeded, by their output.
 fn reached(told: &str) -> BTreeSet<&str> {
     told.lines().filter_map(|line| line.strip_prefix("reached: ")).collect()
 }
 
-/// Whether attempts reached these and nothing else, and whether they were made at all.
+/// Fails unless exactly these attempts succeeded, and all were made.
 fn only(told: &str, expected: &[&str]) -> anyhow::Result<()> {
     ensure!(told.lines().any(|line| line.starts_with("PATH=")), "the attempts did not end: {}", start_of(told));
     let reached = reached(told);
     let expected: BTreeSet<&str> = expected.iter().copied().collect();
     let more: Vec<&str> = reached.difference(&expected).copied().collect();
-    ensure!(more.is_empty(), "it reached {}", more.join(", "));
+    ensure!(more.is_empty(), "it can access {}", more.join(", "));
     let less: Vec<&str> = expected.difference(&reached).copied().collect();
-    ensure!(less.is_empty(), "it does not reach what it needs: {}", less.join(", "));
+    ensure!(less.is_empty(), "it cannot access what it needs: {}", less.join(", "));
     Ok(())
 }
 
-/// Whether a shell's environment holds neither a secret nor a setting of ours.
+/// Fails if a shell's environment has a secret or a setting of the image.
 fn clean(running: &Running<'_>, told: &str) -> anyhow::Result<()> {
     for (name, value) in needles(&running.secrets) {
         ensure!(!told.contains(value), "its environment has {name}");
@@ -131,7 +131,7 @@ async fn outside(running: &Running<'_>) -> anyhow::Result<String> {
         .collect();
     let failed: Vec<&&str> =
         all.iter().filter(|name| !reached(&told).iter().any(|it| it.starts_with(**name))).collect();
-    ensure!(failed.is_empty() && !all.is_empty(), "not to be had at all: {failed:?}");
+    ensure!(failed.is_empty() && !all.is_empty(), "these fail without the sandbox too: {failed:?}");
     Ok(format!("{} attempts", all.len()))
 }
 
@@ -154,10 +154,10 @@ async fn opencode_shell(running: &Running<'_>) -> anyhow::Result<String> {
     let told = in_opencode(running, &format!("bash {script} {}", pids(running, "opencode").await?)).await?;
     only(&told, &[])?;
     clean(running, &told)?;
-    Ok("nothing of its service or of a neighbour; no secret in its environment".to_owned())
+    Ok("nothing of its service or of another one; no secret in its environment".to_owned())
 }
 
-/// A terminal with a program of its own is no shell of ours: it has the walls of the service.
+/// A terminal that runs a program instead of the agents' shell is in the service's own sandbox.
 async fn opencode_itself(running: &Running<'_>) -> anyhow::Result<String> {
     let script = put(running, OPENCODE, ATTEMPTS).await?;
     let result = format!("{OPENCODE}/smoke-told");
@@ -174,10 +174,10 @@ async fn opencode_itself(running: &Running<'_>) -> anyhow::Result<String> {
     .await?;
     running.container.exec(&["rm", &result]).await?;
     only(&told, &OPENCODE_ITSELF)?;
-    Ok("a terminal opens, and nothing of a neighbour is reached".to_owned())
+    Ok("a terminal opens, and nothing of another service is accessible".to_owned())
 }
 
-/// A turn in which the model asks for a command, and for a secret with the tool that reads files in the gateway itself.
+/// A turn in which the model runs a command, and reads a secret with the gateway's own tool for files.
 async fn openclaw(running: &Running<'_>) -> anyhow::Result<String> {
     let script = put(running, OPENCLAW, ATTEMPTS).await?;
     let command = format!("bash {script} {}", pids(running, "openclaw").await?);
@@ -186,11 +186,11 @@ async fn openclaw(running: &Running<'_>) -> anyhow::Result<String> {
     let told = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
     only(told, &[])?;
     clean(running, told)?;
-    ensure!(told.contains("EACCES"), "the tool that reads files tells of no wall: {}", start_of(told));
-    Ok("a whole turn with a command; nothing of its service or of a neighbour".to_owned())
+    ensure!(told.contains("EACCES"), "the tool that reads files does not report EACCES: {}", start_of(told));
+    Ok("a whole turn with a command; nothing of its service or of another one".to_owned())
 }
 
-/// A turn of OpenClaw while another model stands where llama.cpp was.
+/// A turn of OpenClaw while another model listens on llama.cpp's port.
 async fn with_calling_model(running: &Running<'_>, calls: &str) -> anyhow::Result<Value> {
     const SERVER: &str = "/run/stack/scan/llamacpp";
     let endpoints = running.bench.stack.endpoints();
@@ -207,14 +207,14 @@ async fn with_calling_model(running: &Running<'_>, calls: &str) -> anyhow::Resul
     answer?.expect(200)?.json()
 }
 
-/// The walls of a service that gives nobody a shell, put around the attempts.
-async fn behind(running: &Running<'_>, service: &str, own: &[&str]) -> anyhow::Result<String> {
-    let walls =
+/// Runs the attempts in the sandbox of a service that has no shell.
+async fn confined(running: &Running<'_>, service: &str, own: &[&str]) -> anyhow::Result<String> {
+    let confined =
         ". /opt/stack/lib/service.sh; . /opt/stack/lib/walls.sh; service_rules; behind bash -c \"$0\" attempts \"$@\"";
     let service = format!("STACK_SERVICE={service}");
-    let told = running.container.exec(&["env", &service, "bash", "-c", walls, ATTEMPTS, "1", "1"]).await?;
+    let told = running.container.exec(&["env", &service, "bash", "-c", confined, ATTEMPTS, "1", "1"]).await?;
     only(&told, own)?;
-    Ok(if own.is_empty() { "nothing of the list".to_owned() } else { own.join(", ") })
+    Ok(if own.is_empty() { "none of the attempts".to_owned() } else { own.join(", ") })
 }
 
 async fn work(running: &Running<'_>) -> anyhow::Result<String> {
