@@ -76,11 +76,7 @@ pub(crate) fn drifts(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<
     let mut drifts = orphans(root, &rendered)?;
     for file in rendered {
         let path = root.join(&file.path);
-        let current = match fs_err::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
+        let current = files::read_if_exists(&path)?.unwrap_or_default();
         let executable = is_script(&file.contents);
         let difference = if current != file.contents.as_bytes() {
             let diff = diff(&file, &String::from_utf8_lossy(&current));

@@ -1,6 +1,5 @@
 //! `tag next|parse|list`: the image tag, composed from the stack's template, the lock and the git tags.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -65,22 +64,33 @@ fn parse_date(text: &str) -> anyhow::Result<NaiveDate> {
 }
 
 /// The tag that a release of this lock on that day gets.
-pub(crate) async fn next(root: &Path, stack: &Stack, lock: &Lock, date: NaiveDate) -> anyhow::Result<ImageTag> {
+async fn next(root: &Path, stack: &Stack, lock: &Lock, date: NaiveDate) -> anyhow::Result<ImageTag> {
     let template = ImageTagTemplate::parse(&stack.image.tag)?;
     let flavor = &stack.image.flavor;
     let existing = known(root, &template, flavor).await?;
     let revision = next_revision(&template, existing.iter().map(String::as_str), flavor);
-    let mut components = BTreeMap::new();
-    for name in template.components() {
-        let pin =
-            lock.components.get(name).with_context(|| format!("the image tag names `{name}`, which is not pinned"))?;
-        components.insert(name.to_owned(), pin.version.clone());
-    }
-    let tag = template.compose(&TagParts { date, flavor: flavor.clone(), revision, components })?;
+    let tag = template.compose(&parts(&template, flavor, lock, date, revision)?)?;
     if existing.iter().any(|existing| existing == tag.as_str()) {
         bail!("the git tag {tag} exists already");
     }
     Ok(tag)
+}
+
+/// The parts of a release's tag, with the versions that the lock pins.
+pub(super) fn parts(
+    template: &ImageTagTemplate,
+    flavor: &str,
+    lock: &Lock,
+    date: NaiveDate,
+    revision: u32,
+) -> anyhow::Result<TagParts> {
+    let version = |name: &str| {
+        let pin = lock.components.get(name);
+        let pin = pin.with_context(|| format!("the image tag names `{name}`, which is not pinned"))?;
+        Ok((name.to_owned(), pin.version.clone()))
+    };
+    let components = template.components().map(version).collect::<anyhow::Result<_>>()?;
+    Ok(TagParts { date, flavor: flavor.to_owned(), revision, components })
 }
 
 /// The git tags that are known, of this flavor and others: a revision continues from them.

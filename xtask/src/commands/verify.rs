@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::Session;
 use super::resolve::{Resolver, ended, names};
-use super::{Session, checkout};
 use crate::cli::{self, Format};
 use crate::domain::trust::Trust;
 use crate::error::Ended;
@@ -24,8 +24,7 @@ struct Row<'a> {
 }
 
 pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<()> {
-    let stack = checkout::read_stack(&session.root)?;
-    let lock = checkout::read_lock(&session.root, &stack)?;
+    let (stack, lock) = session.read()?;
     let names = names(&stack, &args.names)?;
     let resolver = Resolver::new(session, stack, lock)?;
     let up = resolver.upstream();

@@ -299,6 +299,11 @@ impl Lock {
         newest.map_or(0, |date| date.and_time(NaiveTime::MIN).and_utc().timestamp())
     }
 
+    /// The same moment as RFC 3339 writes it.
+    pub(crate) fn created(&self) -> String {
+        DateTime::from_timestamp(self.epoch(), 0).unwrap_or_default().format(MOMENT).to_string()
+    }
+
     /// Checks every pin against the stack, with all that is wrong.
     pub(crate) fn check(&self, stack: &Stack) -> Result<(), Vec<LockError>> {
         let mut wrong: Vec<LockError> = Vec::new();

@@ -18,7 +18,7 @@ const LARGEST: u64 = 1 << 20;
 /// The packages of Debian and of npm in the one image of a layout.
 pub(crate) fn packages(folder: &Path) -> anyhow::Result<Vec<Package>> {
     let mut packages = BTreeSet::new();
-    for blob in layout::layer_blobs(folder)? {
+    for (_, blob) in layout::parts(folder)?.layers {
         read_layer(&blob, &mut packages).with_context(|| format!("cannot read the layer {}", blob.display()))?;
     }
     Ok(packages.into_iter().collect())

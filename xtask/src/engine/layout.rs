@@ -195,12 +195,6 @@ pub(crate) fn builder(folder: &Path) -> Option<String> {
     (!line.is_empty()).then(|| line.chars().filter(|letter| letter.is_ascii_graphic() || *letter == ' ').collect())
 }
 
-/// The layers' files, lowest first.
-pub(crate) fn layer_blobs(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let (_, manifest) = open(folder)?;
-    Ok(manifest.layers.iter().map(|layer| folder.join(BLOBS).join(layer.digest.hex())).collect())
-}
-
 fn open(folder: &Path) -> anyhow::Result<(Descriptor, Manifest)> {
     let text = fs_err::read_to_string(folder.join(INDEX))?;
     let index: Index =

@@ -54,7 +54,7 @@ pub(crate) fn replace_all(root: &Path, files: &[(PathBuf, String)]) -> anyhow::R
         let target = root.join(path);
         // What a link leads to is replaced, and not the link.
         let target = fs_err::canonicalize(&target).unwrap_or(target);
-        let before = before(&target)?;
+        let before = read_if_exists(&target)?;
         let staged = stage(&target, contents.as_bytes());
         let staged = staged.with_context(|| format!("cannot write {}; nothing was changed", target.display()));
         ready.push((staged?, target, before));
@@ -73,9 +73,9 @@ pub(crate) fn replace_all(root: &Path, files: &[(PathBuf, String)]) -> anyhow::R
     Ok(())
 }
 
-/// What a file holds before it is replaced, where there is one.
-fn before(target: &Path) -> anyhow::Result<Option<Vec<u8>>> {
-    match fs_err::read(target) {
+/// Reads a file; `None` if it does not exist.
+pub(crate) fn read_if_exists(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    match fs_err::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),

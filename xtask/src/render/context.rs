@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::domain::arch::Arch;
-use crate::domain::lock::{FileFor, FilePin, Lock, MOMENT, PackagePin, Pin, Pinned};
+use crate::domain::digest::CommitId;
+use crate::domain::lock::{FileFor, FilePin, Lock, PackagePin, Pin, Pinned};
 use crate::domain::service::{self, Service};
 use crate::domain::setting::{self, Setting};
 use crate::domain::stack::{Flavor, Gpu, Image, Stack};
@@ -138,10 +139,7 @@ impl<'a> Context<'a> {
                 label: stack.image.lock_label(),
                 flavor_label: stack.image.flavor_label(),
                 sha256: lock.sha256()?.to_string(),
-                created: chrono::DateTime::from_timestamp(lock.epoch(), 0)
-                    .unwrap_or_default()
-                    .format(MOMENT)
-                    .to_string(),
+                created: lock.created(),
             },
             arches: Arch::ALL
                 .map(|arch| ArchContext { name: arch.as_str(), docker: arch.oci(), npm: arch.npm() })
@@ -199,7 +197,7 @@ impl<'a> ComponentContext<'a> {
             title,
             version: &pin.version,
             tag: pin.tag.as_deref(),
-            commit: pin.commit.as_ref().map(super::super::domain::digest::CommitId::as_str),
+            commit: pin.commit.as_ref().map(CommitId::as_str),
             artifacts: BTreeMap::new(),
             repository: None,
             package: None,

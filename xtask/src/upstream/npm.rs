@@ -16,6 +16,7 @@ use crate::domain::lock::{NpmPin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source, Stated};
 use crate::domain::version::Version;
 use crate::error::{Hint, hinted};
+use crate::io::files;
 
 mod lockfile;
 mod npmrc;
@@ -285,16 +286,13 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
     let mut findings = findings_of(npm, version.as_str(), manifest.as_ref());
     let path = Path::new("image").join(asked.directory).join("package-lock.json");
     let what = path.display().to_string();
-    match fs_err::read(up.root.join(&path)) {
-        Ok(bytes) => {
-            let found = Sha256::of(&bytes);
-            if found != npm.lockfile {
-                let (pinned, found) = (npm.lockfile.to_string(), found.to_string());
-                findings.push(Finding::Replaced { what, pinned, found });
-            }
+    match files::read_if_exists(&up.root.join(&path))?.map(|bytes| Sha256::of(&bytes)) {
+        Some(found) if found == npm.lockfile => {}
+        Some(found) => {
+            let (pinned, found) = (npm.lockfile.to_string(), found.to_string());
+            findings.push(Finding::Replaced { what, pinned, found });
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => findings.push(Finding::Deleted { what }),
-        Err(error) => return Err(error.into()),
+        None => findings.push(Finding::Deleted { what }),
     }
     Ok(Checked { findings, trust, unchecked })
 }

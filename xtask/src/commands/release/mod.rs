@@ -11,7 +11,7 @@ mod sign;
 
 use std::path::PathBuf;
 
-use super::{Session, checkout};
+use super::Session;
 use crate::cli::{self, Format};
 use crate::engine::docker::Docker;
 use crate::engine::registry::Repository;
@@ -20,19 +20,17 @@ use crate::io::steps::Steps;
 pub(crate) use plan::{Plan, Wanted, check};
 
 pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Result<()> {
-    let stack = checkout::read_stack(&session.root)?;
-    let lock = checkout::read_lock(&session.root, &stack)?;
+    let (whole, lock) = session.read()?;
+    let stack = whole.flavored(args.flavor.name())?;
     let wanted = Wanted {
         repository: Repository::new(&args.registry)?,
         layouts: args.layouts.as_deref().map(std::path::absolute).transpose()?,
-        dist: session.path(args.dist.as_deref(), &stack.flavored(args.flavor.name())?.folder("dist"))?,
+        dist: session.path(args.dist.as_deref(), &stack.folder("dist"))?,
         github: args.github.clone(),
         sign: args.sign.clone(),
         offline: args.dry_run,
     };
-    let whole = &stack;
-    let stack = whole.flavored(args.flavor.name())?;
-    check(session, whole, &lock).await?;
+    check(session, &whole, &lock).await?;
     let plan = Plan::new(session, &stack, &lock, wanted).await?;
     if args.dry_run {
         return plan.rehearse(session, &stack, &lock).await;

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::commands::{Session, checkout, render};
+use crate::commands::{Session, checkout, render, tag};
 use crate::domain::digest::{FileUrl, OciDigest, Sha256};
-use crate::domain::image_tag::{ImageTag, ImageTagTemplate, TagParts, next_revision};
-use crate::domain::lock::Lock;
+use crate::domain::image_tag::{ImageTag, ImageTagTemplate, next_revision};
+use crate::domain::lock::{Lock, MOMENT};
 use crate::domain::promise::Promise;
 use crate::domain::rules;
 use crate::domain::stack::Stack;
@@ -93,7 +93,10 @@ impl Plan {
         let here = tags.iter().filter(|tag| tag.commit == commit).filter_map(|tag| ours(&tag.name));
         let (begun, parts) = match here.max_by_key(|parts| parts.revision) {
             Some(parts) => (true, parts),
-            None => (false, parts(&template, &flavor, lock, moment, next_revision(&template, known(), &flavor))?),
+            None => {
+                let revision = next_revision(&template, known(), &flavor);
+                (false, tag::parts(&template, &flavor, lock, moment.date_naive(), revision)?)
+            }
         };
         let revision = parts.revision;
         let tag = template.compose(&parts)?;
@@ -172,22 +175,6 @@ pub(crate) async fn check(session: &Session, stack: &Stack, lock: &Lock) -> anyh
     Ok(())
 }
 
-fn parts(
-    template: &ImageTagTemplate,
-    flavor: &str,
-    lock: &Lock,
-    moment: DateTime<Utc>,
-    revision: u32,
-) -> anyhow::Result<TagParts> {
-    let version = |name: &str| {
-        let pin = lock.components.get(name);
-        let pin = pin.with_context(|| format!("the image tag names `{name}`, which is not pinned"))?;
-        Ok((name.to_owned(), pin.version.clone()))
-    };
-    let components = template.components().map(version).collect::<anyhow::Result<_>>()?;
-    Ok(TagParts { date: moment.date_naive(), flavor: flavor.to_owned(), revision, components })
-}
-
 /// What the git tag of this commit says. A remote's tag is brought here.
 async fn promise(
     root: &std::path::Path,
@@ -225,7 +212,7 @@ fn annotations(
     moment: DateTime<Utc>,
     source: Option<&FileUrl>,
 ) -> BTreeMap<String, String> {
-    let created = moment.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let created = moment.format(MOMENT).to_string();
     let mut annotations: BTreeMap<String, String> = [
         ("title", stack.image.title.as_str()),
         ("licenses", &stack.image.license),

@@ -15,7 +15,7 @@ pub(crate) fn cyclonedx(bill: &Bill) -> Value {
         "serialNumber": format!("urn:uuid:{serial}"),
         "version": 1,
         "metadata": {
-            "timestamp": bill.created(),
+            "timestamp": bill.created,
             "tools": { "components": [{ "type": "application", "name": env!("CARGO_PKG_NAME") }] },
             "component": {
                 "type": "container",

@@ -5,12 +5,11 @@ mod cyclonedx;
 pub(crate) mod license;
 mod spdx;
 
-use chrono::{DateTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
 use super::arch::Arch;
 use super::digest::OciDigest;
-use super::lock::{FileFor, Lock, MOMENT, Pin, Pinned};
+use super::lock::{FileFor, Lock, Pin, Pinned};
 use super::stack::Stack;
 
 pub(crate) use cyclonedx::cyclonedx;
@@ -53,7 +52,7 @@ pub(crate) struct Bill {
     arch: Arch,
     /// Of the image's manifest.
     digest: OciDigest,
-    moment: DateTime<Utc>,
+    created: String,
     parts: Vec<Part>,
 }
 
@@ -67,8 +66,8 @@ impl Bill {
         let mut parts: Vec<Part> = pinned.chain(packages.iter().map(Part::found)).collect();
         parts.sort_by(|one, other| one.purl.cmp(&other.purl));
         parts.dedup_by(|one, other| one.purl == other.purl);
-        let moment = DateTime::from_timestamp(lock.epoch(), 0).unwrap_or_default();
-        Self { name: stack.image.name.clone(), title: stack.image.title.clone(), arch, digest, moment, parts }
+        let (name, title) = (stack.image.name.clone(), stack.image.title.clone());
+        Self { name, title, arch, digest, created: lock.created(), parts }
     }
 
     /// What a bill of such an image must name, by component: its pins, as package URLs with digest or commit.
@@ -79,10 +78,6 @@ impl Bill {
 
     fn purl(&self) -> String {
         format!("pkg:oci/{}@{}?arch={}", self.name, encoded(self.digest.as_str()), self.arch.oci())
-    }
-
-    fn created(&self) -> String {
-        self.moment.format(MOMENT).to_string()
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn spdx(bill: &Bill) -> Value {
         "name": format!("{}-{}", bill.name, bill.arch),
         "documentNamespace": format!("https://spdx.org/spdxdocs/{}-{}", bill.name, bill.digest.hex()),
         "creationInfo": {
-            "created": bill.created(),
+            "created": bill.created,
             "creators": [format!("Tool: {}-{}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))],
         },
         "packages": parts.map(|(at, part)| package(at, part)).collect::<Vec<_>>(),

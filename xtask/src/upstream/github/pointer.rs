@@ -7,6 +7,7 @@ use super::choose::{ChooseError, Rules};
 use super::error::GithubError;
 use super::release::{Release, say_missing};
 use super::{Chosen, Repo, listing};
+use crate::io::http::shown;
 use crate::upstream::{Gate, PassedOver, Upstream};
 
 /// The build that the newest stable release names. Builds are prereleases by design; their stable release
@@ -39,7 +40,7 @@ pub(super) async fn newest(
             match follow(up, rules, repo, pointer, &stable).await? {
                 Ok(chosen) => return Ok((chosen, passed_over)),
                 Err((gate, reason)) => passed_over.push(PassedOver {
-                    version: shown(&stable.tag_name),
+                    version: shown(&stable.tag_name, 60),
                     published: stable.published(),
                     gate,
                     reason,
@@ -77,7 +78,7 @@ async fn follow(
         .component
         .scheme
         .parse(line.strip_prefix(repo.prefix).unwrap_or(line))
-        .with_context(|| format!("`{pointer}` of {} names no build", shown(&stable.tag_name)))?;
+        .with_context(|| format!("`{pointer}` of {} names no build", shown(&stable.tag_name, 60)))?;
     let release = match up.github.release(repo.name, &format!("{}{version}", repo.prefix)).await {
         Err(GithubError::NotFound { .. }) => {
             return Ok(Err((Gate::Incomplete, format!("names {version}, which has no release"))));
@@ -92,9 +93,4 @@ async fn follow(
             Err((gate, format!("names {version}: {error}")))
         }
     })
-}
-
-/// A tag of a form that nobody checked, for a message.
-fn shown(tag: &str) -> String {
-    tag.chars().take(60).flat_map(char::escape_debug).collect()
 }

@@ -7,6 +7,7 @@ use crate::domain::host::is_repository;
 use crate::domain::lock::Published;
 use crate::domain::stack::{Component, Stack};
 use crate::domain::version::Version;
+use crate::io::http::shown;
 
 /// The fields that matter to us; octocrab's own type wants every field of every asset to be there.
 #[derive(Debug, Clone, Deserialize)]
@@ -72,8 +73,7 @@ impl Release {
         let missing = files.iter().filter_map(|file| match self.asset(file) {
             None => Some(Missing { file: file.clone(), state: None }),
             Some(asset) if asset.state != "uploaded" => {
-                let state = asset.state.chars().take(20).flat_map(char::escape_debug).collect();
-                Some(Missing { file: file.clone(), state: Some(state) })
+                Some(Missing { file: file.clone(), state: Some(shown(&asset.state, 20)) })
             }
             Some(_) => None,
         });
