@@ -2,14 +2,14 @@
 # @generated from templates/start.sh.j2 by `cargo xtask render`; do not edit by hand.
 # shellcheck shell=bash
 #
-# The entrypoint: takes the volume, has settings checked and secrets made, and hands over to the supervisor with
-# `exec`. Everything that ends with the container is in /run/stack, everything that stays in /data.
+# The entrypoint: locks the volume, checks settings, generates secrets, and executes the supervisor. Temporary files are in
+# /run/stack, persistent ones in /data.
 set -euo pipefail
 
 . /opt/stack/lib/service.sh
 . /opt/stack/lib/walls.sh
 
-# A command of one's own instead: docker run IMAGE bash
+# A custom command: docker run IMAGE bash
 if (($# > 0)); then
 	name_user 2>/dev/null || true
 	exec "$@"
@@ -29,7 +29,7 @@ node /opt/stack/lib/start.mjs
 name_user
 find_landlock
 
-# What services see: every setting with its value, and no secret.
+# Services get all settings with their values, and no secrets.
 mapfile -t settings <"$RUNTIME/settings"
 export "${settings[@]}"
 unset ACCESS_PASSWORD ACCESS_PASSWORD_FILE
@@ -47,13 +47,13 @@ unset MANAGER_ADMIN_PASSWORD MANAGER_ADMIN_PASSWORD_FILE
 unset MANAGER_AUTH_SECRET MANAGER_AUTH_SECRET_FILE
 unset OPENCLAW_GATEWAY_TOKEN OPENCLAW_GATEWAY_TOKEN_FILE
 unset OPENCLAW_HOOKS_TOKEN OPENCLAW_HOOKS_TOKEN_FILE
-# A proxy for the way out gets nothing of what the services say to each other.
+# An HTTP proxy must not get the requests between services.
 if [ -n "${HTTP_PROXY:-}${HTTPS_PROXY:-}${ALL_PROXY:-}${http_proxy:-}${https_proxy:-}${all_proxy:-}" ]; then
 	NO_PROXY=${NO_PROXY:-${no_proxy:-}}
 	NO_PROXY=${NO_PROXY:+$NO_PROXY,}localhost,127.0.0.1,::1
 	export NO_PROXY no_proxy=$NO_PROXY
 fi
 
-echo "[stack] settings are right, services are starting; \`status\` in the container tells how far they are"
+echo "[stack] settings are valid, services are starting; \`status\` in the container shows their progress"
 printf '%s\n' "$$" >"$RUNTIME/pid"
 exec s6-svscan "$RUNTIME/scan" </dev/null

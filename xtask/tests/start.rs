@@ -218,7 +218,7 @@ fn a_secret_that_was_given_is_the_one_and_stays_out_of_the_volume() {
     assert_eq!(String::from_utf8_lossy(&shown.stdout), "from-a-file\n");
     let listed = machine.run("opt/stack/bin/secrets", &[], &[]);
     let listed = String::from_utf8(listed.stdout).unwrap();
-    assert!(listed.lines().any(|line| line.starts_with("LLAMACPP_API_KEY") && line.ends_with("given")), "{listed}");
+    assert!(listed.lines().any(|line| line.starts_with("LLAMACPP_API_KEY") && line.ends_with("set")), "{listed}");
     assert!(!listed.contains("from-a-file"));
     assert!(!machine.run("opt/stack/bin/secrets", &["NO_SUCH"], &[]).status.success());
 }

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # @generated from templates/rootfs/opt/stack/lib/reach.sh.j2 by `cargo xtask render`; do not edit by hand.
-# What each confined service reaches beside the system: walls.sh asks.
+# What each sandboxed service can access besides the system, for walls.sh.
 
-# reach_of SERVICE: sets HOME, TMPDIR, REACH, CONTROLS (a service that it starts and stops), and what its agents'
-# shells reach: their own home, SHELL_TMPDIR and SHELL_REACH, and names alone in SHELL_LISTS.
+# reach_of SERVICE: sets HOME, TMPDIR, REACH, CONTROLS (a service that it may start and stop), and for its agents' shells
+# SHELL_TMPDIR, SHELL_REACH, and SHELL_LISTS, in which they see names only.
 reach_of() {
 	case $1 in
 	model)

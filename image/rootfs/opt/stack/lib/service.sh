@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# What every service's program has at hand: `. /opt/stack/lib/service.sh`. Settings are in the environment, each
-# under its own name, checked and with its default; secrets are asked for, so that no service sees another's.
+# Functions for the scripts of services: `. /opt/stack/lib/service.sh`. Validated settings with their defaults are in the
+# environment. Secrets are read by name, so that no service has those of another one.
 
-# Generated configuration and everything else that ends with the container.
+# Generated configuration and everything else that is lost with the container.
 RUNTIME=/run/stack
-# What is made once, and moves with the volume.
+# Generated secrets, which move with the volume.
 SECRETS=/data/secrets
 readonly RUNTIME SECRETS
 
-# Ends the program with the reason; that of a service is shown by `status` too.
+# Ends the program with a message; `status` shows that of a service too.
 die() {
 	printf '%s\n' "$*" >&2
 	if [ -n "${STACK_SERVICE:-}" ]; then
@@ -17,16 +17,14 @@ die() {
 	exit 1
 }
 
-# Prints a secret by the name of its setting: the one that was given, or else the one that was made.
-# Ends with an error when there is neither.
+# Prints a secret by the name of its setting: the one that was set, or the generated one. Fails if there is neither.
 secret() {
 	local file
-	file=$(secret_file "$1") || die "$1 was neither given nor made"
+	file=$(secret_file "$1") || die "$1 is neither set nor generated"
 	cat "$file"
 }
 
-# OPENCLAW_GATEWAY_TOKEN is kept as openclaw-gateway-token. A file names it without its value reaching a command
-# line.
+# Prints the file of a secret: openclaw-gateway-token for OPENCLAW_GATEWAY_TOKEN.
 secret_file() {
 	local name=${1,,} folder
 	name=${name//_/-}
@@ -39,18 +37,18 @@ secret_file() {
 	return 1
 }
 
-# unable "could not load FILE": is reported with the exit code when the program ends before it is ready.
+# unable "could not load FILE": a message to report with the exit code if the program exits before it is ready.
 unable() {
 	printf '%s\n' "$*" >"$RUNTIME/state/$STACK_SERVICE/unable"
 }
 
-# Says what a service is busy with until it is ready, for the status page: `note "downloading the model, 40 %"`.
+# note "downloading the model, 40 %": what a service is doing until it is ready, for the status page.
 note() {
 	printf '%s\n' "$*" >"$RUNTIME/state/$STACK_SERVICE/note"
 }
 
-# For who asks models: FOUND_MODELS, what the service `model` found (it is waited for no longer than it takes to look
-# into a folder), and ENDPOINT_API_KEY: under the setting's name, OpenClaw takes it for that of a provider of its own.
+# Exports variables for clients of models: FOUND_MODELS, the result of the service `model` (waits up to 2 s for it), and
+# ENDPOINT_API_KEY, which has another name than its setting because OpenClaw would use MODEL_API_KEY for its own providers.
 name_models() {
 	local tries found=$RUNTIME/model/state.json
 	ENDPOINT_API_KEY=$(secret_file MODEL_API_KEY >/dev/null && secret MODEL_API_KEY || echo none)
@@ -63,12 +61,12 @@ name_models() {
 	done
 }
 
-# Whether a host name or an address is this machine alone.
+# Whether a host name or address is a loopback one.
 is_loopback() {
 	[[ $1 =~ ^(localhost|127(\.[0-9]{1,3}){3}|::1|\[::1\])$ ]]
 }
 
-# The host of an origin: http://[::1]:3000 gives [::1].
+# Prints the host of an origin: [::1] for http://[::1]:3000.
 host_of() {
 	local rest=${1#*://}
 	if [[ $rest == \[* ]]; then
@@ -78,8 +76,7 @@ host_of() {
 	fi
 }
 
-# An origin, the other spellings of the loopback when it is there (people type localhost or 127.0.0.1), and the same
-# under every name of ALLOWED_HOSTS.
+# Prints an origin, the same for the other loopback names if it has one, and for every name of ALLOWED_HOSTS.
 spellings_of() {
 	local scheme=${1%%://*} host port other
 	host=$(host_of "$1")

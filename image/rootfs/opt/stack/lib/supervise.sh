@@ -1,36 +1,41 @@
 # shellcheck shell=bash
-# What the supervisor's scripts of every service share: service/run and service/finish call these.
+# Functions for service/run and service/finish, which the supervisor runs for every service.
 #
-# /run/stack/state/NAME holds what is known of a service; it ends with the container. `begun` is there while its program
-# runs, `ready` since its check first succeeded. `note` says what it is busy with until then. `why` holds the last words
-# of its program, `unable` what it could not do when it ends before it is ready, `last` how it ended last, `deaths` the moment and weight of each death that may still count; `failed`
-# is there since it could not stay up. Of all services, /run/stack has: `stopping` once the stop was asked for,
-# `exit-code` when a critical service ends the container, and `pid`, the supervisor's. A oneshot that is done leaves
-# /run/stack/NAME/done.
+# Files in /run/stack/state/NAME, which is lost with the container:
+#   begun    exists while the program runs
+#   ready    exists since its check first succeeded
+#   note     what it is doing until then
+#   why      the last message of the program
+#   unable   what it could not do, to report if it exits before it is ready
+#   last     how it exited last
+#   deaths   time and weight of each exit that may still count
+#   failed   exists since it could not stay up
+# Files in /run/stack: `stopping` exists once the stop was requested, `exit-code` if a critical service ends the container,
+# `pid` is the supervisor's, and NAME/done exists once a oneshot is done.
 . /opt/stack/lib/service.sh
 . /opt/stack/lib/table.sh
 
 SCAN=$RUNTIME/scan
-# Deaths count for this long. One of a service that had been ready for a while weighs 1, one of a service that did
-# not get that far 2; at the limit the service cannot stay up.
+# Exits count for WINDOW seconds: 1 if the service had been ready for A_WHILE seconds, otherwise 2. At LIMIT the service
+# cannot stay up.
 WINDOW=300
 LIMIT=10
 A_WHILE=10
-# Longest pause before a restart; then the shortest and the longest one of a service that cannot stay up.
+# Seconds: the longest pause before a restart; then the shortest and longest for a service that cannot stay up.
 LONGEST_PAUSE=30
 SLOW_PAUSE=60
 SLOWEST_PAUSE=600
 
-# begin NAME: becomes the service's program. The first restart is immediate, later ones wait longer each.
+# begin NAME: waits for dependencies and executes the service's program. The first restart is immediate, later ones wait.
 begin() {
 	STATE=$RUNTIME/state/$1
 	if [ "${STACK_SERVICE:-}" != "$1" ]; then
-		# Others see the environment that a process was started with, so that this shell starts again to bear its mark.
+		# /proc shows the environment of a process at its start, so start this shell again with the mark.
 		STACK_SERVICE=$1 exec "$0"
 	fi
 	# stderr goes to the service's log too.
 	exec 2>&1
-	# Until `exec`, this shell is what s6 signals; it must not leave its children behind.
+	# Until `exec`, s6 signals this shell, which must end its children.
 	trap 'kill "$(jobs -p)" 2>/dev/null || true; exit 0' TERM INT QUIT HUP
 	# The supervisor itself was killed.
 	if [ -e "$STATE/begun" ]; then end_leftovers "$1" 0; fi
@@ -40,7 +45,7 @@ begin() {
 	pause=$(pause_before)
 	if ((pause > 0)); then
 		echo "starts again in $pause s"
-		# What failed says why already.
+		# `failed` already shows how it exited.
 		if [ -e "$STATE/failed" ]; then note "starts again in $pause s"; else note "starts again in $pause s; it $(<"$STATE/last")"; fi
 		sleep "$pause" &
 		wait $!
@@ -48,12 +53,12 @@ begin() {
 	if ((${#NEEDS[@]} > 0)); then wait_for "${NEEDS[@]}"; fi
 	rm -f "$STATE/note"
 	touch "$STATE/begun"
-	# Twice a child, so that it is none of the program's.
+	# In a double fork, so that it is not a child of the program.
 	(tell_ready "$1" $$ &)
 	exec /opt/stack/run/"$1" 3>&-
 }
 
-# The longer a service cannot stay up, the longer is the pause: as long as it has lasted.
+# Prints the pause in seconds. For a service that cannot stay up, it is as long as that has lasted.
 pause_before() {
 	local now weight pause=0
 	weight=$(weigh)
@@ -69,18 +74,18 @@ pause_before() {
 	printf '%s\n' "$pause"
 }
 
-# wait_for NAME...: until those are ready.
+# wait_for NAME...: waits until these services are ready.
 wait_for() {
 	note "waits for $*"
-	# It fails at once when the supervisor of one is not there yet.
+	# s6-svwait fails at once if a service is not supervised yet.
 	until s6-svwait -U "${@/#/$SCAN/}" & wait $!; do
 		sleep 1 &
 		wait $!
 	done
 }
 
-# tell_ready NAME PID: tells s6 and `status` when the service is up. The status service, which restarts those that
-# hang, is watched here.
+# tell_ready NAME PID: reports to s6 and `status` that the service is up. The status service restarts hung services; this
+# function watches the status service itself.
 tell_ready() {
 	local pause failures=0
 	exec {pause}<> <(:)
@@ -98,7 +103,7 @@ tell_ready() {
 	kill -KILL "$2"
 }
 
-# The weight of the deaths that still count.
+# Prints the sum of the weights of the exits that still count.
 weigh() {
 	local now moment weight sum=0
 	printf -v now '%(%s)T' -1
@@ -110,8 +115,7 @@ weigh() {
 	printf '%s\n' "$sum"
 }
 
-# ended NAME EXIT-CODE SIGNAL FOLDER GROUP: what follows a death. The exit code tells s6 whether to start it again; 125
-# means no.
+# ended NAME EXIT-CODE SIGNAL FOLDER GROUP: handles an exit of the service. Exit code 125 tells s6 not to restart it.
 ended() {
 	local name=$1 code=$2 signal=$3 group=$5
 	local now weight=2 reason
@@ -122,7 +126,7 @@ ended() {
 		printf -v now '%(%s)T' -1
 		if ((now - $(stat --format %Y "$STATE/ready") >= A_WHILE)); then
 			weight=1
-			# It was well for a while: what was before is another story.
+			# It was up for a while, so earlier failures no longer matter.
 			rm -f "$STATE/failed"
 		fi
 	fi
@@ -130,13 +134,13 @@ ended() {
 	if [ -e "$RUNTIME/stopping" ]; then
 		exit 0
 	fi
-	# Somebody asked for it, with s6-svc -d.
+	# Stopped by hand, with s6-svc -d.
 	if [ "$(s6-svstat -o wantedup .)" = false ]; then
 		rm -f "$STATE"/{deaths,failed}
 		exit 0
 	fi
 	if [ -s "$STATE/why" ]; then
-		# What its program said itself; the log has the whole of it.
+		# The first line of the program's own message; the log has all of it.
 		reason="ended: $(head --lines=1 "$STATE/why")"
 	elif ((code < 256)); then
 		reason="ended with exit code $code"
@@ -164,8 +168,8 @@ ended() {
 	exit 0
 }
 
-# Nothing of a dead service may keep its port or its log: first its process group, then whoever left the group but
-# still carries its name in the environment.
+# Kills what is left of a service, so that nothing keeps its port or log open: its process group, then processes that left
+# the group but still have its name in their environment.
 end_leftovers() {
 	local name=$1 group=$2
 	if ((group > 1)); then
@@ -174,7 +178,7 @@ end_leftovers() {
 	end_marked --line-regexp "STACK_SERVICE=$name"
 }
 
-# end_marked OPTION TEXT: kills whose environment, as it was at their start, has a variable that fits.
+# end_marked OPTION TEXT: kills processes whose environment, as of their start, has a matching variable.
 end_marked() {
 	local file pid
 	while read -r file; do
@@ -183,8 +187,8 @@ end_marked() {
 	done < <(grep --files-with-matches --null-data --no-messages "$1" -- "$2" /proc/[0-9]*/environ)
 }
 
-# answers PORT PATH CODES SECONDS: whether somebody answers with one of the codes. Without a program of its own: it is
-# asked several times a second while everything starts.
+# answers PORT PATH CODES SECONDS: whether the port answers with one of the codes. In bash itself, because it runs several
+# times a second while everything starts.
 answers() {
 	local connection version code=
 	{ exec {connection}<>"/dev/tcp/127.0.0.1/$1"; } 2>/dev/null || return 1
@@ -194,7 +198,7 @@ answers() {
 	[[ " $3 " == *" $code "* && $version == HTTP/* ]]
 }
 
-# socket_answers FILE PATH: the same for who listens on a socket below RUNTIME.
+# socket_answers FILE PATH: the same for a unix socket below RUNTIME.
 socket_answers() {
 	curl --silent --fail --output /dev/null --max-time 3 --unix-socket "$RUNTIME/$1" "http://localhost$2"
 }

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # @generated from templates/rootfs/opt/stack/lib/table.sh.j2 by `cargo xtask render`; do not edit by hand.
-# What the supervisor's scripts read of the service table. Sourced by supervise.sh.
+# The service table for the supervisor's scripts. Sourced by supervise.sh.
 
-# row SERVICE: sets CRITICAL (true or false), NEEDS (whom it waits for) and HUNG_AFTER (seconds).
+# row SERVICE: sets CRITICAL (true or false), NEEDS (services to wait for) and HUNG_AFTER (seconds).
 row() {
 	case $1 in
 	model) CRITICAL=false NEEDS=() HUNG_AFTER=60 ;;
@@ -17,7 +17,7 @@ row() {
 	esac
 }
 
-# is_up SERVICE: whether its check succeeds now.
+# is_up SERVICE: whether its health check succeeds.
 is_up() {
 	case $1 in
 	model)

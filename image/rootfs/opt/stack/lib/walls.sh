@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# Walls around services that run other people's code or read their words: Landlock, which needs no privilege, lets
-# each reach what stack.toml gives it and nothing else. Sourced after service.sh.
+# Landlock sandboxes ("walls") for services that run or process untrusted code and text. Landlock needs no privilege; each
+# service can access only what stack.toml lists. Sourced after service.sh.
 . /opt/stack/lib/reach.sh
 
-# What this kernel can refuse, found once at start; empty when it has no Landlock.
+# The access rights that this kernel can restrict, written at start; empty without Landlock.
 LANDLOCK=$RUNTIME/landlock
 SYSTEM=execute,read-file,read-dir
 FULL=execute,write-file,read-file,read-dir,remove-dir,remove-file,make-dir,make-reg,make-sock,make-fifo,make-sym,refer,truncate
 
-# name_user: whoever runs this gets a name; ssh refuses a user without one. The image's /etc/passwd and /etc/group are
-# links to these files. Podman may have mounted its own there, with a name for this user.
+# name_user: gives the current uid a name, which ssh requires. /etc/passwd and /etc/group of the image are links to these
+# files. Podman may have mounted its own files there, with a name for this user.
 name_user() {
 	local uid gid
 	uid=$(id -u) gid=$(id -g)
@@ -21,8 +21,8 @@ name_user() {
 	fi
 }
 
-# find_landlock: the newest set of rights that the kernel takes. Without `refer` it refuses renames between folders,
-# without `truncate` it cannot refuse truncation.
+# find_landlock: finds the largest set of rights that the kernel supports. Without `refer` it refuses all renames between
+# folders, without `truncate` it cannot restrict truncation.
 find_landlock() {
 	local base=${FULL%,refer,truncate},make-char,make-block more
 	: >"$LANDLOCK"
@@ -33,10 +33,10 @@ find_landlock() {
 			return
 		fi
 	done
-	echo "[stack] this kernel has no Landlock: services and their agents are not kept from each other's files"
+	echo "[stack] this kernel has no Landlock: services and their agents can access each other's files"
 }
 
-# rule RIGHTS PATH: those of the rights that the kernel knows, and that fit a file or a folder.
+# rule RIGHTS PATH: adds a rule with the rights that the kernel supports and that apply to a file or a folder.
 RULES=()
 rule() {
 	local right kept=
@@ -51,7 +51,7 @@ rule() {
 	RULES+=(--landlock-rule "path-beneath:${kept#,}:$2")
 }
 
-# What everybody needs. Of /dev/shm names are seen, as of all in /dev: what programs keep there is theirs.
+# Rules for all services. In /dev/shm and /dev/mqueue, only names are visible.
 system_rules() {
 	local path
 	for path in /usr /etc /opt /sys "$RUNTIME/etc" "$LANDLOCK"; do rule "$SYSTEM" "$path"; done
@@ -63,7 +63,7 @@ system_rules() {
 	done
 }
 
-# Runs a program behind what RULES says: behind exec PROGRAM..., or behind PROGRAM...
+# Runs a program with the sandbox of RULES: behind exec PROGRAM..., or behind PROGRAM...
 behind() {
 	local before=()
 	if [ "$1" = exec ]; then
@@ -77,27 +77,26 @@ behind() {
 	fi
 }
 
-# Whose walls these are: those of a service, or of a command in its surroundings.
+# The service whose sandbox applies: this one, or that of a command.
 SERVICE=${STACK_SERVICE:-${STACK_COMMAND:-}}
 
-# inside: whether this script runs behind its service's walls already.
+# inside: whether this script already runs in its service's sandbox.
 inside() {
 	[ "${STACK_INSIDE:-}" = "$SERVICE" ]
 }
 
-# go_to FOLDER: there, unless a command was called from a folder below it.
+# go_to FOLDER: changes to the folder, unless the current one is below it.
 go_to() {
 	case $PWD/ in "$1"/*) ;; *) cd "$1" ;; esac
 }
 
-# confine PROGRAM...: becomes the program behind its service's walls, with a home and a temp folder there, which a
-# service finds empty.
-# Whatever touches files that the service can write belongs inside: links in them could lead anywhere.
+# confine PROGRAM...: executes the program in its service's sandbox, with a home and a temporary folder there, which is
+# emptied for a service. Code that uses files writable by the service must run inside, because links could lead anywhere.
 confine() {
 	local path
 	service_rules
 	if [ -n "${STACK_SERVICE:-}" ]; then
-		# What `die`, `fail` and `note` write.
+		# Written by `die`, `fail` and `note`.
 		for path in "$RUNTIME/state/$SERVICE"/{why,note}; do
 			: >"$path"
 			rule write-file,truncate "$path"
@@ -109,7 +108,7 @@ confine() {
 		mkdir -p -- "$HOME" "$SHELL_TMPDIR" && exec "$@"' confine "$@"
 }
 
-# Sets HOME, TMPDIR and RULES from the table. FILES are some more that a service is told to read.
+# Sets HOME, TMPDIR and RULES from the table. FILES are additional paths that a service may read.
 FILES=()
 service_rules() {
 	local path
@@ -120,13 +119,13 @@ service_rules() {
 	for path in "${REACH[@]}" "$RUNTIME/$SERVICE"; do rule "$FULL" "$path"; done
 	for path in "${FILES[@]}"; do rule read-file,read-dir "$path"; done
 	if [ -n "$CONTROLS" ]; then
-		# Its status is another file with each change.
+		# Its status file is replaced with each change, so allow the folder.
 		rule read-file "$RUNTIME/scan/$CONTROLS/supervise"
 		rule write-file "$RUNTIME/scan/$CONTROLS/supervise/control"
 	fi
 }
 
-# inherit_home: a home that does not exist yet begins with what people kept in the one that all services once shared.
+# inherit_home: creates a missing home as a copy of /data/home, which all services shared in earlier releases.
 inherit_home() {
 	(
 		service_rules
@@ -135,16 +134,16 @@ inherit_home() {
 		# shellcheck disable=SC2016 # the shell inside expands it
 		behind /bin/bash -c 'mkdir -p "$0.new" && tar -C /data/home --exclude=./.cache --exclude=./.npm --exclude=./.bun -cf - . |
 			tar -C "$0.new" -xf - && mv "$0.new" "$0"' "$HOME"
-	) || echo "/data/home could not be copied (see the line above); the home of $SERVICE begins empty"
+	) || echo "/data/home could not be copied (see the line above); the home of $SERVICE starts empty"
 }
 
-# confine_shell WORD...: becomes bash with less still: neither its service's own state nor its runtime folder.
+# confine_shell WORD...: executes bash with a stricter sandbox, without the service's own state and runtime folder.
 confine_shell() {
 	local path
 	HANDLED=$(<"$LANDLOCK")
 	reach_of "$SERVICE"
 	system_rules
-	# The service loads libraries and compiled code from its temp folder.
+	# Read-only, because the service loads libraries and compiled code from there.
 	rule "$SYSTEM" "$TMPDIR"
 	for path in "$HOME" "$SHELL_TMPDIR" "${SHELL_REACH[@]}"; do
 		if [ ! -L "$path" ]; then rule "$FULL" "$path"; fi
@@ -155,10 +154,10 @@ confine_shell() {
 	behind exec /bin/bash "$@"
 }
 
-# within FOLDER... -- PROGRAM...: becomes the program, which reaches these folders beside the system.
+# within FOLDER... -- PROGRAM...: executes the program, which can access only these folders and the system.
 within() {
 	if [ ! -e "$LANDLOCK" ]; then
-		# Started in the place of the services.
+		# The services have not been started in this container.
 		LANDLOCK=$(mktemp)
 		find_landlock >&2
 	fi
