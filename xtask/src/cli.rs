@@ -45,11 +45,11 @@ pub(crate) struct Global {
     pub(crate) color: clap::ColorChoice,
 }
 
-/// Parses this process's command line, with the colours that it asks for.
+/// Parses this process's command line, and sets the colours that it requests.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
     use anstream::ColorChoice;
 
-    // Also for what is printed about a command line that is wrong.
+    // Before parsing, so that it applies to parse errors too.
     let choice = match argument("--color").as_deref() {
         Some("always") => ColorChoice::Always,
         Some("never") => ColorChoice::Never,
@@ -59,7 +59,7 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
     Cli::try_parse()
 }
 
-/// Whether JSON was requested, also by an invalid command line.
+/// Whether JSON was requested, even by an invalid command line.
 pub(crate) fn asks_for_json() -> bool {
     argument("--format").as_deref() == Some("json")
 }

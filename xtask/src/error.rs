@@ -1,4 +1,4 @@
-//! How a failure reads: what failed, why, and what to type next.
+//! How errors are printed: what failed, why, and what to type next.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
@@ -10,8 +10,8 @@ use crate::io::ending::Signal;
 use crate::io::http::HttpError;
 use crate::io::process::NotRun;
 
-/// An error with a hint beneath it. The hint is kept apart from the message, so that it is printed once
-/// and last, whatever context is put around the error on its way up.
+/// An error with a hint. The hint is separate from the message, so that it is printed once and last, whatever context
+/// is added to the error.
 #[derive(Debug)]
 pub(crate) struct Hinted {
     error: anyhow::Error,
@@ -74,18 +74,18 @@ impl<T, E: Into<anyhow::Error>> HintExt<T> for Result<T, E> {
     }
 }
 
-/// An error with a hint under it.
+/// Adds a hint to an error.
 pub(crate) fn hinted(error: impl Into<anyhow::Error>, hint: impl Into<Hint>) -> anyhow::Error {
     anyhow::Error::new(Hinted { error: error.into(), hint: hint.into() })
 }
 
-/// Why a command ended without doing what it was asked, where that is no plain failure.
+/// Why a command ended early, if that is not a plain failure.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ended {
-    /// A check found a difference; it has been printed already.
+    /// A check found a difference, which is printed already.
     #[error("{0}")]
     Difference(String),
-    /// Somebody asked us to stop.
+    /// A signal ended it.
     #[error("interrupted; {left}")]
     Interrupted { signal: Signal, left: String },
 }
@@ -111,7 +111,7 @@ impl fmt::Display for Failures {
 
 impl StdError for Failures {}
 
-/// An error and all its causes, from the outside in, those below a hint included.
+/// An error and all its causes, outermost first, including those below a hint.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     let below = |cause: &'a (dyn StdError + 'static)| match cause.downcast_ref::<Hinted>() {
         Some(hinted) => Some(hinted.error.as_ref()),
@@ -120,18 +120,18 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
     std::iter::successors(Some(error), move |cause| below(*cause))
 }
 
-/// Whether an error is of that kind, whatever was put around it.
+/// Whether an error is an `E`, below any hints and contexts.
 pub(crate) fn is<E: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> bool {
     error.is::<E>() || error.downcast_ref::<Hinted>().is_some_and(|hinted| is::<E>(&hinted.error))
 }
 
-/// What to type next, as the hints in an error say.
+/// All hints in an error, outermost first.
 pub(crate) fn hints(error: &anyhow::Error) -> Vec<String> {
     let hinted = causes(error.as_ref()).filter_map(|cause| cause.downcast_ref::<Hinted>());
     hinted.map(|hinted| hinted.hint.to_string()).collect()
 }
 
-/// What to do about a cause that says enough by itself.
+/// The hint for a cause that needs no context.
 pub(crate) fn advice(cause: &(dyn StdError + 'static)) -> Option<String> {
     if let Some(NotRun { program, source }) = cause.downcast_ref() {
         let is_missing = source.kind() == std::io::ErrorKind::NotFound;
@@ -142,28 +142,25 @@ pub(crate) fn advice(cause: &(dyn StdError + 'static)) -> Option<String> {
     }
     let told = match cause.downcast_ref::<HttpError>()? {
         HttpError::Transport { .. } | HttpError::Slow { .. } => {
-            "check the network and HTTPS_PROXY; --mirror FROM=TO leads to another address"
+            "check the network and HTTPS_PROXY, or use another address with --mirror FROM=TO"
         }
-        HttpError::Offline { .. } => {
-            "run it once without --offline; `cargo xtask fetch` brings all files that are pinned"
-        }
+        HttpError::Offline { .. } => "run it once without --offline; `cargo xtask fetch` downloads all pinned files",
         HttpError::Throttled { .. } => {
-            "wait and run it again: the server limits requests, which says nothing about its files; --mirror FROM=TO \
-             leads to another address"
+            "the server limits requests: wait and run it again, or use another server with --mirror FROM=TO"
         }
         error if error.is_page() => {
-            "a proxy or a login page answers in the server's place: check HTTPS_PROXY and NO_PROXY, and whether this \
-             network wants a login"
+            "a proxy or a login page answers instead of the server: check HTTPS_PROXY and NO_PROXY, and whether this \
+             network needs a login"
         }
         HttpError::Status { refusal, .. } if refusal.status.as_u16() == 407 => {
-            "the proxy wants a login: HTTPS_PROXY and HTTP_PROXY hold one as http://USER:PASSWORD@HOST:PORT"
+            "the proxy needs a login: set HTTPS_PROXY and HTTP_PROXY to http://USER:PASSWORD@HOST:PORT"
         }
         _ => return None,
     };
     Some(told.to_owned())
 }
 
-/// One failure as it is told.
+/// One printed failure.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Told {
     message: String,
@@ -171,8 +168,8 @@ pub(crate) struct Told {
     hints: Vec<String>,
 }
 
-/// An error, taken apart. Of several failures each is told by itself, after what they have in common; what is to be
-/// done about all of them comes last.
+/// Takes an error apart. Several failures become one entry each, after their common context; hints for all of them come
+/// last.
 pub(crate) fn told(error: &anyhow::Error) -> Vec<Told> {
     taken_apart(error.as_ref())
 }
@@ -181,7 +178,7 @@ fn taken_apart(error: &(dyn StdError + 'static)) -> Vec<Told> {
     let (mut lines, mut hints, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for cause in causes(error) {
         if let Some(hinted) = cause.downcast_ref::<Hinted>() {
-            // The error that it holds is the next cause.
+            // Its error is the next cause.
             hints.push(hinted.hint.to_string());
         } else if let Some(Failures(several)) = cause.downcast_ref() {
             failures = several.iter().flat_map(told).collect();
@@ -199,7 +196,7 @@ fn taken_apart(error: &(dyn StdError + 'static)) -> Vec<Told> {
     let common = lines.next().map(|message| Told { message, causes: lines.collect(), hints: Vec::new() });
     let mut all: Vec<Told> = common.into_iter().chain(failures).collect();
     if let Some(last) = all.last_mut() {
-        // An outer hint is about more than an inner one.
+        // An outer hint is more general than an inner one.
         last.hints.splice(0..0, hints);
         last.hints.dedup();
     }
@@ -232,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// As it reads without colours.
+    /// Without colours.
     fn plain(error: &anyhow::Error) -> String {
         anstream::adapter::strip_str(&render(error)).to_string()
     }
@@ -251,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn several_failures_are_all_told() {
+    fn every_failure_is_printed() {
         assert_eq!(plain(&two_failures()), "error: one\nhint: first\n\nerror: two\n");
     }
 
@@ -278,14 +275,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_of_error_is_found_below_hints_and_contexts() {
+    fn an_error_type_is_found_below_hints_and_contexts() {
         let error = anyhow::anyhow!("x").context(Ended::Difference("y".into()));
         let error = hinted(error.context("z"), "a".to_owned()).context("b");
         assert!(is::<Ended>(&error) && !is::<Failures>(&error));
     }
 
     #[test]
-    fn exit_codes_tell_a_difference_from_a_failure() {
+    fn a_difference_and_a_failure_have_different_exit_codes() {
         assert_eq!(exit_code(&anyhow::anyhow!("x")), 1);
         assert_eq!(exit_code(&Ended::Difference("x".into()).into()), 3);
         assert_eq!(exit_code(&hinted(Ended::Difference("x".into()), "y").context("z")), 3);

@@ -37,8 +37,8 @@ fn main() -> ExitCode {
 fn run(cli: cli::Cli) -> anyhow::Result<()> {
     let signals = ending::watch();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // A command holds what it made (temporary files, child processes, containers) in values that clean up
-    // when they are dropped, so that dropping its future is all that an interruption needs.
+    // A command keeps its temporary files, child processes and containers in values that clean up
+    // when they are dropped, so an interruption only has to drop its future.
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
@@ -46,12 +46,12 @@ fn run(cli: cli::Cli) -> anyhow::Result<()> {
             result = commands::run(cli) => result,
         }
     });
-    // Nothing that still waits somewhere may hold up the end.
+    // Do not wait for blocking tasks.
     runtime.shutdown_background();
     result
 }
 
-/// Help and version, which were asked for, or what is wrong with the command line.
+/// Prints help or the version, or what is wrong with the command line.
 fn wrong_command_line(error: &clap::Error) -> ExitCode {
     io::note(error.print());
     let format = if cli::asks_for_json() { Format::Json } else { Format::Text };
@@ -63,7 +63,7 @@ fn wrong_command_line(error: &clap::Error) -> ExitCode {
     ended(format, Some(&told), 2)
 }
 
-/// Prints the document for machines, and tells when a result could not be printed.
+/// Prints the JSON document, and reports a result that could not be printed.
 fn ended(format: Format, error: Option<&anyhow::Error>, code: u8) -> ExitCode {
     if format == Format::Json
         && let Err(error) = io::print_document(&error.map(error::told).unwrap_or_default())

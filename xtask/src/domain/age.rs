@@ -1,20 +1,20 @@
-//! How long a version must have been out before it is taken unasked: one rule for every kind of source.
+//! How old a version must be before `bump` takes it by itself: one rule for every kind of source.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::stack::Component;
 
-/// Where `stack.toml` says nothing.
+/// Without `minimum_age_days` in `stack.toml`.
 const DEFAULT: TimeDelta = TimeDelta::hours(24);
-/// Clocks of different machines differ by so much.
+/// How far the clocks of two machines may differ.
 const SKEW: TimeDelta = TimeDelta::minutes(15);
 
-/// What ages are measured by in one run.
+/// The time that ages are measured against in one run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     /// When the command was started.
     pub(crate) now: DateTime<Utc>,
-    /// `--now`: whoever runs it waits for nothing this once.
+    /// `--now`: no minimum age applies.
     pub(crate) waived: bool,
 }
 
@@ -26,12 +26,12 @@ impl Clock {
         component.minimum_age_days.map_or(DEFAULT, |days| TimeDelta::days(days.into()))
     }
 
-    /// Why something is too fresh that was published at a moment which its upstream vouches for.
+    /// Why a version is too fresh, by a publication time that can be trusted.
     pub(crate) fn too_fresh(self, component: &Component, published: DateTime<Utc>) -> Option<String> {
         self.judged(component, published, "out")
     }
 
-    /// The same where upstream tells no moment, or one that anybody can write: it counts from when we first saw it.
+    /// The same for upstreams without a trustworthy publication time, by when it was first seen here.
     pub(crate) fn too_new_here(self, component: &Component, seen: DateTime<Utc>) -> Option<String> {
         self.judged(component, seen, "seen")
     }
@@ -39,7 +39,7 @@ impl Clock {
     fn judged(self, component: &Component, since: DateTime<Utc>, verb: &str) -> Option<String> {
         let age = self.now - since;
         let minimum = self.minimum(component);
-        // What has to wait anyway may be of later today.
+        // If it has to wait anyway, a time later today is harmless.
         let skew = if minimum.is_zero() { SKEW } else { TimeDelta::days(1) };
         if age < -skew {
             return Some(format!("dated {}, which lies in the future", since.format("%Y-%m-%d %H:%M UTC")));
@@ -49,9 +49,9 @@ impl Clock {
         }
         let age = age.max(TimeDelta::zero());
         Some(if minimum <= TimeDelta::days(2) {
-            format!("{verb} for {} of the {} hours that are waited", age.num_hours(), minimum.num_hours())
+            format!("{verb} for {} of {} hours", age.num_hours(), minimum.num_hours())
         } else {
-            format!("{verb} for {} of the {} days that stack.toml waits", age.num_days(), minimum.num_days())
+            format!("{verb} for {} of the {} days in stack.toml", age.num_days(), minimum.num_days())
         })
     }
 }
@@ -67,20 +67,20 @@ mod tests {
     }
 
     #[test]
-    fn a_version_waits_for_a_day_or_for_what_the_stack_says() {
+    fn the_minimum_age_is_a_day_or_what_the_stack_says() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let clock = Clock { now, waived: false };
         let said = |days, minutes| clock.too_fresh(&component(days), now - TimeDelta::minutes(minutes));
-        assert_eq!(said(None, 23 * 60).as_deref(), Some("out for 23 of the 24 hours that are waited"));
+        assert_eq!(said(None, 23 * 60).as_deref(), Some("out for 23 of 24 hours"));
         assert_eq!(said(None, 24 * 60), None);
-        assert_eq!(said(Some(7), 24 * 60).as_deref(), Some("out for 1 of the 7 days that stack.toml waits"));
+        assert_eq!(said(Some(7), 24 * 60).as_deref(), Some("out for 1 of the 7 days in stack.toml"));
         assert_eq!(said(Some(7), 7 * 24 * 60), None);
         let waived = Clock { now, waived: true };
         assert_eq!(waived.too_fresh(&component(Some(7)), now), None);
     }
 
     #[test]
-    fn clocks_that_differ_by_minutes_are_no_reason_and_another_century_is() {
+    fn clocks_may_differ_by_minutes_but_not_by_a_century() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         for clock in [Clock { now, waived: false }, Clock { now, waived: true }] {
             assert_eq!(clock.too_fresh(&component(Some(0)), now + TimeDelta::minutes(10)), None);

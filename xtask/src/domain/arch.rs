@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A target architecture, spelled as the Rust target triples spell it (`x86_64`, `aarch64`).
 ///
-/// How an upstream spells it in its file names is data and stands in `stack.toml`; only the spellings
-/// of the tools that we call (Docker's platforms, npm's `--cpu`) are methods here.
+/// Upstreams' spellings in file names are in `stack.toml`; the methods return those of Docker, Debian and npm.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Arch {
@@ -46,7 +45,7 @@ impl Arch {
         format!("linux/{}", self.oci())
     }
 
-    /// What npm calls it in `--cpu` (`x64`, `arm64`).
+    /// npm's `--cpu` (`x64`, `arm64`).
     pub(crate) fn npm(self) -> &'static str {
         match self {
             Self::X86_64 => "x64",
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_the_field_is_understood() {
+    fn every_common_spelling_is_understood() {
         for (text, arch) in [
             ("x86_64", Arch::X86_64),
             ("amd64", Arch::X86_64),

@@ -1,15 +1,15 @@
-//! Where GitHub shows what changed between two versions.
+//! Links to GitHub's comparison of two versions.
 
 use super::digest::CommitId;
 use super::lock::Pin;
 use super::stack::Source;
 
-/// What a version is called in its repository: its tag, or its commit where it has none.
+/// The git reference of a version: its tag, or its commit without one.
 pub(crate) fn reference<'a>(tag: Option<&'a str>, commit: Option<&'a CommitId>) -> Option<&'a str> {
     tag.or(commit.map(CommitId::as_str))
 }
 
-/// The page that compares a pin with another version. Sources elsewhere than on GitHub have none.
+/// The page that compares a pin with another version, for sources on GitHub.
 pub(crate) fn link(source: &Source, old: &Pin, new: Option<&str>) -> Option<String> {
     let repo = match source {
         Source::Github { repo, .. } => repo,
@@ -30,7 +30,7 @@ mod tests {
     use crate::domain::stack::Stack;
 
     #[test]
-    fn tags_and_commits_on_github_have_a_page_and_other_sources_have_none() {
+    fn only_tags_and_commits_on_github_have_a_page() {
         let stack = Stack::parse(include_str!("../../../stack.toml")).unwrap();
         let lock = Lock::parse(include_str!("../../testdata/frozen/versions.lock")).unwrap();
         let link = |name: &str, new: &str| {

@@ -1,4 +1,4 @@
-//! What changed from one state of the checkout to another, for whoever must decide whether to upgrade.
+//! What changed from one state of the checkout to another, for people who decide whether to upgrade.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,50 +15,50 @@ use super::stack::Stack;
 /// One side of a comparison.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// None where the file cannot be read by this program any more: a lock alone was named, or it is too old.
+    /// `None` if only a lock was named, or if this program cannot read such an old `stack.toml`.
     pub(crate) stack: Option<Stack>,
     pub(crate) lock: Lock,
-    /// The text of each npm component's `package-lock.json`, where there is one.
+    /// The text of each npm component's `package-lock.json`, if there is one.
     pub(crate) npm: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Diff {
     pub(crate) components: Vec<Change>,
-    /// What the users of the image must look at.
+    /// What the users of the image must check or do.
     pub(crate) by_hand: Vec<String>,
-    /// How many components stay as they are.
+    /// The number of unchanged components.
     pub(crate) unchanged: usize,
-    /// What comes over the line for those who have the old image, where the images are known.
+    /// The download size for users of the old image, if the images are known.
     pub(crate) pulls: BTreeMap<Arch, Pull>,
 }
 
-/// Bytes, compressed.
+/// Compressed sizes, in bytes.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Pull {
-    /// Of what the old image does not have.
+    /// Of the blobs that the old image does not have.
     pub(crate) new: u64,
     pub(crate) whole: u64,
 }
 
 impl Pull {
-    /// By the parts of two images, each with its size.
+    /// From the blobs of two images, with their sizes.
     pub(crate) fn new<K: Ord>(old: &BTreeMap<K, u64>, new: &BTreeMap<K, u64>) -> Self {
         let fresh = new.iter().filter(|(part, _)| !old.contains_key(*part));
         Self { new: fresh.map(|(_, size)| size).sum(), whole: new.values().sum() }
     }
 }
 
-/// A component that is new, gone, or another one.
+/// A component that was added, removed or changed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Change {
     pub(crate) name: String,
     pub(crate) title: String,
     pub(crate) old: Option<Side>,
     pub(crate) new: Option<Side>,
-    /// Where upstream shows the difference.
+    /// The page that compares both versions.
     pub(crate) compare: Option<String>,
-    /// Of what it is made of: Debian's packages, or those of npm.
+    /// Its packages that differ, of Debian or npm.
     pub(crate) packages: Vec<PackageChange>,
 }
 
@@ -66,14 +66,14 @@ pub(crate) struct Change {
 pub(crate) struct Side {
     pub(crate) version: String,
     pub(crate) published: Option<String>,
-    /// What is downloaded for x86_64, in bytes, where that is known.
+    /// Of the download for x86_64, in bytes, if known.
     pub(crate) size: Option<u64>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct PackageChange {
     pub(crate) name: String,
-    /// Several where it is there several times.
+    /// All versions that are installed.
     pub(crate) old: Vec<String>,
     pub(crate) new: Vec<String>,
 }
@@ -93,7 +93,7 @@ impl Diff {
         let mut text = String::new();
         // Writing to a String cannot fail.
         if self.components.is_empty() {
-            let _ = writeln!(text, "Every component is the same.");
+            let _ = writeln!(text, "No component changed.");
         } else {
             let _ = writeln!(text, "| component | old | new | published | download |\n|---|---|---|---|---|");
             for change in &self.components {
@@ -106,7 +106,12 @@ impl Diff {
             let _ = writeln!(text, "\nAn upgrade pulls {new} of {whole} on {arch}.");
         }
         if !self.by_hand.is_empty() {
-            let _ = writeln!(text, "\n### What needs your hand\n");
+            let _ = writeln!(
+                text,
+                "
+### What to check
+"
+            );
             for line in &self.by_hand {
                 let _ = writeln!(text, "- {line}");
             }
@@ -130,7 +135,7 @@ impl Diff {
 impl Change {
     fn new(name: &str, old: &State, new: &State) -> Option<Self> {
         let (before, after) = (old.lock.components.get(name), new.lock.components.get(name));
-        // Of what is new or gone as a whole, the parts are not listed.
+        // The packages of an added or removed component are not listed.
         let packages = match (before, after) {
             (Some(_), Some(_)) => package_changes(&packages(name, old), &packages(name, new)),
             _ => Vec::new(),
@@ -170,7 +175,7 @@ impl Change {
     }
 }
 
-/// What makes a pin another one: when it was published or first seen does not.
+/// What makes two pins differ: not the dates.
 fn identity(pin: &Pin) -> (&str, &Pinned) {
     (&pin.version, &pin.pinned)
 }
@@ -187,7 +192,7 @@ impl Side {
     }
 }
 
-/// The part of a `package-lock.json` that tells what is installed.
+/// The installed packages in a `package-lock.json`.
 #[derive(Deserialize)]
 struct Lockfile {
     packages: BTreeMap<String, Installed>,
@@ -197,7 +202,7 @@ struct Lockfile {
 struct Installed {
     #[serde(default)]
     version: String,
-    /// Empty: any.
+    /// Empty for any.
     #[serde(default)]
     os: Vec<String>,
     #[serde(default)]
@@ -205,14 +210,14 @@ struct Installed {
 }
 
 impl Installed {
-    /// Whether any image has it: a lockfile lists the packages of all systems.
+    /// Whether an image has it: a lockfile lists the packages of all systems.
     fn is_for_images(&self) -> bool {
         let has = |list: &[String], wanted: &[&str]| list.is_empty() || list.iter().any(|it| wanted.contains(&&**it));
         has(&self.os, &["linux"]) && has(&self.cpu, &Arch::ALL.map(Arch::npm))
     }
 }
 
-/// What a component is made of, by name.
+/// The packages of a component, by name.
 fn packages(name: &str, state: &State) -> Packages {
     let mut packages = Packages::new();
     if let Some(Pin { pinned: Pinned::Packages(lists), .. }) = state.lock.components.get(name) {
@@ -220,7 +225,7 @@ fn packages(name: &str, state: &State) -> Packages {
             packages.entry(package.name.clone()).or_default().insert(package.version.clone());
         }
     }
-    // A lockfile that cannot be read tells nothing here; `bump` and the build refuse it.
+    // `bump` and the build report a lockfile that cannot be read.
     let lockfile = state.npm.get(name).and_then(|text| serde_json::from_str::<Lockfile>(text).ok());
     for (path, installed) in lockfile.into_iter().flat_map(|lockfile| lockfile.packages) {
         if let Some((_, package)) = path.rsplit_once("node_modules/").filter(|_| installed.is_for_images()) {
@@ -254,14 +259,14 @@ fn by_hand(old: &State, new: &State, changes: &[Change]) -> Vec<String> {
             Some(before) => {
                 let (was, is) = (default(before), default(setting));
                 if was != is {
-                    lines.push(format!("{name} is {is} by default, and was {was}"));
+                    lines.push(format!("the default of {name} is {is} (was {was})"));
                 }
             }
         }
     }
     for setting in &old.settings {
         if new.settings.iter().all(|after| after.name != setting.name) {
-            lines.push(format!("{} is gone", code(&setting.name)));
+            lines.push(format!("{} was removed", code(&setting.name)));
         }
     }
     for service in &new.services {
@@ -271,7 +276,7 @@ fn by_hand(old: &State, new: &State, changes: &[Change]) -> Vec<String> {
         };
         match (ports(old), ports(new)) {
             (Some(was), Some(is)) if was != is => {
-                lines.push(format!("{} is on the ports {is:?}, and was on {was:?}", service.title));
+                lines.push(format!("{} is on the ports {is:?} (was {was:?})", service.title));
             }
             (None, Some(_)) => lines.push(format!("{} is a new service", service.title)),
             _ => {}
@@ -280,13 +285,13 @@ fn by_hand(old: &State, new: &State, changes: &[Change]) -> Vec<String> {
     lines
 }
 
-/// It may hold other settings in braces, and anything that `stack.toml` says.
+/// A default as Markdown; it may contain other settings in braces.
 fn default(setting: &Setting) -> String {
     let default = setting.default.as_ref().or(setting.compose_default.as_ref());
     default.map_or("nothing".to_owned(), |text| format!("`{}`", text.replace('`', "'")))
 }
 
-/// A name or version of an upstream, as nothing but text.
+/// An upstream's name or version as Markdown code, without characters that could end it.
 fn code(text: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || ".+:~@/_-".contains(letter);
     format!("`{}`", text.chars().map(|letter| if plain(letter) { letter } else { '?' }).collect::<String>())
@@ -311,15 +316,19 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_the_same_whenever_it_was_first_seen() {
+    fn the_date_of_a_pin_is_not_a_change() {
         let seen = LOCK.replacen("published = \"", "# published = \"", 1);
         let diff = Diff::new(&state(STACK, LOCK, "{}"), &state(STACK, &seen, "{}"));
         assert!(diff.components.is_empty() && diff.by_hand.is_empty(), "{diff:?}");
-        assert_eq!(diff.markdown(), "Every component is the same.\n");
+        assert_eq!(
+            diff.markdown(),
+            "No component changed.
+"
+        );
     }
 
     #[test]
-    fn an_upgrade_pulls_what_is_new() {
+    fn an_upgrade_pulls_new_blobs_only() {
         let parts = |names: &[(&'static str, u64)]| names.iter().copied().collect::<BTreeMap<_, _>>();
         let (old, new) = (parts(&[("a", 3 << 20), ("b", 1)]), parts(&[("a", 3 << 20), ("c", 1 << 20)]));
         let mut diff = Diff::new(&state(STACK, LOCK, "{}"), &state(STACK, LOCK, "{}"));
@@ -328,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_packages_and_what_needs_a_hand_are_told() {
+    fn versions_packages_and_manual_steps_are_listed() {
         let old =
             LOCK.replace(&Lock::parse(LOCK).unwrap().components["convex"].version, "precompiled-2020-01-01-0123abc");
         let old = old.replace("name = \"curl\"\nversion = \"", "name = \"curl\"\nversion = \"0~");
@@ -353,8 +362,8 @@ mod tests {
             "| `precompiled-2020-01-01-0123abc` | `precompiled-",
             "- Convex backend: ",
             "- `LLAMACPP_CTX_SIZE` is new: ",
-            "- `LLAMACPP_OLD` is gone",
-            "by default, and was `127.0.0.9`",
+            "- `LLAMACPP_OLD` was removed",
+            "(was `127.0.0.9`)",
             "<details><summary>Debian packages: 1 packages differ</summary>",
             "- `a` `1.0.0` → `1.0.0` `9???x??`",
             "- `@s/a` – → `2.0.0`",

@@ -1,5 +1,5 @@
-//! Content addresses: what a pin is made of. Each type holds a text that was checked when it was made,
-//! so that a lock edited by hand into nonsense is refused when it is read, not when it reaches a shell.
+//! Digests, commits and addresses of pins. Each type validates its text, so that a damaged lock is refused when it is
+//! read, not when a value reaches a shell.
 
 use std::fmt;
 use std::str::FromStr;
@@ -101,8 +101,8 @@ checked_text!(
 );
 
 checked_text!(
-    /// An absolute `http` or `https` address in plain printable ASCII, without the characters that mean
-    /// something to a shell, to Dockerfile's word splitting or to a template.
+    /// An absolute `http` or `https` address of ASCII characters that are not special in a shell, a Dockerfile or a
+    /// template.
     FileUrl,
     "a plain http(s) address",
     |text| {
@@ -118,12 +118,12 @@ checked_text!(
 );
 
 impl FileUrl {
-    /// The last segment of the path, as it stands in the address.
+    /// The last segment of the path, percent-encoded as in the address.
     pub(crate) fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The file's name: `a+b.zip` of `…/a%2Bb.zip`.
+    /// The decoded file name: `a+b.zip` for `…/a%2Bb.zip`.
     pub(crate) fn decoded_file_name(&self) -> String {
         percent_encoding::percent_decode_str(self.file_name()).decode_utf8_lossy().into_owned()
     }
@@ -156,7 +156,7 @@ impl Sha256 {
         Self::from_bytes(&sha2::Sha256::digest(bytes))
     }
 
-    /// The digest of 32 raw bytes, as a hasher gives them.
+    /// From the 32 bytes that a hasher returns.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self(hex(bytes))
     }
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_exact_form_is_taken() {
+    fn only_the_exact_form_is_accepted() {
         let hex = "c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4";
         assert!(hex.parse::<Sha256>().is_ok());
         assert!(hex.to_uppercase().parse::<Sha256>().is_err());
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_holds_nothing_that_a_shell_or_a_template_reads() {
+    fn an_address_has_no_special_characters_of_shells_and_templates() {
         assert!("https://github.com/a/b/releases/download/v1/c.zip".parse::<FileUrl>().is_ok());
         assert!("http://snapshot.debian.org/archive/debian/20261124T000000Z/pool/main/g/git/git_2.47.3-0%2bdeb13u1_amd64.deb"
             .parse::<FileUrl>().is_ok());
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_shows_what_was_read_on_one_line() {
+    fn the_error_shows_the_text_on_one_line() {
         let error = "a\nb".parse::<Sha256>().unwrap_err().to_string();
         assert_eq!(error, "`a\\nb` is not a SHA-256 (64 lowercase hexadecimal digits)");
     }

@@ -1,28 +1,28 @@
-//! `stack.toml` as a text that people write: a component is added to it or cut out of it, and every other line stays.
+//! Adds a component to `stack.toml` or removes one, and keeps every other line.
 
 use toml::Table;
 
 use super::stack::{Stack, StackError};
 
-/// In which the fields of a new component are written.
+/// The order of a new component's fields.
 const ORDER: [&str; 5] = ["title", "scheme", "source", "file", "arch"];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EditError {
-    #[error("stack.toml has a component `{0}` already")]
+    #[error("stack.toml already has a component `{0}`")]
     Known(String),
-    #[error("`{0}` is not written as tables of its own ([components.{0}]) in stack.toml, so that it cannot be cut out")]
+    #[error("`{0}` has no table [components.{0}] in stack.toml, so it cannot be removed")]
     Inline(String),
-    #[error("stack.toml would not be sound")]
+    #[error("stack.toml would not be valid")]
     Unsound(#[from] StackError),
 }
 
-/// The text with a component behind the last one.
+/// Returns the text with a component after the last one.
 pub(crate) fn add(text: &str, name: &str, component: &Table) -> Result<String, EditError> {
     if Stack::parse(text)?.components.contains_key(name) {
         return Err(EditError::Known(name.to_owned()));
     }
-    // A title is read first.
+    // The title comes first.
     let mut component: Vec<_> = component.iter().collect();
     component.sort_by_key(|(field, _)| ORDER.iter().position(|known| known == field));
     let fields: Vec<String> = component.iter().map(|(field, value)| format!("{field} = {value}\n")).collect();
@@ -36,7 +36,7 @@ pub(crate) fn add(text: &str, name: &str, component: &Table) -> Result<String, E
     Ok(edited)
 }
 
-/// The text without a component.
+/// Returns the text without a component.
 pub(crate) fn remove(text: &str, name: &str) -> Result<String, EditError> {
     let lines: Vec<&str> = text.lines().collect();
     let header = |line: &str| {
@@ -60,7 +60,7 @@ pub(crate) fn remove(text: &str, name: &str) -> Result<String, EditError> {
     Ok(edited)
 }
 
-/// Where the table that begins at a line ends: at the next one, less the comments that stand right above that.
+/// The line after a table: the next table, or the comments right above that.
 fn end_of_table(lines: &[&str], start: usize) -> usize {
     let next = lines.iter().skip(start + 1).position(|line| line.starts_with('['));
     let Some(next) = next.map(|next| start + 1 + next) else { return lines.len() };
@@ -79,12 +79,12 @@ mod tests {
     }
 
     #[test]
-    fn a_component_that_is_added_and_removed_leaves_no_trace() {
+    fn adding_and_removing_a_component_restores_the_text() {
         let tool =
             "title = \"Tool [x]\"\nscheme = \"semver\"\nsource = { type = \"git\", repository = \"https://x/y\" }\n";
         let added = add(REAL, "tool", &component(tool)).unwrap();
         assert_eq!(Stack::parse(&added).unwrap().components["tool"].title, "Tool [x]");
-        // Each line of before is there, in its order.
+        // All former lines are there, in order.
         let mut lines = added.lines();
         assert!(REAL.lines().all(|line| lines.any(|other| other == line)));
         assert_eq!(remove(&added, "tool").unwrap(), REAL);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_name_is_not_removed_and_tables_below_go_with_theirs() {
+    fn a_component_in_use_is_not_removed_and_subtables_are() {
         assert!(matches!(remove(REAL, "node"), Err(EditError::Unsound(StackError::Dangling { .. }))));
         let less = remove(REAL, "debian-build").unwrap();
         assert!(!less.contains("unzip") && less.contains("[components.node]") && less.contains("[components.debian]"));

@@ -1,14 +1,14 @@
-//! Names of places: which hosts are this machine, what a repository is called.
+//! Names of hosts and repositories.
 
-/// Whether `host`, with or without a port, is the loopback. Docker and its kin speak plain HTTP to a registry there
-/// and nowhere else.
+/// Whether `host`, with or without a port, is the loopback. Docker and skopeo use plain HTTP for registries there
+/// only.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let name = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
     let name = name.unwrap_or(host).trim_matches(['[', ']']);
     name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The host, with its port, of an address or of an image's name: what stands between `://`, if that is there, and `/`.
+/// The host and port of an address or an image name: the part between `://`, if there is one, and `/`.
 pub(crate) fn host_of(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_is_the_loopback() {
+    fn the_loopback_is_recognized() {
         for host in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.1.2.3", "[::1]:5000"] {
             assert!(is_loopback(host), "{host}");
         }

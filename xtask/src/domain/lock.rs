@@ -1,4 +1,4 @@
-//! `versions.lock`: result. What is pinned, with the digests of each architecture. Written by `bump` only.
+//! `versions.lock`: the pinned versions, with the digests of each architecture. Only `bump` writes it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,11 +12,11 @@ use super::stack::{Source, Stack};
 use super::trust::Trust;
 use super::version::{Version, VersionError};
 
-/// The schema of `versions.lock` that this program reads and writes. It grows when a field is added,
-/// because an older program refuses fields that it does not know.
+/// The newest schema of `versions.lock` that this program knows. It changes with each new field, because older programs
+/// refuse unknown fields.
 pub(crate) const SCHEMA: u32 = 4;
 
-/// A moment as RFC 3339 writes it, to the second.
+/// RFC 3339, in UTC, to the second.
 pub(crate) const MOMENT: &str = "%Y-%m-%dT%H:%M:%SZ";
 
 const HEADER: &str = "\
@@ -35,28 +35,28 @@ pub(crate) struct Lock {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Pin {
-    /// In the form of the component's scheme, without `v` where that is semver.
+    /// As its scheme writes it: semver and `CalVer` without `v`.
     pub(crate) version: String,
-    /// The git tag or image tag, where upstream has one.
+    /// The git tag or image tag, if upstream has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tag: Option<String>,
-    /// The commit that upstream says it was made from.
+    /// The commit that it was made from, as upstream states it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) commit: Option<CommitId>,
-    /// When it was published, where upstream says so.
+    /// When it was published, if upstream says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) published: Option<Published>,
-    /// What is newer and waits: commits, digests or versions whose upstream tells no moment that can be trusted, each
-    /// with when it was first seen here.
+    /// Newer commits, digests or versions that wait for the minimum age, with the time when each was first seen here:
+    /// their upstream has no trustworthy publication time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) seen: BTreeMap<String, Published>,
-    /// How well its digests were vouched for when it was pinned.
+    /// How its digests were verified when it was pinned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) trust: Option<Trust>,
     pub(crate) pinned: Pinned,
 }
 
-/// What is fetched for a pin, in the form its kind of source has.
+/// What is fetched for a pin, by the kind of source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Pinned {
@@ -97,7 +97,7 @@ impl From<Arch> for FileFor {
 pub(crate) struct FilePin {
     pub(crate) url: FileUrl,
     pub(crate) sha256: Sha256,
-    /// In bytes, where it was told or counted.
+    /// In bytes, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) size: Option<u64>,
 }
@@ -107,7 +107,7 @@ pub(crate) struct FilePin {
 pub(crate) struct NpmPin {
     pub(crate) package: String,
     pub(crate) integrity: Integrity,
-    /// SHA-256 of the `package-lock.json` that locks everything the package pulls in.
+    /// SHA-256 of the `package-lock.json` that locks all dependencies.
     pub(crate) lockfile: Sha256,
 }
 
@@ -139,7 +139,7 @@ pub(crate) struct PackagePin {
     pub(crate) size: u64,
 }
 
-/// When something was published, as upstream tells it.
+/// When something was published, as precise as upstream states it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) enum Published {
@@ -154,12 +154,12 @@ pub(crate) enum Published {
 pub(crate) struct PublishedError(String);
 
 impl Published {
-    /// Nothing for a year that a lock cannot hold: what tells such a moment does not know it.
+    /// `None` for a year that the lock's format cannot represent.
     pub(crate) fn at(moment: DateTime<Utc>) -> Option<Self> {
         Self::try_from(moment.format(MOMENT).to_string()).ok()
     }
 
-    /// The moment; of a day, its beginning.
+    /// The moment, or the start of the day.
     pub(crate) fn moment(&self) -> DateTime<Utc> {
         match self {
             Self::Day(day) => day.and_time(NaiveTime::MIN).and_utc(),
@@ -181,7 +181,7 @@ impl TryFrom<String> for Published {
             20 => NaiveDateTime::parse_from_str(&text, MOMENT).ok().map(|moment| Self::Moment(moment.and_utc())),
             _ => None,
         };
-        // Each has one spelling.
+        // Only one spelling is allowed for each.
         read.filter(|read| read.to_string() == text).ok_or(PublishedError(text))
     }
 }
@@ -205,30 +205,30 @@ impl fmt::Display for Published {
 pub(crate) enum LockError {
     #[error("versions.lock does not parse")]
     Syntax(#[from] toml::de::Error),
-    #[error("versions.lock holds a merge conflict, which begins in line {line}")]
+    #[error("versions.lock contains a merge conflict, at line {line}")]
     Conflict { line: usize },
-    #[error("versions.lock has the line ends of Windows (CRLF)")]
+    #[error("versions.lock has Windows line endings (CRLF)")]
     LineEnds,
-    #[error("versions.lock has schema {found}, this program reads {SCHEMA} at most")]
+    #[error("versions.lock has schema {found}, this program knows {SCHEMA} at most")]
     Newer { found: u32 },
-    #[error("versions.lock has schema {found}; there is none below 1")]
+    #[error("versions.lock has schema {found}, the lowest is 1")]
     Schema { found: u32 },
     #[error("versions.lock pins `{0}`, which stack.toml does not have")]
     Unwanted(String),
     #[error("versions.lock does not pin `{0}`")]
     Unpinned(String),
-    #[error("versions.lock pins `{component}` at a version of another form")]
+    #[error("versions.lock pins `{component}` at an invalid version")]
     Version { component: String, source: VersionError },
-    #[error("versions.lock pins `{component}` as {found}, stack.toml says that it comes from {expected}")]
+    #[error("versions.lock pins `{component}` as {found}, stack.toml expects {expected}")]
     Kind { component: String, found: &'static str, expected: &'static str },
     #[error("versions.lock pins no file of `{component}` for {missing}")]
     MissingArch { component: String, missing: String },
-    #[error("versions.lock pins `{component}` with the name or version `{}`, which holds other characters than letters, digits and .+:~@/_-", .text.escape_debug())]
+    #[error("versions.lock pins `{component}` with the name or version `{}`; letters, digits and .+:~@/_- are allowed", .text.escape_debug())]
     Text { component: String, text: String },
 }
 
 impl LockError {
-    /// The one component that it is about, where it is about one.
+    /// The component that it is about, if it is about one.
     pub(crate) fn component(&self) -> Option<&str> {
         match self {
             Self::Unwanted(component)
@@ -252,7 +252,7 @@ impl Lock {
         Self::new(BTreeMap::new())
     }
 
-    /// A lock with the lowest schema that has all of it: an older program reads what it can.
+    /// Uses the lowest schema that has all fields, so that older programs can read it.
     pub(crate) fn new(components: BTreeMap<String, Pin>) -> Self {
         let has = |field: fn(&Pin) -> bool| components.values().any(field);
         let schema = match components.values().filter_map(|pin| pin.trust).max() {
@@ -264,7 +264,7 @@ impl Lock {
         Self { schema, components }
     }
 
-    /// Reads a lock. The schema is looked at first: a newer one says so, whatever else the file holds.
+    /// Reads a lock. The schema is checked first, so that a newer file has a clear error.
     pub(crate) fn parse(text: &str) -> Result<Self, LockError> {
         if let Some(line) = text.lines().position(|line| line.starts_with("<<<<<<< ")) {
             return Err(LockError::Conflict { line: line + 1 });
@@ -282,29 +282,29 @@ impl Lock {
         Ok(toml::from_str(text)?)
     }
 
-    /// The file's text: sorted, and the same bytes for the same pins.
+    /// The file's text: sorted, so that the same pins have the same bytes.
     pub(crate) fn to_text(&self) -> Result<String, toml::ser::Error> {
         Ok(format!("{HEADER}{}", toml::to_string(self)?))
     }
 
-    /// The SHA-256 of the file's text: `sha256sum versions.lock`.
+    /// The SHA-256 of the file, as `sha256sum versions.lock` prints it.
     pub(crate) fn sha256(&self) -> Result<Sha256, toml::ser::Error> {
         Ok(Sha256::of(self.to_text()?.as_bytes()))
     }
 
-    /// `SOURCE_DATE_EPOCH` of an image made from this lock: midnight UTC of the newest publication in it, so
-    /// that the same lock gives the same bytes on any day.
+    /// The `SOURCE_DATE_EPOCH` of its image: midnight UTC of the newest publication date, so that the image does not
+    /// depend on the day of the build.
     pub(crate) fn epoch(&self) -> i64 {
         let newest = self.components.values().filter_map(|pin| pin.published.as_ref()).map(Published::date).max();
         newest.map_or(0, |date| date.and_time(NaiveTime::MIN).and_utc().timestamp())
     }
 
-    /// The same moment as RFC 3339 writes it.
+    /// [`Self::epoch`] as RFC 3339.
     pub(crate) fn created(&self) -> String {
         DateTime::from_timestamp(self.epoch(), 0).unwrap_or_default().format(MOMENT).to_string()
     }
 
-    /// Checks every pin against the stack, with all that is wrong.
+    /// Checks every pin against the stack; returns all errors.
     pub(crate) fn check(&self, stack: &Stack) -> Result<(), Vec<LockError>> {
         let mut wrong: Vec<LockError> = Vec::new();
         for name in stack.components.keys().filter(|name| !self.components.contains_key(*name)) {
@@ -351,7 +351,7 @@ impl Pin {
         self.check_arches(name, component.arch.is_empty())
     }
 
-    /// A pin serves every architecture or none.
+    /// A pin must have every architecture.
     fn check_arches(&self, name: &str, one_for_all: bool) -> Result<(), LockError> {
         let missing = match &self.pinned {
             Pinned::Files(files) if one_for_all => (!files.contains_key(&FileFor::Any)).then(|| "any".to_owned()),
@@ -366,7 +366,7 @@ impl Pin {
         }
     }
 
-    /// The version in its scheme, for comparing. The lock was checked when it was read.
+    /// The version in its scheme, for comparing.
     pub(crate) fn parsed_version(&self, scheme: super::version::Scheme) -> Result<Version, VersionError> {
         scheme.parse(&self.version)
     }
@@ -389,7 +389,7 @@ impl Pinned {
 }
 
 impl Source {
-    /// Which kind of pin this source gives, in the words of [`Pinned::kind`].
+    /// The expected [`Pinned::kind`].
     fn pinned_kind(&self) -> &'static str {
         match self {
             Self::Github { .. } => "files",

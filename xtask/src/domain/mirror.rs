@@ -1,8 +1,8 @@
-//! `--mirror FROM=TO`: where to fetch instead, by prefix, for metadata, downloads and images alike.
+//! `--mirror FROM=TO`: other addresses to fetch from, by prefix, for metadata, downloads and images.
 
 use std::str::FromStr;
 
-/// One replacement of a prefix, as typed on the command line.
+/// One prefix and its replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mirror {
     pub(crate) from: String,
@@ -15,7 +15,7 @@ pub(crate) enum MirrorError {
     NoEquals(String),
     #[error("`{0}` is not a mirror: both sides of `=` need an address or a registry")]
     EmptySide(String),
-    #[error("`{0}` is not a mirror: an http(s) address stands for another one, a registry for another registry")]
+    #[error("`{0}` is not a mirror: both sides must be http(s) addresses, or both registries")]
     MixedKinds(String),
 }
 
@@ -40,19 +40,19 @@ impl FromStr for Mirror {
 }
 
 impl Mirror {
-    /// What `address` becomes, when this mirror stands for it. A prefix ends at a boundary of the address,
-    /// so that a mirror of `https://github.com` leaves `https://github.com.example` alone.
+    /// The rewritten address, if this mirror applies. A prefix ends at a boundary, so that a mirror of
+    /// `https://github.com` does not apply to `https://github.com.example`.
     fn apply(&self, address: &str) -> Option<String> {
         let rest = address.strip_prefix(&self.from)?;
         let at_boundary = rest.is_empty() || rest.starts_with(['/', ':', '@', '?']);
-        // `docker.io:5000` is another registry than `docker.io`, and `https://host:81` than `https://host`.
+        // A prefix without a port does not apply to the same host with one.
         let host = self.from.split_once("://").map_or(self.from.as_str(), |(_, host)| host);
         let another_port = rest.starts_with(':') && !host.contains('/');
         (at_boundary && !another_port).then(|| format!("{}{rest}", self.to))
     }
 }
 
-/// All mirrors of one run. The longest matching prefix wins, whatever the order on the command line.
+/// All mirrors of one run. The longest matching prefix wins, regardless of the order.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Mirrors(Vec<Mirror>);
 
@@ -100,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn an_image_name_with_a_tag_or_digest_may_be_mirrored_whole() {
+    fn tags_and_digests_of_a_mirrored_image_are_kept() {
         let mirrors = mirrors(&["docker.io/library/debian=127.0.0.1:5000/base"]);
         assert_eq!(mirrors.rewrite("docker.io/library/debian:trixie-slim"), "127.0.0.1:5000/base:trixie-slim");
         assert_eq!(mirrors.rewrite("docker.io/library/debian@sha256:ab"), "127.0.0.1:5000/base@sha256:ab");
     }
 
     #[test]
-    fn what_is_no_mirror_is_refused_with_its_text() {
+    fn invalid_mirrors_are_refused() {
         assert_eq!("x".parse::<Mirror>(), Err(MirrorError::NoEquals("x".into())));
         assert_eq!("=http://y".parse::<Mirror>(), Err(MirrorError::EmptySide("=http://y".into())));
         assert_eq!("docker.io=http://y".parse::<Mirror>(), Err(MirrorError::MixedKinds("docker.io=http://y".into())));

@@ -1,4 +1,4 @@
-//! What the tool knows: versions, pins, tags and the rules between them. Pure: no network, no clock, no file.
+//! Versions, pins, tags and the rules between them. Pure: no network, no clock, no file.
 
 pub(crate) mod age;
 pub(crate) mod arch;

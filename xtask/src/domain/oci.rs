@@ -1,4 +1,4 @@
-//! What an image is made of, as registries give it and layouts hold it (OCI image specification).
+//! Documents of an image in registries and layouts (OCI image specification).
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::digest::OciDigest;
 pub(crate) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Several images under one name.
+/// A list of images.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Index {
@@ -31,7 +31,7 @@ impl Index {
     }
 }
 
-/// What something is and where it lies: under its digest.
+/// The type, digest and size of a blob.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {
@@ -60,7 +60,7 @@ impl From<Arch> for Platform {
 }
 
 impl Platform {
-    /// `v8` is the only arm64 that Debian and Docker build for; some indexes say so.
+    /// `v8` is the only arm64 variant of Debian and Docker; some indexes name it.
     pub(crate) fn is(&self, arch: Arch) -> bool {
         let variant = self.variant.as_deref().is_none_or(|variant| variant == "v8" && arch == Arch::Aarch64);
         self.os == "linux" && self.architecture == arch.oci() && variant
@@ -75,7 +75,7 @@ pub(crate) struct Manifest {
     pub(crate) layers: Vec<Descriptor>,
 }
 
-/// The part of an image's configuration that tells how it was made.
+/// The part of an image's configuration that is used here.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Configuration {
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! What the git tag of a release says of it: digests that are known before anything is pushed.
+//! The digests in a release's git tag, which are known before anything is pushed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,15 +6,15 @@ use std::fmt::Write as _;
 use super::arch::Arch;
 use super::digest::{OciDigest, Sha256};
 
-/// The digests of a release. They stand in the message of its annotated git tag, which is pushed first: whoever
-/// continues the release, or checks it, compares with them.
+/// The digests of a release. They are in the message of its annotated git tag, which is pushed first. Continuing or
+/// verifying the release compares with them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Promise {
     pub(crate) index: OciDigest,
     pub(crate) manifests: BTreeMap<Arch, OciDigest>,
     /// Of `versions.lock`.
     pub(crate) lock: Sha256,
-    /// What built each image, where that is known. No promise, but the likely reason where another build differs.
+    /// What built each image, if known: not promised, but a likely reason if another build differs.
     pub(crate) builders: BTreeMap<Arch, String>,
 }
 
@@ -38,7 +38,7 @@ impl Promise {
         message
     }
 
-    /// What a message says; `None` when it is no message of a release, or not whole.
+    /// Parses a message; `None` if it is not a complete message of a release.
     pub(crate) fn parse(message: &str) -> Option<Self> {
         let one = |prefix: &str| {
             let mut found = message.lines().filter_map(|line| line.strip_prefix(prefix));
@@ -56,7 +56,7 @@ impl Promise {
         })
     }
 
-    /// What differs, each with both digests; `self` is what was promised.
+    /// The differences from `self`, which was promised, with both digests.
     pub(crate) fn differences(&self, made: &Self) -> Vec<String> {
         let manifests = self.manifests.iter().filter_map(|(arch, digest)| {
             let other = made.manifests.get(arch)?;
@@ -85,11 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_read_back() {
+    fn a_message_parses_to_the_same_promise() {
         let message = promise('a').message("v1");
         assert!(message.starts_with("Release v1\n\nIndex: sha256:aaa"), "{message}");
         assert_eq!(Promise::parse(&message), Some(promise('a')));
-        // What somebody adds below does not matter; what is there twice does.
+        // More lines are allowed, but no line twice.
         assert_eq!(Promise::parse(&format!("{message}\nSigned-off-by: x\n")), Some(promise('a')));
         for line in message.lines().filter(|line| line.contains("sha256:")) {
             assert_eq!(Promise::parse(&message.replace(line, "")), None, "without {line}");

@@ -7,10 +7,10 @@ use semver::VersionReq;
 
 use super::version::Version;
 
-/// A blank may stand behind an operator.
+/// An operator may be followed by spaces.
 static OPERATOR: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(>=|<=|>|<|=|\^|~)\s+").ok());
 
-/// Alternatives, of which one must hold.
+/// Alternatives, of which one must match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Range(Vec<VersionReq>);
 
@@ -36,7 +36,7 @@ fn alternative(text: &str) -> Option<VersionReq> {
     VersionReq::parse(&comparators.join(", ")).ok()
 }
 
-/// A bare version is that one here, and a compatible one to the crate.
+/// In npm, a bare version means exactly that one; in the crate, a compatible one.
 fn comparator(text: &str) -> String {
     let bare = text.strip_prefix('v').unwrap_or(text);
     let is_exact = bare.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -49,7 +49,7 @@ mod tests {
     use crate::domain::version::Scheme;
 
     #[test]
-    fn ranges_are_read_as_npm_reads_them() {
+    fn ranges_mean_the_same_as_in_npm() {
         for (range, inside, outside) in [
             (
                 ">=24.16.0 <25 || >=26.1.0",

@@ -1,9 +1,9 @@
-//! What components ask of each other, checked over a whole lock.
+//! Rules between components, checked for a whole lock.
 
 use super::lock::Lock;
 use super::stack::{Source, Stack, Waiver};
 
-/// One rule between components that the lock does not keep.
+/// A rule between components that the lock breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) component: String,
@@ -12,18 +12,17 @@ pub(crate) struct Violation {
     pub(crate) message: String,
 }
 
-/// What the rules say of a lock.
+/// The result of checking a lock.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict<'a> {
     pub(crate) violations: Vec<Violation>,
-    /// Waivers that are in force: the lock holds exactly the versions that they name.
+    /// Waivers that apply: the lock has exactly their versions.
     pub(crate) waived: Vec<&'a Waiver>,
-    /// Waivers whose versions are gone: to be deleted from `stack.toml`.
+    /// Waivers for other versions, to be deleted from `stack.toml`.
     pub(crate) stale_waivers: Vec<&'a Waiver>,
 }
 
-/// Checks every rule between components. Components that the lock does not hold are left alone;
-/// [`Lock::check`] tells of them.
+/// Checks every rule between components. Components that the lock does not pin are ignored; [`Lock::check`] reports them.
 pub(crate) fn check<'a>(stack: &'a Stack, lock: &Lock) -> Verdict<'a> {
     let mut verdict = Verdict::default();
     let mut found = Vec::new();
@@ -44,7 +43,10 @@ pub(crate) fn check<'a>(stack: &'a Stack, lock: &Lock) -> Verdict<'a> {
             found.push(Violation {
                 component: name.clone(),
                 rule: "same-release-as",
-                message: format!("`{name}` {} and `{leader}` {} are not of one release", mine.version, theirs.version),
+                message: format!(
+                    "`{name}` {} and `{leader}` {} are of different releases",
+                    mine.version, theirs.version
+                ),
             });
         }
     }

@@ -1,81 +1,81 @@
-//! The services of the image: one table drives ports, supervision, health checks and documents.
+//! The services of the image: one table for ports, supervision, health checks and documentation.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One service, as `stack.toml` describes it.
+/// One service of `stack.toml`.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
 pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) title: String,
-    /// Whose version it shows.
+    /// The component whose version it shows.
     #[serde(default)]
     pub(crate) component: Option<String>,
-    /// The file of it that a stand-in replaces, and says so in.
+    /// Its program file, in which a rehearsal's stand-in identifies itself.
     #[serde(default)]
     pub(crate) program: Option<String>,
     /// The setting that turns it off.
     #[serde(default)]
     pub(crate) switch: Option<String>,
-    /// When it cannot stay up, the container ends.
+    /// The container ends if it cannot stay up.
     #[serde(default)]
     pub(crate) critical: bool,
-    /// Something to do once, that has no port and no process afterwards.
+    /// It runs once, and has no port.
     #[serde(default)]
     pub(crate) oneshot: bool,
-    /// Services that are ready before this one is started.
+    /// Services that must be ready before it starts.
     #[serde(default)]
     pub(crate) needs: Vec<String>,
-    /// Services that it speaks to.
+    /// Services that it connects to.
     #[serde(default)]
     pub(crate) uses: Vec<Use>,
-    /// Where browsers reach it, with settings in braces.
+    /// Its address for browsers, with settings in braces.
     #[serde(default)]
     pub(crate) link: Option<String>,
-    /// What it keeps, as folders below `/data`.
+    /// Its folders below `/data`.
     #[serde(default)]
     pub(crate) data: Vec<String>,
-    /// What a backup leaves out and a restore leaves alone: paths below `/data`. A `*` at the end stands for the rest of
-    /// a name, here and in the three below.
+    /// Paths below `/data` that backups omit and restores keep. A `*` at the end matches the rest of a name, here and in
+    /// the next three fields.
     #[serde(default)]
     pub(crate) caches: Vec<String>,
-    /// The same, unless a backup with models is asked for.
+    /// The same, unless a backup includes models.
     #[serde(default)]
     pub(crate) models: Vec<String>,
-    /// What a newer version changes for good when it opens it: kept before that, and brought back by a rollback.
+    /// State that newer versions migrate: saved before an update, and restored by a rollback.
     #[serde(default)]
     pub(crate) migrates: Vec<String>,
-    /// What of that is left out, because no version changes it.
+    /// Parts of that state that no version migrates, and that are not saved.
     #[serde(default)]
     pub(crate) apart: Vec<String>,
-    /// What asks it to stop.
+    /// The signal that stops it.
     #[serde(default)]
     pub(crate) signal: Signal,
-    /// Seconds until it is called failed when it is not ready.
+    /// Seconds within which it must be ready.
     pub(crate) ready_within: u32,
-    /// Seconds for which its check may fail before it is restarted.
+    /// Seconds that its check may fail before it is restarted.
     #[serde(default = "hung_after")]
     pub(crate) hung_after: u32,
-    /// The setting that says whether all is unhealthy while it starts; without one, it is.
+    /// The setting with the seconds that its start may take before the container is unhealthy.
     #[serde(default)]
     pub(crate) start_counts: Option<String>,
-    /// Seconds until it is killed when it does not stop.
+    /// Seconds within which it must stop before it is killed.
     pub(crate) stop_within: u32,
-    /// Where it answers, for each port that it publishes.
+    /// Its published ports.
     #[serde(default)]
     pub(crate) endpoints: Vec<Endpoint>,
-    /// Where it answers when it has no port.
+    /// Its socket, if it has no port.
     #[serde(default)]
     pub(crate) socket: Option<Socket>,
-    /// What it may reach beside the system; without walls it reaches everything.
+    /// Its sandbox; without one it can access everything.
     #[serde(default)]
     pub(crate) walls: Option<Walls>,
 }
 
-/// A socket below the folder of what ends with the container, and the path that answers when it is up.
+/// A socket below `/run/stack`, and the path to check.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -84,76 +84,76 @@ pub(crate) struct Socket {
     pub(crate) path: String,
 }
 
-/// What a confined service may reach beside the system, which it reads. Paths are absolute.
+/// What a confined service can access besides the system, which it can read. Paths are absolute.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
 pub(crate) struct Walls {
-    /// Folders that it reads and writes.
+    /// Folders that it can read and write.
     pub(crate) reach: Vec<String>,
-    /// Its home, in one of those.
+    /// Its home directory, in one of those.
     pub(crate) home: String,
-    /// Its temp folder, in one of those; it is emptied at each start.
+    /// Its temporary folder, in one of those; emptied at each start.
     pub(crate) temporary: String,
-    /// Another service that it starts and stops.
+    /// A service that it starts and stops.
     #[serde(default)]
     pub(crate) controls: Option<String>,
-    /// The part of the temp folder that its agents' shells write; they read all of it.
+    /// The part of the temporary folder that its agents' shells can write; they can read all of it.
     #[serde(default)]
     pub(crate) shell_temporary: Option<String>,
-    /// What its agents' shells reach of that, beside home and temp folder; a `*` stands for names without a leading dot.
+    /// What its agents' shells can access besides home and temporary folder; `*` matches names without a leading dot.
     #[serde(default)]
     pub(crate) shell: Vec<String>,
-    /// Folders in which those shells see names, and nothing else.
+    /// Folders that those shells can only list.
     #[serde(default)]
     pub(crate) shell_lists: Vec<String>,
 }
 
-/// An arrow of the picture: who speaks to whom about what.
+/// An arrow in the picture of services: a connection and its purpose.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Use {
     pub(crate) service: String,
     pub(crate) about: String,
-    /// It is of no use without.
+    /// The service is useless without it.
     #[serde(default)]
     pub(crate) required: bool,
 }
 
-/// A port and the question that tells whether somebody answers there.
+/// A port and its check.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
 pub(crate) struct Endpoint {
-    /// The setting that moves the port.
+    /// The setting that changes the port.
     pub(crate) setting: String,
     pub(crate) port: u16,
-    /// Where the program itself listens, on the container's loopback; what the front serves from files has none.
+    /// The program's own port on the container's loopback; none for files that the front serves.
     #[serde(default)]
     pub(crate) inner: Option<u16>,
     pub(crate) path: String,
-    /// Status codes that mean "up": some services answer 401 or 404 when they are well.
+    /// Status codes that mean "up": some services answer 401 or 404.
     pub(crate) accept: Vec<u16>,
-    /// Seconds that one request may take.
+    /// Time limit of one request, in seconds.
     #[serde(default = "longest_request")]
     pub(crate) time_limit: u32,
-    /// Published on the host's loopback only, whatever else is published where.
+    /// Always published on the host's loopback only.
     #[serde(default)]
     pub(crate) loopback: bool,
-    /// What the program itself checks; a request that carries one needs no sign-in.
+    /// Credentials that the program checks itself; a request with one needs no sign-in.
     #[serde(default)]
     pub(crate) credentials: Vec<Credential>,
     /// Path prefixes that need no sign-in.
     #[serde(default)]
     pub(crate) open: Vec<String>,
-    /// Path prefixes that nobody reaches through the front.
+    /// Path prefixes that the front refuses.
     #[serde(default)]
     pub(crate) closed: Vec<String>,
-    /// Below each path prefix, only these paths exist for the front; a `*` at the end stands for anything.
+    /// The only paths that the front allows below each prefix; a `*` at the end matches anything.
     #[serde(default)]
     pub(crate) only: BTreeMap<String, Vec<String>>,
-    /// The program has ids with slashes in its paths, which clients encode, and no rule hangs on its paths.
+    /// Allow encoded slashes: the program's paths have ids with slashes, and no rule depends on its paths.
     #[serde(default)]
     pub(crate) encoded_slashes: bool,
 }
@@ -164,15 +164,15 @@ pub(crate) struct Endpoint {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Credential {
     pub(crate) scheme: AuthScheme,
-    /// The setting that holds it.
+    /// The setting with the secret.
     pub(crate) secret: String,
-    /// The user of a `Basic` one.
+    /// The user name, for `Basic`.
     #[serde(default)]
     pub(crate) user: Option<String>,
-    /// The path prefix that it opens; without one, all.
+    /// The path prefix that it is for; all without one.
     #[serde(default)]
     pub(crate) below: Option<String>,
-    /// The front adds it to requests of the owner's own pages.
+    /// The front adds it to requests of the service's own page.
     #[serde(default)]
     pub(crate) given: bool,
 }
@@ -186,22 +186,22 @@ pub(crate) enum AuthScheme {
     Convex,
 }
 
-/// OpenCode never answers some requests of its first seconds: whoever asks must give up and ask again.
+/// OpenCode never answers some requests in its first seconds, so they must be repeated.
 const LONGEST_REQUEST: u32 = 3;
 
 fn longest_request() -> u32 {
     LONGEST_REQUEST
 }
 
-/// Some looks are needed to tell a hang from one late answer.
+/// Several checks are needed to tell a hang from one late answer.
 const SHORTEST_HANG: u32 = 30;
 
-/// A busy machine answers late; what has not answered for this long will not.
+/// A busy machine answers late, but not this late.
 fn hung_after() -> u32 {
     60
 }
 
-/// The signals that programs handle to stop: a closed set.
+/// The signals that stop programs.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) enum Signal {
@@ -223,20 +223,20 @@ pub(crate) enum ServiceError {
     Twice(String),
     #[error("service `{service}` names `{other}`, which is not a service")]
     Dangling { service: String, other: String },
-    #[error("services wait for each other or stop before each other: {}", .0.join(", "))]
+    #[error("services depend on each other in a circle: {}", .0.join(", "))]
     Circle(Vec<String>),
-    #[error("port {port} belongs to `{first}` and `{second}`")]
+    #[error("both `{first}` and `{second}` have port {port}")]
     Port { port: u16, first: String, second: String },
     #[error("service `{service}`: {what}")]
     Field { service: String, what: String },
 }
 
-/// Whether a text is of lowercase letters, digits and these.
+/// Whether a text has lowercase letters, digits and the bytes in `more` only.
 fn is_lower(text: &str, more: &[u8]) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(&byte))
 }
 
-/// Checks what serde cannot: names, references, ports and circles.
+/// Checks names, references, ports and circles.
 pub(crate) fn check(services: &[Service]) -> Result<(), ServiceError> {
     let mut names = BTreeMap::new();
     let mut ports: BTreeMap<u16, &str> = BTreeMap::new();
@@ -266,7 +266,7 @@ pub(crate) fn check(services: &[Service]) -> Result<(), ServiceError> {
     stop_order(services).map(drop)
 }
 
-/// The order of stopping: whoever uses another one stops before it. Each inner list stops at once.
+/// The stop order: a service stops before those it uses. Each inner list stops at once.
 pub(crate) fn stop_order(services: &[Service]) -> Result<Vec<Vec<&Service>>, ServiceError> {
     let mut left: Vec<&Service> = services.iter().collect();
     let mut order = Vec::new();
@@ -283,13 +283,13 @@ pub(crate) fn stop_order(services: &[Service]) -> Result<Vec<Vec<&Service>>, Ser
     Ok(order)
 }
 
-/// Seconds that stopping all takes at most.
+/// The longest time that stopping all services takes, in seconds.
 pub(crate) fn stop_within(services: &[Service]) -> Result<u32, ServiceError> {
     let slowest = |at_once: &Vec<&Service>| at_once.iter().map(|service| service.stop_within).max().unwrap_or_default();
     Ok(stop_order(services)?.iter().map(slowest).sum())
 }
 
-/// Seconds until all whose start counts must be ready: the longest chain of those that wait for each other.
+/// The longest time until all services without `start-counts` are ready, in seconds: along the longest chain of `needs`.
 pub(crate) fn start_within(services: &[Service]) -> u32 {
     fn chain(service: &Service, services: &[Service]) -> u32 {
         let needed = services.iter().filter(|other| service.needs.contains(&other.name));
@@ -300,7 +300,7 @@ pub(crate) fn start_within(services: &[Service]) -> u32 {
 }
 
 impl Endpoint {
-    /// Every absolute path of its row.
+    /// All its absolute paths.
     fn paths(&self) -> impl Iterator<Item = &String> {
         let below = self.credentials.iter().filter_map(|credential| credential.below.as_ref());
         std::iter::once(&self.path).chain(&self.open).chain(&self.closed).chain(self.only.keys()).chain(below)
@@ -308,18 +308,18 @@ impl Endpoint {
 }
 
 impl Service {
-    /// Whom it cannot do without: these must not be turned off while it is on.
+    /// Services that must not be turned off while it is on.
     pub(crate) fn requires(&self) -> impl Iterator<Item = &str> {
         let used = self.uses.iter().filter(|used| used.required && !self.needs.contains(&used.service));
         self.needs.iter().chain(used.map(|used| &used.service)).map(String::as_str)
     }
 
-    /// Files that the front serves: a page with no process of its own.
+    /// Whether the front serves it from files, without a process.
     pub(crate) fn is_site(&self) -> bool {
         !self.endpoints.is_empty() && self.endpoints.iter().all(|endpoint| endpoint.inner.is_none())
     }
 
-    /// Whom it waits for or speaks to.
+    /// Services that it waits for, uses or controls.
     fn neighbours(&self) -> impl Iterator<Item = &str> {
         let controlled = self.walls.iter().filter_map(|walls| walls.controls.as_ref());
         self.needs.iter().chain(self.uses.iter().map(|used| &used.service)).chain(controlled).map(String::as_str)
@@ -328,17 +328,14 @@ impl Service {
     fn check_fields(&self) -> Result<(), String> {
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\' | b'`' | b'$' | b'|');
         if self.title.chars().any(|char| char.is_control() || matches!(char, '"' | '\\' | '`' | '$' | '|')) {
-            return Err(format!(
-                "title {:?} has characters that a script or a table would take for its own",
-                self.title
-            ));
+            return Err(format!("title {:?} has characters that are special in scripts or tables", self.title));
         }
         let ways = [self.oneshot, !self.endpoints.is_empty(), self.socket.is_some()];
         if ways.iter().filter(|way| **way).count() != 1 {
-            return Err("it has endpoints, or a socket, or is done once: one of them tells that it is up".into());
+            return Err("it must have endpoints, a socket or `oneshot`, and only one of them".into());
         }
         if self.ready_within == 0 || self.stop_within == 0 || self.hung_after < SHORTEST_HANG {
-            return Err(format!("ready-within and stop-within are seconds, 1 or more, and hung-after {SHORTEST_HANG}"));
+            return Err(format!("ready-within and stop-within must be at least 1, and hung-after {SHORTEST_HANG}"));
         }
         for folder in &self.data {
             if folder.is_empty() || !is_lower(folder, b"-") {
@@ -359,16 +356,16 @@ impl Service {
         }
         for used in &self.uses {
             if used.about.chars().any(|char| char.is_control() || matches!(char, '"' | '|' | '`' | '$')) {
-                return Err(format!("{:?} cannot stand in a picture", used.about));
+                return Err(format!("{:?} has characters that are special in a picture", used.about));
             }
         }
         for endpoint in &self.endpoints {
             if endpoint.port == 0 {
-                return Err("port 0 is none".into());
+                return Err("port 0 is not allowed".into());
             }
             for path in endpoint.paths() {
                 if !path.starts_with('/') || !path.bytes().all(plain) {
-                    return Err(format!("path {path:?} is not an absolute path of an address"));
+                    return Err(format!("path {path:?} is not an absolute path"));
                 }
             }
             for path in endpoint.only.values().flatten() {
@@ -378,7 +375,7 @@ impl Service {
             }
             for credential in &endpoint.credentials {
                 if (credential.scheme == AuthScheme::Basic) != credential.user.is_some() {
-                    return Err("a Basic credential has a user, and no other one has".into());
+                    return Err("only a Basic credential has a user, and it must have one".into());
                 }
             }
             if endpoint.accept.is_empty() || !endpoint.accept.iter().all(|code| (100..600).contains(code)) {
@@ -393,7 +390,7 @@ impl Service {
 }
 
 impl Walls {
-    /// Folders that no agent may reach, and those above them.
+    /// Folders that no agent may access.
     const KEPT: [&str; 3] = ["/data/secrets", "/data/home", "/run/stack/secrets"];
 
     fn check(&self) -> Result<(), String> {
@@ -405,20 +402,20 @@ impl Walls {
             self.reach.iter().chain([&self.home, &self.temporary]).chain(&self.shell_temporary).chain(shells.clone())
         {
             if !path.starts_with('/') || path.contains("..") || !is_lower(path, b"-./*") {
-                return Err(format!("{path:?} in its walls is not a plain absolute path"));
+                return Err(format!("{path:?} in its sandbox is not a plain absolute path"));
             }
         }
         for folder in &self.reach {
             if let Some(kept) = Self::KEPT.iter().find(|kept| within(kept, folder.trim_end_matches('/'))) {
-                return Err(format!("its walls let it reach {folder:?}, and {kept} with it"));
+                return Err(format!("its sandbox has {folder:?}, which contains {kept}"));
             }
         }
         if let Some(path) = self.shell_temporary.as_ref().filter(|path| !within(path, &self.temporary)) {
-            return Err(format!("{path:?} lies outside of its temp folder"));
+            return Err(format!("{path:?} is outside of its temporary folder"));
         }
         for path in [&self.home, &self.temporary].into_iter().chain(shells) {
             if !self.reach.iter().any(|folder| within(path, folder)) {
-                return Err(format!("{path:?} lies outside of what its walls let it reach"));
+                return Err(format!("{path:?} is outside of its sandbox"));
             }
         }
         Ok(())
@@ -456,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_takes_as_long_as_the_longest_chain_of_those_that_count() {
+    fn the_start_time_is_that_of_the_longest_chain() {
         let row = |name: &str, more: &str| format!("[[services]]\nname = {name:?}\n{more}");
         let text = row("base", "") + &row("middle", "needs = [\"base\"]\n") + &row("top", "needs = [\"middle\"]\n");
         assert_eq!(start_within(&table(&text)), 3);
@@ -465,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_told_with_who_is_in_it() {
+    fn a_circle_is_refused_with_its_services() {
         let services = table(
             "[[services]]\nname = \"a\"\nneeds = [\"b\"]\n\
              [[services]]\nname = \"b\"\nuses = [{ service = \"a\", about = \"x\" }]\n[[services]]\nname = \"c\"\n",
@@ -487,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn walls_keep_what_no_agent_may_reach_and_hold_home_and_shells() {
+    fn a_sandbox_excludes_secrets_and_contains_home_and_shells() {
         let check = |reach: &str, home: &str, shell: &str| {
             let walls = format!(
                 "walls = {{ reach = [{reach}], home = {home:?}, temporary = \"/data/a/t\", shell = [{shell:?}] }}\n"
@@ -509,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_no_probe_could_ask_is_refused() {
+    fn an_endpoint_that_cannot_be_checked_is_refused() {
         for endpoint in [
             "{ setting = \"P\", port = 80, path = \"x\", accept = [200] }",
             "{ setting = \"P\", port = 80, path = \"/$(id)\", accept = [200] }",

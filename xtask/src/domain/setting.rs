@@ -1,7 +1,6 @@
-//! The settings of the image: every variable that the container understands.
+//! The settings of the image: all environment variables that it reads.
 //!
-//! The image checks at start what people set; here the table itself is checked, so that no default and no reference
-//! in it is wrong.
+//! The image checks the values at its start. This checks the table: names, defaults and references.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::service::Service;
 
-/// One variable, as `stack.toml` describes it and as templates see it.
+/// One setting of `stack.toml`, as templates see it.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
@@ -17,29 +16,29 @@ pub(crate) struct Setting {
     pub(crate) name: String,
     pub(crate) form: Form,
     pub(crate) help: String,
-    /// With earlier settings in braces; a port's is its endpoint's.
+    /// May contain earlier settings in braces. A port has the default of its endpoint.
     #[serde(default)]
     pub(crate) default: Option<String>,
-    /// What compose says when nobody does; inside the container it then counts as said.
+    /// The default in `docker-compose.yml`, which the container gets as a set value.
     #[serde(default)]
     pub(crate) compose_default: Option<String>,
-    /// How it is made when nobody gives one; kept in `/data/secrets`.
+    /// How it is generated if it is not set; stored in `/data/secrets`.
     #[serde(default)]
     pub(crate) generated: Option<Generator>,
     #[serde(default)]
     pub(crate) secret: bool,
-    /// The service that cannot be published beyond the loopback without it.
+    /// The service that needs it to be published beyond the loopback.
     #[serde(default)]
     pub(crate) public: Option<String>,
     /// Read by `docker-compose.yml` only.
     #[serde(default)]
     pub(crate) compose: bool,
-    /// A value for the example file.
+    /// A value for `.env.example`.
     #[serde(default)]
     pub(crate) example: Option<String>,
 }
 
-/// What a value looks like. Each one is a function of `image/rootfs/opt/stack/lib/settings/forms.mjs`.
+/// The form of a value: a function in `image/rootfs/opt/stack/lib/settings/forms.mjs`.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -57,30 +56,30 @@ pub(crate) enum Form {
     /// Minutes, hours or days.
     Interval,
     Layers,
-    /// A file, or a name on Hugging Face's hub.
+    /// A file, or a name on the Hugging Face Hub.
     Model,
     Port,
     Path,
     Url,
     Origin,
     Host,
-    /// Several, with commas between.
+    /// Separated by commas.
     Hosts,
-    /// Addresses and CIDR blocks, with commas between.
+    /// Addresses and CIDR blocks, separated by commas.
     Networks,
     Address,
-    /// When to ask for the sign-in.
+    /// When a sign-in is needed.
     Access,
     Email,
     Password,
-    /// A longer one.
+    /// Longer than a password.
     Passphrase,
     Sha256,
     Hex64,
     Pem,
 }
 
-/// How a secret is made.
+/// How a secret is generated.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -89,13 +88,13 @@ pub(crate) enum Generator {
     Hex64,
     /// 43 letters, digits, `-` and `_`.
     Token,
-    /// What the backend's own `keygen` makes of instance name and secret.
+    /// From the backend's `keygen`, for its instance name and secret.
     ConvexAdminKey,
-    /// An RSA key; its public half becomes the key set.
+    /// An RSA key; its public half is the key set.
     Jwt,
 }
 
-/// No setting, but it may be named as one: `https` when there is a certificate, `http` when there is none.
+/// A name for use in braces: `https` with a certificate, `http` without one.
 const SCHEME: &str = "SCHEME";
 
 /// What is wrong with the table of settings.
@@ -107,16 +106,16 @@ pub(crate) enum SettingError {
     Twice(String),
     #[error("setting `{setting}`: {what}")]
     Field { setting: String, what: String },
-    #[error("service `{service}` names the setting `{setting}`, which is {what}")]
+    #[error("service `{service}` names `{setting}`, which is {what}")]
     Service { service: String, setting: String, what: &'static str },
 }
 
-/// Gives each port its endpoint's default, and checks names, forms and references.
+/// Sets the default of each port from its endpoint, and checks names, forms and references.
 pub(crate) fn complete(settings: &mut [Setting], services: &[Service]) -> Result<(), SettingError> {
     for endpoint in services.iter().flat_map(|service| &service.endpoints) {
         if let Some(setting) = settings.iter_mut().find(|setting| setting.name == endpoint.setting) {
             if setting.default.is_some() {
-                return Err(setting.wrong("a port's default is its endpoint's: leave it out here"));
+                return Err(setting.wrong("a port has the default of its endpoint: leave it out here"));
             }
             setting.default = Some(endpoint.port.to_string());
         }
@@ -128,7 +127,7 @@ pub(crate) fn complete(settings: &mut [Setting], services: &[Service]) -> Result
             return Err(SettingError::Twice(setting.name.clone()));
         }
     }
-    // NAME_FILE must never be two things.
+    // NAME_FILE is the file of the secret NAME.
     let secret_file = |name: &&str| name.strip_suffix("_FILE").is_some_and(|name| earlier.contains_key(name));
     if let Some(name) = earlier.keys().find(|name| secret_file(name)) {
         return Err(SettingError::Name((*name).to_owned()));
@@ -141,34 +140,34 @@ pub(crate) fn complete(settings: &mut [Setting], services: &[Service]) -> Result
             Err(SettingError::Service { service: service.name.clone(), setting: name.to_owned(), what })
         };
         if let Some(switch) = &service.switch {
-            refer(switch, Form::Bool, "no `bool` of the table of settings")?;
+            refer(switch, Form::Bool, "not a setting with form `bool`")?;
         }
         if let Some(counts) = &service.start_counts {
-            refer(counts, Form::Seconds, "no `seconds` of the table of settings")?;
+            refer(counts, Form::Seconds, "not a setting with form `seconds`")?;
         }
         for endpoint in &service.endpoints {
-            refer(&endpoint.setting, Form::Port, "no `port` of the table of settings")?;
+            refer(&endpoint.setting, Form::Port, "not a setting with form `port`")?;
             for credential in &endpoint.credentials {
                 if earlier.get(credential.secret.as_str()).is_none_or(|setting| !setting.secret) {
                     let (service, setting) = (service.name.clone(), credential.secret.clone());
-                    return Err(SettingError::Service { service, setting, what: "no secret of the table of settings" });
+                    return Err(SettingError::Service { service, setting, what: "not a secret setting" });
                 }
             }
         }
         for name in service.link.iter().flat_map(|link| references(link)) {
             if name != SCHEME && earlier.get(name).is_none_or(|setting| setting.secret) {
                 let (service, setting) = (service.name.clone(), name.to_owned());
-                return Err(SettingError::Service { service, setting, what: "no setting that a link may show" });
+                return Err(SettingError::Service { service, setting, what: "not a setting that a link may show" });
             }
         }
     }
     Ok(())
 }
 
-/// The default of a setting when nobody sets anything, with the defaults of those that it names.
+/// The default of a setting, with the defaults of settings in braces.
 pub(crate) fn resolve(setting: &Setting, settings: &[Setting]) -> Option<String> {
     let default = setting.default.as_ref()?;
-    // The table was checked: what is named stands earlier, so this ends.
+    // Ends, because `complete` allows earlier settings only.
     Some(references(default).fold(default.clone(), |text, name| {
         let named = settings.iter().find(|other| other.name == name).and_then(|other| resolve(other, settings));
         let scheme = (name == SCHEME).then(|| "http".to_owned());
@@ -192,13 +191,13 @@ impl Setting {
             return Err(SettingError::Name(self.name.clone()));
         }
         if self.help.chars().any(|char| char.is_control() || matches!(char, '|' | '"' | '\\' | '$')) {
-            return Err(self.wrong("its help has characters that a table or a script would take for its own"));
+            return Err(self.wrong("its help has characters that are special in tables or scripts"));
         }
         if self.generated.is_some() && (self.default.is_some() || !self.secret) {
-            return Err(self.wrong("what is generated is a secret and has no default"));
+            return Err(self.wrong("a generated setting must be a secret without default"));
         }
         if self.secret && (self.default.is_some() || self.compose_default.is_some() || self.compose) {
-            return Err(self.wrong("a secret has no default and is no matter of compose alone"));
+            return Err(self.wrong("a secret has no default and cannot be for compose only"));
         }
         if self.form == Form::Port && self.default.is_none() {
             return Err(self.wrong("no endpoint has this port"));
@@ -212,12 +211,12 @@ impl Setting {
             let mut literal = text.clone();
             for name in references(text) {
                 if name != SCHEME && earlier.get(name).is_none_or(|other| other.secret || other.compose) {
-                    return Err(self.wrong(format!("{{{name}}} is not an earlier setting that may stand in a default")));
+                    return Err(self.wrong(format!("{{{name}}} is not an earlier setting that a default may contain")));
                 }
                 literal = literal.replace(&format!("{{{name}}}"), "");
             }
             if !literal.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./:@,".contains(&byte)) {
-                return Err(self.wrong(format!("{text:?} is not plain")));
+                return Err(self.wrong(format!("{text:?} has special characters")));
             }
         }
         Ok(())
@@ -244,7 +243,7 @@ mod tests {
     const SERVICE: &str = "[[services]]\nname = \"a\"\ntitle = \"A\"\nready-within = 1\nstop-within = 1\n";
 
     #[test]
-    fn a_port_has_the_default_of_its_endpoint() {
+    fn ports_have_the_default_of_their_endpoint() {
         let endpoint = "endpoints = [{ setting = \"A_PORT\", port = 81, path = \"/\", accept = [200] }]\n";
         let port = "[[settings]]\nname = \"A_PORT\"\nform = \"port\"\n";
         let settings = complete_table(&format!("{SERVICE}{endpoint}{port}")).unwrap();
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_name_earlier_settings_only_and_never_a_secret() {
+    fn defaults_may_contain_earlier_settings_but_no_secrets() {
         let first = "[[settings]]\nname = \"A\"\nform = \"host\"\ndefault = \"127.0.0.1\"\n";
         let second = "[[settings]]\nname = \"B\"\nform = \"origin\"\ndefault = \"http://{A}\"\n";
         let settings = complete_table(&format!("{first}{second}")).unwrap();
@@ -278,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_script_would_take_for_its_own_is_refused() {
+    fn special_characters_and_duplicates_are_refused() {
         for (name, default) in [("a", "x"), ("A;id", "x"), ("A", "$(id)"), ("A", "a b"), ("A", "'")] {
             let text = format!("[[settings]]\nname = \"{name}\"\nform = \"text\"\ndefault = \"{default}\"\n");
             assert!(complete_table(&text).is_err(), "{name} {default}");
         }
         let settings = "[[settings]]\nname = \"A\"\nform = \"text\"\n";
         assert_eq!(complete_table(&settings.repeat(2)).err(), Some(SettingError::Twice("A".into())));
-        // A secret of the name A would be read from the same variable.
+        // The secret A would be read from the same variable.
         let file = settings.replace("\"A\"", "\"A_FILE\"");
         assert!(complete_table(&file).is_ok());
         assert_eq!(complete_table(&format!("{settings}{file}")).err(), Some(SettingError::Name("A_FILE".into())));

@@ -1,4 +1,4 @@
-//! `stack.toml`: intent. What the image holds, where each part comes from, how its versions read.
+//! `stack.toml`: the components of the image, their sources and version schemes, services and settings.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(crate) const SCHEMA: u32 = 1;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stack {
-    /// Looked at before the rest is read.
+    /// Checked before the rest is read.
     #[serde(rename = "schema")]
     _schema: u32,
     pub(crate) image: Image,
@@ -30,10 +30,10 @@ pub(crate) struct Stack {
     pub(crate) waivers: Vec<Waiver>,
     #[serde(default)]
     pub(crate) services: Vec<Service>,
-    /// The first is the image itself; an empty list is one that is not told.
+    /// The first is the whole image; an empty list means that there is no other one.
     #[serde(default)]
     pub(crate) flavors: Vec<Flavor>,
-    /// The one that this stack is of.
+    /// The flavor of this stack.
     #[serde(skip)]
     pub(crate) flavor: Flavor,
     #[serde(default)]
@@ -57,7 +57,7 @@ pub(crate) struct Image {
     pub(crate) health: Health,
 }
 
-/// When an engine asks whether the container is well: seconds, and failures in a row.
+/// The health check: seconds, and failures in a row.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
@@ -67,14 +67,14 @@ pub(crate) struct Health {
     pub(crate) retries: u32,
 }
 
-/// A variant of the image: a target of the same Dockerfile, with the same layers but for those that are left out.
+/// A variant of the image: a target of the same Dockerfile, without some of the layers.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Default, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Flavor {
     pub(crate) name: String,
     pub(crate) title: String,
-    /// What `{flavor}` is in its tags, and a template of its own for them; those of `[image]` where it has none.
+    /// The value of `{flavor}` in its tags, and its own template for them; by default those of `[image]`.
     #[serde(default)]
     pub(crate) part: Option<String>,
     #[serde(default)]
@@ -82,15 +82,15 @@ pub(crate) struct Flavor {
     /// Services that it does not have.
     #[serde(default)]
     pub(crate) without: Vec<String>,
-    /// Settings that must be made for it.
+    /// Settings that it needs.
     #[serde(default)]
     pub(crate) needs: Vec<String>,
-    /// Why it is not there yet.
+    /// Why it cannot be built yet.
     #[serde(default)]
     pub(crate) later: Option<String>,
 }
 
-/// A kind of graphics processor, and how each engine is told of it.
+/// A kind of GPU, and its names in engines.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
@@ -103,20 +103,20 @@ pub(crate) struct Gpu {
     /// Files and folders of the host's `/dev`.
     #[serde(default)]
     pub(crate) devices: Vec<String>,
-    /// The settings with the groups that own those.
+    /// The settings with the groups that own these devices.
     #[serde(default)]
     pub(crate) groups: Vec<String>,
-    /// What Kubernetes calls it.
+    /// Its resource name in Kubernetes.
     pub(crate) resource: String,
 }
 
 impl Image {
-    /// The label of an image that holds the digest of the lock that it was made from.
+    /// The label with the digest of the lock that the image was built from.
     pub(crate) fn lock_label(&self) -> String {
         format!("{}.lock", self.name)
     }
 
-    /// The label that tells of which flavor an image is.
+    /// The label with the flavor of the image.
     pub(crate) fn flavor_label(&self) -> String {
         format!("{}.flavor", self.name)
     }
@@ -129,40 +129,40 @@ pub(crate) struct Component {
     pub(crate) title: String,
     pub(crate) scheme: Scheme,
     pub(crate) source: Source,
-    /// Which versions may be chosen at all.
+    /// The allowed versions.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(crate) require: Option<VersionReq>,
-    /// What this component asks of the versions of others.
+    /// The versions of other components that it needs.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     pub(crate) needs: BTreeMap<String, VersionReq>,
-    /// Where each version itself says what it asks of others.
+    /// Where each version states which versions of others it needs.
     #[serde(default)]
     pub(crate) states: BTreeMap<String, Stated>,
-    /// A version must have been out for this long before `bump` chooses it by itself; a day where it is not said.
+    /// The minimum age of a version that `bump` takes by itself; a day by default.
     #[serde(default)]
     pub(crate) minimum_age_days: Option<u32>,
-    /// `bump` leaves the pin where it is.
+    /// `bump` keeps the pin.
     #[serde(default)]
     pub(crate) hold: Option<Hold>,
-    /// As the SPDX list names it; what npm and Debian install says so itself.
+    /// The SPDX license; npm and Debian packages state their own.
     #[serde(default)]
     pub(crate) license: Option<String>,
-    /// What users must know or do when it moves.
+    /// What users must know or do when its version changes.
     #[serde(default)]
     pub(crate) upgrade: Option<String>,
-    /// How well its digests must be vouched for.
+    /// How its digests must be verified at least.
     #[serde(default)]
     pub(crate) trust: Option<Trust>,
     #[serde(default)]
     pub(crate) file: Option<FileSpec>,
-    /// How this upstream spells each architecture. Empty: one file serves them all.
+    /// The upstream's spelling of each architecture. Empty if one file is for all.
     #[serde(default)]
     pub(crate) arch: BTreeMap<Arch, String>,
 }
 
-/// Where versions come from: a closed set.
+/// Where versions come from.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
@@ -171,24 +171,24 @@ pub(crate) enum Source {
     Github {
         /// `owner/name`.
         repo: String,
-        /// What stands before the version in the tag (`bun-` in `bun-v1.4.2`).
+        /// The text before the version in tags (`bun-` in `bun-v1.4.2`).
         #[serde(default)]
         prefix: String,
-        /// The asset of a stable release whose one line names the release to take.
+        /// The asset of a stable release that names the release to take, in one line.
         #[serde(default)]
         pointer: Option<String>,
-        /// An address that answers `{"version": TAG}` with the release that upstream promotes.
+        /// An address that returns `{"version": TAG}` for the release that upstream promotes.
         #[serde(default)]
         promoted: Option<String>,
-        /// This component always comes from the same release as that one.
+        /// The component whose releases it shares.
         #[serde(default)]
         same_release_as: Option<String>,
     },
-    /// A package of the npm registry, locked whole by a `package-lock.json` in `image/<directory>`.
+    /// A package of the npm registry, locked by `image/<directory>/package-lock.json`.
     Npm {
         package: String,
         directory: String,
-        /// `owner/name` on GitHub, one of whose workflows must have made the package, where it has a provenance.
+        /// `owner/name` on GitHub: if the package has provenance, one of its workflows must have built it.
         #[serde(default)]
         repository: Option<String>,
     },
@@ -200,7 +200,7 @@ pub(crate) enum Source {
     },
     /// A container image.
     Oci { image: String, tag: String },
-    /// Packages of a Debian suite, as of one moment of a snapshot archive.
+    /// Packages of a Debian suite, at one moment of a snapshot archive.
     Debian {
         suite: String,
         /// Address of the archive, with `{version}`.
@@ -208,7 +208,7 @@ pub(crate) enum Source {
         /// Address of the archive of security updates, with `{version}`.
         security: String,
         packages: Vec<String>,
-        /// Dependencies that are left out, each with the reason.
+        /// Dependencies to omit, each with the reason.
         #[serde(default)]
         omit: BTreeMap<String, String>,
     },
@@ -226,29 +226,29 @@ impl Source {
     }
 }
 
-/// The one file that a component needs for each architecture.
+/// The file of a component, for each architecture.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileSpec {
-    /// Its name, with `{tag}`, `{version}` and `{arch}`.
+    /// Its name; may contain `{tag}`, `{version}` and `{arch}`.
     pub(crate) name: String,
-    /// Its address, with the same and `{name}`; without it, the release's asset of that name.
+    /// Its address, with the same placeholders and `{name}`; by default the release's asset of that name.
     #[serde(default)]
     pub(crate) url: Option<String>,
-    /// A list of SHA-256 sums in the form of `sha256sum`, for files that GitHub does not hold.
+    /// The address of its list of checksums, in the format of `sha256sum`, if GitHub does not host it.
     #[serde(default)]
     pub(crate) checksums: Option<String>,
-    /// A file of the checkout with the `OpenPGP` keys that sign that list, as its address with `.asc` behind it.
+    /// A file in the checkout with the `OpenPGP` keys that sign that list; the signed list is at its address with `.asc`.
     #[serde(default)]
     pub(crate) keyring: Option<PathBuf>,
-    /// A path that the archive must hold, below its top folder if it has one. `bump` looks where it has to
-    /// download the file for its digest; otherwise the build does, which unpacks it.
+    /// A path that the archive must contain, below its top folder if it has one. `bump` checks it if it downloads the
+    /// file; the build checks it always.
     pub(crate) contains: String,
 }
 
 impl FileSpec {
-    /// Fills a template of this file in. `arch` is the upstream's spelling, empty for files that serve all.
+    /// Fills in a template. `arch` is the upstream's spelling, empty for a file for all.
     pub(crate) fn fill(template: &str, tag: &str, version: &str, arch: &str, name: &str) -> String {
         template.replace("{tag}", tag).replace("{version}", version).replace("{arch}", arch).replace("{name}", name)
     }
@@ -265,11 +265,11 @@ impl FileSpec {
 pub(crate) enum Stated {
     /// A field of `engines` in a package's manifest: a range.
     Engines { engines: String },
-    /// A file of a git repository, and a pattern whose one group is the version in it.
+    /// A file of a git repository, and a pattern whose only group is the version.
     File {
         file: String,
         pattern: Pattern,
-        /// It names the lowest version, and not the only one.
+        /// The version is the lowest, not the only one.
         #[serde(default, rename = "at-least")]
         at_least: bool,
     },
@@ -291,23 +291,23 @@ impl TryFrom<String> for Pattern {
 }
 
 impl Pattern {
-    /// What the group holds where the pattern is found first.
+    /// The text of the group at the first match.
     pub(crate) fn find<'t>(&self, text: &'t str) -> Option<&'t str> {
         Some(self.0.captures(text)?.get(1)?.as_str())
     }
 }
 
-/// A pin that stays where it is, for a reason and up to a day.
+/// Keeps a pin until a day, for a reason.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Hold {
     pub(crate) reason: String,
-    /// The last day of it, `2026-12-31`.
+    /// The last day, such as `2026-12-31`.
     pub(crate) until: chrono::NaiveDate,
 }
 
-/// An exception from a rule between components, for exactly these versions.
+/// An exception to a rule between components, for exactly these versions.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -322,7 +322,7 @@ pub(crate) struct Waiver {
 pub(crate) enum StackError {
     #[error("stack.toml does not parse")]
     Syntax(#[from] toml::de::Error),
-    #[error("stack.toml has schema {found}, this program reads {SCHEMA}")]
+    #[error("stack.toml has schema {found}, this program knows {SCHEMA}")]
     Schema { found: u32 },
     #[error("component name `{0}` is not made of lowercase letters, digits and hyphens")]
     Name(String),
@@ -330,9 +330,9 @@ pub(crate) enum StackError {
     Dangling { component: String, other: String },
     #[error("component `{component}` comes from {kind} and needs `{field}`")]
     Missing { component: String, kind: &'static str, field: &'static str },
-    #[error("stack.toml's services are not sound")]
+    #[error("the services in stack.toml are invalid")]
     Services(#[from] ServiceError),
-    #[error("stack.toml's settings are not sound")]
+    #[error("the settings in stack.toml are invalid")]
     Settings(#[from] SettingError),
     #[error("flavor `{name}`: {why}")]
     Flavor { name: String, why: String },
@@ -340,14 +340,14 @@ pub(crate) enum StackError {
     Unknown { name: String, nearest: Option<String>, known: Vec<String> },
 }
 
-/// What is read first, so that a newer schema is told apart from a broken file.
+/// Read first, so that a newer schema has a clear error.
 #[derive(Deserialize)]
 struct SchemaOnly {
     schema: u32,
 }
 
 impl Stack {
-    /// Reads `stack.toml` and checks what serde cannot: names, and references between components.
+    /// Reads `stack.toml` and checks names and references.
     pub(crate) fn parse(text: &str) -> Result<Self, StackError> {
         let SchemaOnly { schema } = toml::from_str(text)?;
         if schema != SCHEMA {
@@ -383,7 +383,7 @@ impl Stack {
                 return wrong("its name is not made of lowercase letters and digits".to_owned());
             }
             if self.flavors[..at].iter().any(|other| other.name == flavor.name) {
-                return wrong("there are two of this name".to_owned());
+                return wrong("there are two flavors of this name".to_owned());
             }
             if let Some(other) = flavor.without.iter().find(|name| self.services.iter().all(|it| it.name != **name)) {
                 return wrong(format!("there is no service `{other}`"));
@@ -396,25 +396,26 @@ impl Stack {
             }
             let is_whole = flavor.part.is_none() && flavor.without.is_empty() && flavor.later.is_none();
             match &flavor.part {
-                _ if at == 0 && !is_whole => return wrong("the first flavor is the image as it is".to_owned()),
+                _ if at == 0 && !is_whole => return wrong("the first flavor must be the whole image".to_owned()),
                 None if at > 0 && flavor.later.is_none() => return wrong("it has no `part`".to_owned()),
-                Some(part) if parts.contains(&part) => return wrong(format!("its part `{part}` is another one's")),
+                Some(part) if parts.contains(&part) => {
+                    return wrong(format!("another flavor has the part `{part}` too"));
+                }
                 part => parts.extend(part),
             }
         }
         Ok(())
     }
 
-    /// The stack of one flavor: without its services that it leaves out, and their components; the first one where none
-    /// is named.
+    /// The stack of one flavor, by default the first: without its omitted services and their components.
     pub(crate) fn flavored(&self, name: Option<&str>) -> Result<Self, StackError> {
         let Some(name) = name else { return Ok(self.clone()) };
         let known = || self.flavors.iter().map(|flavor| flavor.name.as_str()).collect::<Vec<_>>().join(", ");
         let wrong = |why: String| StackError::Flavor { name: name.to_owned(), why };
         let flavor = self.flavors.iter().find(|flavor| flavor.name == name);
-        let flavor = flavor.ok_or_else(|| wrong(format!("stack.toml has no such; known: {}", known())))?;
+        let flavor = flavor.ok_or_else(|| wrong(format!("stack.toml does not have it; known: {}", known())))?;
         if let Some(why) = &flavor.later {
-            return Err(wrong(format!("there is none yet: {why}")));
+            return Err(wrong(format!("it cannot be built yet: {why}")));
         }
         let mut stack = Self { flavor: flavor.clone(), ..self.clone() };
         if let Some(part) = &flavor.part {
@@ -430,7 +431,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// The stack of the flavor that a released tag names; of the first where none of them made it.
+    /// The stack of a released tag's flavor; the whole stack if no flavor matches.
     pub(crate) fn of_tag(&self, tag: &str) -> Self {
         let there = self.flavors.iter().filter_map(|flavor| self.flavored(Some(&flavor.name)).ok());
         let mut named = there.filter(|stack| {
@@ -445,12 +446,12 @@ impl Stack {
         self.flavors.first().is_none_or(|first| first.name == self.flavor.name)
     }
 
-    /// A folder of the checkout for what is made of this flavor.
+    /// The flavor's variant of an output folder.
     pub(crate) fn folder(&self, usual: &str) -> String {
         if self.is_first_flavor() { usual.to_owned() } else { format!("{usual}-{}", self.flavor.name) }
     }
 
-    /// What must be set for this flavor, as the settings' examples say.
+    /// The settings that this flavor needs, with their example values.
     pub(crate) fn example_settings(&self) -> BTreeMap<String, String> {
         let example = |name: &String| {
             let setting = self.settings.iter().find(|setting| setting.name == *name)?;
@@ -486,12 +487,12 @@ impl Stack {
         Err(StackError::Dangling { component: component.to_owned(), other: other.to_owned() })
     }
 
-    /// Every port of the table.
+    /// All ports of all services.
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.services.iter().flat_map(|service| &service.endpoints)
     }
 
-    /// The component of that name; the error suggests the nearest one.
+    /// The component of a name; the error suggests the nearest one.
     pub(crate) fn component(&self, name: &str) -> Result<&Component, StackError> {
         self.components.get(name).ok_or_else(|| {
             let known: Vec<String> = self.components.keys().cloned().collect();
@@ -500,14 +501,14 @@ impl Stack {
         })
     }
 
-    /// Who must move when `name` moves: the components that come from its release.
+    /// The components that share the releases of `name`.
     pub(crate) fn followers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a String, &'a Component)> {
         self.components.iter().filter(move |(_, component)| {
             matches!(&component.source, Source::Github { same_release_as: Some(leader), .. } if leader == name)
         })
     }
 
-    /// What the other components ask of the versions of `name`, each with who asks.
+    /// The requirements of other components on `name`, by component.
     pub(crate) fn asked_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a VersionReq)> {
         self.components
             .iter()
@@ -515,7 +516,7 @@ impl Stack {
     }
 }
 
-/// The known name that is most like what was typed, when one is near enough to be meant.
+/// The known name that is nearest to a mistyped one, if it is near enough.
 fn nearest(name: &str, known: &[String]) -> Option<String> {
     known
         .iter()
@@ -534,15 +535,15 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_stack_is_sound() {
+    fn the_committed_stack_is_valid() {
         let stack = real();
         assert_eq!(stack.followers("convex").map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["convex-dashboard"]);
     }
 
-    /// For editors, which read it by the first line of stack.toml. It is made from these types by
+    /// For editors, which find it by the first line of stack.toml. Written by
     /// `INSTA_UPDATE=always cargo test -p xtask schema`.
     #[test]
-    fn the_schema_is_that_of_these_types() {
+    fn the_schema_file_is_current() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../stack.schema.json");
         let made = format!("{:#}\n", serde_json::to_value(schemars::schema_for!(Stack)).unwrap());
         if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
@@ -554,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flavor_leaves_out_services_with_their_components_and_has_tags_of_its_own() {
+    fn a_flavor_omits_services_with_their_components_and_has_its_own_tags() {
         let stack = real();
         assert!(stack.is_first_flavor() && stack.folder("dist") == "dist");
         let remote = stack.flavored(Some("remote")).unwrap();
@@ -564,13 +565,13 @@ mod tests {
         assert_ne!(remote.image.flavor, stack.image.flavor);
         assert_eq!((remote.folder("dist").as_str(), remote.is_first_flavor()), ("dist-remote", false));
         assert!(remote.example_settings()["MODEL_BASE_URL"].starts_with("http"));
-        for (name, why) in [("cuda", "there is none yet: "), ("gpu", "known: cpu, remote, ")] {
+        for (name, why) in [("cuda", "it cannot be built yet: "), ("gpu", "known: cpu, remote, ")] {
             assert!(stack.flavored(Some(name)).unwrap_err().to_string().contains(why), "{name}");
         }
     }
 
     #[test]
-    fn a_flavor_that_names_what_is_not_there_is_refused() {
+    fn an_invalid_flavor_is_refused() {
         let text = include_str!("../../../stack.toml");
         for (from, to) in [
             ("without = [\"model\"", "without = [\"modl\""),
@@ -600,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_has_one_group_and_gives_what_is_in_it() {
+    fn a_pattern_returns_its_only_group() {
         let pattern = |text: &str| Pattern::try_from(text.to_owned());
         let found = pattern("MIN = '([0-9.]+)'").unwrap();
         assert_eq!(found.find("const MIN = '1.0.137'\nconst MIN = '2'"), Some("1.0.137"));
@@ -611,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_field_and_a_dangling_name_are_refused() {
+    fn unknown_fields_and_dangling_names_are_refused() {
         let text = include_str!("../../../stack.toml");
         let unknown = text.replacen("[image]", "[image]\ncolour = \"red\"", 1);
         assert!(matches!(Stack::parse(&unknown), Err(StackError::Syntax(_))));

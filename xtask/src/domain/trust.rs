@@ -1,21 +1,21 @@
-//! How well a digest is vouched for.
+//! How a digest was verified.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// In rising order. A level is what was really checked, never what could have been.
+/// In rising order. A level states what was checked, not what could have been.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Trust {
-    /// Counted here, of what a server gave.
+    /// Computed here from a download.
     Computed,
-    /// Told by an API or a list of checksums beside the file.
+    /// Stated by an API, or by a list of checksums next to the file.
     Stated,
-    /// Signed by a key that was known before.
+    /// Signed by a known key.
     Signed,
-    /// Made by a workflow of the repository that `stack.toml` names, as a public log shows (Sigstore).
+    /// Built by a workflow of the repository in `stack.toml`, as a public log proves (Sigstore).
     Attested,
 }
 

@@ -19,7 +19,7 @@ async fn a_component_is_added_pinned_and_removed_and_the_rest_stays() {
     let files = [("tool-x64.zip", "x"), ("tool-arm64.zip", "y")];
     serve(&server, "a/tool", &[(vec![release("v1.0.0", "2026-09-01", false, &files)], 1)]).await;
     scratch.run(&server, &["bump", "tool"]).await.succeeded();
-    scratch.run(&server, &add).await.failed_with(&["stack.toml has a component `tool` already", "nothing was changed"]);
+    scratch.run(&server, &add).await.failed_with(&["stack.toml already has a component `tool`", "nothing was changed"]);
     scratch.run(&server, &["remove", "tool"]).await.succeeded();
     assert_eq!(stack().trim_end(), before.trim_end());
     assert_eq!(scratch.lock().unwrap().matches("[components").count(), 1, "{:?}", scratch.lock());

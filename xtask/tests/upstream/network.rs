@@ -91,7 +91,7 @@ async fn a_throttle_a_page_and_a_replaced_file_are_three_messages() {
     let throttled = verify(ResponseTemplate::new(429).insert_header("retry-after", "3600")).await;
     throttled.failed_with(&[
         "the server refuses requests for now (429 Too Many Requests) until 2",
-        "hint: wait and run it again: the server limits requests, which says nothing about its files",
+        "hint: the server limits requests: wait and run it again",
     ]);
     let page = "<!DOCTYPE html><title>Sign in to the company</title>";
     let page = verify(ResponseTemplate::new(200).set_body_raw(page, "text/html")).await;

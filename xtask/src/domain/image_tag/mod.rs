@@ -1,5 +1,5 @@
-//! The tag of a released image. It is composed from a template of `stack.toml`, such as
-//! `v{date}-{flavor}-r{revision}-llamacpp-opencode-{opencode}-manager-{manager}`, and read back into the
+//! The tag of a released image. It is composed from a template in `stack.toml`, such as
+//! `v{date}-{flavor}-r{revision}-llamacpp-opencode-{opencode}-manager-{manager}`, and parsed into the
 //! same parts: `v20260227-llamacpp-opencode-openclaw-r30-llamacpp-opencode-1.2.15-manager-v0.9.04`.
 
 mod part;
@@ -17,10 +17,10 @@ use serde::Serialize;
 use part::PartError;
 pub(crate) use template::ImageTagTemplate;
 
-/// The longest tag that a registry takes (OCI distribution specification, "Pulling manifests").
+/// The longest tag that a registry accepts (OCI distribution specification, "Pulling manifests").
 const LONGEST: usize = 128;
 
-/// A tag that fits its template and that a registry takes: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
+/// A tag that fits its template and that registries accept: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub(crate) struct ImageTag(String);
@@ -37,8 +37,8 @@ impl fmt::Display for ImageTag {
     }
 }
 
-/// What a tag says. `components` holds a text for each further placeholder of the template, as its
-/// upstream writes it: a bare version (`1.2.15`) or a git tag (`v0.9.04`).
+/// The parts of a tag. `components` has the version of each component in the template, as its upstream writes it:
+/// `1.2.15` or `v0.9.04`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct TagParts {
     pub(crate) date: NaiveDate,
@@ -47,7 +47,7 @@ pub(crate) struct TagParts {
     pub(crate) components: BTreeMap<String, String>,
 }
 
-/// Why parts make no tag, or a text is no tag of the template.
+/// Why parts cannot be composed to a tag, or a text is not a tag of the template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ImageTagError {
     #[error("part `{part}` of the image tag cannot be `{value}`: {reason}")]
@@ -57,17 +57,17 @@ pub(crate) enum ImageTagError {
     #[error("the image tag has no place for `{part}` (template `{template}`)")]
     Surplus { part: String, template: String },
     #[error(
-        "image tag `{tag}` has {length} bytes, a registry takes at most {LONGEST}; its longest part is `{part}` with {part_length}"
+        "image tag `{tag}` has {length} bytes, registries accept at most {LONGEST}; its longest part is `{part}` with {part_length}"
     )]
     TooLong { tag: String, length: usize, part: String, part_length: usize },
-    #[error("image tag `{tag}` can be read in more than one way by the template `{template}`; part `{part}` differs")]
+    #[error("image tag `{tag}` is ambiguous in the template `{template}`: part `{part}` can be read in two ways")]
     Ambiguous { tag: String, template: String, part: String },
-    #[error("`{tag}` is not an image tag by the template `{template}`")]
+    #[error("`{tag}` is not an image tag of the template `{template}`")]
     Unlike { tag: String, template: String },
 }
 
-/// The revision that follows: one more than the highest of the flavor's tags, whatever their day; 1 when
-/// it has none. Tags of other flavors and texts that are no tags of the template do not count.
+/// The next revision: one more than the highest of the flavor's tags of all days, or 1. Other flavors' tags and texts
+/// that are not tags of the template do not count.
 pub(crate) fn next_revision<'a>(
     template: &ImageTagTemplate,
     existing_tags: impl Iterator<Item = &'a str>,
@@ -78,6 +78,6 @@ pub(crate) fn next_revision<'a>(
         .filter(|parts| parts.flavor == flavor)
         .map(|parts| parts.revision)
         .max()
-        // Cannot overflow: a revision has at most nine digits, and the tenth is refused by `compose`.
+        // Cannot overflow: `compose` refuses revisions of more than nine digits.
         .map_or(1, |highest| highest.saturating_add(1))
 }

@@ -1,8 +1,8 @@
-//! The parts of an image tag and what each may hold.
+//! The parts of an image tag and their allowed values.
 
 use crate::domain::version::compact_date;
 
-/// Nine digits always fit `u32` and leave room for one more, so counting on can never overflow.
+/// Nine digits plus one fit in `u32`, so the next revision cannot overflow.
 const REVISION_DIGITS: usize = 9;
 
 /// A placeholder of a template.
@@ -14,24 +14,24 @@ pub(super) enum Part {
     Flavor,
     /// An integer without leading zeros.
     Revision,
-    /// A component by its name in `stack.toml`; its version begins as a tag may begin.
+    /// A component by its name in `stack.toml`; its version starts with a letter, a digit or `_`.
     Component(String),
 }
 
-/// Why a part cannot hold a value.
+/// Why a value is not allowed in a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PartError {
     #[error("it is empty")]
     Empty,
-    #[error("`+` begins build metadata in semver, and no registry takes it in a tag; leave the metadata out")]
+    #[error("`+` starts build metadata in semver, which tags cannot contain; leave the metadata out")]
     BuildMetadata,
-    #[error("a registry takes only A-Z a-z 0-9 . _ - in a tag")]
+    #[error("a tag may contain A-Z a-z 0-9 . _ - only")]
     Character,
     #[error("it must begin with a letter, a digit or `_`")]
     Beginning,
     #[error("it must begin and end with a letter or a digit")]
     FlavorEnds,
-    #[error("a date is a day of the calendar as YYYYMMDD")]
+    #[error("a date has the form YYYYMMDD")]
     Date,
     #[error("a revision is an integer of at most {REVISION_DIGITS} digits without leading zeros")]
     Revision,

@@ -1,9 +1,8 @@
-//! Composing tags and reading them back.
+//! Composing and parsing tags.
 //!
-//! A flavor may hold `-r3-` and a version may hold `-manager-`, so a text can fit a template in two ways.
-//! Such a text is refused by both directions: what [`ImageTagTemplate::compose`] returns is read back by
-//! [`ImageTagTemplate::parse_tag`] into the same parts, and what `parse_tag` returns composes to the same
-//! text. No rule of thumb (first match, longest match) has to be remembered.
+//! A flavor may contain `-r3-` and a version `-manager-`, so a text can fit a template in two ways. Both directions
+//! refuse such a text: [`ImageTagTemplate::parse_tag`] returns the parts that [`ImageTagTemplate::compose`] got, and
+//! the reverse.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +13,7 @@ use super::template::{ImageTagTemplate, Piece};
 use super::{ImageTag, ImageTagError, LONGEST, TagParts};
 use crate::domain::version::{compact_date, printable};
 
-/// Which of the possible ends of a part is taken.
+/// Which of the possible ends of a part to use.
 #[derive(Clone, Copy)]
 enum Choose {
     Shortest,
@@ -82,8 +81,7 @@ impl ImageTagTemplate {
         Ok(TagParts { date, flavor, revision, components })
     }
 
-    /// The one way to read `text`: the way with the shortest parts and the way with the longest are the
-    /// same.
+    /// The only way to read `text`: it is unique if the shortest and the longest possible parts are the same.
     fn read<'t>(&self, text: &'t str) -> Result<Vec<(&Part, &'t str)>, ImageTagError> {
         let template = || self.as_str().to_owned();
         let is_tag = text.len() <= LONGEST
@@ -103,8 +101,8 @@ impl ImageTagTemplate {
         }
     }
 
-    /// For each piece and each position: whether this piece and all after it can make up the text from
-    /// there to its end. Filled from the end, so that the work is bounded however often a text repeats.
+    /// For each piece and position: whether this piece and all after it match the rest of the text. Filled from the end,
+    /// so that repetitive texts cause no backtracking.
     fn fits(&self, text: &str) -> Vec<Vec<bool>> {
         let mut rows = vec![(0..=text.len()).map(|start| start == text.len()).collect::<Vec<bool>>()];
         for (index, piece) in self.pieces.iter().enumerate().rev() {
@@ -114,7 +112,7 @@ impl ImageTagTemplate {
                     (Piece::Text(fixed), _) => {
                         after_fixed(text, start, fixed).is_some_and(|end| is_set(rows.last(), end))
                     }
-                    // Parts are tried only where the text before them ends.
+                    // A part starts only where the text before it ends.
                     (Piece::Part(part), Some(Piece::Text(fixed))) => {
                         text.get(..start).is_some_and(|head| head.ends_with(fixed.as_str()))
                             && ends(part, text, start, rows.last()).next().is_some()
@@ -162,7 +160,7 @@ impl TagParts {
     }
 }
 
-/// Where a part that begins at `start` may end: it holds a value that it allows and the rest fits.
+/// The possible ends of a part that starts at `start`: its value is allowed and the rest fits.
 fn ends(part: &Part, text: &str, start: usize, rest: Option<&Vec<bool>>) -> impl Iterator<Item = usize> {
     (start + 1..=text.len())
         .filter(move |&end| is_set(rest, end))

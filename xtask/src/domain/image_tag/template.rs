@@ -1,10 +1,9 @@
-//! Templates of image tags: how they are read and what they refuse to be.
+//! Templates of image tags.
 
 use super::part::{Part, is_first_tag_byte, is_tag_byte};
 
-/// A template such as `v{date}-{flavor}-r{revision}-opencode-{opencode}`: fixed text and placeholders.
-/// `{date}`, `{flavor}` and `{revision}` are there exactly once; each other name is a component. Between
-/// two placeholders stands some text.
+/// A template such as `v{date}-{flavor}-r{revision}-opencode-{opencode}`: fixed text and placeholders, with text between
+/// any two. `{date}`, `{flavor}` and `{revision}` occur exactly once; other names are components.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageTagTemplate {
     source: String,
@@ -20,7 +19,7 @@ pub(super) enum Piece {
 /// What is wrong with a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TemplateError {
-    #[error("image tag template `{template}` has a `{{` or `}}` without its partner")]
+    #[error("image tag template `{template}` has an unmatched `{{` or `}}`")]
     Brace { template: String },
     #[error("image tag template `{template}` has the placeholder `{{{name}}}`; a name is a-z, then a-z 0-9 -")]
     Name { template: String, name: String },
@@ -28,10 +27,10 @@ pub(crate) enum TemplateError {
     Twice { template: String, name: String },
     #[error("image tag template `{template}` lacks `{{{name}}}`")]
     Missing { template: String, name: &'static str },
-    #[error("image tag template `{template}` needs text before `{{{name}}}`, or its value runs into the one before")]
+    #[error("image tag template `{template}` needs text before `{{{name}}}`, to separate it from the one before")]
     Adjacent { template: String, name: String },
     #[error(
-        "image tag template `{template}` has the text `{text}`; a registry takes A-Z a-z 0-9 . _ -, not `.` or `-` first"
+        "image tag template `{template}` has the text `{text}`; a tag may contain A-Z a-z 0-9 . _ -, not `.` or `-` first"
     )]
     Text { template: String, text: String },
 }
@@ -66,7 +65,7 @@ impl ImageTagTemplate {
             if text.contains('}') {
                 return Err(TemplateError::Brace { template: template() });
             }
-            // What begins a tag must be more than what may stand in it; parts see to that themselves.
+            // `.` and `-` cannot start a tag; parts check that themselves.
             let begins_well = position > 0 || text.bytes().next().is_some_and(is_first_tag_byte);
             if !begins_well || !text.bytes().all(is_tag_byte) {
                 return Err(TemplateError::Text { template: template(), text: text.escape_default().to_string() });
@@ -84,7 +83,7 @@ impl ImageTagTemplate {
         &self.source
     }
 
-    /// The components whose values [`Self::compose`] asks for, in the order of the template.
+    /// The components that [`Self::compose`] needs values of, in the order of the template.
     pub(crate) fn components(&self) -> impl Iterator<Item = &str> {
         self.parts().filter_map(|part| match part {
             Part::Component(name) => Some(name.as_str()),
@@ -100,7 +99,7 @@ impl ImageTagTemplate {
     }
 }
 
-/// The names that `stack.toml` gives its components.
+/// Whether it is a component name of `stack.toml`.
 fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
@@ -119,10 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn a_template_says_what_is_wrong_with_it() {
+    fn invalid_templates_are_refused() {
         for (source, expected) in [
-            ("v{date}-{flavor}-r{revision", "without its partner"),
-            ("v{date}-{flavor}-r{revision}}", "without its partner"),
+            ("v{date}-{flavor}-r{revision", "has an unmatched"),
+            ("v{date}-{flavor}-r{revision}}", "has an unmatched"),
             ("v{date}-{flavor}-r{revision}-{}", "has the placeholder `{}`"),
             ("v{date}-{flavor}-r{revision}-{Node}", "has the placeholder `{Node}`"),
             ("v{date}-{flavor}-r{revision}-{{x}}", "has the placeholder `{{x}`"),

@@ -1,4 +1,4 @@
-//! Tags as they are composed, read back, counted and refused.
+//! Composing, parsing, counting and refusing tags.
 
 use chrono::NaiveDate;
 use proptest::prelude::*;
@@ -25,7 +25,7 @@ fn parts(flavor: &str, revision: u32, opencode: &str, manager: &str) -> TagParts
 }
 
 #[test]
-fn the_known_tag_goes_both_ways() {
+fn a_known_tag_is_composed_and_parsed() {
     let parts = parts(FLAVOR, 30, "1.2.15", "v0.9.04");
     let tag = template().compose(&parts).unwrap();
     assert_eq!(tag.as_str(), TAG);
@@ -39,7 +39,7 @@ fn the_known_tag_goes_both_ways() {
 }
 
 #[test]
-fn awkward_flavors_and_versions_go_both_ways() {
+fn awkward_flavors_and_versions_are_composed_and_parsed() {
     for (flavor, opencode, manager) in [
         ("r1", "1.2.15", "v0.9.04"),
         ("a-r3", "1.2.15", "v0.9.04"),
@@ -57,7 +57,7 @@ fn awkward_flavors_and_versions_go_both_ways() {
 }
 
 #[test]
-fn a_tag_with_two_readings_is_refused_both_ways() {
+fn an_ambiguous_tag_is_neither_composed_nor_parsed() {
     for (flavor, opencode, manager, culprit) in [
         ("a-r3-llamacpp-opencode-b", "1", "2", "flavor"),
         ("a", "1-manager-2", "3", "opencode"),
@@ -65,7 +65,7 @@ fn a_tag_with_two_readings_is_refused_both_ways() {
     ] {
         let message = template().compose(&parts(flavor, 7, opencode, manager)).unwrap_err().to_string();
         assert!(
-            message.contains("more than one way") && message.contains(&format!("`{culprit}` differs")),
+            message.contains("is ambiguous") && message.contains(&format!("part `{culprit}` can be read in two")),
             "{message}"
         );
     }
@@ -74,7 +74,7 @@ fn a_tag_with_two_readings_is_refused_both_ways() {
 }
 
 #[test]
-fn a_refusal_names_the_part() {
+fn an_error_names_the_part() {
     for (flavor, revision, opencode, manager, expected) in [
         ("", 1, "1", "1", "part `flavor` of the image tag cannot be ``: it is empty"),
         ("a b", 1, "1", "1", "part `flavor`"),
@@ -85,7 +85,7 @@ fn a_refusal_names_the_part() {
             1,
             "1.2.3+linux.5",
             "1",
-            "`opencode` of the image tag cannot be `1.2.3+linux.5`: `+` begins build metadata",
+            "`opencode` of the image tag cannot be `1.2.3+linux.5`: `+` starts build metadata",
         ),
         ("a", 1, "1", "v1\n;rm -rf", r"part `manager` of the image tag cannot be `v1\n;rm -rf`"),
         ("a", 1, "1", "{{x}}", "part `manager`"),
@@ -99,13 +99,13 @@ fn a_refusal_names_the_part() {
 }
 
 #[test]
-fn length_is_what_a_registry_takes() {
+fn the_length_is_limited() {
     let fixed = template().compose(&parts("a", 1, "1", "2")).unwrap().as_str().len();
     let fits = parts(&"f".repeat(129 - fixed), 1, "1", "2");
     assert_eq!(template().compose(&fits).unwrap().as_str().len(), 128);
     let too_long = parts(&"f".repeat(130 - fixed), 1, "1", "2");
     let message = template().compose(&too_long).unwrap_err().to_string();
-    assert!(message.contains("has 129 bytes, a registry takes at most 128"), "{message}");
+    assert!(message.contains("has 129 bytes, registries accept at most 128"), "{message}");
     assert!(message.contains(&format!("longest part is `flavor` with {}", 130 - fixed)), "{message}");
 }
 
@@ -131,7 +131,7 @@ fn dates_outside_four_digit_years_are_refused() {
 }
 
 #[test]
-fn other_texts_are_no_tags() {
+fn other_texts_are_not_tags() {
     for text in [
         "",
         "latest",
@@ -148,7 +148,7 @@ fn other_texts_are_no_tags() {
         &format!("{TAG}{}", "0".repeat(100)),
     ] {
         let message = template().parse_tag(text).unwrap_err().to_string();
-        assert!(message.contains("is not an image tag by the template"), "{message}");
+        assert!(message.contains("is not an image tag of the template"), "{message}");
     }
 }
 
@@ -172,7 +172,7 @@ fn the_revision_continues_across_days() {
 }
 
 fn any_parts() -> impl Strategy<Value = TagParts> {
-    // Flavors and versions made of the template's own words, to provoke second readings.
+    // Flavors and versions made of the template's own words, to provoke ambiguity.
     let flavor = "(a|r[0-9]|r|llamacpp|opencode|manager|1\\.2)([-._](a|r[0-9]|llamacpp-opencode|manager|r)){0,4}";
     let value = "v?[0-9]\\.[0-9]{1,2}\\.[0-9]{1,2}(-(beta\\.[0-9]|manager-[0-9]|r[0-9]-llamacpp-opencode-1)){0,2}";
     (0..3_000_000_i32, flavor, 0..1_000_000_000_u32, value, value).prop_map(
@@ -186,8 +186,8 @@ fn any_parts() -> impl Strategy<Value = TagParts> {
 
 proptest! {
     #[test]
-    fn what_is_composed_is_read_back(parts in any_parts()) {
-        // Refused for length or for a second reading: never composed into something else.
+    fn composed_tags_parse_to_the_same_parts(parts in any_parts()) {
+        // It may be too long or ambiguous, but is never composed to something else.
         if let Ok(tag) = template().compose(&parts) {
             prop_assert!(tag.as_str().len() <= 128);
             prop_assert_eq!(template().parse_tag(tag.as_str()), Ok(parts));
@@ -195,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn ordinary_parts_are_never_refused(
+    fn ordinary_parts_can_be_composed(
         flavor in "[a-z]{1,8}(-[a-z]{2,8}){0,3}",
         revision in 0..100_000_u32,
         opencode in "[0-9]{1,2}\\.[0-9]{1,2}\\.[0-9]{1,2}",
@@ -207,7 +207,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_composes_to_the_same_text(
+    fn parsed_tags_compose_to_the_same_text(
         text in prop_oneof![any::<String>(), "v2026022[0-9]-[a-r1-]{1,9}-r[0-9]{1,3}-llamacpp-opencode-[a-z0-9.-]{1,9}-manager-[a-z0-9.-]{1,9}"],
     ) {
         if let Ok(parts) = template().parse_tag(&text) {

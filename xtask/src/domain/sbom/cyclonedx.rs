@@ -7,7 +7,7 @@ use super::{Bill, Part};
 
 pub(crate) fn cyclonedx(bill: &Bill) -> Value {
     let hex = bill.digest.hex();
-    // A UUID of the form that is left to everybody's own use (RFC 9562, version 8), made from the image's digest.
+    // A UUID for custom use (RFC 9562, version 8), made from the image's digest.
     let serial = format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[12..15], &hex[15..18], &hex[18..30]);
     json!({
         "bomFormat": "CycloneDX",

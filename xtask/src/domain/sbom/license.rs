@@ -1,6 +1,6 @@
-//! Licences as authors write them, and as the SPDX list names them.
+//! Licenses as authors write them, and as SPDX names them.
 
-/// Identifiers of the SPDX list that packages of the image have. Another text is kept as a name.
+/// SPDX identifiers that packages of the image have. Other texts are kept as names.
 const KNOWN: &[&str] = &[
     "0BSD",
     "Apache-2.0",
@@ -24,19 +24,19 @@ const KNOWN: &[&str] = &[
     "Zlib",
 ];
 
-/// A licence in the words of SPDX.
+/// A license in SPDX's terms.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum License<'a> {
     Id(&'a str),
     Expression(&'a str),
-    /// None of the list's.
+    /// Not in the list.
     Name(&'a str),
 }
 
 pub(super) fn read(text: &str) -> License<'_> {
     let text = text.trim();
     let bare = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(text);
-    // Without nested brackets, a list is known to be one by its words.
+    // Nested brackets are not supported: every second word must be an operator.
     let words: Vec<&str> = bare.split_whitespace().collect();
     let fits = |(at, word): (usize, &&str)| {
         if at % 2 == 0 { KNOWN.contains(word) } else { matches!(*word, "AND" | "OR") }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_on_the_list_is_told_from_what_is_not() {
+    fn identifiers_and_expressions_of_spdx_are_recognized() {
         for (text, expected) in [
             ("MIT", License::Id("MIT")),
             ("(MIT)", License::Id("MIT")),

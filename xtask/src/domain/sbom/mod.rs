@@ -1,5 +1,5 @@
-//! Bills of materials: what an image holds, in the two forms that tools read. A function of the image and the lock, so
-//! that the same image gives the same bytes.
+//! Software bills of materials in the formats of `CycloneDX` and SPDX. They depend on the image and the lock only, so the
+//! same image has the same bytes.
 
 mod cyclonedx;
 pub(crate) mod license;
@@ -15,7 +15,7 @@ use super::stack::Stack;
 pub(crate) use cyclonedx::cyclonedx;
 pub(crate) use spdx::spdx;
 
-/// A package that lies in an image.
+/// A package found in an image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Package {
     pub(crate) kind: Kind,
@@ -27,12 +27,12 @@ pub(crate) struct Package {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// With its architecture in Debian's words, which may be `all`.
+    /// With its Debian architecture, which may be `all`.
     Debian(String),
     Npm,
 }
 
-/// One line of a bill.
+/// One component in a bill.
 #[derive(Debug)]
 struct Part {
     name: String,
@@ -44,7 +44,7 @@ struct Part {
     url: Option<String>,
 }
 
-/// What a bill is made from.
+/// The contents of a bill.
 #[derive(Debug)]
 pub(crate) struct Bill {
     name: String,
@@ -57,7 +57,7 @@ pub(crate) struct Bill {
 }
 
 impl Bill {
-    /// `packages` are those that were found in the image; what else is in it is told by the lock.
+    /// `packages` are those found in the image; other components are taken from the lock.
     pub(crate) fn new(stack: &Stack, lock: &Lock, arch: Arch, digest: OciDigest, packages: &[Package]) -> Self {
         let pinned = lock.components.iter().filter_map(|(name, pin)| {
             let component = stack.components.get(name)?;
@@ -70,7 +70,7 @@ impl Bill {
         Self { name, title, arch, digest, created: lock.created(), parts }
     }
 
-    /// What a bill of such an image must name, by component: its pins, as package URLs with digest or commit.
+    /// The package URLs that a bill must contain, by component: pins with digest or commit.
     pub(crate) fn pins(stack: &Stack, lock: &Lock, arch: Arch) -> Vec<(String, String)> {
         let pinned = lock.components.iter().filter(|(name, _)| stack.components.contains_key(*name));
         pinned.filter_map(|(name, pin)| Some((name.clone(), Part::pinned(name, None, pin, arch)?.purl))).collect()
@@ -82,7 +82,7 @@ impl Bill {
 }
 
 impl Part {
-    /// What the lock pins and no package manager describes in the image.
+    /// A component of the lock that no package manager lists in the image.
     fn pinned(name: &str, license: Option<String>, pin: &Pin, arch: Arch) -> Option<Self> {
         let version = pin.version.clone();
         let (purl, sha256, url) = match &pin.pinned {
@@ -105,7 +105,7 @@ impl Part {
                 let purl = format!("pkg:oci/{short}@{}?arch={}&{place}", encoded(digest.as_str()), arch.oci());
                 (purl, Some(digest.hex().to_owned()), None)
             }
-            // These are found in the image, or build it only.
+            // Found in the image, or only needed to build it.
             Pinned::Npm(_) | Pinned::Packages(_) => return None,
         };
         Some(Self { name: name.to_owned(), version, license, purl, sha256, url })
@@ -127,7 +127,7 @@ impl Part {
     }
 }
 
-/// Percent-encoded, all but what stands for itself everywhere in a URL (RFC 3986, "unreserved").
+/// Percent-encodes all but the unreserved characters of RFC 3986.
 fn encoded(text: &str) -> String {
     const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     percent_encoding::utf8_percent_encode(text, &RESERVED).to_string()
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_list_the_same_parts_with_versions_digests_and_licences() {
+    fn both_formats_list_the_same_parts_with_versions_digests_and_licenses() {
         let packages = [
             package(Kind::Debian("arm64".to_owned()), "libstdc++6", "1:14.2.0-19", None),
             package(Kind::Npm, "@scope/a", "1.0.0", Some("(MIT OR Apache-2.0)")),
@@ -185,7 +185,7 @@ mod tests {
         let (one, other) = part("b");
         assert_eq!(one["licenses"][0]["license"]["name"], "SEE LICENSE IN x");
         assert_eq!(other["licenseDeclared"], "NOASSERTION");
-        // What only builds the image is not in it.
+        // Only needed for the build.
         assert!(!cyclonedx.to_string().contains("pnpm"));
     }
 }

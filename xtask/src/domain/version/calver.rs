@@ -1,11 +1,11 @@
-//! `OpenClaw`'s calendar versions (docs/reference/RELEASING.md of openclaw/openclaw), which look like
-//! semver and sort otherwise:
+//! `OpenClaw`'s calendar versions (docs/reference/RELEASING.md of openclaw/openclaw), which look like semver but sort
+//! differently:
 //!
 //! | form | what it is |
 //! |---|---|
 //! | `YYYY.M.PATCH-alpha.N`, `YYYY.M.PATCH-beta.N` | before `YYYY.M.PATCH` |
 //! | `YYYY.M.PATCH` | a release; PATCH is a sequence number, not a day, and never zero-padded |
-//! | `YYYY.M.PATCH-N` | a correction of it, published after it; semver would put it before |
+//! | `YYYY.M.PATCH-N` | a correction, published later; semver would sort it before the release |
 //!
 //! A PATCH of 33 and above is the extended-stable line.
 
@@ -15,7 +15,7 @@ use super::number::decimal;
 
 const EXTENDED_STABLE_FROM: u64 = 33;
 
-/// The derived order is the rule: the fields from the top, the stages in the order of their declaration.
+/// The derived order is the sort order: of fields and of stages.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Calver {
     year: u64,
@@ -41,8 +41,7 @@ impl Calver {
         self.patch >= EXTENDED_STABLE_FROM
     }
 
-    /// For requirements only: a correction becomes its release, since as a semver version it would be
-    /// taken for a prerelease and meet none. Not for sorting.
+    /// For requirements, not for sorting: a correction becomes its release, because semver would treat it as a prerelease.
     pub(super) fn to_semver(&self) -> semver::Version {
         let mut version = semver::Version::new(self.year, self.month, self.patch);
         version.pre = match self.stage {
@@ -65,7 +64,7 @@ pub(super) fn parse(text: &str) -> Result<Calver, &'static str> {
     else {
         return Err("it is not three plain integers");
     };
-    // npm's placeholder `0.0.1` falls here.
+    // Also refuses npm's placeholder `0.0.1`.
     if !(1000..=9999).contains(&year) {
         return Err("the year has not four digits");
     }
@@ -86,7 +85,7 @@ fn stage(suffix: &str) -> Option<Stage> {
 }
 
 fn prerelease(kind: &str, number: u64) -> Prerelease {
-    // A word and a plain number are always a semver prerelease.
+    // Always a valid semver prerelease.
     Prerelease::new(&format!("{kind}.{number}")).unwrap_or_default()
 }
 
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_told_apart() {
+    fn prereleases_and_extended_stable_versions_are_recognized() {
         for (text, prerelease, extended_stable) in [
             ("2026.9.6", false, false),
             ("v2026.9.6", false, false),

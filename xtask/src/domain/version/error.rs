@@ -1,12 +1,12 @@
-//! Why a text was refused as a version.
+//! Why a text is not a version.
 
 use super::Scheme;
 
-/// Longer texts are cut in the message; what matters of a hostile text stands at its beginning.
+/// Longer texts are cut in messages.
 const SHOWN: usize = 60;
 
-/// A text that its scheme does not allow. The text is escaped to printable ASCII, so that a newline or
-/// a look-alike digit shows what it is and nothing reaches a terminal or a log as it came.
+/// A text that its scheme does not allow, escaped to printable ASCII: safe in terminals and logs, with visible newlines
+/// and look-alike digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a {scheme} version: {reason} (expected {}, such as `{}`)", .scheme.form().0, .scheme.form().1)]
 pub(crate) struct VersionError {

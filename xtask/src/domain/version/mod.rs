@@ -1,5 +1,5 @@
-//! Versions as the upstreams really write them. Each component of `stack.toml` names its [`Scheme`];
-//! nothing is guessed from the text, since `0.9.04` or `2026.2.2-3` mean something else in another scheme.
+//! Versions as upstreams write them. Each component of `stack.toml` has a [`Scheme`]; it is not guessed, because
+//! `0.9.04` or `2026.2.2-3` mean something else in another scheme.
 
 mod calver;
 mod error;
@@ -20,30 +20,29 @@ pub(crate) use error::VersionError;
 pub(super) use error::printable;
 pub(super) use moment::compact_date;
 
-/// How the versions of a component read and sort; in `stack.toml` in lower case (`scheme = "calver"`).
+/// How the versions of a component are parsed and sorted; in `stack.toml` in lower case (`scheme = "calver"`).
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Scheme {
-    /// `1.18.21`, in tags `v1.18.21`, by semver.org. Build metadata (`+…`) is refused: semver gives it no
-    /// order and an image tag cannot hold it.
+    /// `1.18.21`, in tags `v1.18.21`, by semver.org. Build metadata (`+…`) is refused: it has no order, and image tags
+    /// cannot contain it.
     Semver,
-    /// `v0.9.04`: three integers, the `v` and leading zeros kept because they are part of the tag's name
+    /// `v0.9.04`: three integers; the `v` and leading zeros are kept, as part of the tag's name
     /// (`OpenCode` Manager). Sorted as integers, then as text.
     Dotted,
     /// `2026.2.2-3`: year, month, sequence number (`OpenClaw`); see [`calver`] for its order.
     Calver,
     /// `b11457`: the commit count of a llama.cpp build.
     Build,
-    /// `precompiled-2026-09-11-157eb19`: a day and seven digits of a commit (Convex). Several come out on
-    /// one day and their hashes tell nothing, so whoever picks the newest goes by publication; the order
-    /// here (day, then text) only agrees with it between days.
+    /// `precompiled-2026-09-11-157eb19`: a day and seven digits of a commit (Convex). A day can have several, which only
+    /// their publication times can sort; the order here is day, then text.
     Precompiled,
-    /// Forty digits of a git commit. The order is the text's and has no meaning.
+    /// Forty digits of a git commit. The order has no meaning.
     Commit,
     /// `20261124T000000Z`: the moment of a Debian snapshot.
     Snapshot,
-    /// `trixie-slim`: any tag of an OCI image. The order is the text's and has no meaning.
+    /// `trixie-slim`: any tag of an OCI image. The order has no meaning.
     Tag,
 }
 
@@ -60,13 +59,12 @@ impl Scheme {
         Self::Tag,
     ];
 
-    /// Reads `text`, which is a tag or version with the repository's own prefix (`bun-`) already removed.
+    /// Parses a tag or version without the repository's prefix (`bun-`).
     ///
-    /// What passes holds ASCII letters, digits, `.`, `_` and `-` only, so it is safe in a path, a URL, a
-    /// template and a command.
+    /// The result has ASCII letters, digits, `.`, `_` and `-` only, so it is safe in paths, URLs, templates and commands.
     pub(crate) fn parse(self, text: &str) -> Result<Version, VersionError> {
         let text_without_v = match self {
-            // Both spellings name one version; the tag itself is a field of its own in the lock.
+            // Both spellings are the same version; the lock has the tag in another field.
             Self::Semver | Self::Calver => text.strip_prefix('v').unwrap_or(text),
             _ => text,
         };
@@ -99,7 +97,7 @@ impl Scheme {
         }
     }
 
-    /// What a version of the scheme looks like, in words and by example.
+    /// The form of its versions, in words and as an example.
     fn form(self) -> (&'static str, &'static str) {
         match self {
             Self::Semver => ("MAJOR.MINOR.PATCH with an optional -PRERELEASE", "1.18.21"),
@@ -122,10 +120,10 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// A version that was read by its [`Scheme`].
+/// A version, parsed by its [`Scheme`].
 ///
-/// The order is total: schemes in the order of their declaration, within one its own rule, and the text
-/// where the rule makes no difference (`0.9.04`, `v0.9.04`). Equal means the same scheme and text.
+/// The order is total: by scheme, then by the scheme's rule, then by text (`0.9.04`, `v0.9.04`). Equal versions have the
+/// same scheme and text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Version {
     // Before `text`, because the derived order compares fields from the top.
@@ -133,7 +131,7 @@ pub(crate) struct Version {
     text: String,
 }
 
-/// What a version sorts by. Variants stand in the order of [`Scheme`].
+/// The sort key, with variants in the order of [`Scheme`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Key {
     Semver(semver::Version),
@@ -147,8 +145,7 @@ enum Key {
 }
 
 impl Version {
-    /// The text as its scheme writes it: without the repository's prefix, and for semver and `CalVer`
-    /// without `v`.
+    /// The text without the repository's prefix, and for semver and `CalVer` without `v`.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
@@ -167,8 +164,8 @@ impl Version {
         }
     }
 
-    /// Whether the text itself says so (`1.0.0-rc.1`, `2026.2.23-beta.1`). What an upstream flags as
-    /// prerelease on its release page (builds of llama.cpp, fresh Convex releases) is not known here.
+    /// Whether the text is one of a prerelease (`1.0.0-rc.1`, `2026.2.23-beta.1`). GitHub's flag, which builds of
+    /// llama.cpp and fresh Convex releases have, is not known here.
     pub(crate) fn is_prerelease(&self) -> bool {
         match &self.key {
             Key::Semver(version) => !version.pre.is_empty(),
@@ -177,14 +174,14 @@ impl Version {
         }
     }
 
-    /// Whether this is on `OpenClaw`'s extended-stable line, which is never "latest".
+    /// Whether it is of `OpenClaw`'s extended-stable line, which is never "latest".
     pub(crate) fn is_extended_stable(&self) -> bool {
         matches!(&self.key, Key::Calver(version) if version.is_extended_stable())
     }
 
-    /// Whether the version meets a requirement such as `>=24.16.0, <25.0.0`. Dotted versions are compared
-    /// by their integers (`v0.9.04` meets `>=0.9.4`), and so are `CalVer` versions, where a correction
-    /// counts as the release that it corrects. A scheme without three numbers meets no requirement.
+    /// Whether it meets a requirement such as `>=24.16.0, <25.0.0`. Dotted and `CalVer` versions are compared by their
+    /// integers (`v0.9.04` meets `>=0.9.4`); a correction counts as the release that it corrects. Versions without three
+    /// numbers meet no requirement.
     pub(crate) fn matches(&self, requirement: &VersionReq) -> bool {
         match &self.key {
             Key::Semver(version) => requirement.matches(version),

@@ -1,12 +1,12 @@
-//! Versions that are a day or a moment: Convex's releases and Debian's snapshots.
+//! Versions with a date: Convex's releases and Debian's snapshots.
 
 use chrono::{NaiveDate, NaiveDateTime};
 
 use crate::domain::digest::is_lower_hex;
 
-/// `precompiled-YYYY-MM-DD-hash7`, made by get-convex/convex-backend's precompile.yml with `date +%F` and
-/// `git rev-parse --short HEAD`: one commit can carry two days, and about a hundred tags name another
-/// commit than they point at, so the hash is a name and no address.
+/// `precompiled-YYYY-MM-DD-hash7`, from get-convex/convex-backend's precompile.yml with `date +%F` and
+/// `git rev-parse --short HEAD`. One commit can have two days, and about a hundred tags name another commit than they
+/// point to, so the hash does not identify the commit.
 pub(super) fn precompiled(text: &str) -> Result<NaiveDate, &'static str> {
     let rest = text.strip_prefix("precompiled-").ok_or("it does not start with `precompiled-`")?;
     let (day, hash) = rest.rsplit_once('-').ok_or("the hash is missing")?;
@@ -21,7 +21,7 @@ pub(super) fn precompiled(text: &str) -> Result<NaiveDate, &'static str> {
     .ok_or("its date is not in the calendar")
 }
 
-/// `YYYYMMDDTHHMMSSZ`, as snapshot.debian.org names its snapshots.
+/// `YYYYMMDDTHHMMSSZ`, as in snapshot.debian.org.
 pub(super) fn snapshot(text: &str) -> Result<NaiveDateTime, &'static str> {
     let (day, clock) =
         text.strip_suffix('Z').and_then(|rest| rest.split_once('T')).ok_or("the `T` or the final `Z` is missing")?;
@@ -33,7 +33,7 @@ pub(super) fn snapshot(text: &str) -> Result<NaiveDateTime, &'static str> {
     time.ok_or("its time is not on the clock")
 }
 
-/// `YYYYMMDD`, as it stands in a snapshot and in the image's tag.
+/// `YYYYMMDD`, as in snapshots and in image tags.
 pub(in crate::domain) fn compact_date(text: &str) -> Option<NaiveDate> {
     date(text.get(0..4)?, text.get(4..6)?, text.get(6..)?)
 }

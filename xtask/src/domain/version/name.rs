@@ -1,35 +1,34 @@
-//! Texts with an alphabet and no numbers: commits and image tags; and what holds for every version.
+//! Commits, image tags, and the check for all versions.
 
 use crate::domain::digest::is_lower_hex;
 
-/// The longest tag of an OCI image (OCI distribution specification, "Pulling manifests"). Other schemes
-/// are far below it.
+/// The longest tag of an OCI image (OCI distribution specification, "Pulling manifests").
 const LONGEST: usize = 128;
 
-/// What every version of every scheme fulfils. It goes into paths, URLs, templates and commands: no
-/// character with a meaning there passes, nor `..`, which a tag's grammar alone would allow.
+/// The check for all schemes: versions are used in paths, URLs, templates and commands. `..` is refused, too, which the
+/// grammar of tags allows.
 pub(super) fn check(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         Err("it is empty")
     } else if text.len() > LONGEST {
         Err("it is longer than 128 bytes")
     } else if text.contains('+') {
-        Err("build metadata (`+`) has no order and no place in an image tag")
+        Err("build metadata (`+`) has no order, and image tags cannot contain it")
     } else if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
-        Err("it holds a character other than A-Z a-z 0-9 . _ -")
+        Err("it has a character other than A-Z a-z 0-9 . _ -")
     } else if text.contains("..") {
-        Err("it holds `..`")
+        Err("it has `..`")
     } else {
         Ok(())
     }
 }
 
-/// A whole SHA-1 name of a git commit, never an abbreviation: an abbreviation can become ambiguous.
+/// A full SHA-1 commit id; abbreviations can become ambiguous.
 pub(super) fn commit(text: &str) -> Result<(), &'static str> {
-    if is_lower_hex(text, 40) { Ok(()) } else { Err("it is not a whole commit") }
+    if is_lower_hex(text, 40) { Ok(()) } else { Err("it is not a full commit id") }
 }
 
-/// `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution specification); [`check`] saw the rest of it.
+/// `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}` (OCI distribution specification); [`check`] checks the rest.
 pub(super) fn tag(text: &str) -> Result<(), &'static str> {
     if text.starts_with(['.', '-']) { Err("it starts with `.` or `-`") } else { Ok(()) }
 }
@@ -39,7 +38,7 @@ mod tests {
     use crate::domain::version::Scheme;
 
     #[test]
-    fn commits_are_whole() {
+    fn commits_are_not_abbreviated() {
         let commit = "c56d5d5940b23921b0e817c97477293493da8d70";
         assert_eq!(Scheme::Commit.parse(commit).unwrap().as_str(), commit);
         for text in [&commit[..39], &commit[..7], &commit.to_uppercase(), &format!("{commit}0"), "main", "HEAD"] {
@@ -48,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_follow_the_grammar_of_a_registry() {
+    fn tags_follow_the_grammar_of_registries() {
         for text in ["trixie-slim", "latest", "_x", "1.2.3_4-5", &"x".repeat(128)] {
             assert_eq!(Scheme::Tag.parse(text).unwrap().as_str(), text);
         }

@@ -1,12 +1,11 @@
 //! Versions that are numbers: semver, dotted triples and build numbers.
 
-/// By semver.org. The crate's own message is not passed on: it knows nothing of `v` and tags.
+/// By semver.org. The crate's message is not used: it does not know `v` and tags.
 pub(super) fn semver(text: &str) -> Result<semver::Version, &'static str> {
     semver::Version::parse(text).map_err(|_| "it does not follow semver.org")
 }
 
-/// `OpenCode` Manager's tags `0.9.02`, `v0.9.03`, `v0.10.0`: compared as integers they are in the order of
-/// their dates, all 86 of them.
+/// `OpenCode` Manager's tags `0.9.02`, `v0.9.03`, `v0.10.0`. Compared as integers, all 86 are in the order of their dates.
 pub(super) fn dotted(text: &str) -> Result<[u64; 3], &'static str> {
     let mut parts = text.strip_prefix('v').unwrap_or(text).split('.').map(integer);
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -20,12 +19,12 @@ pub(super) fn build(text: &str) -> Result<u64, &'static str> {
     text.strip_prefix('b').and_then(decimal).ok_or("the build number is missing or not plain")
 }
 
-/// An integer of ASCII digits without a leading zero, so that each number has one spelling.
+/// An integer of ASCII digits without leading zeros.
 pub(super) fn decimal(text: &str) -> Option<u64> {
     if text.len() > 1 && text.starts_with('0') { None } else { integer(text) }
 }
 
-/// An integer of ASCII digits. `str::parse` alone would take `+5`.
+/// An integer of ASCII digits. `str::parse` alone would accept `+5`.
 fn integer(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
@@ -59,7 +58,7 @@ mod tests {
         assert!(parse("0.9.02") < parse("v0.9.03"));
         assert!(parse("v0.9.09") < parse("v0.9.10"));
         assert!(parse("v0.9.21") < parse("v0.10.0"));
-        // Two names of one number: apart, next to each other.
+        // Different spellings of one number are different versions, next to each other.
         assert_ne!(parse("v0.9.04"), parse("v0.9.4"));
         assert!(parse("v0.9.03") < parse("v0.9.4") && parse("v0.9.4") < parse("v0.9.05"));
         for text in ["0.9", "v3.2.3.2", "0.9.x", "0.9.-1", "0.9.+1", "v", "0.9.18446744073709551616", "0.9.04-1"] {
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn requirements_are_met_by_numbers() {
+    fn requirements_compare_numbers() {
         for (scheme, text, requirement, expected) in [
             (Scheme::Semver, "v24.21.0", ">=24.16.0, <25.0.0", true),
             (Scheme::Semver, "25.0.0", ">=24.16.0, <25.0.0", false),

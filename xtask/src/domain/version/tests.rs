@@ -1,4 +1,4 @@
-//! What holds for all schemes: hostile text, totality of the order, and the published order of real tags.
+//! Tests of all schemes: hostile text, total order, and the published order of real tags.
 
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, RandomState};
@@ -116,12 +116,12 @@ fn real_convex_tags_sort_by_day() {
     for pair in versions.windows(2) {
         assert!(pair[0] < pair[1] || same_day(pair), "{} is not before {}", pair[0], pair[1]);
     }
-    // Why publication decides: within a day the text does not tell.
+    // Within a day, text and publication have different orders.
     assert!(versions.windows(2).any(|pair| same_day(pair) && pair[0] > pair[1]));
 }
 
-/// The versions of a file of testdata/order: `#` comments, then a tag and its date on each line.
-/// The dates are checked to be ascending, so that the file itself is what its header says.
+/// Reads a file of testdata/order: `#` comments, then a tag and its date on each line.
+/// The dates must be ascending.
 fn read(scheme: Scheme, list: &str) -> Vec<Version> {
     let lines: Vec<_> = list
         .lines()
@@ -132,7 +132,7 @@ fn read(scheme: Scheme, list: &str) -> Vec<Version> {
     lines.into_iter().map(|(tag, _)| scheme.parse(tag).unwrap()).collect()
 }
 
-/// A scheme and a text that is often close to valid for it, from a small range so that ties occur.
+/// A scheme and a text that is often nearly valid, from a small range so that ties occur.
 fn near_version() -> impl Strategy<Value = (Scheme, String)> {
     let text = prop_oneof![
         "v?[0-2]\\.[0-2]\\.0{0,2}[0-2](-(alpha|beta|rc)\\.[0-2])?",
@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn a_canonical_text_reads_as_itself(version in version()) {
+    fn a_version_parses_to_itself(version in version()) {
         prop_assert_eq!(version.scheme().parse(version.as_str()), Ok(version));
     }
 
