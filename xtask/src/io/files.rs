@@ -1,4 +1,4 @@
-//! Files: replaced whole or not at all, found, copied; and a checkout that one command holds.
+//! Atomic replacement of files, directory walks, copies, and the lock of a checkout.
 
 use std::fs::TryLockError;
 use std::io::Write as _;
@@ -13,18 +13,18 @@ use crate::error::HintExt as _;
 
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
-/// Debian renamed the file with trixie; older systems have only the old name.
+/// Renamed in Debian trixie; older systems have the second name only.
 const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
 
 pub(crate) const STACK: &str = "stack.toml";
 pub(crate) const LOCK: &str = "versions.lock";
 
-/// A checkout that one command writes to, and no other meanwhile; given back when this is dropped.
+/// A checkout that is locked for one command, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Held(#[expect(dead_code, reason = "the lock lives as long as the open file")] Option<std::fs::File>);
 
-/// Waits until no other command writes to the checkout. The folder itself is locked, so that no file is left behind.
+/// Locks the checkout, waiting for other commands. The lock is on the folder, so no lock file is left behind.
 pub(crate) async fn hold(root: &Path) -> anyhow::Result<Held> {
     let folder = fs_err::File::open(root)?.into_parts().0;
     let mut is_told = false;
@@ -36,7 +36,7 @@ pub(crate) async fn hold(root: &Path) -> anyhow::Result<Held> {
                 say(&format!("waiting for another command that writes to {} ...", root.display()));
                 is_told = true;
             }
-            // Some network file systems lock no folders.
+            // Some network file systems cannot lock folders.
             Err(TryLockError::Error(error)) => {
                 say(&format!("note: {} cannot be locked ({error}); run one command at a time", root.display()));
                 return Ok(Held(None));
@@ -45,14 +45,13 @@ pub(crate) async fn hold(root: &Path) -> anyhow::Result<Held> {
     }
 }
 
-/// Replaces files of the checkout, by path below `root`: all of them, or none. All new contents are on the disk
-/// before the first rename, so that a full disk or a read-only folder changes nothing; each file is old or new, never
-/// torn; and where one cannot be replaced, those before it are put back.
+/// Replaces files of the checkout, by path below `root`: all or none. All new contents are on the disk before the first
+/// rename, so a full disk or a read-only folder changes nothing. If a rename fails, files replaced before are restored.
 pub(crate) fn replace_all(root: &Path, files: &[(PathBuf, String)]) -> anyhow::Result<()> {
     let mut ready = Vec::with_capacity(files.len());
     for (path, contents) in files {
         let target = root.join(path);
-        // What a link leads to is replaced, and not the link.
+        // Replace a symlink's target, not the link.
         let target = fs_err::canonicalize(&target).unwrap_or(target);
         let before = read_if_exists(&target)?;
         let staged = stage(&target, contents.as_bytes());
@@ -64,7 +63,7 @@ pub(crate) fn replace_all(root: &Path, files: &[(PathBuf, String)]) -> anyhow::R
         if let Err(error) = put(temporary, &target) {
             let outcome = match put_back(&replaced) {
                 Ok(()) => "nothing was changed".to_owned(),
-                Err(more) => format!("and the checkout is half changed: {more:#}"),
+                Err(more) => format!("some files are changed: {more:#}"),
             };
             return Err(error.context(format!("cannot replace {}; {outcome}", target.display())));
         }
@@ -85,11 +84,11 @@ pub(crate) fn read_if_exists(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 fn put(temporary: NamedTempFile, target: &Path) -> anyhow::Result<()> {
     match temporary.persist(target) {
         Ok(_) => Ok(()),
-        // A mount cannot be replaced, only filled anew.
+        // A mounted file cannot be replaced, only overwritten.
         Err(refused) if refused.error.kind() == std::io::ErrorKind::ResourceBusy => {
             let (new, old) = (fs_err::read(refused.file.path())?, fs_err::read(target)?);
             fill(target, &new).inspect_err(|_| {
-                // The failure that is told is the first one.
+                // Report the first error.
                 let _ = fill(target, &old);
             })
         }
@@ -109,12 +108,12 @@ fn put_back(replaced: &[(PathBuf, Option<Vec<u8>>)]) -> anyhow::Result<()> {
             Some(bytes) => stage(target, bytes).and_then(|temporary| put(temporary, target)),
             None => fs_err::remove_file(target).map_err(Into::into),
         };
-        put_back.with_context(|| format!("{} could not be put back either", target.display()))?;
+        put_back.with_context(|| format!("cannot restore {}", target.display()))?;
     }
     Ok(())
 }
 
-/// Every file below a folder, by its path there, in order. A link is a file.
+/// All files below a folder, by relative path, sorted. Symlinks count as files.
 pub(crate) fn below(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_path_buf()];
@@ -132,7 +131,7 @@ pub(crate) fn below(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Copies the files that lie in a folder itself into another one, which is made.
+/// Copies the files directly in a folder to another folder, which is created.
 pub(crate) fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs_err::create_dir_all(to)?;
     for entry in fs_err::read_dir(from)? {
@@ -144,17 +143,17 @@ pub(crate) fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The keys that the Debian archive is checked with.
+/// The keyring of the Debian archive.
 pub(crate) fn debian_keyring() -> anyhow::Result<PathBuf> {
     KEYRINGS
         .into_iter()
         .map(PathBuf::from)
         .find(|path| path.is_file())
-        .context("this machine has no keys of the Debian archive, which its signatures are checked with")
-        .hint(|| "install the package debian-archive-keyring (Debian and Ubuntu have it)")
+        .context("this machine has no keyring of the Debian archive")
+        .hint(|| "apt-get install debian-archive-keyring (Debian and Ubuntu)")
 }
 
-/// Lets a script be run.
+/// Makes a script executable.
 pub(crate) fn make_executable(path: &Path) -> anyhow::Result<()> {
     set_executable(path, true)
 }
@@ -172,7 +171,7 @@ fn stage(target: &Path, contents: &[u8]) -> anyhow::Result<NamedTempFile> {
     temporary.as_file().sync_all()?;
     let permissions = match fs_err::metadata(target) {
         Ok(existing) => existing.permissions(),
-        // Temporary files are private; what is committed is not.
+        // Temporary files are private, committed ones are not.
         Err(_) => std::os::unix::fs::PermissionsExt::from_mode(0o644),
     };
     temporary.as_file().set_permissions(permissions)?;
@@ -187,7 +186,7 @@ mod tests {
     fn nothing_is_replaced_when_one_file_cannot_be_written() {
         let scratch = tempfile::tempdir().unwrap();
         fs_err::write(scratch.path().join("a"), "old").unwrap();
-        // A file where a folder is wanted fails for root too, whom a read-only folder would not stop.
+        // A file in place of a folder fails for root, too; a read-only folder would not.
         fs_err::write(scratch.path().join("b"), "a file").unwrap();
         let files = [(PathBuf::from("a"), "new".to_owned()), (PathBuf::from("b/c"), "new".to_owned())];
         assert!(replace_all(scratch.path(), &files).is_err());
@@ -196,10 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_replaced_is_put_back_when_a_later_file_cannot_be() {
+    fn replaced_files_are_restored_if_a_later_one_fails() {
         let scratch = tempfile::tempdir().unwrap();
         fs_err::write(scratch.path().join("a"), "old").unwrap();
-        // Is there when everything is made ready, and gone when it is replaced: nothing can be renamed over a folder.
+        // A file cannot be renamed over a folder.
         fs_err::create_dir_all(scratch.path().join("c/d")).unwrap();
         let ready = |name: &str| stage(&scratch.path().join(name), b"new").unwrap();
         assert!(put(ready("c"), &scratch.path().join("c")).is_err());
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_stays_one() {
+    fn a_symlink_is_kept() {
         let scratch = tempfile::tempdir().unwrap();
         fs_err::write(scratch.path().join("real"), "old").unwrap();
         fs_err::os::unix::fs::symlink("real", scratch.path().join("link")).unwrap();
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_command_at_a_time_holds_a_checkout() {
+    async fn one_command_at_a_time_locks_a_checkout() {
         let scratch = tempfile::tempdir().unwrap();
         let first = hold(scratch.path()).await.unwrap();
         let second = || tokio::time::timeout(Duration::from_millis(250), hold(scratch.path()));

@@ -1,5 +1,5 @@
-//! The one way to the network: proxies, certificates, retries, redirects, time limits and mirrors are decided here,
-//! for GitHub's API (`upstream::github::client`) as for everything else.
+//! The HTTP client for everything, GitHub's API included: proxies, certificates, retries, redirects, time limits and
+//! mirrors.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,18 +24,18 @@ mod retry;
 pub(crate) use error::{HttpError, Refusal, json, shown};
 pub(crate) use retry::again;
 
-/// What this program calls itself; GitHub refuses requests without a name.
+/// GitHub refuses requests without one.
 pub(crate) const USER_AGENT: &str = concat!("mission-control-xtask/", env!("CARGO_PKG_VERSION"));
 
 const CONNECT: Duration = Duration::from_secs(10);
-/// `--timeout`: a transfer that stands still for so many seconds has broken off, whichever program it is of.
+/// `--timeout`: seconds without data after which a transfer fails, also in child processes.
 static STALL: AtomicU64 = AtomicU64::new(30);
-/// A server that sends a byte now and then never stalls; these end it.
+/// Limits for whole transfers: a server that sends a byte now and then never stalls.
 const WHOLE_TEXT: Duration = Duration::from_secs(180);
 const WHOLE_FILE: Duration = Duration::from_secs(60 * 60);
-/// Metadata is small; a longer reply is not what was asked for.
+/// The longest reply other than a file, in bytes.
 pub(crate) const LONGEST_TEXT: usize = 64 << 20;
-/// As much of a refusal as is worth reading.
+/// How much of an error reply is read, in bytes.
 const LONGEST_REFUSAL: usize = 64 << 10;
 const REDIRECTS: usize = 10;
 
@@ -47,30 +47,30 @@ pub(crate) fn timeout() -> u64 {
     STALL.load(Ordering::Relaxed)
 }
 
-/// The one HTTP client of a run. Addresses are rewritten through the mirrors here, and nowhere above.
+/// The HTTP client of a run. It applies the mirrors; callers use the original addresses.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     client: reqwest::Client,
     mirrors: Mirrors,
     bars: Bars,
-    /// What earlier runs read, where it is used.
+    /// The cache that runs share, if it is used.
     store: Option<Store>,
-    /// Nobody is asked: what earlier runs read has to do.
+    /// Use the store only.
     offline: bool,
 }
 
-/// What a run has to do with what others read.
+/// How a run uses the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Memory {
-    /// Nothing, as if there were no others.
+    /// Not at all.
     Unused,
-    /// It uses it, and adds to it.
+    /// Reads and writes it.
     Shared,
-    /// Nobody is asked: it has to do.
+    /// Uses nothing else: `--offline`.
     Alone,
 }
 
-/// Whom a reply is kept for.
+/// Who may reuse a stored reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keep {
     Nothing,
@@ -89,14 +89,14 @@ impl Http {
     pub(crate) fn new(mirrors: Mirrors) -> anyhow::Result<Self> {
         install_tls();
         let mut headers = HeaderMap::new();
-        // What is hashed must be the file, and not a compressed form of it.
+        // Hash the file, not a compressed form of it.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let client = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .default_headers(headers)
             .connect_timeout(CONNECT)
             .read_timeout(Duration::from_secs(timeout()))
-            // Followed here, where mirrors are known; and GitHub's client must see them.
+            // Followed by `follow`, which applies mirrors; GitHub's client must see them.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(HttpError::Client)?;
@@ -109,7 +109,7 @@ impl Http {
         self
     }
 
-    /// Deletes from the store what nobody asked for in a month.
+    /// Deletes entries of the store that are unused for a month.
     pub(crate) fn prune(&self) {
         if let Some(store) = &self.store {
             store.prune();
@@ -124,12 +124,12 @@ impl Http {
         &self.mirrors
     }
 
-    /// Tells a person whose answers are not there yet.
+    /// Shows the names that are still waited for.
     pub(crate) fn waiting(&self, names: impl IntoIterator<Item = String>) -> Waiting {
         self.bars.waiting(names)
     }
 
-    /// A small text.
+    /// A text (UTF-8).
     pub(crate) async fn text(&self, url: &str) -> Result<String, HttpError> {
         let Reply { headers, body } = self.get(url, HeaderMap::new()).await?;
         if let Some(title) = error::page(&headers, &body) {
@@ -142,7 +142,7 @@ impl Http {
         self.json_as(url, HeaderMap::new()).await
     }
 
-    /// The same, with headers of its own; `Accept` is added where it is not among them.
+    /// The same with more headers; `Accept` is added if it is not among them.
     pub(crate) async fn json_as<T: DeserializeOwned>(&self, url: &str, headers: HeaderMap) -> Result<T, HttpError> {
         let mut headers = headers;
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
@@ -150,22 +150,22 @@ impl Http {
         json(url, &body)
     }
 
-    /// The headers and the whole body of a reply, after redirects.
+    /// The headers and body of a reply, after redirects.
     pub(crate) async fn get(&self, url: &str, headers: HeaderMap) -> Result<Reply, HttpError> {
         Box::pin(self.whole(url, headers, Keep::ForThisLogin, true)).await
     }
 
-    /// The same of what is the same for everybody, whatever the token that it is asked with.
+    /// The same for a reply that does not depend on the token.
     pub(crate) async fn get_public(&self, url: &str, headers: HeaderMap) -> Result<Reply, HttpError> {
         Box::pin(self.whole(url, headers, Keep::ForAll, true)).await
     }
 
-    /// A document that is for this moment only: a token.
+    /// A document that is not stored, such as a token.
     pub(crate) async fn fleeting_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, HttpError> {
         json(url, &Box::pin(self.whole(url, HeaderMap::new(), Keep::Nothing, true)).await?.body)
     }
 
-    /// The same as `get` for one address as it is: a redirect is given back as what it is, a refusal.
+    /// The same as `get` without mirrors and redirects: a redirect is an error.
     pub(crate) async fn get_here(&self, url: &str, headers: HeaderMap) -> Result<Reply, HttpError> {
         Box::pin(self.whole(url, headers, Keep::ForThisLogin, false)).await
     }
@@ -212,8 +212,8 @@ impl Http {
         Ok(reply)
     }
 
-    /// A request with its redirects, which mirrors hold for, too. Where `known` came from, it is asked for only if it
-    /// changed: the answer is 304 then.
+    /// Sends a request and follows redirects, applying mirrors to each. At the address that `known` came from, the request
+    /// is conditional: an unchanged reply is 304.
     async fn follow(
         &self,
         url: &str,
@@ -246,7 +246,7 @@ impl Http {
                 return Err(bad());
             }
             let next = self.mirrors.rewrite(to.as_str());
-            // A login is for the server that asked for it.
+            // Do not send credentials to another origin.
             if Url::parse(&next).is_ok_and(|next| next.origin() != from.origin()) {
                 headers.remove(AUTHORIZATION);
             }
@@ -260,12 +260,12 @@ impl Http {
     }
 }
 
-/// Whether a server says that a reply is not to be kept.
+/// Whether the reply must not be stored.
 fn is_fleeting(headers: &HeaderMap) -> bool {
     headers.get(CACHE_CONTROL).and_then(|told| told.to_str().ok()).is_some_and(|told| told.contains("no-store"))
 }
 
-/// Makes an error of a reply that is none to what was asked.
+/// Turns a status other than 2xx into an error.
 async fn accepted(url: &str, response: Response) -> Result<Response, HttpError> {
     if response.status().is_success() {
         return Ok(response);
@@ -273,7 +273,7 @@ async fn accepted(url: &str, response: Response) -> Result<Response, HttpError> 
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
-    // What a refusal says is a nicety: a body that breaks off is told as far as it came.
+    // The body is for the message only: an incomplete one will do.
     while let Ok(Some(chunk)) = chunks.try_next().await {
         body.extend_from_slice(&chunk);
         if body.len() > LONGEST_REFUSAL {
@@ -302,7 +302,7 @@ async fn read(url: &str, response: Response) -> Result<Reply, HttpError> {
     Ok(Reply { headers, body })
 }
 
-/// Some caches answer with what they hold, gzip, whoever asks.
+/// Decodes gzip, which some caches send although it was not requested.
 fn decoded(url: &str, headers: &HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, HttpError> {
     use std::io::Read as _;
     match encoding(headers) {
@@ -337,8 +337,8 @@ async fn within<T>(
     }
 }
 
-/// reqwest is built without a TLS provider of its own: the process installs one, once.
+/// Installs the TLS provider of the process: reqwest is built without one.
 pub(crate) fn install_tls() {
-    // An error says that one is installed already, which is what is wanted.
+    // An error means that one is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

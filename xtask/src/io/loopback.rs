@@ -1,4 +1,4 @@
-//! Ports of this machine's loopback.
+//! Ports on the loopback interface.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use anyhow::ensure;
 use tokio::net::TcpStream;
 
-/// Below the range that connections take their ports from, so that none has one of ours.
+/// Below the range of ephemeral ports, so that no connection takes one.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// So many ports that nobody has now.
+/// Returns `count` free ports.
 pub(crate) fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
-    // Two runs at once begin at different places.
+    // Concurrent runs start at different ports.
     let start = fastrand::u16(PORTS);
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     let free: Vec<u16> = (start..PORTS.end).chain(PORTS.start..start).filter(is_free).take(count).collect();
-    ensure!(free.len() == count, "{count} free ports are needed between {} and {}", PORTS.start, PORTS.end);
+    ensure!(free.len() == count, "there are no {count} free ports between {} and {}", PORTS.start, PORTS.end);
     Ok(free)
 }
 
-/// Whether a program that was just started listens, within five seconds.
+/// Whether something listens on the port within five seconds.
 pub(crate) async fn listens(port: u16) -> bool {
     for _ in 0..50 {
         if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() {

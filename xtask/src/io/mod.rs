@@ -16,12 +16,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use terminal::tell;
 pub(crate) use terminal::{complain, document, note, print, print_document, say, set_volume, unprinted};
 
-/// What a lock guards here is whole, whoever panicked while holding it.
+/// Locks a mutex, even after a panic: its data is always consistent here.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lines of rows, every column but the last as wide as it must be.
+/// Formats rows as lines with aligned columns.
 pub(crate) fn columns<const N: usize>(rows: Vec<[String; N]>) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: [usize; N] = std::array::from_fn(width);
@@ -32,12 +32,12 @@ pub(crate) fn columns<const N: usize>(rows: Vec<[String; N]>) -> Vec<String> {
     rows.into_iter().map(line).collect()
 }
 
-/// Adds `name=value` to the outputs of a GitHub Actions step, where there is one.
+/// Adds `name=value` to the outputs of the GitHub Actions step, if it runs in one.
 pub(crate) fn github_output(name: &str, value: &str) -> anyhow::Result<()> {
     append_to(std::env::var_os("GITHUB_OUTPUT"), &format!("{name}={value}\n"))
 }
 
-/// Adds Markdown to the summary of a GitHub Actions step, where there is one.
+/// Adds Markdown to the summary of the GitHub Actions step, if it runs in one.
 pub(crate) fn github_summary(markdown: &str) -> anyhow::Result<()> {
     append_to(std::env::var_os("GITHUB_STEP_SUMMARY"), &format!("{markdown}\n"))
 }

@@ -8,10 +8,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::locked;
 
-/// All bars of this process: what is said meanwhile must not be drawn over.
+/// All bars of this process, so that messages can be printed between them.
 static ALL: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Writes to the terminal with the bars out of the way.
+/// Hides the bars while writing to the terminal.
 pub(super) fn aside<T>(write: impl FnOnce() -> T) -> T {
     ALL.suspend(write)
 }
@@ -21,7 +21,7 @@ pub(super) fn hide() {
     ALL.set_draw_target(ProgressDrawTarget::hidden());
 }
 
-/// The progress bars of one run: several downloads go on at once.
+/// The progress bars of concurrent downloads.
 #[derive(Debug, Clone)]
 pub(crate) struct Bars(MultiProgress);
 
@@ -32,8 +32,8 @@ impl Default for Bars {
 }
 
 impl Bars {
-    /// A bar for a download of `total` bytes, or a counter where the size was not told. indicatif draws on
-    /// stderr, and hides the bar where that is no terminal.
+    /// A bar for a download of `total` bytes, or a counter if the size is unknown. indicatif draws on stderr, and only on
+    /// a terminal.
     pub(crate) fn download(&self, label: &str, total: Option<u64>) -> Bar {
         let bar = self.0.add(match total {
             Some(total) => ProgressBar::new(total).with_style(style("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")),
@@ -43,7 +43,7 @@ impl Bars {
         Bar(bar)
     }
 
-    /// A line that tells whose answer is not there yet.
+    /// A line with the names that are still waited for.
     pub(crate) fn waiting(&self, names: impl IntoIterator<Item = String>) -> Waiting {
         let left: BTreeSet<String> = names.into_iter().collect();
         let bar = self.0.add(ProgressBar::new(left.len() as u64));
@@ -54,7 +54,7 @@ impl Bars {
     }
 }
 
-/// Who is still waited for, on one line.
+/// The names that are still waited for, on one line.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     bar: ProgressBar,
@@ -80,7 +80,7 @@ fn listed(names: &BTreeSet<String>) -> String {
     names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// One bar; it disappears when it is dropped, also when the download failed or was interrupted.
+/// A bar that disappears when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Bar(ProgressBar);
 
@@ -96,7 +96,7 @@ impl Drop for Bar {
     }
 }
 
-/// A template of ours without colours (so `NO_COLOR` has nothing to switch off); a broken one falls back.
+/// A style without colours, so that `NO_COLOR` needs no care.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -1,5 +1,5 @@
-//! What was read from the network, for the next run: bodies by their digest, replies by what was asked for them.
-//! It is a cache: what is missing, damaged or cannot be written is read anew.
+//! A cache of downloads that runs share: bodies by digest, replies by request. What is missing, damaged or cannot be
+//! written is downloaded again.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use sha2::Digest as _;
 
 use crate::domain::digest::Sha256;
 
-/// What nobody asked for in so long is deleted.
+/// Entries are deleted after this time without use.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// What of a reply says nothing of its body, or is not for a disk.
+/// Headers that are not stored.
 const NOT_KEPT: [&str; 5] = ["set-cookie", "content-encoding", "content-length", "transfer-encoding", "connection"];
 
-/// The folder that all runs of this user share.
+/// The folder of the cache.
 #[derive(Debug, Clone)]
 pub(crate) struct Store(PathBuf);
 
-/// A reply that was kept.
+/// A stored reply.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Entry {
-    /// Where the body came from, after redirects: only there its `ETag` says anything.
+    /// The final address: its `ETag` is valid there only.
     pub(crate) from: String,
     headers: Vec<(String, String)>,
     pub(crate) sha256: Sha256,
@@ -46,7 +46,7 @@ impl Entry {
 }
 
 impl Store {
-    /// `$XDG_CACHE_HOME/mission-control-xtask`, or the same below `~/.cache`; nothing where that cannot be made.
+    /// Opens `$XDG_CACHE_HOME/mission-control-xtask`, or the same below `~/.cache`; `None` if it cannot be created.
     pub(crate) fn open() -> Option<Self> {
         let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let caches = set.or_else(|| Some(std::env::home_dir().filter(|home| home.is_absolute())?.join(".cache")))?;
@@ -57,13 +57,13 @@ impl Store {
         for below in ["replies", "bodies", "partial"] {
             fs_err::create_dir_all(folder.join(below)).ok()?;
         }
-        // Replies to a login are for nobody else on this machine.
+        // Replies to authenticated requests are private.
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         fs_err::set_permissions(folder, private).ok()?;
         Some(Self(folder.to_owned()))
     }
 
-    /// What a request is kept under. Another login may be told something else.
+    /// The key of a request. Replies may depend on the login.
     pub(crate) fn key(url: &str, headers: &HeaderMap) -> String {
         let mut hasher = sha2::Sha256::new();
         hasher.update(url);
@@ -81,7 +81,7 @@ impl Store {
         Some(entry)
     }
 
-    /// The body of a digest, where it is here and has that digest.
+    /// The body of a digest, if it is here and undamaged.
     pub(crate) fn body(&self, sha256: &Sha256) -> Option<Vec<u8>> {
         let path = self.path(sha256);
         let bytes = fs_err::read(&path).ok()?;
@@ -89,7 +89,7 @@ impl Store {
         Some(bytes)
     }
 
-    /// The file of a digest, where it is here and has that digest.
+    /// The file of a digest, if it is here and undamaged.
     pub(crate) fn file(&self, sha256: &Sha256) -> Option<PathBuf> {
         let path = self.path(sha256);
         let (found, _) = hashed(&path).ok()?;
@@ -102,7 +102,7 @@ impl Store {
     }
 
     pub(crate) fn keep(&self, key: &str, entry: &Entry, body: &[u8]) {
-        // A full disk is no reason to fail: the next run asks again.
+        // An error, such as a full disk, only means that the next run downloads it again.
         let _ = self.write(&self.path(&entry.sha256), body).and_then(|()| self.note(key, entry));
     }
 
@@ -116,7 +116,7 @@ impl Store {
         temporary.persist(path).map(drop).map_err(|error| error.error)
     }
 
-    /// Where a download of a key grows, held by one run at a time; nothing while another one has it.
+    /// The partial download of a key, locked for this run; `None` while another run has it.
     pub(crate) fn partial(&self, key: &str) -> Option<Partial> {
         let path = self.0.join("partial").join(key);
         let file = fs_err::OpenOptions::new().create(true).read(true).append(true).open(&path).ok()?.into_parts().0;
@@ -124,22 +124,22 @@ impl Store {
         Some(Partial { file, path })
     }
 
-    /// Makes a finished download the file of its digest.
+    /// Moves a finished download to its digest.
     pub(crate) fn adopt(&self, key: &str, partial: &Partial, entry: &Entry) -> std::io::Result<PathBuf> {
         let path = self.path(&entry.sha256);
         fs_err::rename(&partial.path, &path)?;
         let _ = fs_err::remove_file(partial.tag());
-        // Without it the next run downloads again, and no more.
+        // An error only means that the next run downloads it again.
         let _ = self.note(key, entry);
         Ok(path)
     }
 
-    /// Lets the next run ask anew.
+    /// Removes a reply.
     pub(crate) fn forget(&self, key: &str) {
         let _ = fs_err::remove_file(self.0.join("replies").join(key));
     }
 
-    /// Deletes what nobody asked for in a month.
+    /// Deletes what is unused for a month.
     pub(crate) fn prune(&self) {
         let old = SystemTime::now().checked_sub(UNUSED);
         for entry in ["replies", "bodies", "partial"].iter().flat_map(|below| fs_err::read_dir(self.0.join(below))) {
@@ -153,7 +153,7 @@ impl Store {
     }
 }
 
-/// A download that may go on where an earlier one broke off.
+/// A download that can be resumed.
 #[derive(Debug)]
 pub(crate) struct Partial {
     pub(crate) file: std::fs::File,
@@ -161,7 +161,7 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    /// Begins anew.
+    /// Starts again from nothing.
     pub(crate) fn restart(&mut self) -> std::io::Result<()> {
         self.file.set_len(0)
     }
@@ -170,18 +170,18 @@ impl Partial {
         &self.path
     }
 
-    /// What tells whether the rest is of the same file: a strong `ETag`.
+    /// The file with its strong `ETag`, if it has one.
     pub(crate) fn tag(&self) -> PathBuf {
         self.path.with_extension("etag")
     }
 }
 
-/// The hash and the size of a file.
+/// The hasher and the size of a file, in bytes.
 pub(crate) fn hashed(path: &Path) -> std::io::Result<(sha2::Sha256, u64)> {
     hash_all(&mut fs_err::File::open(path)?)
 }
 
-/// The hash and the size of all that is left to read, a piece at a time.
+/// The hasher and the size of the rest of a reader, in bytes.
 pub(crate) fn hash_all(source: &mut impl Read) -> std::io::Result<(sha2::Sha256, u64)> {
     let (mut hasher, mut size) = (sha2::Sha256::new(), 0);
     let mut chunk = vec![0; 64 << 10];
@@ -195,10 +195,10 @@ pub(crate) fn hash_all(source: &mut impl Read) -> std::io::Result<(sha2::Sha256,
     }
 }
 
-/// What is used is young.
+/// Marks a file as used.
 fn touch(path: &Path) {
     let now = std::fs::FileTimes::new().set_modified(SystemTime::now());
-    // Only how long it is kept hangs on it.
+    // An error only shortens how long it is kept.
     let _ = fs_err::File::open(path).and_then(|file| file.set_times(now));
 }
 
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_damaged_is_not_given_and_what_is_old_goes() {
+    fn damaged_files_are_not_returned_and_old_ones_are_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::at(folder.path()).unwrap();
         let body = b"a reply";
@@ -221,7 +221,7 @@ mod tests {
         let found = store.find(&key).unwrap();
         assert_eq!((found.headers().len(), store.body(&found.sha256).unwrap().as_slice()), (1, body.as_slice()));
         assert_eq!(store.file(&sha256).unwrap(), store.path(&sha256));
-        // Another login, another reply.
+        // Another login has its own reply.
         headers.insert(AUTHORIZATION, "Bearer x".parse().unwrap());
         assert_ne!(Store::key("http://x/", &headers), key);
 

@@ -1,4 +1,4 @@
-//! What is said and what is printed: talk on stderr, results on stdout.
+//! Messages on stderr, results on stdout.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{locked, progress};
 
-/// The schema of the JSON documents; it grows when a field goes or changes its meaning.
+/// The schema of the JSON documents. It changes when a field is removed or changes its meaning.
 const SCHEMA: u32 = 1;
 
 const QUIET: u8 = 0;
@@ -18,9 +18,9 @@ const USUAL: u8 = 1;
 const VERBOSE: u8 = 2;
 
 static VOLUME: AtomicU8 = AtomicU8::new(USUAL);
-/// Why a result could not be printed.
+/// The first error of printing a result.
 static UNPRINTED: Mutex<Option<io::Error>> = Mutex::new(None);
-/// The result of this run for machines.
+/// The JSON result of this run.
 static DOCUMENT: Mutex<Option<Map<String, Value>>> = Mutex::new(None);
 
 pub(crate) fn set_volume(quiet: bool, verbose: bool) {
@@ -31,28 +31,28 @@ pub(crate) fn set_volume(quiet: bool, verbose: bool) {
     }
 }
 
-/// Talk; `--quiet` leaves it out.
+/// Prints a message, except with `--quiet`.
 pub(crate) fn say(text: &str) {
     if VOLUME.load(Ordering::Relaxed) > QUIET {
         complain(text);
     }
 }
 
-/// What `--verbose` adds.
+/// Prints a message with `--verbose`.
 pub(super) fn tell(text: impl FnOnce() -> String) {
     if VOLUME.load(Ordering::Relaxed) >= VERBOSE {
         complain(text());
     }
 }
 
-/// Says it in any case. There is no other place to tell that stderr cannot be written to.
+/// Prints a message always. Errors of stderr cannot be reported.
 pub(crate) fn complain(text: impl Display) {
     progress::aside(|| {
         let _ = writeln!(anstream::stderr(), "{text}");
     });
 }
 
-/// A line of a result, on stdout.
+/// Prints a line of a result on stdout.
 pub(crate) fn print(text: &str) {
     let printed = progress::aside(|| {
         let mut stdout = io::stdout().lock();
@@ -61,7 +61,7 @@ pub(crate) fn print(text: &str) {
     note(printed);
 }
 
-/// Keeps the first failure for the end of the run. A reader that has gone away (`| head`) is none.
+/// Keeps the first error for the end of the run. A closed pipe (`| head`) is not an error.
 pub(crate) fn note(printed: io::Result<()>) {
     if let Err(error) = printed
         && error.kind() != io::ErrorKind::BrokenPipe
@@ -70,12 +70,12 @@ pub(crate) fn note(printed: io::Result<()>) {
     }
 }
 
-/// Why not all of the result could be printed.
+/// The first error of printing the result.
 pub(crate) fn unprinted() -> Option<io::Error> {
     locked(&UNPRINTED).take()
 }
 
-/// The result for machines: the fields of one JSON object, which is printed at the end of the run, with the errors.
+/// Sets the result for `--format json`: an object, printed with the errors at the end of the run.
 pub(crate) fn document(fields: &impl Serialize) -> anyhow::Result<()> {
     let Value::Object(fields) = serde_json::to_value(fields)? else {
         anyhow::bail!("a JSON document must be an object");
@@ -84,7 +84,7 @@ pub(crate) fn document(fields: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints the document of this run: the result, where there is one, and what failed.
+/// Prints the JSON document of this run: the result, if there is one, and the errors.
 pub(crate) fn print_document(errors: &impl Serialize) -> anyhow::Result<()> {
     let mut document = locked(&DOCUMENT).take().unwrap_or_default();
     document.insert("schema".to_owned(), SCHEMA.into());

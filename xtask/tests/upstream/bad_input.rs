@@ -111,7 +111,7 @@ async fn truncated_and_malformed_json() {
         (r#"[{"tag_name": 7}]"#, "invalid type: integer"),
     ] {
         let reply = ResponseTemplate::new(200).set_body_raw(body, "application/json");
-        bump_against(reply).await.failed_with(&["is not the JSON that was expected", cause]);
+        bump_against(reply).await.failed_with(&["is not the expected JSON", cause]);
     }
 }
 

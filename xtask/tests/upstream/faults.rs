@@ -209,7 +209,7 @@ fn cause(kind: Kind, fault: Fault) -> Option<&'static [&'static str]> {
         (Kind::Git, Fault::ThrottleForLong) => &["returned error: 429"],
         (_, Fault::Stall) => &["timed out"],
         (_, Fault::Cut | Fault::ToldLonger) => &["end of file before message length reached"],
-        (_, Fault::Corrupt | Fault::ToldShorter) => &["is not the JSON that was expected"],
+        (_, Fault::Corrupt | Fault::ToldShorter) => &["is not the expected JSON"],
         (_, Fault::ThrottleForLong) => &["refuses requests for now", "the rate limit is used up; it resets at"],
         (_, Fault::Loop) => &["redirects in circles"],
         (_, Fault::Fail(_)) => &["500"],

@@ -96,8 +96,8 @@ async fn a_throttle_a_page_and_a_replaced_file_are_three_messages() {
     let page = "<!DOCTYPE html><title>Sign in to the company</title>";
     let page = verify(ResponseTemplate::new(200).set_body_raw(page, "text/html")).await;
     page.failed_with(&[
-        "gives an HTML page titled `Sign in to the company` in place of the file",
-        "hint: a proxy or a login page answers in the server's place",
+        "returns an HTML page titled `Sign in to the company` instead of the file",
+        "hint: a proxy or a login page answers instead of the server",
     ]);
     let mut other = bytes.clone();
     other[0] ^= 1;

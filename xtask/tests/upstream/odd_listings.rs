@@ -106,7 +106,7 @@ async fn a_server_that_fails_before_the_thousandth_release_is_an_error() {
 async fn what_a_version_service_can_answer_instead() {
     let (hostile, gone) = (r#"{"version": "precompiled-2026-09-11-157eb19/../x"}"#, "precompiled-2026-09-12-0123abc");
     for (answer, said) in [
-        ("<html>", "is not the JSON that was expected"),
+        ("<html>", "is not the expected JSON"),
         (r#"{"release": "x"}"#, "missing field `version`"),
         (r#"{"version": "v1.2.3"}"#, "`v1.2.3` is not a precompiled version"),
         (hostile, "157eb19/../x` is not a precompiled version"),

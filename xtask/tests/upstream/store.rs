@@ -56,7 +56,7 @@ async fn offline_is_what_the_last_run_read_and_nobody_is_asked() {
     serve(&server, "a/tool", &[(vec![release("v1.0.0", "2026-09-01", false, &[("tool.zip", "x")])], 1)]).await;
     scratch.run(&server, &["outdated", "--offline"]).await.failed_with(&[
         "failed to look up `tool`",
-        "is not in the store, and nobody is asked (--offline)",
+        "is not in the store, and --offline allows no download",
         "hint: run it once without --offline",
     ]);
     scratch.run(&server, &["bump"]).await.succeeded();

@@ -1,5 +1,4 @@
-//! What can come instead of what was asked for. A server that throttles, a page of somebody in between, and a file
-//! that was replaced must never read alike.
+//! Errors of HTTP requests. A server that throttles, a proxy's page and a replaced file have different errors.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::StatusCode;
@@ -8,60 +7,60 @@ use serde::de::DeserializeOwned;
 
 use super::LONGEST_TEXT;
 
-/// How much of a page's title, or of a body, is told.
+/// How much of a page's title a message shows, in characters.
 const TOLD: usize = 80;
 
-/// A request that failed, with what was asked.
+/// A failed request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpError {
     #[error("cannot GET {url}")]
     Transport { url: String, source: reqwest::Error },
     #[error("cannot GET {url}: the server answers {}{}", .refusal.status, say_page(.refusal))]
     Status { url: String, refusal: Box<Refusal> },
-    /// 429, 503 or GitHub's 403: it is asked too often, or has too much to do.
+    /// 429, 503 or GitHub's 403.
     #[error("cannot GET {url}: the server refuses requests for now ({}){}", .refusal.status, say_until(*.until))]
     Throttled { url: String, until: Option<DateTime<Utc>>, refusal: Box<Refusal> },
-    #[error("{url} gives an HTML page{} in place of the file: somebody in between answers", say_title(.title))]
+    #[error("{url} returns an HTML page{} instead of the file, as a proxy or a login page does", say_title(.title))]
     Page { url: String, title: String },
-    #[error("the reply of {url} is not the JSON that was expected{instead}")]
+    #[error("the reply of {url} is not the expected JSON{instead}")]
     Json { url: String, instead: &'static str, source: serde_json::Error },
     #[error("the reply of {url} is not text (UTF-8)")]
     NoText { url: String },
-    #[error("the reply of {url} is longer than our limit of {LONGEST_TEXT} bytes")]
+    #[error("the reply of {url} is longer than {LONGEST_TEXT} bytes")]
     TooLong { url: String },
-    #[error("{url} is sent in the encoding `{}`, which nobody asked for", .encoding.escape_debug())]
+    #[error("{url} is sent with the content encoding `{}`, which was not requested", .encoding.escape_debug())]
     Encoded { url: String, encoding: String },
-    #[error("{url} was not done after {seconds} seconds")]
+    #[error("{url} took longer than {seconds} seconds")]
     Slow { url: String, seconds: u64 },
-    #[error("{url} redirects to {to}, which is not followed: it is not an address, or leaves https")]
+    #[error("{url} redirects to {to}, which is not followed: it is not an https address")]
     Redirect { url: String, to: String },
     #[error("{url} redirects in circles")]
     Redirects { url: String },
-    #[error("cannot keep the download of {url}")]
+    #[error("cannot write the download of {url}")]
     Keep { url: String, source: std::io::Error },
-    #[error("{url} sends another part of the file than was asked for")]
+    #[error("{url} sends another part of the file than was requested")]
     OtherPart { url: String },
-    #[error("{url} is not in the store, and nobody is asked (--offline)")]
+    #[error("{url} is not in the store, and --offline allows no download")]
     Offline { url: String },
-    #[error("the store of downloads cannot be used ($XDG_CACHE_HOME or ~/.cache), or another run holds this file")]
+    #[error("the store ($XDG_CACHE_HOME or ~/.cache) cannot be used, or another run downloads this file")]
     NoStore,
-    #[error("the token holds characters that no header can")]
+    #[error("the token has characters that a header cannot contain")]
     Login,
     #[error("cannot set up the HTTP client")]
     Client(#[source] reqwest::Error),
 }
 
-/// A reply that is none to what was asked.
+/// A reply with an error status.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// The beginning of it.
+    /// The start of the body.
     pub(crate) body: Vec<u8>,
 }
 
 impl Refusal {
-    /// Whether it is about how often, not about what was asked. GitHub says it with 403, too (docs.github.com,
+    /// Whether the server limits requests. GitHub uses 403 for it, too (docs.github.com,
     /// "Rate limits for the REST API").
     pub(crate) fn is_throttled(&self) -> bool {
         match self.status {
@@ -75,7 +74,7 @@ impl Refusal {
         }
     }
 
-    /// When to ask again: `Retry-After` as seconds or a date (RFC 9110 10.2.3), or GitHub's `x-ratelimit-reset`, which
+    /// When to try again: `Retry-After` as seconds or a date (RFC 9110 10.2.3), or GitHub's `x-ratelimit-reset`, which
     /// counts only when nothing remains.
     pub(crate) fn retry_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let after = self.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::trim);
@@ -111,7 +110,7 @@ fn say_until(until: Option<DateTime<Utc>>) -> String {
 }
 
 impl HttpError {
-    /// `without_url`: the address is in our own message already, and the one that a redirect led to may be signed.
+    /// `without_url`: our message has the address, and that of a redirect may contain a signature.
     pub(super) fn transport(url: &str, source: reqwest::Error) -> Self {
         Self::Transport { url: url.to_owned(), source: source.without_url() }
     }
@@ -124,7 +123,7 @@ impl HttpError {
         Self::Status { url, refusal }
     }
 
-    /// Whether what was asked for is not there, as opposed to not to be had right now.
+    /// Whether the resource does not exist, as opposed to being unavailable.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE))
     }
@@ -136,13 +135,13 @@ impl HttpError {
         }
     }
 
-    /// `WWW-Authenticate`: the login that a registry asks for.
+    /// `WWW-Authenticate`, if authentication is required.
     pub(crate) fn challenge(&self) -> Option<&str> {
         let Self::Status { refusal, .. } = self else { return None };
         refusal.headers.get(WWW_AUTHENTICATE)?.to_str().ok().filter(|_| refusal.status == StatusCode::UNAUTHORIZED)
     }
 
-    /// Whether a page of somebody in between came instead.
+    /// Whether an HTML page came instead, as from a proxy.
     pub(crate) fn is_page(&self) -> bool {
         matches!(self, Self::Page { .. } | Self::Json { instead: AN_HTML_PAGE, .. })
     }
@@ -150,7 +149,7 @@ impl HttpError {
 
 const AN_HTML_PAGE: &str = ", but an HTML page";
 
-/// Reads a document.
+/// Parses a JSON document.
 pub(crate) fn json<T: DeserializeOwned>(url: &str, body: &[u8]) -> Result<T, HttpError> {
     serde_json::from_slice(body).map_err(|source| {
         let instead = if looks_like_page(body) { AN_HTML_PAGE } else { "" };
@@ -168,7 +167,7 @@ fn looks_like_page(body: &[u8]) -> bool {
     start.starts_with("<!doctype html") || start.starts_with("<html")
 }
 
-/// The title of an HTML page, empty where it has none; nothing where a reply is no such page.
+/// The title of an HTML page, empty without one; `None` if the reply is not HTML.
 pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     if !is_page(headers) && !looks_like_page(body) {
         return None;
@@ -184,7 +183,7 @@ pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     Some(shown(&words.join(" "), TOLD))
 }
 
-/// Words of somebody else as they may stand in a message: cut, on one line, nothing that a terminal obeys.
+/// Foreign text for a message: cut, on one line, without control characters.
 pub(crate) fn shown(text: &str, most: usize) -> String {
     let quiet = |letter: char| {
         let plain = matches!(letter, '\'' | '"' | '\\').then_some(letter);
@@ -199,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_known_by_its_type_or_its_beginning_and_told_by_its_title() {
+    fn a_page_is_recognized_by_its_type_or_its_start() {
         let mut headers = HeaderMap::new();
         let body = b"\n<!DOCTYPE html><head><title>Sign in\n to Example</title>";
         assert_eq!(page(&headers, body).as_deref(), Some("Sign in to Example"));
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_a_page_and_a_status_read_differently() {
+    fn throttling_pages_and_statuses_have_different_messages() {
         let refused = |status: StatusCode, header: Option<(&'static str, &str)>, body: &str| {
             let mut headers = HeaderMap::new();
             if let Some((name, value)) = header {

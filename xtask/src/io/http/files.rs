@@ -1,4 +1,4 @@
-//! Files: streamed through SHA-256, gone on with where a transfer broke off, kept for the next run.
+//! Downloads: hashed while streaming, resumed after interruptions, stored for later runs.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,27 +12,27 @@ use super::{Http, HttpError, Reply, WHOLE_FILE, encoding, error, is_fleeting, re
 use crate::domain::digest::Sha256;
 use crate::io::store::{Entry, Partial, Store, hashed};
 
-/// What came of a transfer.
+/// A finished transfer.
 struct Streamed {
     sha256: Sha256,
     size: u64,
-    /// Where it came from, and what was said of it; nothing when it is what was known already.
+    /// The final address and the headers; `None` if the known file is unchanged.
     told: Option<(String, HeaderMap)>,
 }
 
 impl Http {
-    /// Digest and size of a file. `label` names it on the progress bar.
+    /// The digest and size of a file. `label` is for the progress bar.
     pub(crate) async fn hash(&self, url: &str, label: &str) -> Result<(Sha256, u64), HttpError> {
         Box::pin(self.file(url, label, None)).await
     }
 
-    /// The same, and keeps the file.
+    /// The same, and writes the file.
     pub(crate) async fn download(&self, url: &str, label: &str, into: &Path) -> Result<(Sha256, u64), HttpError> {
         Box::pin(self.file(url, label, Some(into))).await
     }
 
-    /// Brings a file whose digest is known into the store, going on with what an earlier run began. Gives the digest and
-    /// the size of what the server has, and whether it was here already.
+    /// Downloads a file of a known digest into the store, resuming an earlier download. Returns the digest and size of
+    /// the server's file, and whether it was in the store already.
     pub(crate) async fn fetch(
         &self,
         url: &str,
@@ -53,7 +53,7 @@ impl Http {
         let is_resumed = partial.file.metadata().is_ok_and(|data| data.len() > 0);
         let mut streamed = retry_file(self, url, label, &partial).await?;
         if is_resumed && streamed.sha256 != *wanted {
-            // The part that was here may be what is wrong.
+            // The earlier part may be wrong.
             partial.restart().map_err(|source| keeping(url, source))?;
             streamed = retry_file(self, url, label, &partial).await?;
         }
@@ -64,7 +64,7 @@ impl Http {
         Ok((sha256, size, false))
     }
 
-    /// The file of a digest, where it is in the store.
+    /// The file of a digest, if the store has it.
     pub(crate) fn stored(&self, sha256: &Sha256) -> Option<PathBuf> {
         self.store.as_ref()?.file(sha256)
     }
@@ -91,7 +91,7 @@ impl Http {
         }
         let mut partial = self.store.as_ref().and_then(|store| store.partial(&key));
         if let Some(partial) = &mut partial {
-            // Of what nobody tells the digest of, nothing is taken over from an earlier run.
+            // Without a known digest, a partial download of an earlier run cannot be verified.
             partial.restart().map_err(|source| keeping(url, source))?;
         }
         let target = match (&partial, into) {
@@ -128,7 +128,7 @@ impl Http {
         let mut part = target.part().map_err(keep)?;
         let asked = part.as_ref().map(Part::headers).unwrap_or_default();
         let (response, from) = match self.follow(url, asked, known, true).await {
-            // It ends where our part does, or before: it is another file.
+            // The server's file is not longer than our part: it is another file.
             Err(error) if part.is_some() && error.status() == Some(StatusCode::RANGE_NOT_SATISFIABLE) => {
                 part = None;
                 self.follow(url, HeaderMap::new(), known, true).await?
@@ -143,7 +143,7 @@ impl Http {
             let title = error::page(&headers, &body).unwrap_or_default();
             return Err(HttpError::Page { url: url.to_owned(), title });
         }
-        // Some servers call a file that is an archive by itself encoded: its bytes are the file all the same.
+        // Some servers declare the encoding of an archive, whose bytes are the file all the same.
         if let Some(encoding) = encoding(response.headers()).filter(|_| !label.ends_with("gz")) {
             return Err(HttpError::Encoded { url: url.to_owned(), encoding });
         }
@@ -180,16 +180,16 @@ fn keeping(url: &str, source: std::io::Error) -> HttpError {
     HttpError::Keep { url: url.to_owned(), source }
 }
 
-/// Where a transfer goes.
+/// The target of a transfer.
 enum Target<'a> {
     Nothing,
-    /// Made anew by each try.
+    /// Written anew by each try.
     File(&'a Path),
-    /// Grows from try to try.
+    /// Resumed by each try.
     Partial(&'a Partial),
 }
 
-/// What an earlier try has brought.
+/// The part that an earlier try downloaded.
 struct Part {
     hasher: sha2::Sha256,
     size: u64,
@@ -197,7 +197,7 @@ struct Part {
 }
 
 impl Target<'_> {
-    /// What is here already, where a strong `ETag` tells whether the rest belongs to it (RFC 9110 13.1.5).
+    /// The downloaded part, if it has a strong `ETag` to request the rest with (RFC 9110 13.1.5).
     fn part(&self) -> std::io::Result<Option<Part>> {
         let Self::Partial(partial) = self else { return Ok(None) };
         let size = partial.file.metadata()?.len();

@@ -1,4 +1,4 @@
-//! When a request is tried again, and after how long.
+//! Retries of requests.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use chrono::{DateTime, Utc};
 use super::error::HttpError;
 use crate::io;
 
-/// For a connection that breaks or a server that fails (5xx): upstreams' load balancers answer 502 now and then, and
-/// three tries end within two seconds where nobody is there.
+/// For broken connections and server errors (5xx), which load balancers return now and then. Three tries take less than
+/// two seconds if nothing answers.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
-/// For a server that throttles. What it asks for is waited for up to [`PATIENCE`] in all; a person can wait longer.
+/// For a server that throttles. Waits at most [`PATIENCE`] in all.
 const THROTTLED_TRIES: u32 = 4;
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(45);
-/// A wait that a person would wonder about is told.
+/// Longer waits are reported.
 const TOLD: Duration = Duration::from_secs(5);
 
-/// Runs a request again after a failure that may pass.
+/// Sends a request, and again after temporary failures.
 pub(super) async fn run<T, F: Future<Output = Result<T, HttpError>>>(request: impl Fn() -> F) -> Result<T, HttpError> {
     again(request, |error, failed, waited| pause(error, failed, waited, Utc::now())).await
 }
 
-/// Does something again after a failure. `pause` says how long after, by the failure, how many there were, and how long
-/// was waited so far; nothing where it will not pass.
+/// Repeats an operation after failures. `pause` returns the time to wait, for the error, the number of failures and the
+/// time waited so far; `None` for a permanent failure.
 pub(crate) async fn again<T, E: Display, F: Future<Output = Result<T, E>>>(
     attempt: impl Fn() -> F,
     pause: impl Fn(&E, u32, Duration) -> Option<Duration>,
@@ -40,14 +40,14 @@ pub(crate) async fn again<T, E: Display, F: Future<Output = Result<T, E>>>(
         let Some(pause) = pause(&error, failed, waited) else { return Err(error) };
         let pause = pause.mul_f64(1.0 + fastrand::f64() / 4.0);
         if pause >= TOLD {
-            io::say(&format!("note: {error}: asked again in {} seconds", pause.as_secs()));
+            io::say(&format!("note: {error}; next try in {} seconds", pause.as_secs()));
         }
         tokio::time::sleep(pause).await;
         waited += pause;
     }
 }
 
-/// How long to wait after `failed` failures, the last of which is `error`; nothing when it is to be told.
+/// The time to wait after `failed` failures, the last of which is `error`; `None` to give up.
 fn pause(error: &HttpError, failed: u32, waited: Duration, now: DateTime<Utc>) -> Option<Duration> {
     match error {
         HttpError::Throttled { until, .. } if failed < THROTTLED_TRIES => {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_is_waited_for_within_a_bound() {
+    fn waits_for_a_throttling_server_are_limited() {
         let wait = |status, pairs: &[(&'static str, &str)], failed, waited| {
             pause(&refused(status, pairs), failed, Duration::from_secs(waited), now()).map(|pause| pause.as_millis())
         };
@@ -111,13 +111,13 @@ mod tests {
             assert_eq!(wait(status, &[], 3, 0), Some(4000));
             assert_eq!(wait(status, &[], 4, 0), None);
         }
-        // A moment that has passed says nothing.
+        // A time in the past is ignored.
         assert_eq!(wait(429, &[("retry-after", "Fri, 15 Jan 2027 07:00:00 GMT")], 1, 0), Some(1000));
         assert_eq!(wait(403, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1800003600")], 1, 0), None);
     }
 
     #[test]
-    fn a_server_that_fails_is_asked_three_times_and_one_that_says_no_once() {
+    fn server_errors_are_retried_and_client_errors_are_not() {
         let wait = |status, failed| pause(&refused(status, &[]), failed, Duration::ZERO, now()).is_some();
         for status in [500, 502, 504] {
             assert_eq!([wait(status, 1), wait(status, 2), wait(status, 3)], [true, true, false]);
