@@ -1,5 +1,5 @@
-//! Attestations by Sigstore: npm's provenance, GitHub's of the files of a release. cosign checks them, against the
-//! roots of trust of the checkout and without the network; what they are about is read here.
+//! Sigstore attestations: npm's provenance, and GitHub's for the files of a release. cosign verifies them with the
+//! checkout's trusted roots and without the network; their subjects are checked here.
 
 use std::collections::BTreeMap;
 
@@ -16,38 +16,38 @@ use crate::domain::trust::Trust;
 use crate::error::HintExt as _;
 use crate::io::{http, process};
 
-/// Sigstore's certificate authorities and logs, in the form of its `trusted_root.json`.
+/// Sigstore's certificate authorities and logs: its `trusted_root.json`.
 const ROOTS: &str = "keys/sigstore.json";
-/// Who GitHub's workflows are known to.
+/// The identity provider of GitHub's workflows.
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
-/// <https://slsa.dev/spec/v1.0/provenance>, and the form before it.
+/// <https://slsa.dev/spec/v1.0/provenance>, and the version before it.
 pub(super) const PROVENANCE: &str = "https://slsa.dev/provenance/";
 
-/// How the highest level is told.
+/// The verifier of the level `attested`, for messages.
 pub(super) const BY: &str = "a workflow of its repository";
 
-/// What came of an attestation that is there.
+/// The result of verifying an attestation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attested {
     Yes,
-    /// This machine cannot check it, which was told.
+    /// It cannot be verified on this machine, as a note says.
     Unchecked,
 }
 
-/// What an attestation has to be about.
+/// What an attestation must be about.
 #[derive(Clone, Copy)]
 pub(super) struct Subject<'a> {
-    /// `owner/name` on GitHub, of whose workflows one must have made it.
+    /// `owner/name` on GitHub: one of its workflows must have created the attestation.
     pub(super) repo: &'a str,
-    /// As the attestation calls it; a file may have any name.
+    /// Its name in the attestation; a file may have any name.
     pub(super) name: Option<&'a str>,
-    /// With its algorithm before a colon.
+    /// `algorithm:hex`.
     pub(super) digest: &'a str,
     /// For messages.
     pub(super) what: &'a str,
 }
 
-/// The part of an in-toto statement that says what it is about.
+/// The subjects of an in-toto statement.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Statement {
@@ -77,7 +77,7 @@ impl Statement {
     }
 }
 
-/// Bails unless one of the bundles is a provenance of the subject, by a workflow of its repository. None: nothing.
+/// Fails unless one of the bundles is provenance of the subject, from a workflow of its repository. `None` without bundles.
 pub(super) async fn check(
     up: Upstream<'_>,
     subject: Subject<'_>,
@@ -90,7 +90,7 @@ pub(super) async fn check(
             break;
         }
     }
-    result.with_context(|| format!("the attestation of {} does not hold", subject.what)).hint(|| {
+    result.with_context(|| format!("the attestation of {} is not valid", subject.what)).hint(|| {
         "ask its upstream why; a newer cosign may know a newer log, and docs/pins.md says how to renew \
          keys/sigstore.json; a version named with --to is taken without it"
     })
@@ -99,30 +99,30 @@ pub(super) async fn check(
 async fn holds(up: Upstream<'_>, subject: Subject<'_>, bundle: &Value) -> anyhow::Result<Attested> {
     let Subject { repo, name, digest, what } = subject;
     ensure!(is_repository(repo), "`{}` is not of the form owner/name", repo.escape_debug());
-    let statement = Statement::of(bundle).context("it is not a bundle of Sigstore with a statement in it")?;
+    let statement = Statement::of(bundle).context("it is not a Sigstore bundle with a statement")?;
     ensure!(statement.is_about(name, digest), "it is not provenance of {digest}");
     let roots = up.root.join(ROOTS);
-    ensure!(roots.is_file(), "{} is not there, which says whom to trust", roots.display());
+    ensure!(roots.is_file(), "the trusted roots {} do not exist", roots.display());
     let folder = tempfile::Builder::new().prefix("xtask-attested-").tempdir()?;
     fs_err::write(folder.path().join("bundle.json"), bundle.to_string())?;
-    // GitHub says which workflow's file it was, and for whom it ran: another's workflow may be called, and ours, too.
+    // The certificate has the workflow file and the repository that it ran for: a workflow may call another one's.
     let workflow = format!(r"^https://github\.com/{}/\.github/workflows/[^@]+@refs/(heads|tags)/", regex::escape(repo));
     let mut cosign = process::command("cosign");
-    // It takes a digest in the place of a file. `verify-blob-attestation` of cosign 2.5 wants the file, and hashes it with
-    // SHA-256 alone: npm's are SHA-512.
+    // `verify-blob` accepts a digest instead of a file. `verify-blob-attestation` of cosign 2.5 needs the file and supports
+    // SHA-256 only; npm uses SHA-512.
     cosign.current_dir(folder.path()).args(["verify-blob", "--new-bundle-format", "--bundle", "bundle.json"]);
     cosign.arg("--trusted-root").arg(fs_err::canonicalize(&roots)?).args(["--certificate-oidc-issuer", ISSUER]);
     cosign.args(["--certificate-identity-regexp", &workflow, "--certificate-github-workflow-repository", repo, digest]);
     let ended = match process::ended(&mut cosign).await {
         Ok(ended) => ended,
         Err(error) if process::is_missing(&error) => {
-            return Ok(unchecked(up, what, "there is no cosign here: install cosign"));
+            return Ok(unchecked(up, what, "install cosign"));
         }
         Err(error) => return Err(error),
     };
     let said = String::from_utf8_lossy(&ended.stderr);
     if said.contains("unknown flag") {
-        return Ok(unchecked(up, what, "the cosign here is too old: install 2.5 or newer"));
+        return Ok(unchecked(up, what, "install cosign 2.5 or newer"));
     }
     if !ended.status.success() {
         bail!("cosign says: {}", http::shown(said.lines().next().unwrap_or_default(), 300));
@@ -131,12 +131,12 @@ async fn holds(up: Upstream<'_>, subject: Subject<'_>, bundle: &Value) -> anyhow
 }
 
 fn unchecked(up: Upstream<'_>, what: &str, why: &str) -> Attested {
-    up.notes.add(format!("note: the attestation of {what} is not checked; {why}"));
+    up.notes.add(format!("note: the attestation of {what} is not verified: {why}"));
     Attested::Unchecked
 }
 
-/// The attestations of a release's files; nothing unless each file has one. One often names all of them, and saves
-/// asking for the others.
+/// Verifies the attestations of a release's files; `None` unless each file has one. One often covers all files, which
+/// saves requests.
 pub(super) async fn files(
     up: Upstream<'_>,
     repo: &str,
@@ -161,7 +161,7 @@ pub(super) async fn files(
     Ok(attested)
 }
 
-/// What a bump makes of an attestation: one that does not hold is no reason to refuse a version that was named.
+/// For `bump`: an invalid attestation does not refuse a version that was requested.
 pub(super) fn taken(
     up: Upstream<'_>,
     attested: anyhow::Result<Option<Attested>>,
@@ -176,7 +176,7 @@ pub(super) fn taken(
     }
 }
 
-/// The level with an attestation, and whether it could be checked here.
+/// The trust with an attestation, and whether one could not be verified.
 pub(super) fn level(trust: Trust, attested: Option<Attested>) -> (Trust, bool) {
     let trust = if attested == Some(Attested::Yes) { Trust::Attested } else { trust };
     (trust, attested == Some(Attested::Unchecked))

@@ -1,5 +1,5 @@
-//! Packages of Debian, as of one moment of a snapshot archive. apt resolves; what the base image has already
-//! is left out, and so is what `stack.toml` omits with a reason.
+//! Debian packages, at one moment of a snapshot archive. apt resolves them; packages of the base image are omitted, and
+//! those that `stack.toml` omits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,31 +27,30 @@ mod uris;
 use apt::Apt;
 use uris::Listed;
 
-/// Debian's archive asks for patience; and hashing has two cores to run on here.
+/// Concurrent downloads: Debian's snapshot archive throttles.
 const PACKAGES_AT_ONCE: usize = 4;
 
-/// How snapshot.debian.org writes a moment.
+/// The format of snapshot.debian.org.
 const MOMENT: &str = "%Y%m%dT%H%M%SZ";
 
-/// The packages of the base image: Debian's `minbase`, as debootstrap and mmdebstrap define it, which is what
-/// the official images are made from.
+/// The packages of the base image: `minbase` of debootstrap and mmdebstrap, which the official images are made from.
 const BASE: [&str; 2] = ["?or(?essential,?priority(required))", "apt"];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DebianError {
-    #[error("Debian's indexes are read by apt, which has no store (--offline)")]
+    #[error("Debian's indexes cannot be read with --offline")]
     Offline,
-    #[error("the snapshot {0} lies in the future")]
+    #[error("the snapshot {0} is in the future")]
     Future(String),
-    #[error("what answers for the snapshot {version} is of {date}, so that the snapshot may not have its packages")]
+    #[error("the archive's indexes are of {date}, so the snapshot {version} may lack their packages")]
     Newer { version: String, date: DateTime<Utc> },
-    #[error("apt gave `{url}`, which is in none of the archives that it was told of")]
+    #[error("apt returned `{url}`, which is in none of the configured archives")]
     Elsewhere { url: String },
-    #[error("nothing is left to pin for {0}: the base image has all of it, or it is omitted")]
+    #[error("there is nothing to pin for {0}: all packages are in the base image or omitted")]
     Nothing(Arch),
 }
 
-/// What was read of Debian's archives in one run: several components come from one snapshot.
+/// Debian's indexes, read once in a run: several components come from one snapshot.
 #[derive(Default)]
 pub(crate) struct Indexes(Kept<Apt>);
 
@@ -62,7 +61,7 @@ impl Indexes {
     }
 }
 
-/// What `stack.toml` asks of the archive.
+/// A Debian source of `stack.toml`.
 #[derive(Debug, Clone, Copy)]
 struct Asked<'a> {
     suite: &'a str,
@@ -84,21 +83,21 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// A package's name by Debian Policy 5.6.7. It reaches the argument list of apt, where other texts are patterns.
+/// Checks a package name by Debian Policy 5.6.7. apt would treat other texts as patterns.
 fn check_name(name: &str) -> anyhow::Result<()> {
     let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.');
     let starts = name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit());
-    // A final hyphen asks apt to remove a package.
+    // A final hyphen makes apt remove a package.
     if name.len() < 2 || !starts || !name.bytes().all(plain) || name.ends_with('-') {
         bail!("`{}` is not a name of a Debian package or suite", name.escape_debug());
     }
     Ok(())
 }
 
-/// The last midnight that is old enough, or the moment that was typed. The archive answers any moment with its last
-/// snapshot at or before it, so that midnight always has an answer and everybody on that day gets the same. What it
-/// answers for today's midnight can still change while it takes snapshots in; a day later it is settled.
-#[expect(clippy::unused_async, reason = "the resolvers of all rooms have one shape")]
+/// The last midnight that is old enough, or the requested moment. The archive returns the last snapshot at or before any
+/// moment, so midnight always exists and is the same for everybody on that day. The newest midnight can still change
+/// while the archive imports snapshots, but not a day later.
+#[expect(clippy::unused_async, reason = "all resolvers have the same signature")]
 pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
     let component = up.stack.component(name)?;
     let version = match want {
@@ -112,7 +111,7 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
     Ok(Candidate { published: Published::at(moment), ..Candidate::new(version, want) })
 }
 
-/// The version that is newest at a moment.
+/// The newest version at a moment.
 pub(crate) fn newest_moment(at: DateTime<Utc>) -> String {
     at.format("%Y%m%dT000000Z").to_string()
 }
@@ -122,8 +121,7 @@ fn moment(version: &Version) -> anyhow::Result<DateTime<Utc>> {
     Ok(moment.with_context(|| format!("`{version}` is not a moment of a snapshot"))?.and_utc())
 }
 
-/// The closure of each architecture. Where a newer snapshot has the very packages that are pinned, the pin
-/// stays as it is.
+/// Pins the dependency closure of each architecture. The pin is kept if a newer snapshot has the same packages.
 pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
     if up.http.is_offline() {
         return Err(DebianError::Offline.into());
@@ -131,10 +129,10 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     let asked = Asked::new(up.stack.component(name)?)?;
     let archives = Archives::new(asked, &candidate.version, up.http.mirrors())?;
     let apt = up.debian.read(asked, &archives).await?;
-    let date = apt.newest_index().context("cannot tell when Debian's indexes were made")?;
+    let date = apt.newest_index().context("cannot read the date of Debian's indexes")?;
     if date > moment(&candidate.version)? {
         let version = candidate.version.to_string();
-        let (why, next) = ("take a moment after it".to_owned(), date.format(MOMENT).to_string());
+        let (why, next) = ("choose a later moment".to_owned(), date.format(MOMENT).to_string());
         let hint = Hint::Bump { why, component: name.to_owned(), version: next };
         return Err(hinted(DebianError::Newer { version, date }, hint));
     }
@@ -151,8 +149,8 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     Ok(candidate.pin(Pinned::Packages(lists), Trust::Signed).into())
 }
 
-/// Compares pinned packages with the signed indexes of their snapshot. Where those cannot be read, each package is
-/// downloaded instead: its digest says as much.
+/// Compares pinned packages with the signed indexes of their snapshot, or with a download of each package if the indexes
+/// cannot be read.
 pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::Result<Checked> {
     let Pinned::Packages(lists) = &pin.pinned else { bail!("`{name}` is pinned as {}", pin.pinned.kind()) };
     let component = up.stack.component(name)?;
@@ -172,16 +170,16 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
                 .values()
                 .zip(&indexes)
                 .flat_map(|(packages, index)| packages.iter().filter_map(|package| compare(package, index)));
-            // Packages for all architectures stand in both lists.
+            // Both lists have the packages for all architectures.
             let mut findings: Vec<Finding> = compared.collect();
             findings.dedup();
             Ok(Checked::new(findings, Trust::Signed, "Debian's signed indexes"))
         }
         Err(error) => {
             up.notes.add(format!(
-                "note: each package of `{name}` is downloaded, since Debian's indexes cannot be read: {error:#}"
+                "note: downloading each package of `{name}`, because Debian's indexes cannot be read: {error:#}"
             ));
-            // The bytes are those that were signed when they were pinned, which says nothing of today's signature.
+            // The bytes were signed when they were pinned; today's signature is unknown.
             Ok(Checked { findings: downloaded(up, lists).await?, trust: None, unchecked: false })
         }
     }
@@ -189,13 +187,13 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
 
 type Index = BTreeMap<(String, String), Sha256>;
 
-/// The digests that the signed indexes hold of these packages, by name and version.
+/// The digests of these packages in the signed indexes, by name and version.
 async fn indexed(apt: &Apt, arch: Arch, packages: &[PackagePin]) -> anyhow::Result<Index> {
     let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     Ok(parse_index(&apt.described(arch, &names).await?))
 }
 
-/// Stanzas of a package index (deb822(5)), of which three fields are read.
+/// Parses the stanzas of a package index (deb822(5)).
 fn parse_index(text: &str) -> Index {
     let stanzas = text.split("\n\n").filter_map(|stanza| {
         let field = |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
@@ -221,7 +219,7 @@ fn compare(package: &PackagePin, index: &Index) -> Option<Finding> {
     Finding::of_file(&package.url, &package.sha256, found)
 }
 
-/// Whether two locks hold the same bytes; their addresses differ by the snapshot.
+/// Whether both have the same packages, at whatever addresses.
 fn same_packages(left: &BTreeMap<Arch, Vec<PackagePin>>, right: &BTreeMap<Arch, Vec<PackagePin>>) -> bool {
     content(left) == content(right)
 }
@@ -231,16 +229,17 @@ fn content(lists: &BTreeMap<Arch, Vec<PackagePin>>) -> BTreeSet<(Arch, &str, &st
     packages.map(|(arch, pin)| (arch, pin.name.as_str(), pin.sha256.as_str())).collect()
 }
 
-/// Tells of entries of `omit` that leave nothing out any more.
+/// Notes the entries of `omit` that are not needed any more.
 fn note_idle(up: Upstream<'_>, name: &str, omit: &BTreeMap<String, String>, resolved: &[ResolvedArch]) {
     let used: BTreeSet<&str> = resolved.iter().flat_map(|one| one.omitted.iter().map(String::as_str)).collect();
     for idle in omit.keys().filter(|package| !used.contains(package.as_str())) {
-        up.notes
-            .add(format!("note: `{name}` omits `{idle}`, which nothing pulls in any more: delete it from stack.toml"));
+        up.notes.add(format!(
+            "note: `{name}` omits `{idle}`, which nothing depends on any more: delete it from stack.toml"
+        ));
     }
 }
 
-/// An archive's address as it is pinned, and where it is read.
+/// The pinned address of an archive, and the one after mirrors.
 #[derive(Debug, Clone)]
 struct Address {
     pinned: FileUrl,
@@ -264,7 +263,7 @@ impl Archives {
         Ok(Self { main: address(asked.archive)?, security: address(asked.security)? })
     }
 
-    /// sources.list(5). Only `main`: it is what Debian calls Debian.
+    /// sources.list(5), with `main` only.
     fn sources(&self, suite: &str, keyring: &Path) -> String {
         let line = |address: &Address, suite: &str| {
             format!("deb [signed-by={}] {} {suite} main\n", keyring.display(), address.read)
@@ -273,7 +272,7 @@ impl Archives {
         line(&self.main, suite) + &updates + &line(&self.security, &format!("{suite}-security"))
     }
 
-    /// The address below the snapshot of a file that was found through a mirror.
+    /// The pinned address of a file that was found through a mirror.
     fn pinned(&self, found: &str) -> anyhow::Result<FileUrl> {
         for address in [&self.security, &self.main] {
             let path = found.strip_prefix(address.read.as_str()).and_then(|rest| rest.strip_prefix('/'));
@@ -288,11 +287,11 @@ impl Archives {
 struct ResolvedArch {
     arch: Arch,
     packages: Vec<PackagePin>,
-    /// What was left out on the word of `stack.toml`.
+    /// Omitted by `stack.toml`.
     omitted: Vec<String>,
 }
 
-/// The closure of what is wanted on one architecture, less that of the base image, less what is omitted.
+/// The dependency closure on one architecture, without the base image's and omitted packages.
 async fn resolve(asked: Asked<'_>, archives: &Archives, apt: &Apt, arch: Arch) -> anyhow::Result<ResolvedArch> {
     let cannot = || format!("cannot resolve Debian's packages for {arch}");
     let all: Vec<&str> = BASE.into_iter().chain(asked.packages.iter().map(String::as_str)).collect();

@@ -1,5 +1,4 @@
-//! Git repositories, through the `git` command: tags and branch heads by `ls-remote`, a commit's date by a
-//! fetch of that commit alone.
+//! Git repositories: tags and branch heads by `ls-remote`, dates by fetching a single commit.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,34 +20,34 @@ use crate::domain::version::{Scheme, Version};
 use crate::error::{Hint, hinted};
 use crate::io::{self, http, process};
 
-/// A server that says nothing for so long will not.
+/// The time limit for a server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between tries; a server that throttles wants the longer one.
+/// Pauses between tries; the longer one is for throttling servers.
 const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
-/// What git may be pointed at, after mirrors. Its other transports (`ext::`) run commands.
+/// The allowed transports, after mirrors. Others (`ext::`) can run commands.
 const SCHEMES: [&str; 5] = ["https://", "http://", "git://", "ssh://", "file://"];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GitError {
     #[error("cannot read the git repository {0}")]
     Unreadable(String),
-    #[error("{0} is not a git repository that has commits: is the address right, or does a proxy answer in its place?")]
+    #[error("{0} is not a git repository that has commits: is the address right, or does a proxy answer instead?")]
     Empty(String),
     #[error("{repository} has no tag `{typed}`")]
     NoTag { repository: String, typed: String },
     #[error("{repository} has no branch `{branch}`")]
     NoBranch { repository: String, branch: String },
-    #[error("no tag of {repository} can be taken, of the {looked} that are versions")]
+    #[error("none of the {looked} versions among the tags of {repository} can be taken")]
     NothingFits { repository: String, looked: usize },
-    #[error("{0} is asked by git, which has no store (--offline)")]
+    #[error("git cannot read {0} with --offline")]
     Offline(String),
-    #[error("{0} is not an address that git is allowed to read here (https, http, git, ssh or file)")]
+    #[error("{0} is not an allowed git address (https, http, git, ssh or file)")]
     Address(String),
 }
 
-/// A repository of `stack.toml`.
+/// A git source of `stack.toml`.
 #[derive(Clone, Copy)]
 struct GitRepository<'a> {
     url: &'a str,
@@ -85,7 +84,7 @@ pub(crate) fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow
     Ok(candidate.pin(Pinned::Git(GitPin { repository, commit }), Trust::Stated).into())
 }
 
-/// The newest tag by its scheme, or the one that was typed.
+/// The newest tag by its scheme, or the requested one.
 async fn tagged(
     up: Upstream<'_>,
     name: &str,
@@ -98,7 +97,7 @@ async fn tagged(
         Want::Exactly(typed) => Some((typed, component.scheme.parse(typed)?)),
     };
     let tags = tags(up, repository.url).await?;
-    // Tags of another form (`nightly`) are no versions of this component.
+    // Other tags (`nightly`) are not versions of this component.
     let mut versions: Vec<(Version, &String, &CommitId)> =
         tags.iter().filter_map(|(tag, commit)| Some((component.scheme.parse(tag).ok()?, tag, commit))).collect();
     versions.sort();
@@ -106,7 +105,7 @@ async fn tagged(
 
     if let Some((typed, version)) = wanted {
         let found = versions.iter().find(|(_, tag, _)| *tag == typed);
-        // `0.9.04` for `v0.9.04`: the `v` comes and goes in this field.
+        // `0.9.04` for `v0.9.04`: some upstreams use `v` in some tags only.
         let same_but_v = |tag: &str| tag.trim_start_matches('v') == version.as_str().trim_start_matches('v');
         let Some((version, tag, commit)) = found.or_else(|| versions.iter().find(|(_, tag, _)| same_but_v(tag))) else {
             let error = GitError::NoTag { repository: repository.url.to_owned(), typed: typed.clone() };
@@ -120,7 +119,7 @@ async fn tagged(
             });
         };
         if let Some(reason) = not_allowed_asked(up.stack, name, component, version) {
-            bail!("{version} is out of what stack.toml allows: {reason}");
+            bail!("stack.toml does not allow {version}: {reason}");
         }
         if up.lock.components.get(name).is_none_or(|pin| pin.version != version.as_str())
             && let Some(reason) = does_not_fit(up, name, repository.url, version, commit).await?
@@ -152,7 +151,7 @@ async fn newest_tag(
         } else if let Some(reason) = not_allowed(up.stack, name, component, version) {
             Some((Gate::Constraint, reason))
         } else if pinned.as_ref().is_some_and(|pinned| version > pinned) {
-            // A commit's date is what its author writes.
+            // A commit's date can be forged.
             match first_seen(up, name, component, commit.as_str(), &mut seen) {
                 Some(reason) => Some((Gate::TooFresh, reason)),
                 None => does_not_fit(up, name, repository.url, version, commit)
@@ -169,7 +168,7 @@ async fn newest_tag(
         };
         passed_over.push(PassedOver { version: version.to_string(), published: None, gate, reason });
     }
-    // The pinned tag may be gone while all newer ones wait: it stays, and both are told.
+    // If the pinned tag was deleted and all newer ones wait, the pin stays; both are reported.
     if let (Some(version), Some(Pin { tag: Some(tag), published, pinned: Pinned::Git(git), .. }), false) =
         (pinned, pin, seen.is_empty())
     {
@@ -180,7 +179,7 @@ async fn newest_tag(
     Err(GitError::NothingFits { repository: repository.url.to_owned(), looked: versions.len() }.into())
 }
 
-/// Why a version does not go with the other pins, by what its own files state.
+/// Why a version does not fit the other pins, by its own files.
 async fn does_not_fit(
     up: Upstream<'_>,
     name: &str,
@@ -193,7 +192,7 @@ async fn does_not_fit(
         let text = file_of(up, url, commit, file).await?;
         let Some(stated) = text.as_deref().and_then(|text| pattern.find(text)) else {
             up.notes.add(format!(
-                "note: {version} does not say in {file} what it asks of `{other}`: look where it does, and change \
+                "note: {file} of {version} does not state which `{other}` it needs: find out where it does, and change \
                  `states` in stack.toml"
             ));
             continue;
@@ -206,15 +205,15 @@ async fn does_not_fit(
     Ok(None)
 }
 
-/// A file of a commit, where it has one of that name.
+/// The text of a file in a commit, if it has such a file.
 async fn file_of(up: Upstream<'_>, url: &str, commit: &CommitId, file: &str) -> anyhow::Result<Option<String>> {
     let fetched = fetched(up, url, commit.as_str(), &["--depth=1"], Files::All).await;
-    let scratch = fetched.with_context(|| format!("{url} does not give commit {commit}"))?;
+    let scratch = fetched.with_context(|| format!("cannot fetch commit {commit} of {url}"))?;
     let mut show = io::git::command(scratch.path());
     Ok(run(show.args(["cat-file", "blob", &format!("{commit}:{file}")])).await.ok())
 }
 
-/// What became of the pinned tag.
+/// Whether the pinned tag was moved or deleted.
 fn pinned_tag(up: Upstream<'_>, name: &str, url: &str, tags: &BTreeMap<String, CommitId>) -> Vec<Finding> {
     let Some(Pin { tag: Some(tag), pinned: Pinned::Git(git), .. }) = up.lock.components.get(name) else {
         return Vec::new();
@@ -237,7 +236,7 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
     if pin.tag.is_some() {
         return Ok(stated(pinned_tag(up, name, url, &tags(up, url).await?)));
     }
-    // A branch moves on; what matters is that the commit can still be had.
+    // The branch may have moved on, but the commit must still be available.
     match committed(up, url, &git.commit).await {
         Ok(_) => Ok(stated(Vec::new())),
         Err(error) if is_not_there(&error) => Ok(Checked::gone(format!("commit {} of {url}", git.commit))),
@@ -245,14 +244,14 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
     }
 }
 
-/// What git prints when a server has no such commit, as opposed to not answering (upload-pack.c, fetch.c).
+/// Whether a server has no such commit, as opposed to not answering, by git's messages (upload-pack.c, fetch.c).
 fn is_not_there(error: &anyhow::Error) -> bool {
     let said = format!("{error:#}");
     ["not our ref", "couldn't find remote ref", "unadvertised object"].iter().any(|words| said.contains(words))
 }
 
-/// The newest commit of a branch that has been there long enough. Its head is never older than its last commit, so
-/// that on a busy branch an earlier head is taken, which was seen by an earlier run and is still part of the branch.
+/// The newest commit of a branch that is old enough. On a busy branch the head is always too new, so an earlier head is
+/// taken that a former run has seen and that is still part of the branch.
 async fn newest_commit(
     up: Upstream<'_>,
     name: &str,
@@ -293,7 +292,7 @@ async fn newest_commit(
     Ok(candidate)
 }
 
-/// Whether a branch leads to a commit: one that was taken back is not to be pinned because we saw it once.
+/// Whether a branch contains a commit: it may have been removed since it was seen.
 async fn is_on_branch(up: Upstream<'_>, url: &str, branch: &str, commit: &CommitId) -> anyhow::Result<bool> {
     let fetched = fetched(up, url, &format!("refs/heads/{branch}"), &[], Files::Spared).await;
     let scratch = fetched.with_context(|| GitError::Unreadable(url.to_owned()))?;
@@ -301,7 +300,7 @@ async fn is_on_branch(up: Upstream<'_>, url: &str, branch: &str, commit: &Commit
     Ok(run(is_ancestor.args(["merge-base", "--is-ancestor", commit.as_str(), "FETCH_HEAD"])).await.is_ok())
 }
 
-/// A candidate at a commit, with the commit's date: kept when this very commit is pinned, fetched otherwise.
+/// A candidate at a commit, with the commit's date, which is only fetched if this commit is not pinned.
 async fn at_commit(
     up: Upstream<'_>,
     name: &str,
@@ -323,10 +322,10 @@ async fn at_commit(
     Ok(Candidate { tag, commit: Some(commit), published, ..Candidate::new(version, want) })
 }
 
-/// All tags, each with the commit that it stands for.
+/// All tags and their commits.
 async fn tags(up: Upstream<'_>, url: &str) -> anyhow::Result<BTreeMap<String, CommitId>> {
     let text = ls_remote(up, url, &["HEAD", "refs/tags/*"]).await?;
-    // git reads the page of somebody in between as a repository that has nothing.
+    // git treats a proxy's HTML page as an empty repository.
     if !text.lines().any(|line| line.ends_with("\tHEAD")) {
         return Err(GitError::Empty(url.to_owned()).into());
     }
@@ -340,8 +339,8 @@ async fn head(up: Upstream<'_>, url: &str, branch: &str) -> anyhow::Result<Commi
     parse_refs(&text, "refs/heads/").remove(branch).ok_or_else(|| missing().into())
 }
 
-/// `<id> TAB <ref>` lines. An annotated tag has a line of its own object and one, with `^{}` behind the name,
-/// of the commit (gitrevisions(7)); the commit is what counts.
+/// Parses lines of `<id> TAB <ref>`. An annotated tag has two: its object and, with `^{}` after the name, its commit,
+/// which is returned (gitrevisions(7)).
 fn parse_refs(text: &str, prefix: &str) -> BTreeMap<String, CommitId> {
     let mut refs = BTreeMap::new();
     for (id, name) in text.lines().filter_map(|line| line.split_once('\t')) {
@@ -364,10 +363,10 @@ async fn ls_remote(up: Upstream<'_>, url: &str, patterns: &[&str]) -> anyhow::Re
     ask(list).await.with_context(|| GitError::Unreadable(url.to_owned()))
 }
 
-/// When a commit was made. Only the commit is fetched.
+/// The committer date of a commit. Only the commit is fetched.
 async fn committed(up: Upstream<'_>, url: &str, commit: &CommitId) -> anyhow::Result<Option<Published>> {
     let fetched = fetched(up, url, commit.as_str(), &["--depth=1"], Files::Spared).await;
-    let scratch = fetched.with_context(|| format!("{url} does not give commit {commit}"))?;
+    let scratch = fetched.with_context(|| format!("cannot fetch commit {commit} of {url}"))?;
     let mut show = io::git::command(scratch.path());
     show.args(["show", "--no-show-signature", "--no-patch", "--format=%cI", commit.as_str()]);
     let date = run(&mut show).await?;
@@ -375,15 +374,15 @@ async fn committed(up: Upstream<'_>, url: &str, commit: &CommitId) -> anyhow::Re
     Ok(Published::at(date.with_timezone(&Utc)))
 }
 
-/// What is fetched of a commit's files.
+/// Which files of a commit are fetched.
 #[derive(PartialEq, Eq)]
 enum Files {
     All,
-    /// None, where the server knows how to leave them out.
+    /// None, if the server supports that.
     Spared,
 }
 
-/// A repository of our own with what a reference of a server leads to.
+/// Fetches a reference into a scratch repository.
 async fn fetched(
     up: Upstream<'_>,
     url: &str,
@@ -413,7 +412,7 @@ fn address(up: Upstream<'_>, url: &str) -> Result<String, GitError> {
     if SCHEMES.iter().any(|scheme| address.starts_with(scheme)) { Ok(address) } else { Err(GitError::Address(address)) }
 }
 
-/// git for other people's servers: a transfer that stands still ends.
+/// git with a time limit for stalled transfers, and without prompts.
 fn git() -> Command {
     let slow = format!("http.lowSpeedTime={}", http::timeout());
     let mut command = io::git::git();
@@ -421,7 +420,7 @@ fn git() -> Command {
     command
 }
 
-/// Runs a command that asks a server, and again where that may help.
+/// Runs a command for a server, and again after temporary failures.
 async fn ask(command: impl Fn() -> Command) -> anyhow::Result<String> {
     let pause = |error: &anyhow::Error, failed: u32, _| {
         PAUSES.get(failed as usize - 1).copied().filter(|_| may_pass(&format!("{error:#}")))
@@ -429,14 +428,14 @@ async fn ask(command: impl Fn() -> Command) -> anyhow::Result<String> {
     let asked = http::again(|| async { run(&mut command()).await }, pause).await;
     asked.map_err(|error| {
         if format!("{error:#}").contains("error: 429") {
-            hinted(error, "wait and run it again: the server limits requests, which says nothing about the repository")
+            hinted(error, "the server limits requests: wait and run it again")
         } else {
             error
         }
     })
 }
 
-/// What git and its HTTP client print of a server that fails or throttles, or a connection that breaks.
+/// Whether a failure is temporary, by the messages of git and its HTTP client.
 fn may_pass(said: &str) -> bool {
     let words = ["error: 429", "error: 5", "RPC failed", "early EOF", "disconnect", "Connection reset", "Empty reply"];
     words.iter().any(|words| said.contains(words))
@@ -454,13 +453,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_annotated_tag_stands_for_its_commit() {
+    fn an_annotated_tag_is_read_as_its_commit() {
         let (object, commit) = ("a".repeat(40), "b".repeat(40));
         let text = format!("{object}\trefs/tags/v1\n{commit}\trefs/tags/v1^{{}}\n{object}\trefs/tags/v2\n");
         let refs = parse_refs(&text, "refs/tags/");
         assert_eq!(refs["v1"].as_str(), commit);
         assert_eq!(refs["v2"].as_str(), object);
-        // Whatever the order of the lines.
+        // In any order of the lines.
         let text = format!("{commit}\trefs/tags/v1^{{}}\n{object}\trefs/tags/v1\n");
         assert_eq!(parse_refs(&text, "refs/tags/")["v1"].as_str(), commit);
     }

@@ -1,7 +1,7 @@
 //! Releases of a GitHub repository.
 //!
-//! `choose` says which release is taken, `listing` reads as much of the listing as that needs, `pointer`
-//! follows a release that names another one, `files` makes pins, `archive` looks into what was downloaded.
+//! `choose` decides which release to take, `listing` reads the pages for it, `pointer` follows a release that names
+//! another one, `files` makes pins, `archive` checks downloads.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use error::GithubError;
 use release::{Release, version_of};
 pub(crate) use verify::{Depth, verify};
 
-/// A `source` of `stack.toml` that is GitHub.
+/// A GitHub source of `stack.toml`.
 #[derive(Clone, Copy)]
 pub(crate) struct Repo<'a> {
     pub(crate) name: &'a str,
@@ -49,7 +49,7 @@ impl<'a> Repo<'a> {
     }
 }
 
-/// What is wanted of `name`. For a component that comes from another's release, ask for that other one.
+/// The wanted version of `name`, which must not share the releases of another component.
 pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
     let component = up.stack.component(name)?;
     let repo = Repo::of(component)?;
@@ -66,7 +66,7 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
     let release = &chosen.release;
     Ok(Candidate {
         tag: Some(release.tag_name.clone()),
-        // A branch's name says nothing; a commit there is what upstream says that the release was made from.
+        // The commit that the release was made from, unless it is a branch's name.
         commit: release.target_commitish.as_deref().and_then(|target| target.parse::<CommitId>().ok()),
         published: release.published(),
         passed_over,
@@ -80,7 +80,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     let repo = Repo::of(component)?;
     let (pinned, trust, unchecked) = match files::pin(up, name, component, repo, candidate).await {
         Ok(pinned) => pinned,
-        // Whole by its list of files, and not when one of them is fetched: another release may be.
+        // Complete by its list of files, but a file cannot be used: suggest another release.
         Err(error) if is_broken_file(&error) => {
             let leader = leader(up.stack, name);
             let component = up.stack.component(leader)?;
@@ -97,15 +97,14 @@ fn is_broken_file(error: &anyhow::Error) -> bool {
     error.downcast_ref::<ArchiveError>().is_some() || error.downcast_ref().is_some_and(HttpError::is_gone)
 }
 
-/// A release, and the version that its tag names.
+/// A release and its version.
 #[derive(Debug, Clone)]
 pub(crate) struct Chosen {
     pub(crate) version: Version,
     pub(crate) release: Arc<Release>,
 }
 
-/// `--to`: the release of a version or tag as typed. It may be a prerelease or a young one: that was asked
-/// for. It may not lack a file.
+/// `--to`: the release of a requested version or tag. It may be a prerelease or too fresh, but not incomplete.
 async fn exactly(up: Upstream<'_>, rules: Rules<'_>, repo: Repo<'_>, typed: &str) -> anyhow::Result<Chosen> {
     let bare = typed.strip_prefix(repo.prefix).unwrap_or(typed);
     let version = rules.component.scheme.parse(bare)?;
@@ -124,11 +123,11 @@ async fn exactly(up: Upstream<'_>, rules: Rules<'_>, repo: Repo<'_>, typed: &str
     }
 }
 
-/// The release of a version: its tag may have a `v` that the version has not, or the other way round.
+/// The release of a version, with or without `v` in its tag.
 async fn lookup(up: Upstream<'_>, repo: Repo<'_>, typed: &str, version: &str) -> Result<Arc<Release>, GithubError> {
     let mut tags = vec![format!("{}{typed}", repo.prefix)];
     for spelling in [format!("{}v{version}", repo.prefix), format!("{}{version}", repo.prefix)] {
-        // `v` belongs to versions that start with a number.
+        // Only versions that start with a digit can have a `v`.
         if version.starts_with(|first: char| first.is_ascii_digit()) && !tags.contains(&spelling) {
             tags.push(spelling);
         }
@@ -143,12 +142,14 @@ async fn lookup(up: Upstream<'_>, repo: Repo<'_>, typed: &str, version: &str) ->
     result
 }
 
-/// Puts what to do about an answer of GitHub's under the error.
+/// Adds the hint for an error of GitHub's API.
 pub(crate) fn advised(error: anyhow::Error, name: &str) -> anyhow::Error {
     let advice = error.chain().find_map(|cause| {
         let github = cause.downcast_ref::<GithubError>()?;
         let spelled = |repo: &String| {
-            format!("is `{repo}` spelled well in [components.{name}] of stack.toml? A private one needs GITHUB_TOKEN")
+            format!(
+                "check the spelling of `{repo}` in [components.{name}] of stack.toml; a private one needs GITHUB_TOKEN"
+            )
         };
         match github {
             GithubError::NoRepository { repo, .. } => Some(spelled(repo)),

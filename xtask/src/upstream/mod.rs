@@ -1,5 +1,5 @@
-//! What the upstreams published. Two steps, so that `outdated` stays cheap: a *candidate* is a version that
-//! could be pinned, a *pin* has its digests.
+//! Clients of the upstreams. Two steps, so that `outdated` is fast: a *candidate* is a version that could be pinned, a
+//! *pin* has its digests.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,10 +27,10 @@ use crate::domain::version::{Scheme, Version};
 use crate::io::http::{self, Http, HttpError};
 use crate::io::locked;
 
-/// How many versions that wait the lock holds of one component.
+/// The limit of waiting versions in the lock, for each component.
 const MOST_SEEN: usize = 5;
 
-/// What every resolver works with.
+/// The context of all resolvers.
 #[derive(Clone, Copy)]
 pub(crate) struct Upstream<'a> {
     pub(crate) http: &'a Http,
@@ -38,9 +38,9 @@ pub(crate) struct Upstream<'a> {
     pub(crate) npm: &'a npm::Documents,
     pub(crate) debian: &'a debian::Indexes,
     pub(crate) stack: &'a Stack,
-    /// What is pinned now, and what this bump has taken already of the components that others are held against.
+    /// The current pins, with the new ones that this bump has already resolved.
     pub(crate) lock: &'a Lock,
-    /// Who this bump has settled already.
+    /// The components that this bump has already resolved.
     pub(crate) settled: &'a [String],
     /// The checkout.
     pub(crate) root: &'a Path,
@@ -48,16 +48,16 @@ pub(crate) struct Upstream<'a> {
     pub(crate) notes: &'a Notes,
 }
 
-/// What is read once in a run, by address. The cell lets whoever asks second wait for the first instead of asking too.
+/// A cache of one run, by address. The cell makes concurrent requests wait for the first one.
 type Kept<T> = Mutex<BTreeMap<String, Arc<OnceCell<Arc<T>>>>>;
 
-/// Gives what is kept under an address, or asks for it. A failure is not kept.
+/// Returns the cached value of an address, or requests it. Errors are not cached.
 async fn keep<T, E>(kept: &Kept<T>, url: &str, ask: impl Future<Output = Result<T, E>>) -> Result<Arc<T>, E> {
     let cell = Arc::clone(locked(kept).entry(url.to_owned()).or_default());
     cell.get_or_try_init(|| async { ask.await.map(Arc::new) }).await.cloned()
 }
 
-/// What the resolvers of a run want people to know, each once. Who runs them tells it.
+/// Notes of the resolvers for the user, without duplicates. The command prints them.
 #[derive(Debug, Default)]
 pub(crate) struct Notes(Mutex<Vec<String>>);
 
@@ -78,7 +78,7 @@ impl Notes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Want {
     Newest,
-    /// `--to`: a version or tag as typed.
+    /// `--to`: a version or tag as typed by the user.
     Exactly(String),
 }
 
@@ -89,13 +89,13 @@ pub(crate) struct Candidate {
     pub(crate) tag: Option<String>,
     pub(crate) commit: Option<CommitId>,
     pub(crate) published: Option<Published>,
-    /// Newer releases that were not taken, newest first.
+    /// Newer releases that cannot be taken, newest first.
     pub(crate) passed_over: Vec<PassedOver>,
-    /// What waits and has no moment of its own, with when it was first seen; see [`Pin::seen`].
+    /// Waiting versions without a publication time, with the time when each was first seen; see [`Pin::seen`].
     pub(crate) seen: BTreeMap<String, Published>,
-    /// What became of the version that is pinned now, as far as it was seen on the way.
+    /// Findings about the current pin, as far as already known.
     pub(crate) findings: Vec<Finding>,
-    /// Somebody named it, so that nothing has to wait.
+    /// It was requested with `--to`, so no minimum age applies.
     pub(crate) asked: bool,
 }
 
@@ -106,7 +106,7 @@ impl Candidate {
         Self { version, tag: None, commit: None, published: None, passed_over, seen, findings, asked }
     }
 
-    /// Its pin, which fetches this.
+    /// Makes its pin.
     fn pin(&self, pinned: Pinned, trust: Trust) -> Pin {
         Pin {
             version: self.version.as_str().to_owned(),
@@ -120,22 +120,22 @@ impl Candidate {
     }
 }
 
-/// What keeps a version from being taken unasked.
+/// Why `bump` does not take a version by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Gate {
-    /// A file or a package for one architecture is not there.
+    /// A file or package of an architecture is missing.
     Incomplete,
     TooFresh,
-    /// Deprecated or taken back by who published it.
+    /// Deprecated or withdrawn by its publisher.
     Withdrawn,
     Draft,
     Prerelease,
-    /// Its publisher does not call it the latest.
+    /// Newer than the publisher's latest version.
     NotPromoted,
     /// `hold` in `stack.toml`.
     Held,
-    /// `require`, or what another component needs.
+    /// `require` in `stack.toml`, or another component.
     Constraint,
 }
 
@@ -147,14 +147,14 @@ pub(crate) struct PassedOver {
     pub(crate) reason: String,
 }
 
-/// A pin, and the files of the checkout that go with it (npm's lockfiles), by path below the checkout.
+/// A pin, and its files in the checkout (npm's lockfiles), by relative path.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolved {
     pub(crate) pin: Pin,
     pub(crate) files: Vec<(PathBuf, String)>,
-    /// What was not taken and why, where only the digests told.
+    /// Newer versions that cannot be taken, if only their digests showed that.
     pub(crate) passed_over: Vec<PassedOver>,
-    /// An attestation is there that cannot be checked on this machine.
+    /// There is an attestation that this machine cannot verify.
     pub(crate) unchecked: bool,
 }
 
@@ -164,13 +164,13 @@ impl From<Pin> for Resolved {
     }
 }
 
-/// A pin after its upstream was asked.
+/// A verified pin.
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) findings: Vec<Finding>,
-    /// How well its digests are vouched for now, and by what; nothing where that could not be asked, or they are gone.
+    /// The current trust in its digests, and what it is based on; `None` if that is unknown.
     pub(crate) trust: Option<(Trust, &'static str)>,
-    /// An attestation is there that cannot be checked on this machine.
+    /// There is an attestation that this machine cannot verify.
     pub(crate) unchecked: bool,
 }
 
@@ -184,22 +184,22 @@ impl Checked {
     }
 }
 
-/// What is not as it was when it was pinned.
+/// A difference from what was pinned.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "finding", rename_all = "lowercase")]
 pub(crate) enum Finding {
-    /// It is there, and it is something else.
+    /// Something else is in its place.
     Replaced { what: String, pinned: String, found: String },
-    /// It is not there any more.
+    /// It does not exist any more.
     Deleted { what: String },
-    /// It is there, and less vouches for it than did, or than `stack.toml` asks for.
+    /// The trust is lower than before, or lower than `stack.toml` requires.
     Weaker { what: String, wanted: Trust, found: Trust },
-    /// It is there, and who published it advises against it.
+    /// Its publisher advises against it.
     Withdrawn { what: String, reason: String },
 }
 
 impl Finding {
-    /// What became of a pinned file, whose digest is another one now, or that is not there.
+    /// The finding for a pinned file by its current digest; `None` for a file that does not exist.
     fn of_file(url: &FileUrl, pinned: &Sha256, found: Option<&Sha256>) -> Option<Self> {
         let what = url.to_string();
         match found {
@@ -211,7 +211,7 @@ impl Finding {
         }
     }
 
-    /// The same of a file that nobody publishes a digest of: it is downloaded.
+    /// The same for a file without a published digest, by downloading it.
     async fn of_download(up: Upstream<'_>, url: &FileUrl, pinned: &Sha256) -> Result<Option<Self>, HttpError> {
         match up.http.hash(url.as_str(), url.file_name()).await {
             Ok((found, _)) => Ok(Self::of_file(url, pinned, Some(&found))),
@@ -226,13 +226,13 @@ impl fmt::Display for Finding {
         match self {
             Self::Replaced { what, pinned, found } => write!(f, "replaced: {what} is {found}, pinned is {pinned}"),
             Self::Deleted { what } => write!(f, "deleted: {what}"),
-            Self::Weaker { what, wanted, found } => write!(f, "weaker: {what} is {found}, {wanted} is wanted"),
+            Self::Weaker { what, wanted, found } => write!(f, "weaker: {what} is {found}, required is {wanted}"),
             Self::Withdrawn { what, reason } => write!(f, "withdrawn: {what}: {reason}"),
         }
     }
 }
 
-/// The version of `name` that is wanted. A component that comes from another's release has the other's.
+/// The wanted version of `name`, or of the component whose releases it shares.
 pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
     let name = leader(up.stack, name);
     match up.stack.component(name)?.source {
@@ -255,10 +255,10 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     }
 }
 
-/// What became of what is pinned, as far as metadata tell: nothing is downloaded for it.
+/// Findings about a pin, by metadata only: no file is downloaded.
 pub(crate) async fn standing(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Vec<Finding>> {
     match (up.lock.components.get(name), &up.stack.component(name)?.source) {
-        // A pin that is not sound is told by who reads the lock, and names nothing that could be asked for.
+        // Invalid pins are reported when the lock is read.
         (Some(pin), Source::Github { .. }) if pin.check(name, up.stack).is_ok() => {
             Ok(github::verify(up, name, pin, github::Depth::Metadata).await?.findings)
         }
@@ -266,7 +266,7 @@ pub(crate) async fn standing(up: Upstream<'_>, name: &str, candidate: &Candidate
     }
 }
 
-/// Who moves when `name` moves: itself, or the component from whose release it always comes.
+/// The component whose releases `name` shares, or itself.
 pub(crate) fn leader<'a>(stack: &'a Stack, name: &'a str) -> &'a str {
     match stack.components.get(name).map(|component| &component.source) {
         Some(Source::Github { same_release_as: Some(leader), .. }) => leader,
@@ -274,7 +274,7 @@ pub(crate) fn leader<'a>(stack: &'a Stack, name: &'a str) -> &'a str {
     }
 }
 
-/// Why something that was first seen a while ago, or just now, has to wait. What waits is noted in `seen`.
+/// Why something has to wait, by the time when it was first seen. Adds it to `seen` if it waits.
 pub(crate) fn first_seen(
     up: Upstream<'_>,
     name: &str,
@@ -291,7 +291,7 @@ pub(crate) fn first_seen(
     Some(reason)
 }
 
-/// Why stack.toml does not allow a version: `require` of the component itself, `needs` of the others.
+/// Why stack.toml does not allow a version: by `require` of the component, or `needs` of others.
 pub(crate) fn not_allowed(stack: &Stack, name: &str, component: &Component, version: &Version) -> Option<String> {
     let outside = |need: &semver::VersionReq| !version.matches(need);
     if let Some(require) = component.require.as_ref().filter(|require| outside(require)) {
@@ -301,16 +301,15 @@ pub(crate) fn not_allowed(stack: &Stack, name: &str, component: &Component, vers
     Some(format!("`{asker}` needs {need}"))
 }
 
-/// The same for a version that was named on purpose: `1.3.0` for `1.3.0-rc.1`, because a prerelease meets no plain
-/// requirement, and is not to be refused for being one.
+/// The same for a requested version, which may be a prerelease: it is checked as `1.3.0` for `1.3.0-rc.1`, because
+/// prereleases meet no plain requirement.
 pub(crate) fn not_allowed_asked(stack: &Stack, name: &str, component: &Component, version: &Version) -> Option<String> {
     let number = version.as_str().split('-').next().filter(|_| version.is_prerelease());
     let plain = number.and_then(|number| component.scheme.parse(number).ok());
     not_allowed(stack, name, component, plain.as_ref().unwrap_or(version))
 }
 
-/// Why a version of `name` does not go with what is pinned of `other`, by the range that it states itself; and what
-/// would let it.
+/// Why a version of `name` does not fit the pin of `other`, by the range that it states, and how to solve that.
 pub(crate) fn does_not_go_with(up: Upstream<'_>, name: &str, other: &str, range: &str) -> Option<String> {
     let (pin, component) = (up.lock.components.get(other)?, up.stack.components.get(other)?);
     let pinned = pin.parsed_version(component.scheme).ok()?;
@@ -320,35 +319,35 @@ pub(crate) fn does_not_go_with(up: Upstream<'_>, name: &str, other: &str, range:
         Some(_) => {
             let required = component.require.as_ref().map(|require| format!("stack.toml requires {require} of it"));
             Some(if up.settled.iter().any(|settled| settled == other) {
-                let held = required.unwrap_or_else(|| "its own lines say why".to_owned());
-                format!("asks for `{other}` {range}, and {pinned} is the newest that can be taken: {held}")
+                let held = required.unwrap_or_else(|| format!("see `{other}`"));
+                format!("needs `{other}` {range}, but {pinned} is the newest that can be taken: {held}")
             } else {
                 let required = required.map(|required| format!("{required}, and ")).unwrap_or_default();
                 format!(
-                    "asks for `{other}` {range}, and {pinned} is pinned: {required}bump `{name}` and `{other}` together"
+                    "needs `{other}` {range}, but {pinned} is pinned: {required}bump `{name}` and `{other}` together"
                 )
             })
         }
-        None => Some(format!("asks for `{other}` {range}, which is not a range that can be read")),
+        None => Some(format!("needs `{other}` {range}, which is not a valid range")),
     }
 }
 
-/// Whether a pin is newer than the candidate: somebody took it with `--to` (a prerelease, a young release), and
-/// a bump of everything is not to undo that. A version that the stack does not allow any more is not ahead.
+/// Whether a pin is newer than the candidate: it was requested with `--to` (a prerelease, a fresh release), and a bump
+/// of everything must not undo that. A version that the stack does not allow any more does not count.
 pub(crate) fn is_ahead(stack: &Stack, name: &str, pin: &Pin, candidate: &Candidate) -> bool {
     let Some(component) = stack.components.get(name) else { return false };
     let Ok(pinned) = pin.parsed_version(component.scheme) else { return false };
     let newer = match component.scheme {
-        // Its text tells no more than the day.
+        // The text only has the day.
         Scheme::Precompiled => {
             pin.published.as_ref().map(Published::moment) > candidate.published.as_ref().map(Published::moment)
         }
         Scheme::Semver | Scheme::Dotted | Scheme::Calver | Scheme::Build | Scheme::Snapshot => {
             pinned > candidate.version
         }
-        // A branch or an image's tag is where it is.
+        // Branches and image tags have no order.
         Scheme::Commit | Scheme::Tag => false,
     };
-    // A prerelease meets no plain requirement, whoever took it.
+    // A requested prerelease meets no plain requirement.
     newer && (pinned.is_prerelease() || not_allowed(stack, name, component, &pinned).is_none())
 }

@@ -1,5 +1,5 @@
-//! Packages of the npm registry. A candidate is complete when every architecture's platform package is there;
-//! a pin locks the package and everything that it pulls in.
+//! Packages of the npm registry. A candidate is complete if the platform packages of every architecture exist; a pin
+//! locks the package and all its dependencies.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,13 +35,13 @@ pub(crate) enum NpmError {
     NoVersion { package: String, version: String },
     #[error("`{package}` {version} cannot be installed on every architecture: {reason}")]
     Incomplete { package: String, version: String, reason: String },
-    #[error("no version of `{package}` can be taken, of the {looked} that npm's registry has")]
+    #[error("none of the {looked} versions of `{package}` in npm's registry can be taken")]
     NothingFits { package: String, looked: usize },
-    #[error("the registry says {found} of `{package}` {version}, the lockfile that npm made says {locked}")]
+    #[error("the integrity of `{package}` {version} is {found} in the registry, but {locked} in npm's lockfile")]
     Disagree { package: String, version: String, found: Integrity, locked: Integrity },
 }
 
-/// What `stack.toml` says of a package.
+/// An npm source of `stack.toml`.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     name: &'a str,
@@ -64,10 +64,10 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The newest version that may be chosen, or the one that was typed.
+/// The newest allowed version, or the requested one.
 pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
     let asked = Asked::new(up, name)?;
-    // Before anything is asked: what was typed reaches an address and an argument list.
+    // Validate it before it is used in an address and in arguments.
     let typed = match want {
         Want::Newest => None,
         Want::Exactly(typed) => Some(asked.component.scheme.parse(typed)?),
@@ -92,7 +92,7 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
     }
 }
 
-/// Whether the version that was typed can be taken. A prerelease or a deprecated one can: somebody asked for it.
+/// Fails if the requested version cannot be taken. It may be a prerelease or deprecated.
 async fn wanted(
     up: Upstream<'_>,
     asked: Asked<'_>,
@@ -103,7 +103,7 @@ async fn wanted(
     let missing = || NpmError::NoVersion { package: asked.package.to_owned(), version: version.as_str().to_owned() };
     let manifest = packument.versions.get(version.as_str()).ok_or_else(missing)?;
     if let Some(reason) = not_allowed_asked(up.stack, asked.name, asked.component, version) {
-        bail!("{version} is out of what stack.toml allows: {reason}");
+        bail!("stack.toml does not allow {version}: {reason}");
     }
     if let Some(reason) = does_not_fit(up, asked, manifest, version) {
         bail!("{version} {reason}");
@@ -122,9 +122,9 @@ async fn newest(
     packument: &Packument,
 ) -> anyhow::Result<Candidate> {
     let scheme = asked.component.scheme;
-    // A publisher moves `latest` by hand; what lies above it was not promoted, or was taken back.
+    // Publishers move `latest` by hand; newer versions are not promoted, or withdrawn.
     let latest = packument.tags.get("latest").map(|latest| scheme.parse(latest)).transpose();
-    let latest = latest.with_context(|| format!("the dist-tag `latest` of `{}` is no such version", asked.package))?;
+    let latest = latest.with_context(|| format!("the dist-tag `latest` of `{}` is not a version", asked.package))?;
     let mut versions: Vec<Version> =
         packument.versions.keys().filter_map(|version| scheme.parse(version).ok()).collect();
     versions.sort();
@@ -132,7 +132,7 @@ async fn newest(
     let mut passed_over = Vec::new();
     let mut seen = BTreeMap::new();
     for version in versions.into_iter().rev() {
-        // `parse` drops a `v`, which no version in a registry has.
+        // `parse` drops a `v`; no version in a registry has one.
         let Some(manifest) = packument.versions.get(version.as_str()) else { continue };
         let published = packument.published(version.as_str());
         let reason = if version.is_prerelease() {
@@ -163,7 +163,7 @@ async fn newest(
     Err(NpmError::NothingFits { package: asked.package.to_owned(), looked }.into())
 }
 
-/// Why a version that is not pinned does not go with the other pins, by its own `engines`.
+/// Why a version that is not pinned does not fit the other pins, by its `engines`.
 fn does_not_fit(up: Upstream<'_>, asked: Asked<'_>, manifest: &Manifest, version: &Version) -> Option<String> {
     if up.lock.components.get(asked.name).is_some_and(|pin| pin.version == version.as_str()) {
         return None;
@@ -174,7 +174,7 @@ fn does_not_fit(up: Upstream<'_>, asked: Asked<'_>, manifest: &Manifest, version
     })
 }
 
-/// By the registry's time; where it keeps none, by when a version newer than the pinned one was first seen.
+/// By the registry's time, or else by the time when a version newer than the pin was first seen.
 fn too_fresh(
     up: Upstream<'_>,
     asked: Asked<'_>,
@@ -192,7 +192,7 @@ fn too_fresh(
     first_seen(up, asked.name, asked.component, version.as_str(), seen)
 }
 
-/// What became of the pinned version.
+/// Findings about the pinned version.
 fn standing(up: Upstream<'_>, asked: Asked<'_>, packument: &Packument) -> Vec<Finding> {
     let Some(Pin { version, pinned: Pinned::Npm(npm), .. }) = up.lock.components.get(asked.name) else {
         return Vec::new();
@@ -214,8 +214,8 @@ fn findings_of(npm: &NpmPin, version: &str, manifest: Option<&Manifest>) -> Vec<
     findings
 }
 
-/// Until when the packages that this one pulls in may have come out. One that was named, or not waited for, may be
-/// younger than the rule; what belongs to it comes out with it.
+/// The latest publication time of dependencies. A requested version may be younger than the minimum age, and so may its
+/// own packages, which are published together.
 fn before(up: Upstream<'_>, asked: Asked<'_>, candidate: &Candidate) -> Option<DateTime<Utc>> {
     let minimum = up.clock.minimum(asked.component);
     if minimum.is_zero() {
@@ -239,34 +239,34 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     let provenance = registry.provenance(up, asked.repository, (asked.package, version), manifest, &found).await;
     let (trust, unchecked) = attested::level(trust, attested::taken(up, provenance, candidate)?);
     if up.http.is_offline() {
-        bail!("npm makes the lockfile of `{}`, which asks its registry (--offline)", asked.package);
+        bail!("npm cannot make the lockfile of `{}` with --offline", asked.package);
     }
     let made = lockfile::make(registry, name, asked.package, version, before(up, asked, candidate))
         .await
-        .with_context(|| format!("cannot lock what `{}` {version} pulls in", asked.package))?;
+        .with_context(|| format!("cannot lock the dependencies of `{}` {version}", asked.package))?;
     let checked = lockfile::check(&made.lockfile, asked.package, version)
-        .with_context(|| format!("npm's lockfile of `{}` {version} cannot be used", asked.package))?;
+        .with_context(|| format!("npm's lockfile of `{}` {version} is not valid", asked.package))?;
     if checked.integrity != found {
         let (package, version) = (asked.package.to_owned(), version.to_owned());
         return Err(NpmError::Disagree { package, version, found, locked: checked.integrity }.into());
     }
     if !checked.scripts.is_empty() {
         let scripts = checked.scripts.join(", ");
-        up.notes.add(format!("note: install scripts that come with `{name}` and are never run: {scripts}"));
+        up.notes.add(format!("note: install scripts of `{name}`, which are never run: {scripts}"));
     }
     let lockfile = Sha256::of(made.lockfile.as_bytes());
     let folder = Path::new("image").join(asked.directory);
     let files = [("package.json", made.package), ("package-lock.json", made.lockfile)]
         .into_iter()
         .map(|(file, text)| (folder.join(file), text))
-        // What the checkout has already is no change.
+        // Unchanged files are no change.
         .filter(|(path, text)| fs_err::read_to_string(up.root.join(path)).ok().as_ref() != Some(text))
         .collect();
     let pinned = Pinned::Npm(NpmPin { package: asked.package.to_owned(), integrity: found, lockfile });
     Ok(Resolved { files, unchecked, ..candidate.pin(pinned, trust).into() })
 }
 
-/// Whether the registry still has the pinned version with its integrity, and the checkout the pinned lockfile.
+/// Verifies that the registry has the pinned version and integrity, and the checkout the pinned lockfile.
 pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::Result<Checked> {
     let asked = Asked::new(up, name)?;
     let Pinned::Npm(npm) = &pin.pinned else { bail!("`{name}` is pinned as {}", pin.pinned.kind()) };

@@ -1,5 +1,5 @@
-//! Container images, by the OCI distribution specification ("Pulling manifests") and Docker's token
-//! authentication for anonymous readers.
+//! Container images (OCI distribution specification, "Pulling manifests"), with anonymous tokens of Docker's token
+//! authentication.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::domain::stack::{Component, Source};
 use crate::domain::trust::Trust;
 use crate::io::http::{self, HttpError, Reply};
 
-/// Manifests and indexes, as the OCI image specification and Docker before it name them.
+/// The media types of manifests and indexes of OCI and Docker.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.image.manifest.v1+json, \
@@ -25,15 +25,15 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OciError {
-    #[error("`{0}` is not an image name with its registry (docker.io/library/debian)")]
+    #[error("`{0}` is not an image name with a registry (docker.io/library/debian)")]
     Name(String),
-    #[error("{image} has the digest {counted}, and its registry says {told}")]
+    #[error("{image} has the digest {counted}, but its registry states {told}")]
     Digest { image: String, counted: OciDigest, told: String },
-    #[error("{image} is not an index of several platforms")]
+    #[error("{image} is not a multi-platform index")]
     NoIndex { image: String },
     #[error("{image} has no image for {platform}")]
     NoPlatform { image: String, platform: String },
-    #[error("{url} asks for a login that we do not know: {challenge}")]
+    #[error("{url} requires an unknown kind of authentication: {challenge}")]
     Challenge { url: String, challenge: String },
 }
 
@@ -44,8 +44,7 @@ fn image(component: &Component) -> anyhow::Result<(&str, &str)> {
     }
 }
 
-/// The tag that `stack.toml` names, or the one that was typed. What a tag stands for changes, and
-/// only `pin` tells: nothing is asked here, because Docker Hub counts.
+/// The tag in `stack.toml`, or the requested one. Its digest is read by `pin` only, because Docker Hub limits requests.
 pub(crate) fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
     let component = up.stack.component(name)?;
     let (_, tag) = image(component)?;
@@ -58,8 +57,8 @@ pub(crate) fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Re
     Ok(Candidate { tag, ..Candidate::new(version, want) })
 }
 
-/// What the tag stands for. A registry tells no moment at which a tag was moved, so that it counts from when the new
-/// digest was first seen.
+/// Pins the digest of the tag. Registries do not state when a tag was moved, so the minimum age counts from the time when
+/// the digest was first seen.
 pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
     let component = up.stack.component(name)?;
     let (image, _) = image(component)?;
@@ -74,7 +73,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         && pinned.platforms.len() == platforms.len()
     {
         let stays = |seen| Pin { seen, ..pin.clone() };
-        // Of an image that is pinned already, all is known.
+        // It is pinned already.
         if pinned.digest == digest {
             return Ok(stays(BTreeMap::new()).into());
         }
@@ -86,12 +85,11 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
             return Ok(Resolved { passed_over: vec![waits], ..stays(seen).into() });
         }
     }
-    // The date is a nicety; an image without one is pinned all the same.
+    // The date is optional.
     let published = match platforms.get(&Arch::X86_64) {
         Some(amd64) => repository.created(up, amd64).await.unwrap_or_else(|error| {
-            up.notes.add(format!(
-                "note: cannot tell when `{image}:{tag}` was made, so it is pinned without a date: {error:#}"
-            ));
+            up.notes
+                .add(format!("note: `{image}:{tag}` is pinned without a date, because that cannot be read: {error:#}"));
             None
         }),
         None => None,
@@ -100,8 +98,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     Ok(Pin { published, ..candidate.pin(pinned, trust) }.into())
 }
 
-/// By digest: that the tag has moved on since is what tags do. The registry's bytes are hashed on the way,
-/// so that a reply of other bytes is an error.
+/// Verifies an image by its digest; the tag may have moved. `manifest` checks the digest of the reply.
 pub(crate) async fn verify(up: Upstream<'_>, image: &ImagePin) -> anyhow::Result<Checked> {
     let what = format!("{}@{}", image.name, image.digest);
     let body = match OciRepository::new(up, &image.name)?.manifest(up, image.digest.as_str()).await {
@@ -118,11 +115,11 @@ pub(crate) async fn verify(up: Upstream<'_>, image: &ImagePin) -> anyhow::Result
         pinned: digest.to_string(),
         found: platforms.get(arch).map(ToString::to_string).unwrap_or_default(),
     };
-    // The registry was asked for this very digest, and gave it.
+    // The registry has this digest.
     Ok(Checked::new(differing.map(finding).collect(), Trust::Stated, "its registry"))
 }
 
-/// The digest of each architecture's manifest in an index. Entries for `unknown/unknown` are attestations.
+/// The manifest digest of each architecture in an index. Entries for `unknown/unknown` are attestations.
 fn platforms(image: &str, body: &[u8]) -> anyhow::Result<BTreeMap<Arch, OciDigest>> {
     let index: Index = http::json(image, body)?;
     if index.manifests.is_empty() {
@@ -138,7 +135,7 @@ fn platforms(image: &str, body: &[u8]) -> anyhow::Result<BTreeMap<Arch, OciDiges
     Ok(platforms)
 }
 
-/// A repository of a registry, at its address after mirrors.
+/// A repository in a registry, at its address after mirrors.
 struct OciRepository {
     /// `https://registry-1.docker.io/v2/library/debian`.
     base: String,
@@ -149,14 +146,14 @@ impl OciRepository {
     fn new(up: Upstream<'_>, image: &str) -> Result<Self, OciError> {
         let mirrored = up.http.mirrors().rewrite(image);
         let (registry, path) = mirrored.split_once('/').ok_or_else(|| OciError::Name(mirrored.clone()))?;
-        // Docker Hub's name and its host differ, since before there was a specification.
+        // The host of Docker Hub's API.
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
         let scheme = if is_loopback(host) { "http" } else { "https" };
         Ok(Self { base: format!("{scheme}://{host}/v2/{path}"), image: image.to_owned() })
     }
 
-    /// A manifest or index by tag or digest: its digest, counted here and compared with what the registry tells where it
-    /// does, and its bytes.
+    /// A manifest or index by tag or digest: its computed digest, compared with the one that the registry states, and its
+    /// bytes.
     async fn manifest(&self, up: Upstream<'_>, reference: &str) -> anyhow::Result<(OciDigest, Vec<u8>, Trust)> {
         let Reply { headers, body } = self.get(up, &format!("manifests/{reference}"), MANIFESTS).await?;
         let counted = OciDigest::from(Sha256::of(&body));
@@ -174,7 +171,7 @@ impl OciRepository {
         }
     }
 
-    /// When the image was made, by its config.
+    /// When the image was created, by its configuration.
     async fn created(&self, up: Upstream<'_>, manifest: &OciDigest) -> anyhow::Result<Option<Published>> {
         let (_, body, _) = self.manifest(up, manifest.as_str()).await?;
         let manifest: Manifest = serde_json::from_slice(&body)?;
@@ -202,8 +199,8 @@ impl OciRepository {
     }
 }
 
-/// A token for an anonymous reader, from where the challenge says (distribution.github.io, "Token
-/// Authentication"). No credentials are sent, so that any host may be named.
+/// An anonymous token from the host in the challenge (distribution.github.io, "Token Authentication"). No credentials are
+/// sent, so any host is safe.
 async fn token(up: Upstream<'_>, url: &str, challenge: &str) -> anyhow::Result<String> {
     #[derive(Deserialize)]
     struct Token {
@@ -223,7 +220,7 @@ async fn token(up: Upstream<'_>, url: &str, challenge: &str) -> anyhow::Result<S
     token.or(access_token).ok_or_else(|| unknown().into())
 }
 
-/// `Bearer realm="…",service="…",scope="repository:library/debian:pull"`. Values hold commas, not quotes.
+/// Parses `Bearer realm="…",service="…",scope="repository:library/debian:pull"`. Values may have commas, but no quotes.
 fn parse_challenge(challenge: &str) -> Option<BTreeMap<String, String>> {
     let (kind, mut rest) = challenge.split_once(' ')?;
     if !kind.eq_ignore_ascii_case("bearer") {
@@ -243,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_challenge_is_read_whole() {
+    fn a_challenge_is_parsed() {
         let challenge = "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\",\
                          scope=\"repository:library/debian:pull,push\"";
         let parameters = parse_challenge(challenge).unwrap();
@@ -253,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_gives_both_architectures_and_skips_attestations() {
+    fn both_architectures_of_an_index_are_found() {
         let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
         let entry = |digit: &str, os: &str, arch: &str, variant: &str| serde_json::json!({"digest": digest(digit), "platform": {"os": os, "architecture": arch, "variant": variant}});
         let mut amd64 = entry("2", "linux", "amd64", "");

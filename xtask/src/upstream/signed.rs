@@ -1,4 +1,4 @@
-//! Clear-signed texts (`OpenPGP`), checked by gpgv with a keyring of the checkout.
+//! Clear-signed texts (`OpenPGP`), verified by gpgv with a keyring of the checkout.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use anyhow::{Context as _, bail};
 use super::Upstream;
 use crate::io::process;
 
-/// The text that a key of the keyring has signed; nothing where it is signed by another key, or cannot be checked here.
+/// The text, if a key of the keyring signed it; `None` for another key, or if it cannot be verified here.
 pub(super) async fn text(up: Upstream<'_>, keyring: &Path, signed: &str, url: &str) -> anyhow::Result<Option<String>> {
     let keyring = up.root.join(keyring);
     if !keyring.is_file() {
-        bail!("{} is not there, which stack.toml names as a keyring", keyring.display());
+        bail!("the keyring {} in stack.toml does not exist", keyring.display());
     }
     let folder = tempfile::Builder::new().prefix("xtask-signed-").tempdir()?;
     let (file, output) = (folder.path().join("signed"), folder.path().join("text"));
@@ -21,12 +21,10 @@ pub(super) async fn text(up: Upstream<'_>, keyring: &Path, signed: &str, url: &s
     let ended = match process::ended(gpgv.arg("--output").arg(&output).arg("--").arg(&file)).await {
         Ok(ended) => ended,
         Err(error) if process::is_missing(&error) => {
-            up.notes.add(format!(
-                "note: there is no gpgv here, so that the signature of {url} is not checked: install gpgv"
-            ));
+            up.notes.add(format!("note: the signature of {url} is not verified: install gpgv"));
             return Ok(None);
         }
-        Err(error) => return Err(error).context("cannot check a signature"),
+        Err(error) => return Err(error).context("cannot verify a signature"),
     };
     let said = String::from_utf8_lossy(&ended.stdout).into_owned();
     let tells = |word: &str| said.lines().any(|line| line.split_whitespace().nth(1) == Some(word));
@@ -39,7 +37,7 @@ pub(super) async fn text(up: Upstream<'_>, keyring: &Path, signed: &str, url: &s
     }
     let by = said.lines().find_map(|line| line.split_once("NO_PUBKEY ").map(|(_, key)| format!(" ({})", key.trim())));
     up.notes.add(format!(
-        "note: {url} is signed by no key of {}{}, so that its signature says nothing",
+        "note: no key of {} signed {url}{}: its signature is ignored",
         keyring.display(),
         by.unwrap_or_default()
     ));

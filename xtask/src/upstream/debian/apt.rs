@@ -1,5 +1,5 @@
-//! apt with a state of its own in a temporary folder: nothing of the machine's packages is read or changed, so
-//! that it resolves for any suite and architecture, as root and as anybody else (apt.conf(5)).
+//! apt with its state in a temporary folder: it resolves for any suite and architecture, as any user, and neither reads
+//! nor changes the machine's packages (apt.conf(5)).
 
 use std::path::Path;
 
@@ -18,14 +18,14 @@ pub(super) struct Apt {
 }
 
 impl Apt {
-    /// Reads the indexes of sources (sources.list(5)) for every architecture, and checks their signatures.
+    /// Downloads the indexes of sources (sources.list(5)) for every architecture, and verifies their signatures.
     pub(super) async fn read(sources: &str) -> anyhow::Result<Self> {
         let apt = Self { folder: TempDir::with_prefix("xtask-apt-")? };
         let root = apt.folder.path();
         for below in ["lists/partial", "etc"] {
             fs_err::create_dir_all(root.join(below))?;
         }
-        // No package is installed: the closure is whole.
+        // No package is installed, so the closure is complete.
         fs_err::write(root.join("status"), "")?;
         fs_err::write(root.join("sources.list"), sources)?;
         let transport = transport().await?;
@@ -34,7 +34,7 @@ impl Apt {
             fs_err::write(root.join(name).join("apt.conf"), configuration(root, name, arches, &transport))?;
         }
         process::output(apt.command("apt-get", "all").args(["update", "-qq"])).await.hint(|| {
-            "where the archive cannot be reached, another one may stand for it: \
+            "if the archive cannot be reached, use another one: \
              --mirror http://snapshot.debian.org/archive/debian=ADDRESS"
         })?;
         Ok(apt)
@@ -46,19 +46,19 @@ impl Apt {
         command
     }
 
-    /// What would be fetched to install `wanted` on an empty system.
+    /// The files that would be fetched to install `wanted` on an empty system.
     pub(super) async fn closure(&self, arch: Arch, wanted: &[&str]) -> anyhow::Result<String> {
         let mut command = self.command("apt-get", arch.as_str());
         command.args(["install", "--print-uris", "-qq", "--"]).args(wanted);
         process::text(&mut command).await
     }
 
-    /// What the indexes say of packages, all their versions.
+    /// The stanzas of packages in the indexes, in all versions.
     pub(super) async fn described(&self, arch: Arch, names: &[&str]) -> anyhow::Result<String> {
         process::text(self.command("apt-cache", arch.as_str()).args(["show", "--"]).args(names)).await
     }
 
-    /// The date of the newest index that was read, which its signature covers.
+    /// The signed date of the newest index.
     pub(super) fn newest_index(&self) -> anyhow::Result<DateTime<Utc>> {
         let mut newest = None;
         for entry in fs_err::read_dir(self.folder.path().join("lists"))? {
@@ -77,17 +77,17 @@ fn date(release: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc2822(&text.trim().replace("UTC", "GMT")).ok().map(|date| date.with_timezone(&Utc))
 }
 
-/// How this machine's apt reaches the network (proxies, certificates); all else of its configuration is left out.
+/// The machine's apt settings for the network (proxies, certificates).
 async fn transport() -> anyhow::Result<String> {
     let told = process::text(process::command("apt-config").arg("dump"))
         .await
-        .hint(|| "Debian's packages are resolved by apt: run this on Debian or Ubuntu, or in a container")?;
+        .hint(|| "apt resolves Debian's packages: run this on Debian or Ubuntu, or in a container")?;
     let kept = told.lines().filter(|line| line.starts_with("Acquire::http"));
     Ok(kept.collect::<Vec<_>>().join("\n"))
 }
 
-/// `APT_CONFIG` is read before the machine's own files, which this one then takes out of sight: they may hold
-/// hooks, pins of versions and a default release.
+/// `APT_CONFIG` is read before the machine's own files, and hides them: they may have hooks, version pins and a default
+/// release.
 fn configuration(root: &Path, name: &str, arches: &[Arch], transport: &str) -> String {
     let root = root.display();
     let (arch, timeout) = (arches[0].oci(), crate::io::http::timeout());
@@ -112,13 +112,13 @@ APT::Architectures {{ {arches}}};
 APT::Install-Recommends \"false\";
 APT::Install-Suggests \"false\";
 APT::Get::Assume-Yes \"true\";
-// A package list that cannot be read is a failure, never a smaller list.
+// An unreadable package list is an error, not an empty list.
 APT::Update::Error-Mode \"any\";
-// As root, apt would hand downloads to a user who may not enter our folder.
+// As root, apt would download as a user that cannot access our folder.
 APT::Sandbox::User \"root\";
 Acquire::AllowInsecureRepositories \"false\";
 Acquire::AllowWeakRepositories \"false\";
-// A snapshot stays as it was signed, past the days that an index of today is good for.
+// The indexes of snapshots expire.
 Acquire::Check-Valid-Until \"false\";
 Acquire::ForceHash \"SHA256\";
 Acquire::Languages \"none\";

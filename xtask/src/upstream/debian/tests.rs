@@ -27,7 +27,7 @@ fn package(name: &str, snapshot: &str, digit: char) -> PackagePin {
 }
 
 #[test]
-fn what_a_mirror_gave_is_pinned_below_the_snapshot() {
+fn a_file_of_a_mirror_is_pinned_at_the_snapshot() {
     for mirrors in [
         &[
             "http://snapshot.debian.org/archive/debian/20261124T000000Z=http://mirror.example/debian",
@@ -69,7 +69,7 @@ fn a_newer_snapshot_with_the_same_bytes_is_no_change() {
 }
 
 #[test]
-fn only_names_reach_apt() {
+fn only_package_names_are_passed_to_apt() {
     for good in ["git", "s6", "libstdc++6", "perl-modules-5.40", "trixie"] {
         assert!(check_name(good).is_ok(), "{good}");
     }
@@ -79,7 +79,7 @@ fn only_names_reach_apt() {
 }
 
 #[test]
-fn an_index_tells_digests_by_name_and_version_and_what_differs_is_named() {
+fn an_index_has_digests_by_name_and_version() {
     let stanza = |name: &str, version: &str, digit: &str| {
         format!(
             "Package: {name}\nPackage-List: x\nVersion: {version}\nDescription: a\n SHA256: b\nSHA256: {}\n\n",

@@ -1,12 +1,12 @@
-//! What `apt-get --print-uris` prints: `'URL' FILE SIZE SHA256:DIGEST` a line (apt-get(8)).
+//! Parses `apt-get --print-uris`: lines of `'URL' FILE SIZE SHA256:DIGEST` (apt-get(8)).
 
 use crate::domain::digest::{DigestError, Sha256};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UrisError {
-    #[error("apt printed a line that names no package: `{}`", .0.escape_debug())]
+    #[error("apt printed a line without a package: `{}`", .0.escape_debug())]
     Line(String),
-    #[error("apt knows no SHA-256 of `{file}`")]
+    #[error("apt has no SHA-256 of `{file}`")]
     Digest { file: String, source: DigestError },
 }
 
@@ -34,7 +34,7 @@ fn line(line: &str) -> Result<Listed, UrisError> {
     let url = url.strip_prefix('\'').and_then(|url| url.strip_suffix('\'')).ok_or_else(bad)?;
     let digest = digest.strip_prefix("SHA256:").unwrap_or(digest);
     let sha256 = digest.parse().map_err(|source| UrisError::Digest { file: file.to_owned(), source })?;
-    // The file is named for apt's cache and keeps the epoch, as `%3a`, which the archive's own name drops.
+    // The name in apt's cache has the epoch, as `%3a`; that in the archive does not.
     let mut parts = file.strip_suffix(".deb").ok_or_else(bad)?.split('_');
     let (Some(name), Some(version), Some(_arch), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
@@ -45,10 +45,10 @@ fn line(line: &str) -> Result<Listed, UrisError> {
     Ok(Listed { name: name.to_owned(), version, url: url.to_owned(), sha256, size })
 }
 
-/// Undoes apt's quoting of a version in a file name.
+/// Decodes a version in a file name.
 fn unquoted(text: &str) -> Option<String> {
     let whole = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
-    // No version holds a `%`: what is left of one was no quoting.
+    // Versions have no `%`: a remaining one was no encoding.
     whole.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%').then(|| whole.into_owned())
 }
 
@@ -63,7 +63,7 @@ mod tests {
 ";
 
     #[test]
-    fn an_epoch_is_kept_in_the_version() {
+    fn the_version_has_its_epoch() {
         let listed = parse(PRINTED).unwrap();
         let names: Vec<(&str, &str, u64)> =
             listed.iter().map(|one| (one.name.as_str(), one.version.as_str(), one.size)).collect();

@@ -1,5 +1,5 @@
-//! Whether an archive holds what its component is there for, and nothing that could do harm when it is unpacked.
-//! It is read whole, to its last checksum, and nothing of it is written.
+//! Checks that an archive contains the expected file and is safe to unpack. It is read completely, including checksums,
+//! without writing its files.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _};
@@ -16,16 +16,16 @@ mod reading;
 use entries::{Entries, EntryError};
 use reading::{Kind, ReadError};
 
-/// How many names of an archive without the wanted one an error tells.
+/// How many of the archive's names an error lists.
 const TOLD: usize = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ArchiveError {
-    #[error("`{name}` does not open as an archive")]
+    #[error("`{name}` is not a valid archive")]
     Broken { name: String, source: ReadError },
     #[error("`{name}` must not be unpacked")]
     Harmful { name: String, source: EntryError },
-    #[error("`{name}` holds no `{contains}`, but {}", say_names(.holds))]
+    #[error("`{name}` does not contain `{contains}`, but {}", say_names(.holds))]
     Missing { name: String, contains: String, holds: Vec<String> },
 }
 
@@ -38,8 +38,8 @@ fn say_names(names: &[String]) -> String {
     told.collect::<Vec<_>>().join(", ") + &more
 }
 
-/// Checks that the archive at `path`, which upstream calls `name`, holds `contains`, below its top folder if it
-/// has one. A file that is no archive by its name holds itself only.
+/// Checks that the archive at `path`, whose upstream name is `name`, has the path `contains`, below its top folder if it
+/// has one. A file that is not an archive by its name contains itself only.
 pub(super) async fn check(path: &Path, name: &str, contains: &str) -> anyhow::Result<()> {
     let names = match Kind::of_name(name) {
         None => vec![name.to_owned()],
@@ -67,9 +67,9 @@ async fn read(path: &Path, kind: Kind) -> anyhow::Result<Result<Vec<String>, Rea
             Err(error) => return Ok(Err(error)),
         }
     }
-    // An archive of hundreds of megabytes takes a while.
+    // Archives can have hundreds of megabytes.
     let names = tokio::task::spawn_blocking(move || list(&path, read_as, packed)).await;
-    names.context("the archive's reader did not end")
+    names.context("the archive's reader panicked")
 }
 
 fn list(path: &Path, kind: Kind, packed: u64) -> Result<Vec<String>, ReadError> {
@@ -104,7 +104,7 @@ fn check_start(path: &Path, expected: Kind) -> Result<(), ReadError> {
     Err(ReadError::Magic { expected, found })
 }
 
-/// The tar archive inside, beside the packed one. xz tells beforehand how large it is.
+/// Unpacks the tar archive next to the packed one, after checking its size.
 async fn unpacked_xz(path: &Path, packed: u64) -> anyhow::Result<Result<PathBuf, ReadError>> {
     let named = path.with_extension("tar.xz");
     fs_err::rename(path, &named)?;
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// Whole archives in the forms that are read here.
+    /// Valid archives of each kind.
     fn archives() -> [(Kind, Vec<u8>); 3] {
         let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
         let mut tar = tar::Builder::new(Vec::new());
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_archive_is_read() {
+    fn a_valid_archive_is_read() {
         for (kind, bytes) in archives() {
             assert_eq!(listed(kind, &bytes).unwrap(), ["top/bin/tool", "top/LICENSE"], "{kind}");
         }
@@ -171,9 +171,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
-        /// Bytes that were changed, cut or put in: an answer and never a panic, and no more names than there are.
+        /// Damaged archives are read or refused, without a panic or more names than there are.
         #[test]
-        fn an_archive_that_was_damaged_is_read_or_refused(
+        fn a_damaged_archive_is_read_or_refused(
             which in 0..3_usize,
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
             cut in prop::option::of(any::<prop::sample::Index>()),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_counts_at_the_top_and_below_the_top_folder() {
+    fn a_file_is_found_at_the_top_and_below_the_top_folder() {
         for held in ["bin/node", "./bin/node", "node-v24.21.0-linux-x64/bin/node"] {
             assert!(is_wanted(held, "bin/node"), "{held}");
         }

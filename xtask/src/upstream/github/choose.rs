@@ -1,4 +1,4 @@
-//! Which release is taken: pure decisions over releases that were read already.
+//! Decides which release to take.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ pub(crate) enum ChooseError {
     NoRelease { repo: String, typed: String },
     #[error("{tag} is a draft: its files can still change")]
     Draft { tag: String },
-    #[error("{version} is out of what stack.toml allows: {reason}")]
+    #[error("stack.toml does not allow {version}: {reason}")]
     NotAllowed { version: String, reason: String },
-    #[error("no release of `{repo}` can be taken, of the {looked} that were looked at{}", say_first(.first.as_deref()))]
+    #[error("none of the {looked} checked releases of `{repo}` can be taken{}", say_first(.first.as_deref()))]
     NothingFits { repo: String, looked: usize, first: Option<String> },
 }
 
 fn say_first(first: Option<&str>) -> String {
-    first.map(|first| format!("; the newest, {first}")).unwrap_or_default()
+    first.map(|first| format!("; the newest is {first}")).unwrap_or_default()
 }
 
-/// What a component asks of its releases.
+/// The rules for the releases of a component.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules<'a> {
     pub(crate) stack: &'a Stack,
@@ -42,7 +42,7 @@ pub(crate) struct Rules<'a> {
     pub(crate) clock: Clock,
 }
 
-/// A release whose tag has the component's form, and why it is not taken, if so.
+/// A release with a version of the component's scheme, and why it cannot be taken.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) version: Version,
@@ -57,8 +57,8 @@ impl Seen {
 }
 
 impl Rules<'_> {
-    /// Judges a release. None for tags of another form (`canary`, `linux-stable`, `testing-precompiled-…`):
-    /// they are no versions of this component.
+    /// Checks a release. `None` for tags that are not versions of this component (`canary`, `linux-stable`,
+    /// `testing-precompiled-…`).
     pub(crate) fn judge(&self, release: &Release) -> Option<Seen> {
         let version = version_of(self.component, self.prefix, &release.tag_name)?;
         let mut reasons = Vec::new();
@@ -79,7 +79,7 @@ impl Rules<'_> {
         Some(Seen { version, release: Arc::new(release.clone()), refused })
     }
 
-    /// What speaks against a release that was named on purpose.
+    /// Why a requested release cannot be taken.
     pub(crate) fn refuse_asked_for(&self, release: &Release, version: &Version) -> Option<ChooseError> {
         let tag = release.tag_name.clone();
         if release.draft {
@@ -92,7 +92,7 @@ impl Rules<'_> {
         Some(ChooseError::NotAllowed { version: version.to_string(), reason })
     }
 
-    /// Which of the assets that this component and its followers need are not there.
+    /// The missing assets of this component and those that share its releases.
     pub(crate) fn incomplete(&self, release: &Release, version: &Version) -> Option<String> {
         let needed = needed_assets(self.stack, self.name, &release.tag_name, version.as_str());
         let missing = release.missing(&needed);
@@ -103,13 +103,12 @@ impl Rules<'_> {
         not_allowed(self.stack, self.name, self.component, version)
     }
 
-    /// GitHub itself writes down when a release was published.
+    /// By GitHub's publication time.
     pub(crate) fn too_fresh(&self, release: &Release) -> Option<String> {
         self.clock.too_fresh(self.component, release.published_at?)
     }
 
-    /// The order in which releases are newest. The text of a `precompiled` version does not tell within a
-    /// day, so publication does (DESIGN.md: "order by publication, never by hash"); others sort by version.
+    /// Orders releases by version, or by publication if the scheme has no order within a day.
     pub(crate) fn order(&self, left: &Seen, right: &Seen) -> Ordering {
         let published = |seen: &Seen| (seen.release.published_at, seen.release.created_at);
         match self.component.scheme {
@@ -135,7 +134,7 @@ impl Rules<'_> {
         passed_over.collect()
     }
 
-    /// The newest releases that `--to` would take, newest first: complete and allowed, be they prereleases.
+    /// The releases that `--to` would take, newest first, including prereleases.
     fn complete<'s>(&self, seen: &'s [Seen]) -> Vec<&'s Seen> {
         let mut complete: Vec<&Seen> =
             seen.iter().filter(|seen| self.refuse_asked_for(&seen.release, &seen.version).is_none()).collect();
@@ -143,7 +142,7 @@ impl Rules<'_> {
         complete
     }
 
-    /// Whether an error can suggest enough.
+    /// Whether there are enough releases to suggest.
     pub(crate) fn can_suggest(&self, seen: &[Seen]) -> bool {
         let complete = self.complete(seen);
         complete.len() >= SUGGESTED || complete.iter().any(|seen| !seen.is_prerelease())
@@ -185,10 +184,9 @@ mod tests {
     const LISTING: &str = include_str!("../../../tests/recorded/convex-page-1.json");
 
     proptest! {
-        /// A listing in which texts, numbers and braces were changed is refused, or judged without a panic; and what is
-        /// taken then is complete.
+        /// A damaged listing is refused, or checked without a panic; a release taken from it is complete.
         #[test]
-        fn a_listing_that_was_changed_is_judged_or_refused(
+        fn a_damaged_listing_is_checked_or_refused(
             changes in prop::collection::vec((any::<prop::sample::Index>(), "[ -~]{0,6}"), 1..4),
         ) {
             let mut text = LISTING.to_owned();

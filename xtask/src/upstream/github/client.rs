@@ -1,4 +1,4 @@
-//! GitHub's REST API through octocrab: where it is, who asks, what a refusal means.
+//! GitHub's REST API through octocrab: its address, the token, errors.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +29,7 @@ use crate::io::locked;
 use crate::upstream::{Kept, keep};
 
 const PUBLIC_API: &str = "https://api.github.com";
-/// The most that GitHub gives (docs.github.com, "List releases").
+/// The maximum (docs.github.com, "List releases").
 const PER_PAGE: u32 = 100;
 const REDIRECTS: usize = 5;
 
@@ -37,12 +37,12 @@ const REDIRECTS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) releases: Vec<Release>,
-    /// Where the next page is (`Link: …; rel="next"`).
+    /// The address of the next page (`Link: …; rel="next"`).
     pub(crate) next: Option<String>,
 }
 
-/// The client of one run. Pages and releases are kept for the run, because several components come from
-/// one repository and an hour has 60 requests for who has no token.
+/// The client of one run. It caches pages and releases: several components come from one repository, and without a
+/// token there are only 60 requests an hour.
 pub(crate) struct Client {
     octocrab: Octocrab,
     /// Without a final `/`.
@@ -51,15 +51,15 @@ pub(crate) struct Client {
     has_token: bool,
     pages: Kept<Page>,
     releases: Kept<Release>,
-    /// Lists of checksums, which are asked for when a release is judged and again when it is pinned.
+    /// Lists of checksums, which are needed when a release is checked and when it is pinned.
     lists: Kept<Checksums>,
-    /// Repositories that have moved: the name in `stack.toml`, and the new one where GitHub tells it.
+    /// Renamed repositories: the name in `stack.toml`, and the new one if known.
     renamed: Mutex<BTreeMap<String, Option<String>>>,
     left: Mutex<Option<Left>>,
     calls: AtomicUsize,
 }
 
-/// octocrab's way to the network: the one HTTP client of this program, and the token for the API alone.
+/// octocrab's transport: the HTTP client of this program, with the token for the API only.
 #[derive(Clone)]
 struct WayOut {
     http: Http,
@@ -82,7 +82,7 @@ impl WayOut {
         }
         let (status, headers, body) = match self.http.get_here(&url, headers).await {
             Ok(reply) => (StatusCode::OK, reply.headers, reply.body),
-            // What GitHub means by it stands in its headers.
+            // Interpreted by `GithubError::refused`.
             Err(HttpError::Status { refusal, .. } | HttpError::Throttled { refusal, .. }) => {
                 (refusal.status, refusal.headers, refusal.body)
             }
@@ -95,14 +95,14 @@ impl WayOut {
     }
 }
 
-/// What a run took of GitHub's API.
+/// How much a run used GitHub's API.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Usage {
     calls: usize,
     left: Option<Left>,
 }
 
-/// What is left of the hour's requests, as the last reply told.
+/// The rate limit in the last reply.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Left {
     remaining: u64,
@@ -126,19 +126,18 @@ impl fmt::Display for Left {
     }
 }
 
-/// A reply, before anyone looked at its body.
+/// A reply, whose body is not parsed yet.
 struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
-    /// Where it came from after redirects.
+    /// The address after redirects.
     url: String,
     redirected: Option<String>,
 }
 
 impl Client {
-    /// `GITHUB_API_URL` says where the API is (GitHub's own variable, set in Actions too); `GITHUB_TOKEN`,
-    /// then `GH_TOKEN`, hold the token.
+    /// Reads `GITHUB_API_URL`, which Actions sets, and the token from `GITHUB_TOKEN` or `GH_TOKEN`.
     pub(crate) fn from_env(http: &Http) -> anyhow::Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let api = variable("GITHUB_API_URL").unwrap_or_else(|| PUBLIC_API.to_owned());
@@ -151,7 +150,7 @@ impl Client {
         if reqwest::Url::parse(&base).is_err() || !base.starts_with("https://") && !base.starts_with("http://") {
             bail!("GITHUB_API_URL or its mirror is not an http(s) address: {}", base.escape_debug());
         }
-        // Only the API gets the token: a mirror is somebody else, even when it answers in the API's place.
+        // A mirror of the API does not get the token.
         let token = token.filter(|_| base == api);
         let has_token = token.is_some();
         let way_out = WayOut { http: http.clone(), base: base.clone(), token };
@@ -172,7 +171,7 @@ impl Client {
         }
     }
 
-    /// A page whose address came with the one before.
+    /// A further page.
     pub(crate) async fn page(&self, repo: &str, url: &str) -> Result<Arc<Page>, GithubError> {
         keep(&self.pages, url, async {
             let reply = self.get(url).await?;
@@ -185,8 +184,7 @@ impl Client {
         .await
     }
 
-    /// A listing tells all that the release's own address would: whoever asks for one of them next is spared
-    /// the request.
+    /// Caches the releases of a listing, which are the same as at their own addresses.
     fn keep_releases(&self, repo: &str, releases: &[Release]) {
         let mut kept = locked(&self.releases);
         for release in releases.iter().filter(|release| !release.draft) {
@@ -199,12 +197,12 @@ impl Client {
         format!("{}/repos/{repo}/releases/tags/{tag}", self.base)
     }
 
-    /// The release of a tag. A draft is 404 here (facts: `github_api.json`).
+    /// The release of a tag. A draft is 404.
     pub(crate) async fn release(&self, repo: &str, tag: &str) -> Result<Arc<Release>, GithubError> {
         self.one_release(repo, &self.tag_url(repo, tag)).await
     }
 
-    /// The release that GitHub calls the latest: neither draft nor prerelease.
+    /// GitHub's latest release, which is neither a draft nor a prerelease.
     pub(crate) async fn latest(&self, repo: &str) -> Result<Arc<Release>, GithubError> {
         self.one_release(repo, &format!("{}/repos/{repo}/releases/latest", self.base)).await
     }
@@ -219,8 +217,7 @@ impl Client {
         .await
     }
 
-    /// The provenances of a file that GitHub holds, by its digest (`sha256:…`): bundles of Sigstore, of which none
-    /// was looked at.
+    /// The unverified provenance of a file by its digest (`sha256:…`): Sigstore bundles.
     pub(crate) async fn attestations(&self, repo: &str, digest: &str) -> Result<Vec<Value>, GithubError> {
         #[derive(Deserialize)]
         struct Attestations {
@@ -233,7 +230,7 @@ impl Client {
         }
         let url = format!("{}/repos/{repo}/attestations/{digest}?predicate_type=provenance", self.base);
         match self.get(&url).await {
-            // It says so of a file without any, which is not kept for runs that are offline.
+            // A file without attestations is 404, which is not in the store for --offline.
             Err(GithubError::NotFound { .. } | GithubError::Http(HttpError::Offline { .. })) => Ok(Vec::new()),
             Err(error) => Err(error),
             Ok(reply) => {
@@ -257,7 +254,7 @@ impl Client {
         Usage { calls: self.calls.load(Ordering::Relaxed), left }
     }
 
-    /// What the people who keep `stack.toml` should know.
+    /// Warnings about renamed repositories, and the rate limit.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let renamed = locked(&self.renamed);
         let warning = |(old, new): (&String, &Option<String>)| match new {
@@ -265,14 +262,14 @@ impl Client {
                 format!("warning: GitHub renamed `{old}` to `{new}`: change `repo` in stack.toml to \"{new}\"")
             }
             None => {
-                format!("warning: GitHub renamed `{old}`, and does not say to what: look at https://github.com/{old}")
+                format!("warning: GitHub renamed `{old}`: look at https://github.com/{old} for the new name")
             }
         };
         let left = locked(&self.left);
         renamed.iter().map(warning).chain(left.as_ref().map(ToString::to_string)).collect()
     }
 
-    /// A reply, with refusals made errors. What may pass has been tried again by then.
+    /// Sends a request, with retries; an error status is an error.
     async fn get(&self, url: &str) -> Result<Reply, GithubError> {
         let reply = self.follow(url).await?;
         if let Some(left) = Left::read(&reply.headers) {
@@ -285,8 +282,8 @@ impl Client {
         Err(GithubError::refused(url, &Refusal { status, headers, body }, self.has_token))
     }
 
-    /// One request, with its redirects: a renamed repository answers 301 and `/repositories/<id>/…`.
-    /// octocrab would follow by itself, but not back to the API's base address, and would not tell.
+    /// Sends a request and follows redirects: a renamed repository answers 301 and `/repositories/<id>/…`. octocrab would
+    /// follow them without the API's base address, and would not report them.
     async fn follow(&self, url: &str) -> Result<Reply, GithubError> {
         let mut url = url.to_owned();
         let mut redirected = None;
@@ -306,15 +303,15 @@ impl Client {
         Err(GithubError::Redirects { url })
     }
 
-    /// An address that the API gave, at the API's base: GitHub writes `https://api.github.com` into links
-    /// and redirects, also where it is reached through a mirror.
+    /// Rewrites an address in a reply to the API's base: links and redirects have `https://api.github.com` even behind a
+    /// mirror.
     fn here(&self, url: &str) -> String {
         let at_base = |prefix: &str| {
             let rest = url.strip_prefix(prefix)?;
             rest.starts_with(['/', '?']).then(|| format!("{}{rest}", self.base))
         };
         at_base("").or_else(|| at_base(&self.base)).or_else(|| at_base(PUBLIC_API)).unwrap_or_else(|| {
-            // Another host, which gets no token.
+            // Another host does not get the token.
             self.mirrors.rewrite(url)
         })
     }
@@ -345,7 +342,7 @@ fn parse<T: DeserializeOwned>(reply: &Reply) -> Result<T, GithubError> {
     Ok(http::json(&reply.url, &reply.body)?)
 }
 
-/// The `rel="next"` address of a `Link` header (RFC 8288, as GitHub writes it).
+/// The `rel="next"` address of a `Link` header (RFC 8288).
 fn next_link(headers: &HeaderMap) -> Option<String> {
     let links = headers.get("link")?.to_str().ok()?;
     links.split(',').find_map(|link| {
@@ -361,7 +358,7 @@ enum RepositoryPath {
     Id(String),
 }
 
-/// Which repository an address of the API is about.
+/// The repository in an address of the API.
 fn repository_path(location: &str) -> Option<RepositoryPath> {
     if let Some((_, rest)) = location.split_once("/repositories/") {
         let id = rest.split(['/', '?']).next().filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))?;
@@ -382,7 +379,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn links_of_the_public_api_lead_back_to_the_base() {
+    async fn links_of_the_public_api_are_rewritten_to_the_base() {
         let client = Client::new(&http(Mirrors::default()), "http://127.0.0.1:1/api/v3", None).unwrap();
         for (given, asked) in [
             (
@@ -406,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_api_that_is_no_address_is_refused() {
+    async fn an_invalid_api_address_is_refused() {
         for api in ["", "api.github.com", "ftp://api.github.com", "https://a b"] {
             assert!(Client::new(&http(Mirrors::default()), api, None).is_err(), "{api}");
         }

@@ -1,4 +1,4 @@
-//! What GitHub's API can answer instead of what was asked.
+//! Errors of GitHub's API.
 
 use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
@@ -10,7 +10,7 @@ use crate::io::http::{HttpError, Refusal, shown};
 pub(crate) enum GithubError {
     #[error("cannot reach GitHub at {url}")]
     Unreachable { url: String, source: reqwest::Error },
-    #[error("cannot ask GitHub")]
+    #[error("cannot send a request to GitHub")]
     Client(#[source] Box<octocrab::Error>),
     #[error("GitHub refuses {url}: the rate limit is used up{}", say_reset(*.resets))]
     RateLimit { url: String, resets: Option<DateTime<Utc>>, has_token: bool },
@@ -18,10 +18,10 @@ pub(crate) enum GithubError {
     Token { message: String },
     #[error("GitHub answers 404 Not Found to {url}")]
     NotFound { url: String },
-    /// A private repository is 404, too, to who may not see it.
-    #[error("GitHub has no repository `{repo}`, or does not show it ({url} is 404)")]
+    /// A private repository is 404, too.
+    #[error("GitHub has no repository `{repo}`, or it is private ({url} is 404)")]
     NoRepository { repo: String, url: String },
-    /// 422: a listing ends at 1,000 (or 10,000) results, whatever comes after.
+    /// 422: a listing ends at 1,000 (or 10,000) results.
     #[error("GitHub's listing ends before {url}: {message}")]
     ListingEnds { url: String, message: String },
     #[error("GitHub answers {status} to {url}: {message}")]
@@ -42,7 +42,7 @@ impl From<HttpError> for GithubError {
 }
 
 impl From<octocrab::Error> for GithubError {
-    /// Without octocrab's own words around what our way out says.
+    /// Unwraps the errors of our own transport.
     fn from(error: octocrab::Error) -> Self {
         match error {
             octocrab::Error::Service { source, backtrace } => match source.downcast::<HttpError>() {
@@ -59,23 +59,23 @@ fn say_reset(moment: Option<DateTime<Utc>>) -> String {
 }
 
 impl GithubError {
-    /// What to do about it.
+    /// The hint for it.
     pub(crate) fn advice(&self) -> Option<String> {
         match self {
             Self::RateLimit { has_token: false, .. } => Some(
                 "set GITHUB_TOKEN (or GH_TOKEN): a token raises the limit from 60 to 5,000 requests an hour".to_owned(),
             ),
-            Self::RateLimit { has_token: true, .. } => Some("wait until then; the token is in use already".to_owned()),
-            Self::Unreachable { .. } => {
-                Some("check the network and HTTPS_PROXY; GITHUB_API_URL or --mirror name another address".to_owned())
-            }
-            Self::Token { .. } => Some("make a new token, or unset the variable: public data needs none".to_owned()),
+            Self::RateLimit { has_token: true, .. } => Some("wait until then; the token is used already".to_owned()),
+            Self::Unreachable { .. } => Some(
+                "check the network and HTTPS_PROXY, or set another address with GITHUB_API_URL or --mirror".to_owned(),
+            ),
+            Self::Token { .. } => Some("create a new token, or unset the variable: public data needs none".to_owned()),
             Self::Http(error) => crate::error::advice(error),
             _ => None,
         }
     }
 
-    /// Reads a refusal. Rate limits are told by docs.github.com, "Rate limits for the REST API": 403 or 429,
+    /// Interprets an error status. Rate limits (docs.github.com, "Rate limits for the REST API") are 403 or 429,
     /// with `retry-after`, or `x-ratelimit-remaining: 0` and `x-ratelimit-reset`, or neither.
     pub(super) fn refused(url: String, refusal: &Refusal, has_token: bool) -> Self {
         let message = message(&refusal.body);
@@ -91,7 +91,7 @@ impl GithubError {
     }
 }
 
-/// GitHub's own words, on one line and not too long: they come from outside.
+/// GitHub's message, on one line and cut.
 fn message(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Message {

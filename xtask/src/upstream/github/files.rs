@@ -1,4 +1,4 @@
-//! Pins of a release's files: address, digest and size for each architecture.
+//! Pins the files of a release: address, digest and size for each architecture.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,21 +17,19 @@ use crate::upstream::{Candidate, Upstream, attested, signed};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
-    #[error(
-        "`{name}` has {counted} bytes, and GitHub says {told}: somebody is replacing it, or the download broke off"
-    )]
+    #[error("`{name}` has {counted} bytes, but GitHub states {told}: it is being replaced, or the download was cut")]
     Size { name: String, counted: u64, told: u64 },
     #[error("the list of checksums at {url} has no `{name}`")]
     NoChecksum { url: String, name: String },
 }
 
-/// The architectures of a component in the upstream's spelling; one for all when it has none.
+/// The architectures of a component and the upstream's spelling, or one entry for all.
 pub(super) fn spellings(component: &Component) -> impl Iterator<Item = (FileFor, &str)> {
     let one_for_all = component.arch.is_empty().then_some((FileFor::Any, ""));
     one_for_all.into_iter().chain(component.arch.iter().map(|(arch, spelling)| ((*arch).into(), spelling.as_str())))
 }
 
-/// The pins, how well they are vouched for, and whether an attestation could not be checked here.
+/// The pins, their trust, and whether an attestation could not be verified here.
 pub(super) async fn pin(
     up: Upstream<'_>,
     name: &str,
@@ -74,7 +72,7 @@ pub(super) async fn pin(
         }
     };
     let trust = levels.into_iter().min().unwrap_or(Trust::Computed);
-    // What GitHub does not hold, it knows nothing of.
+    // GitHub only has attestations of its own files.
     let attested = match &file.url {
         Some(_) => None,
         None => attested::taken(up, attested::files(up, repo.name, &pins).await, candidate)?,
@@ -101,7 +99,7 @@ async fn of_asset(
     Ok((FilePin { url, sha256, size }, Trust::Computed))
 }
 
-/// The digest that GitHub publishes, or the one of a download: assets from before June 2025 have none.
+/// GitHub's digest, or that of a download: assets from before June 2025 have no digest.
 pub(crate) async fn asset_digest(up: Upstream<'_>, asset: &Asset) -> anyhow::Result<(Sha256, Trust)> {
     if let Some(published) = published_digest(asset) {
         return Ok((published, Trust::Stated));
@@ -118,8 +116,7 @@ fn check_size(name: &str, counted: u64, told: Option<u64>) -> Result<(), FileErr
     }
 }
 
-/// The digest and size of a file that has to be downloaded for them. Once it is here, it is also looked into:
-/// a digest of an archive without the program would only be found out by the build.
+/// Downloads a file for its digest and size, and checks the archive, so that a broken one is found before the build.
 async fn inspected(
     up: Upstream<'_>,
     url: &str,
@@ -135,7 +132,7 @@ async fn inspected(
     Ok((sha256, Some(counted)))
 }
 
-/// GitHub's own digest of an asset, where it is the kind that we pin.
+/// GitHub's digest of an asset, if it is SHA-256.
 pub(crate) fn published_digest(asset: &Asset) -> Option<Sha256> {
     asset.digest.as_deref()?.parse::<OciDigest>().ok()?.hex().parse().ok()
 }
@@ -144,15 +141,14 @@ fn checksums_url(file: &FileSpec, tag: &str, version: &str) -> String {
     FileSpec::fill(file.checksums.as_deref().unwrap_or_default(), tag, version, "", "")
 }
 
-/// SHA-256 sums by file name, and how well the list is vouched for.
+/// SHA-256 sums by file name, and the trust in the list.
 #[derive(Debug)]
 pub(crate) struct Checksums {
     pub(crate) sums: BTreeMap<String, Sha256>,
     pub(crate) trust: Trust,
 }
 
-/// A release's list of sums (`SHASUMS256.txt`); as it was signed, where a keyring is named and one
-/// of its keys has signed it.
+/// A release's list of checksums (`SHASUMS256.txt`): the signed one, if there is a keyring whose key has signed it.
 pub(crate) async fn checksums(
     up: Upstream<'_>,
     file: &FileSpec,
@@ -179,13 +175,12 @@ async fn read_checksums(up: Upstream<'_>, file: &FileSpec, url: &str) -> anyhow:
     Ok(Checksums { sums: parse_checksums(&up.http.text(url).await?), trust: Trust::Stated })
 }
 
-/// Whether a list of checksums is not there, as opposed to not to be had right now.
+/// Whether a list of checksums does not exist, as opposed to being unavailable.
 pub(crate) fn is_gone(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(HttpError::is_gone)
 }
 
-/// Lines as `sha256sum` writes them: digest, a blank, a blank or `*`, name. Others (a signature around the
-/// list) are left alone: a name that is not found is an error where it is looked for.
+/// Parses the format of `sha256sum`: digest, a space, a space or `*`, name. Other lines (a signature) are skipped.
 fn parse_checksums(text: &str) -> BTreeMap<String, Sha256> {
     let lines = text.lines().filter_map(|line| {
         let (digest, name) = line.split_once(' ')?;
@@ -200,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checksums_are_read_in_both_forms_of_sha256sum() {
+    fn both_formats_of_sha256sum_are_read() {
         let hex = "c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4";
         let text = format!("-----BEGIN PGP SIGNED MESSAGE-----\n{hex}  a.tar.xz\n{hex} *b.zip\nshort  c.zip\n");
         let sums = parse_checksums(&text);

@@ -1,4 +1,4 @@
-//! Reads a repository's releases, page by page, as far as the choice needs.
+//! Reads a repository's releases, as many pages as needed.
 
 use std::collections::BTreeMap;
 
@@ -14,28 +14,26 @@ use crate::domain::version::Version;
 use crate::error::hinted;
 use crate::upstream::{Gate, PassedOver, Upstream};
 
-/// How long after its creation a release may still be published.
+/// The longest time from creation to publication of a release.
 ///
-/// GitHub lists by creation (the date of the commit), we choose by publication or version. What comes
-/// further down the listing was created earlier; were it published later than the best so far, it waited
-/// for longer than from its creation to that publication. Convex needs half an hour; nobody on our list
-/// needs a week. Where versions are sorted by number, a line that is still being patched could push a higher
-/// number that far down; `require` in stack.toml names one line for those upstreams.
+/// GitHub lists by creation (the date of the commit), but publication or version decide. Reading stops at releases that
+/// were created this long before the best one was published. Convex needs half an hour; no upstream needs a week. If an
+/// upstream still patches older lines, `require` in stack.toml must select one line.
 const LONGEST_WAIT: TimeDelta = TimeDelta::days(7);
 
-/// An end for a server that links its pages in a circle; GitHub's own listings end at 1,000 or 10,000.
+/// A limit for servers whose pages link in a circle; GitHub's listings end at 1,000 or 10,000 releases.
 const MOST_PAGES: usize = 101;
 
-/// Where a listing is cut off, whatever comes after (docs.github.com does not say; the reply does, with 422).
+/// Where a listing ends, with 422 (not documented by docs.github.com).
 const LISTED: usize = 1_000;
 
-/// After so many lists of checksums without our files it is not the releases that are at fault.
+/// The limit of lists of checksums without our files.
 const MOST_LACKING: usize = 20;
 
-/// How many pages an error may cost beyond those that were read anyway.
+/// How many pages are read for the suggestion in an error.
 const PAGES_FOR_SUGGESTION: usize = 3;
 
-/// The newest release that fits; where the listing has none, the one that upstream promotes.
+/// The newest release that can be taken, or else the one that upstream promotes.
 pub(super) async fn newest(
     up: Upstream<'_>,
     rules: Rules<'_>,
@@ -43,7 +41,7 @@ pub(super) async fn newest(
 ) -> anyhow::Result<(Chosen, Vec<PassedOver>)> {
     let mut lacking: BTreeMap<Version, String> = BTreeMap::new();
     loop {
-        // From the top again: pages are kept, and the best of the rest may be further down than was read.
+        // Start again: pages are cached, and the next best may be on a page that is not read yet.
         let mut seen = Vec::new();
         read(up, repo, |page| {
             seen.extend(page.releases.iter().filter_map(|release| rules.judge(release)).map(|mut seen| {
@@ -58,7 +56,7 @@ pub(super) async fn newest(
         let Some(best) = rules.best(&seen).filter(|_| lacking.len() < MOST_LACKING).cloned() else {
             return promoted(up, rules, repo, &seen).await;
         };
-        // Files at an address of their own are complete when their list of checksums says so.
+        // For files at other addresses, the list of checksums must be complete.
         let Some(refused) = not_in_checksums(up, rules, &best).await? else {
             return Ok(((&best).into(), rules.passed_over(&seen, &best)));
         };
@@ -79,7 +77,7 @@ async fn read(up: Upstream<'_>, repo: Repo<'_>, mut is_enough: impl FnMut(&Page)
         page = match up.github.page(repo.name, next).await {
             Ok(page) => page,
             Err(GithubError::ListingEnds { .. }) => break,
-            // Instead of saying so, GitHub has also failed there.
+            // GitHub has also failed there instead of answering 422.
             Err(GithubError::Refused { status, .. }) if read >= LISTED && status.is_server_error() => break,
             Err(error) => return Err(error),
         };
@@ -93,13 +91,13 @@ fn is_settled(best: &Seen, page: &Page) -> bool {
     let last = page.releases.iter().rev().find_map(created);
     match (best.release.published_at, last) {
         (Some(published), Some(last)) => last + LONGEST_WAIT < published,
-        // Without dates the page's own order is all there is.
+        // Without dates, trust the order of the listing.
         _ => true,
     }
 }
 
-/// The release that upstream's version service promotes: a listing that ends at 1,000 may not hold it.
-/// Whether GitHub's page calls it a prerelease does not matter then; upstream has spoken.
+/// The release that upstream's version service promotes, which may not be among the 1,000 listed ones. It may be marked
+/// as a prerelease.
 async fn promoted(
     up: Upstream<'_>,
     rules: Rules<'_>,
@@ -130,8 +128,9 @@ async fn promoted(
         let release = up.github.release(repo.name, &format!("{}{version}", repo.prefix)).await?;
         anyhow::Ok((version, release))
     };
-    let (version, release) =
-        found.await.map_err(|error| suggested(error.context(nothing()).context(format!("{service} does not help"))))?;
+    let (version, release) = found
+        .await
+        .map_err(|error| suggested(error.context(nothing()).context(format!("{service} names no release"))))?;
     if let Some(error) = rules.refuse_asked_for(&release, &version) {
         return Err(suggested(anyhow::Error::from(error).context(format!("{service} promotes {version}"))));
     }
@@ -146,7 +145,7 @@ async fn promoted(
     Ok(((&promoted).into(), rules.passed_over(seen, &promoted)))
 }
 
-/// The release that is pinned, where it is still there.
+/// The pinned release, if it still exists.
 async fn pinned(up: Upstream<'_>, rules: Rules<'_>, repo: Repo<'_>) -> anyhow::Result<Option<Chosen>> {
     let Some(pin) = up.lock.components.get(rules.name) else { return Ok(None) };
     let version = rules.component.scheme.parse(&pin.version)?;
@@ -157,7 +156,7 @@ async fn pinned(up: Upstream<'_>, rules: Rules<'_>, repo: Repo<'_>) -> anyhow::R
     }
 }
 
-/// Why a release with files elsewhere (`file.url`) cannot be pinned: its list of checksums lacks one.
+/// Why a release with files at other addresses (`file.url`) cannot be pinned: its list of checksums is incomplete.
 async fn not_in_checksums(up: Upstream<'_>, rules: Rules<'_>, seen: &Seen) -> anyhow::Result<Option<String>> {
     let Some(file @ FileSpec { checksums: Some(_), .. }) = &rules.component.file else { return Ok(None) };
     let (tag, version) = (seen.release.tag_name.as_str(), seen.version.as_str());
@@ -166,16 +165,16 @@ async fn not_in_checksums(up: Upstream<'_>, rules: Rules<'_>, seen: &Seen) -> an
             let names = files::spellings(rules.component).map(|(_, arch)| file.file_name(tag, version, arch));
             let missing: Vec<String> =
                 names.filter(|name| !list.sums.contains_key(name)).map(|name| format!("`{name}`")).collect();
-            Ok((!missing.is_empty()).then(|| format!("its list of checksums has no {}", missing.join(", "))))
+            Ok((!missing.is_empty()).then(|| format!("its list of checksums lacks {}", missing.join(", "))))
         }
-        // A release is announced before its files are there.
-        Err(error) if files::is_gone(&error) => Ok(Some("its list of checksums is not there".to_owned())),
+        // A release is published before its files.
+        Err(error) if files::is_gone(&error) => Ok(Some("its list of checksums does not exist".to_owned())),
         Err(error) => Err(error),
     }
 }
 
-/// Puts the newest complete releases under an error, reading a few pages for them; `but` is the tag of one that
-/// only looks complete. Where that fails, the error stays as it is: it is the one to tell.
+/// Suggests the newest complete releases in the hint of an error, except the one with the tag `but`. Reads a few pages
+/// for them; errors of that are ignored.
 pub(super) async fn with_newest_complete(
     up: Upstream<'_>,
     rules: Rules<'_>,
@@ -193,7 +192,7 @@ pub(super) async fn with_newest_complete(
     })
     .await;
     match (result, rules.suggestion(&seen)) {
-        // A tag and its repository are both 404; the listing tells which of them is not there.
+        // A missing tag and a missing repository are both 404; the listing distinguishes them.
         (Err(no_repository @ GithubError::NoRepository { .. }), _)
             if matches!(error.downcast_ref(), Some(ChooseError::NoRelease { .. })) =>
         {
@@ -204,7 +203,7 @@ pub(super) async fn with_newest_complete(
     }
 }
 
-/// The first page's stable releases, newest first, whatever the form of their tags.
+/// The stable releases of the first page that has some, newest first, whose tags are not versions of the component.
 pub(super) async fn stable(up: Upstream<'_>, rules: Rules<'_>, repo: Repo<'_>) -> anyhow::Result<Vec<Release>> {
     let mut stable: Vec<Release> = Vec::new();
     read(up, repo, |page| {

@@ -1,5 +1,4 @@
-//! llama.cpp: a stable release is semver and holds one file, whose one line names the build to take
-//! (facts: `llama_cpp.json`).
+//! llama.cpp: a stable release has a semver tag and one file with one line, the tag of the build to take.
 
 use anyhow::Context as _;
 
@@ -10,8 +9,8 @@ use super::{Chosen, Repo, listing};
 use crate::io::http::shown;
 use crate::upstream::{Gate, PassedOver, Upstream};
 
-/// The build that the newest stable release names. Builds are prereleases by design; their stable release
-/// is what vouches for them. One whose build lacks a file is passed over for the stable release before it.
+/// The build that the newest stable release names. Builds are always prereleases. If the build is incomplete, the stable
+/// release before it is taken.
 pub(super) async fn newest(
     up: Upstream<'_>,
     rules: Rules<'_>,
@@ -20,8 +19,7 @@ pub(super) async fn newest(
     let pointer = repo.pointer.context("the source has no `pointer`")?;
     let mut passed_over = Vec::new();
     let mut looked = 0;
-    // `releases/latest` spares reading through pages of builds, a few days to the page. It may be one without
-    // files, so what it does not give is looked for in the listing.
+    // `releases/latest` avoids reading pages of builds. If that release cannot be taken, the listing is read.
     let latest = match up.github.latest(repo.name).await {
         Ok(latest) => vec![latest.as_ref().clone()],
         Err(GithubError::NotFound { .. }) => Vec::new(),

@@ -1,4 +1,4 @@
-//! A release as GitHub's API tells it, and whether it holds all that we need.
+//! A release of GitHub's API, and its required files.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use crate::domain::stack::{Component, Stack};
 use crate::domain::version::Version;
 use crate::io::http::shown;
 
-/// The fields that matter to us; octocrab's own type wants every field of every asset to be there.
+/// The fields that are used here; octocrab's type requires every field of every asset.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Release {
     pub(crate) tag_name: String,
@@ -20,10 +20,10 @@ pub(crate) struct Release {
     /// When it was published; none for a draft.
     #[serde(default)]
     pub(crate) published_at: Option<DateTime<Utc>>,
-    /// The date of its commit: what listings are sorted by.
+    /// The date of its commit, by which listings are sorted.
     #[serde(default)]
     pub(crate) created_at: Option<DateTime<Utc>>,
-    /// What the tag was made from: a branch or a commit.
+    /// The branch or commit of the tag.
     #[serde(default)]
     pub(crate) target_commitish: Option<String>,
     #[serde(default)]
@@ -35,9 +35,9 @@ pub(crate) struct Release {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Asset {
     pub(crate) name: String,
-    /// `uploaded`, or `starter` while the upload goes on or after it broke off.
+    /// `uploaded`, or `starter` during an upload or after a failed one.
     pub(crate) state: String,
-    /// GitHub tells it; a record of a release may not know it.
+    /// In bytes. Recorded releases may lack it.
     #[serde(default)]
     pub(crate) size: Option<u64>,
     /// `sha256:…` for what was uploaded since June 2025.
@@ -51,7 +51,7 @@ impl Release {
         self.published_at.and_then(Published::at)
     }
 
-    /// `2026-09-11`, or nothing that misleads.
+    /// `2026-09-11` or `not published`.
     pub(crate) fn date(&self) -> String {
         self.published().map_or_else(|| "not published".to_owned(), |published| published.date().to_string())
     }
@@ -68,7 +68,7 @@ impl Release {
         is_repository(&name).then_some(name)
     }
 
-    /// Which of the files are not there, each with why.
+    /// The files that are missing or not uploaded.
     pub(crate) fn missing(&self, files: &[String]) -> Vec<Missing> {
         let missing = files.iter().filter_map(|file| match self.asset(file) {
             None => Some(Missing { file: file.clone(), state: None }),
@@ -81,29 +81,29 @@ impl Release {
     }
 }
 
-/// A file that a release should have and has not, or not wholly.
+/// A file that a release lacks, or whose upload is not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Missing {
     file: String,
     state: Option<String>,
 }
 
-/// `no `a.zip`, `b.zip` (starter)`.
+/// Such as "no `a.zip`, `b.zip`".
 pub(crate) fn say_missing(missing: &[Missing]) -> String {
     let files = missing.iter().map(|missing| match &missing.state {
         None => format!("`{}`", missing.file),
-        Some(state) => format!("`{}` (its upload is `{state}`, not finished)", missing.file),
+        Some(state) => format!("`{}` (upload state `{state}`)", missing.file),
     });
     format!("no {}", files.collect::<Vec<_>>().join(", "))
 }
 
-/// The version that a tag names, when it has the repository's prefix and the component's form.
+/// The version of a tag with the repository's prefix and in the component's scheme.
 pub(crate) fn version_of(component: &Component, prefix: &str, tag: &str) -> Option<Version> {
     component.scheme.parse(tag.strip_prefix(prefix)?).ok()
 }
 
-/// The assets that a release must have: the component's own for each architecture, and those of the
-/// components that come from the same release. Files at an address of their own are no assets.
+/// The assets that a release must have for the component and those that share its releases. Files at other addresses are
+/// not assets.
 pub(crate) fn needed_assets(stack: &Stack, name: &str, tag: &str, version: &str) -> Vec<String> {
     let own = stack.components.get(name);
     let followers = stack.followers(name).map(|(_, follower)| follower);

@@ -1,4 +1,4 @@
-//! What became of a pinned release: replaced, made again under its tag, deleted.
+//! Verifies a pinned release: it may have been replaced, recreated or deleted.
 
 use anyhow::Context as _;
 
@@ -9,12 +9,12 @@ use crate::domain::stack::Source;
 use crate::domain::trust::Trust;
 use crate::upstream::{Checked, Finding, Upstream, attested};
 
-/// How closely is looked.
+/// How thoroughly to verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// What is published about the files; one that nothing is published about passes.
+    /// Compare with published digests; files without one pass.
     Metadata,
-    /// Files without a published digest are downloaded and hashed.
+    /// Download files without a published digest.
     Files,
 }
 
@@ -47,7 +47,7 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth
     }
     let release = match up.github.release(repo, tag).await {
         Err(GithubError::NotFound { .. }) => {
-            // The same answer as for a repository that is gone; the listing tells them apart.
+            // A missing repository is 404, too; then this fails.
             up.github.first_page(repo).await?;
             return Ok(Checked::gone(format!("release {tag} of {repo}")));
         }

@@ -1,5 +1,4 @@
-//! `package-lock.json`, made by npm and checked before it is taken (docs.npmjs.com, "package-lock.json",
-//! lockfileVersion 3).
+//! `package-lock.json`: made by npm, and checked (docs.npmjs.com, "package-lock.json", lockfileVersion 3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,23 +18,23 @@ use crate::io::process;
 pub(super) enum LockfileError {
     #[error("it does not parse")]
     Syntax(#[from] serde_json::Error),
-    #[error("it has lockfileVersion {0}; 3 is what `npm ci` of our image reads")]
+    #[error("it has lockfileVersion {0}, expected is 3")]
     Version(u64),
-    #[error("it does not hold `{package}` {version} at its top")]
+    #[error("it does not have `{package}` {version} at its top level")]
     NoPackage { package: String, version: String },
-    #[error("`{0}` is a link, which is not a package of a registry")]
+    #[error("`{0}` is a link, not a package of a registry")]
     Link(String),
-    #[error("`{path}` comes from an address, {resolved}")]
+    #[error("`{path}` has a fixed address, {resolved}")]
     Resolved { path: String, resolved: String },
     #[error("`{0}` has no integrity")]
     NoIntegrity(String),
     #[error("`{path}` has an integrity other than SHA-512")]
     Integrity { path: String, source: DigestError },
-    #[error("`{there}` is there for one architecture, and nothing like it for {missing}")]
+    #[error("`{there}` is for one architecture, and there is no such package for {missing}")]
     OneArch { there: String, missing: Arch },
 }
 
-/// What npm would say of more than it was asked for.
+/// Turns off npm's messages about other topics.
 pub(super) const QUIETLY: [&str; 3] = ["--no-audit", "--no-fund", "--no-update-notifier"];
 
 /// The two files that `npm ci` needs.
@@ -47,14 +46,14 @@ pub(super) struct Made {
 
 #[derive(Debug)]
 pub(super) struct Checked {
-    /// Of the package itself.
+    /// Of the main package.
     pub(super) integrity: Integrity,
-    /// Which packages have scripts that an installation would run.
+    /// The packages with install scripts.
     pub(super) scripts: Vec<String>,
 }
 
-/// Has npm resolve everything in a folder of its own. No package is downloaded and no script is run. Nothing is taken
-/// that came out after `before`.
+/// Runs npm to resolve all dependencies in a scratch folder, without downloading packages or running scripts. Packages
+/// published after `before` are ignored.
 pub(super) async fn make(
     registry: Registry<'_>,
     component: &str,
@@ -65,7 +64,7 @@ pub(super) async fn make(
     let folder = tempfile::Builder::new().prefix("xtask-npm-").tempdir()?;
     let wanted = package_json(component, package, version)?;
     fs_err::write(folder.path().join("package.json"), &wanted)?;
-    // The logins among it must not stand on a command line.
+    // It has credentials, which must not be on a command line.
     let npmrc = folder.path().join("npmrc");
     fs_err::write(&npmrc, registry.npmrc().text())?;
     let registry = registry.mirrored();
@@ -89,13 +88,13 @@ pub(super) async fn make(
     }
     process::output(&mut npm)
         .await
-        .hint(|| format!("npm was asked to use the registry {registry}; `npm ping` tells whether it answers"))?;
+        .hint(|| format!("npm used the registry {registry}; `npm ping` shows whether it answers"))?;
     let lockfile =
         fs_err::read_to_string(folder.path().join("package-lock.json")).context("npm made no package-lock.json")?;
     Ok(Made { package: wanted, lockfile })
 }
 
-/// The package.json of the image: one exact version, and nothing that could be published.
+/// The package.json of the image: one exact version, and private.
 fn package_json(component: &str, package: &str, version: &str) -> anyhow::Result<String> {
     #[derive(serde::Serialize)]
     struct Package<'a> {
@@ -132,7 +131,7 @@ struct Entry {
     integrity: Option<String>,
     #[serde(default)]
     link: bool,
-    /// Inside the tarball of another package, whose integrity covers it.
+    /// It is in the tarball of another package, whose integrity covers it.
     #[serde(default)]
     in_bundle: bool,
     #[serde(default)]
@@ -153,7 +152,7 @@ impl Entry {
     }
 }
 
-/// Checks that a lockfile pins everything, names no address, and serves every architecture.
+/// Checks that a lockfile pins everything, without addresses, for every architecture.
 pub(super) fn check(text: &str, package: &str, version: &str) -> Result<Checked, LockfileError> {
     let lockfile: Lockfile = serde_json::from_str(text)?;
     if lockfile.lockfile_version != 3 {
@@ -193,7 +192,7 @@ fn check_entry(path: &str, entry: &Entry) -> Result<(), LockfileError> {
     }
 }
 
-/// Where there is a native package for one architecture, there is one of its family for the other.
+/// Checks that the native packages of one architecture exist for the other, too.
 fn check_platforms<'a>(entries: impl Iterator<Item = (&'a String, &'a Entry)>) -> Result<(), LockfileError> {
     let mut families: BTreeMap<String, Vec<(&str, &Entry)>> = BTreeMap::new();
     for (path, entry) in entries.filter(|(_, entry)| entry.optional && !entry.cpu.is_empty()) {
@@ -228,14 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_lockfile_is_whole() {
+    fn the_committed_lockfile_is_complete() {
         let checked = check(REAL, "openclaw", &real_version()).unwrap();
         assert!(checked.integrity.as_str().starts_with("sha512-"));
         assert!(checked.scripts.contains(&"openclaw".to_owned()), "{:?}", checked.scripts);
     }
 
     #[test]
-    fn what_would_not_be_pinned_is_refused() {
+    fn packages_that_are_not_pinned_are_refused() {
         let version = real_version();
         let refused = |text: &str| check(text, "openclaw", &version).unwrap_err().to_string();
         let integrity = REAL.find("\"integrity\": \"sha512-").unwrap();
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_package_json_holds_one_exact_version() {
+    fn the_package_json_has_one_exact_version() {
         let committed = include_str!("../../../../image/npm/openclaw/package.json");
         assert_eq!(package_json("openclaw", "openclaw", &real_version()).unwrap(), committed);
     }

@@ -1,5 +1,5 @@
-//! A person's `.npmrc` as far as it says how a registry is reached: addresses, logins, proxies, certificates. The rest
-//! of it (`engine-strict`, `min-release-age`, `omit`, …) is their own and must not change what is locked.
+//! The settings of `.npmrc` for reaching a registry: addresses, credentials, proxies, certificates. Other settings
+//! (`engine-strict`, `min-release-age`, `omit`, …) must not affect the lockfile.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use reqwest::header::HeaderValue;
 
 use crate::io::process;
 
-/// `${NAME}` stands for an environment variable, `${NAME?}` for one that may be missing (docs.npmjs.com, ".npmrc").
+/// `${NAME}` is an environment variable, `${NAME?}` one that may be unset (docs.npmjs.com, ".npmrc").
 static VARIABLE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\??\}").ok());
 
 const TRANSPORT: [&str; 13] = [
@@ -30,15 +30,15 @@ const TRANSPORT: [&str; 13] = [
     "maxsockets",
 ];
 
-/// Settings about the transport, in npm's own order: a later one wins.
+/// Settings for the transport, in npm's order: later ones win.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Npmrc(Vec<(String, String)>);
 
 impl Npmrc {
-    /// What npm reads: its global file, the person's, and the one of the checkout.
+    /// Reads the files that npm reads: the global one, the user's, and the checkout's.
     pub(super) async fn read(root: &Path) -> Self {
         let mut files = Vec::new();
-        // Without npm there is no global file, and the person's is where npm looks for it by default.
+        // Without npm there is no global file, and the user's file is at its default path.
         let told = process::text(process::command("npm").args(["config", "get", "globalconfig", "userconfig"])).await;
         match told {
             Ok(told) => files.extend(told.lines().filter_map(|line| line.split_once('=')).map(|(_, path)| path.into())),
@@ -49,13 +49,13 @@ impl Npmrc {
         Self(texts.flat_map(|text| parse(&text)).collect())
     }
 
-    /// The text of a file with these settings only, for npm itself.
+    /// The text of an `.npmrc` with these settings.
     pub(super) fn text(&self) -> String {
         let lines: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         lines.concat()
     }
 
-    /// The login for an address, as npm chooses it: that of the longest path which the address lies below.
+    /// The credentials for an address: those of the longest matching path, as in npm.
     pub(super) fn login(&self, address: &str) -> Option<HeaderValue> {
         let (_, mut path) = address.split_once(':')?;
         path = path.trim_end_matches('/');
@@ -80,7 +80,7 @@ impl Npmrc {
     }
 }
 
-/// Whether a variable of the environment (`npm_config_…`) is one of those that npm may see.
+/// Whether npm may see an environment variable (`npm_config_…`).
 pub(super) fn is_transport(variable: &str) -> bool {
     let lower = variable.to_ascii_lowercase();
     match lower.strip_prefix("npm_config_") {
@@ -97,7 +97,7 @@ fn parse(text: &str) -> Vec<(String, String)> {
         }
         let (name, value) = line.split_once('=')?;
         let (name, value) = (name.trim(), value.trim().trim_matches('"'));
-        // A scope's own registry belongs to the transport, too.
+        // The registry of a scope belongs to the transport, too.
         let kept =
             name.starts_with("//") || name.ends_with(":registry") || TRANSPORT.contains(&name.trim_end_matches("[]"));
         kept.then(|| (name.to_owned(), value.to_owned()))
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_for_what_lies_below_its_address() {
+    fn credentials_are_for_paths_below_their_address() {
         let text = "; ours\n//npm.example/:_authToken = outer\n//npm.example/team/:_authToken=\"inner\"\n";
         for (address, expected) in [
             ("https://npm.example", Some("Bearer outer")),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_stand_for_what_the_environment_holds() {
+    fn variables_are_replaced_by_the_environment() {
         let path = std::env::var("PATH").unwrap();
         assert_eq!(expanded("a ${PATH} b"), format!("a {path} b"));
         assert_eq!(expanded("${NO_SUCH_VARIABLE_HERE?}"), "");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_change_the_lockfile_is_left_out() {
+    fn settings_that_affect_the_lockfile_are_dropped() {
         let text =
             "engine-strict=true\nmin-release-age=7\nomit=optional\nproxy=http://p\nca[]=x\n@a:registry=http://r\n";
         let kept = Npmrc(parse(text)).text();

@@ -1,16 +1,16 @@
-//! Packages that hold a program for one platform. npm installs those that fit by the `os`, `cpu` and `libc` of
-//! their package.json (docs.npmjs.com, "package.json"), and goes on silently without one that is not there:
-//! `opencode-ai` 1.18.33 names an `opencode-linux-arm64` 1.18.33 that cannot be had.
+//! Packages for one platform. npm installs those that match by `os`, `cpu` and `libc` of their package.json
+//! (docs.npmjs.com, "package.json"), and silently skips missing ones: `opencode-ai` 1.18.33 depends on
+//! `opencode-linux-arm64` 1.18.33, which does not exist.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::registry::{Manifest, Registry};
 use crate::domain::arch::Arch;
 
-/// A meta package names up to twenty platforms.
+/// Concurrent requests: a package can have twenty platform packages.
 const AT_ONCE: usize = 8;
 
-/// Why a version cannot be installed on every architecture, where that is so.
+/// Why a version cannot be installed on every architecture; `None` if it can.
 pub(super) async fn missing(registry: Registry<'_>, manifest: &Manifest) -> anyhow::Result<Option<String>> {
     let gone: Vec<Option<String>> = stream::iter(&manifest.optional_dependencies)
         .filter(|(_, version)| std::future::ready(is_exact(version)))
@@ -22,18 +22,18 @@ pub(super) async fn missing(registry: Registry<'_>, manifest: &Manifest) -> anyh
     Ok((!gone.is_empty()).then(|| format!("npm's registry has no {}", gone.join(", "))))
 }
 
-/// A range says nothing about one version; whether it can be met shows when everything is locked.
+/// Ranges are resolved when everything is locked.
 fn is_exact(version: &str) -> bool {
     semver::Version::parse(version).is_ok()
 }
 
-/// The name of a package of ours that is not there.
+/// The name of a package for our platforms that does not exist.
 async fn gone(registry: Registry<'_>, package: &str, version: &str) -> anyhow::Result<Option<String>> {
     super::registry::check_name(package)?;
     if registry.manifest(package, version).await?.is_some() {
         return Ok(None);
     }
-    // Which platform it is for is told by its other versions, or else by its name.
+    // Its platform is known from other versions, or else from its name.
     let ours = match registry.find_packument(package).await? {
         Some(packument) => packument.versions.values().next_back().is_some_and(is_ours),
         None => true,
@@ -46,12 +46,12 @@ fn is_ours(manifest: &Manifest) -> bool {
     Arch::ALL.into_iter().any(|arch| fits(&manifest.os, &manifest.cpu, &manifest.libc, arch))
 }
 
-/// Whether a package installs on our base image, which is Linux with glibc.
+/// Whether a package is installed on the base image, which is Linux with glibc.
 pub(super) fn fits(os: &[String], cpu: &[String], libc: &[String], arch: Arch) -> bool {
     allows(os, "linux") && allows(cpu, arch.npm()) && allows(libc, "glibc")
 }
 
-/// npm's rule: a list names what is allowed, `!` what is not; an empty one allows all.
+/// npm's rule: a list has what is allowed, and with `!` what is not; an empty one allows all.
 fn allows(list: &[String], wanted: &str) -> bool {
     if list.iter().any(|entry| entry.strip_prefix('!') == Some(wanted)) {
         return false;
@@ -60,7 +60,7 @@ fn allows(list: &[String], wanted: &str) -> bool {
     allowed.peek().is_none() || allowed.any(|entry| entry == wanted || entry == "any")
 }
 
-/// The words of package names that stand for platforms; `None` where a word is none.
+/// Whether a word of a package name is one of our platforms (`true`) or another one (`false`).
 fn platform_word(word: &str) -> Option<bool> {
     match word {
         "linux" | "x64" | "arm64" | "amd64" | "aarch64" | "gnu" | "glibc" => Some(true),
@@ -79,7 +79,7 @@ fn is_foreign_name(package: &str) -> bool {
     words(package).any(|word| platform_word(word) == Some(false))
 }
 
-/// The name without its platform: what the packages for several platforms have in common.
+/// The name without platform words, which is the same for all platforms.
 pub(super) fn family(package: &str) -> String {
     words(package).filter(|word| platform_word(word).is_none()).collect::<Vec<_>>().join("-")
 }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_is_allowed_by_the_rule_of_npm() {
+    fn platforms_match_by_the_rule_of_npm() {
         let fits = |os: &[&str], cpu: &[&str], libc: &[&str]| fits(&list(os), &list(cpu), &list(libc), Arch::Aarch64);
         assert!(fits(&["linux"], &["arm64"], &["glibc"]));
         assert!(fits(&[], &[], &[]));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_families_and_foreign_platforms() {
+    fn names_have_families_and_platforms() {
         assert_eq!(family("@img/sharp-linux-x64"), family("@img/sharp-linux-arm64"));
         assert_ne!(family("@img/sharp-linux-x64"), family("@img/sharp-libvips-linux-x64"));
         assert_eq!(family("@esbuild/linux-x64"), "@esbuild");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_no_single_version() {
+    fn a_range_is_not_an_exact_version() {
         assert!(is_exact("1.18.33"));
         assert!(!is_exact("^1.2.3"));
         assert!(!is_exact("npm:other@1.0.0"));

@@ -1,5 +1,5 @@
-//! The registry: its address from npm's own configuration, and the two documents that are read there.
-//! `docs/responses/package-metadata.md` of npm/registry describes them.
+//! The npm registry: its address from npm's configuration, and its documents (`docs/responses/package-metadata.md` of
+//! npm/registry).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,37 +26,38 @@ use crate::io::http::{Http, HttpError, shown};
 use crate::io::process;
 
 const VARIABLE: &str = "npm_config_registry";
-/// What npm itself asks for when it installs.
+/// The short document that npm uses to install.
 const SHORT_FORM: &str = "application/vnd.npm.install-v1+json";
 
-/// The registry that this machine's npm uses, after mirrors.
+/// The address of the registry that npm uses on this machine, after mirrors.
 pub(crate) async fn registry(mirrors: &Mirrors) -> anyhow::Result<String> {
     Ok(mirrors.rewrite(&configured().await?))
 }
 
-/// npm reads `npm_config_registry` in any case before any `.npmrc`; asking npm itself covers the rest.
+/// `npm_config_registry`, in upper or lower case, precedes `.npmrc`; npm returns everything else.
 async fn configured() -> anyhow::Result<String> {
     let set = std::env::vars().find(|(name, value)| name.eq_ignore_ascii_case(VARIABLE) && !value.is_empty());
     let told = match set {
         Some((_, value)) => value,
         None => process::text(process::command("npm").args(["config", "get", "registry"]))
             .await
-            .context("cannot tell the address of npm's registry")
+            .context("cannot find the address of npm's registry")
             .hint(|| format!("set {VARIABLE} to its address"))?,
     };
     address(&told)
 }
 
-/// An address as it may be used and printed: without a final slash, and without a password.
+/// Validates an address: without a final slash and credentials.
 fn address(told: &str) -> anyhow::Result<String> {
-    let url: FileUrl = told.trim().trim_end_matches('/').parse().context("npm's registry has a strange address")?;
+    let url: FileUrl =
+        told.trim().trim_end_matches('/').parse().context("the address of npm's registry is not valid")?;
     if url.as_str().contains('@') {
-        bail!("npm's registry has a login in its address, which would end in logs");
+        bail!("the address of npm's registry has credentials, which would be printed in logs");
     }
     Ok(url.into())
 }
 
-/// A package's name by npm's rules (validate-npm-package-name), without the old exceptions.
+/// Checks a package name by npm's rules (validate-npm-package-name), without the legacy ones.
 pub(super) fn check_name(package: &str) -> anyhow::Result<()> {
     let plain = |part: &str| {
         part.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
@@ -67,7 +68,7 @@ pub(super) fn check_name(package: &str) -> anyhow::Result<()> {
         None => plain(package),
     };
     if !is_name || package.len() > 214 {
-        bail!("`{}` is not a name of an npm package", package.escape_debug());
+        bail!("`{}` is not a valid name of an npm package", package.escape_debug());
     }
     Ok(())
 }
@@ -79,10 +80,10 @@ pub(super) struct Packument {
     pub(super) tags: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) versions: BTreeMap<String, Manifest>,
-    /// When each version was published. Not every registry keeps it.
+    /// The publication time of each version. Not every registry has it.
     #[serde(default)]
     time: BTreeMap<String, serde_json::Value>,
-    /// Of the short form, which has no other time.
+    /// The only time in the short form.
     #[serde(default)]
     modified: Option<String>,
 }
@@ -92,7 +93,7 @@ impl Packument {
         Published::at(moment(self.time.get(version)?.as_str()?)?)
     }
 
-    /// Since when a version is out at least: when it was published, or else when the package was last changed.
+    /// The latest possible publication time: that of the version, or the last change of the package.
     pub(super) fn out_since(&self, version: &str) -> Option<DateTime<Utc>> {
         let told = |name: &str| moment(self.time.get(name)?.as_str()?);
         told(version).or_else(|| told("modified")).or_else(|| moment(self.modified.as_deref()?))
@@ -129,12 +130,12 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
-    /// The range that it asks for of an engine.
+    /// The range of an engine in `engines`.
     pub(super) fn engine(&self, name: &str) -> Option<&str> {
         self.engines.get(name)?.as_str()
     }
 
-    /// What its publisher says against it.
+    /// The deprecation message, if it is deprecated.
     pub(super) fn deprecation(&self) -> Option<String> {
         match &self.deprecated {
             serde_json::Value::String(message) if !message.is_empty() => {
@@ -145,7 +146,7 @@ impl Manifest {
         }
     }
 
-    /// Several algorithms may stand in it, with blanks between them (Subresource Integrity, W3C).
+    /// Its SHA-512 integrity. There may be several algorithms, separated by spaces (Subresource Integrity, W3C).
     pub(super) fn integrity(&self, package: &str, version: &str) -> anyhow::Result<Integrity> {
         let told = self.dist.integrity.as_ref().with_context(|| format!("`{package}` {version} has no integrity"))?;
         let strong = told.split_whitespace().find(|one| one.starts_with("sha512-")).unwrap_or(told);
@@ -163,12 +164,12 @@ struct Dist {
     attestations: serde_json::Value,
 }
 
-/// What was read of the registry in one run: several questions are about one package.
+/// The registry's documents, read once in a run.
 #[derive(Default)]
 pub(crate) struct Documents {
     setup: OnceCell<Setup>,
     keys: OnceCell<Keys>,
-    /// None where the registry has no package of that name.
+    /// `None` if the registry has no such package.
     packuments: Kept<Option<Arc<Packument>>>,
 }
 
@@ -178,7 +179,7 @@ struct Setup {
     login: Option<HeaderValue>,
 }
 
-/// The registry, asked through the one HTTP client, which applies the mirrors.
+/// A client of the registry.
 #[derive(Clone, Copy)]
 pub(super) struct Registry<'a> {
     http: &'a Http,
@@ -191,14 +192,14 @@ impl<'a> Registry<'a> {
         let setup = up.npm.setup.get_or_try_init(|| async {
             let address = configured().await?;
             let npmrc = Npmrc::read(up.root).await;
-            // As npm does: by the address that is really asked, so that a mirror gets no login but its own.
+            // As in npm, by the final address, so that a mirror only gets its own credentials.
             let login = npmrc.login(&up.http.mirrors().rewrite(&address));
             anyhow::Ok(Setup { address, npmrc, login })
         });
         Ok(Self { http: up.http, documents: up.npm, setup: setup.await? })
     }
 
-    /// The address for npm itself.
+    /// The address after mirrors, for npm.
     pub(super) fn mirrored(&self) -> String {
         self.http.mirrors().rewrite(&self.setup.address)
     }
@@ -211,11 +212,10 @@ impl<'a> Registry<'a> {
         self.find_packument(package)
             .await?
             .with_context(|| format!("npm's registry has no package `{package}`"))
-            .hint(|| format!("the registry is {}; {VARIABLE} names another one", self.mirrored()))
+            .hint(|| format!("the registry is {}; set {VARIABLE} to use another one", self.mirrored()))
     }
 
-    /// The whole document, because the short form has no publication times; where that is longer than we read, the
-    /// short form.
+    /// The full document, because the short form has no publication times; the short form if the full one is too long.
     pub(super) async fn find_packument(&self, package: &str) -> anyhow::Result<Option<Arc<Packument>>> {
         let read = async {
             let url = self.url(package);
@@ -229,7 +229,7 @@ impl<'a> Registry<'a> {
         Ok(Option::clone(&*keep(&self.documents.packuments, package, read).await?))
     }
 
-    /// One version, when the registry has it. Some registries know whole packages only, and answer anything here.
+    /// One version, if the registry has it. Some registries only serve whole packages, and answer any status here.
     pub(super) async fn manifest(&self, package: &str, version: &str) -> anyhow::Result<Option<Manifest>> {
         match self.get(&format!("{}/{version}", self.url(package)), "application/json").await {
             Err(error) if error.status().is_some_and(|status| status.is_client_error() && status != 401) => {
@@ -240,8 +240,7 @@ impl<'a> Registry<'a> {
         }
     }
 
-    /// How well the registry vouches for a version, and by what. The packages that it pulls in are as the registry states
-    /// them: each would cost a request of its own.
+    /// The trust in a version, and what it is based on. Dependencies are not checked: each would cost a request.
     pub(super) async fn vouched(
         &self,
         package: &str,
@@ -259,7 +258,7 @@ impl<'a> Registry<'a> {
         let keys = self.documents.keys.get_or_try_init(|| async {
             let url = format!("{}/-/npm/v1/keys", self.setup.address);
             match self.get::<Keys>(&url, "application/json").await {
-                // Not every registry has signatures of its own.
+                // Not every registry signs.
                 Err(error) if error.status().is_some_and(|status| status.is_client_error()) => Ok(Keys::default()),
                 keys => keys.context("cannot read the keys of npm's registry"),
             }
@@ -269,7 +268,7 @@ impl<'a> Registry<'a> {
         Ok(if is_signed { (Trust::Signed, "the signature of npm's registry") } else { stated })
     }
 
-    /// What a version's provenance is worth; nothing where it has none.
+    /// Verifies the provenance of a version; `None` without one.
     pub(super) async fn provenance(
         &self,
         up: Upstream<'_>,
@@ -293,17 +292,17 @@ impl<'a> Registry<'a> {
         }
         let what = format!("{package} {version}");
         let Some(repo) = repo else {
-            up.notes.add(format!("note: {what} has a provenance: a `repository` in stack.toml would have it checked"));
+            up.notes.add(format!("note: {what} has provenance: set `repository` in stack.toml to have it verified"));
             return Ok(None);
         };
         let url = format!("{}/-/npm/v1/attestations/{}@{version}", self.setup.address, package.replace('/', "%2f"));
         let Some(Attestations { attestations }) = found(self.get(&url, "application/json").await)? else {
-            up.notes.add(format!("note: the provenance of {what} is not at {url}"));
+            up.notes.add(format!("note: the provenance of {what} does not exist at {url}"));
             return Ok(None);
         };
         let is_provenance = |one: &Attestation| one.predicate_type.starts_with(attested::PROVENANCE);
         let bundles = attestations.into_iter().filter(is_provenance).map(|one| one.bundle);
-        // As package-url writes them (`pkg:npm/%40scope/name@1.0.0`).
+        // A package URL (`pkg:npm/%40scope/name@1.0.0`).
         let name = format!("pkg:npm/{}@{version}", package.replace('@', "%40"));
         let digest = format!("sha512:{}", integrity.hex());
         let subject = Subject { repo, name: Some(&name), digest: &digest, what: &what };
@@ -328,7 +327,7 @@ fn found<T>(result: Result<T, HttpError>) -> anyhow::Result<Option<T>> {
         Err(error) if error.is_gone() => Ok(None),
         Err(error) if error.status() == Some(StatusCode::UNAUTHORIZED) => Err(error)
             .context("cannot read npm's registry")
-            .hint(|| "it wants a login: `npm login`, or `//HOST/:_authToken=…` in ~/.npmrc, as npm reads it"),
+            .hint(|| "it needs a login: run `npm login`, or set `//HOST/:_authToken=…` in ~/.npmrc"),
         Err(error) => Err(error).context("cannot read npm's registry"),
     }
 }
@@ -338,7 +337,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_plain_and_holds_no_password() {
+    fn an_address_has_no_credentials() {
         assert_eq!(address("https://npm.example/repository/all/\n").unwrap(), "https://npm.example/repository/all");
         for bad in ["undefined", "https://me:secret@npm.example", "file:///etc", "https://x/$(id)", ""] {
             let error = format!("{:#}", address(bad).unwrap_err());
@@ -357,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_read_whatever_is_missing() {
+    fn every_field_of_a_document_is_optional() {
         let text = r#"{"versions": {"1.0.0": {}, "1.1.0": {"deprecated": "no"}, "1.2.0": {"deprecated": false}},
             "time": {"1.0.0": "2026-09-24T22:17:03.665Z", "1.1.0": null}}"#;
         let packument: Packument = serde_json::from_str(text).unwrap();

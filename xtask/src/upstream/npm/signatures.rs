@@ -1,4 +1,4 @@
-//! Signatures of npm's registry: ECDSA (P-256) over name, version and integrity, by keys that the registry publishes
+//! Signatures of npm's registry: ECDSA (P-256) of name, version and integrity, by the registry's published keys
 //! (docs.npmjs.com, "About registry signatures").
 
 use base64::Engine as _;
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use serde::Deserialize;
 
-/// What stands before the point of a P-256 key in its DER form (RFC 5480).
+/// The DER prefix of a P-256 public key (RFC 5480).
 const P256: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -35,16 +35,16 @@ pub(super) struct Signature {
     sig: String,
 }
 
-/// A signature by a known key that is not of this text.
+/// A signature by a known key that does not match.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the registry's signature (key {keyid}) is not of `{text}`: its metadata was changed after it was signed")]
+#[error("the registry's signature (key {keyid}) does not match `{text}`: its metadata was changed after it was signed")]
 pub(super) struct Forged {
     keyid: String,
     text: String,
 }
 
 impl Keys {
-    /// Whether a key that was valid when the version came out has signed it. A signature by an unknown key says nothing.
+    /// Whether a key signed it that was valid at the publication. Signatures by unknown keys are ignored.
     pub(super) fn vouch(
         &self,
         signatures: &[Signature],
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_counts_when_its_key_was_known_and_valid_and_it_is_of_the_text() {
+    fn a_signature_counts_if_its_key_is_known_and_was_valid() {
         let random = SystemRandom::new();
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref(), &random).unwrap();

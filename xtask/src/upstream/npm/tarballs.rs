@@ -1,4 +1,4 @@
-//! How many bytes npm downloads for what a lockfile names.
+//! The download size of a lockfile's packages.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::lockfile::QUIETLY;
 use crate::domain::arch::Arch;
 use crate::io::{files, process};
 
-/// The packages that npm fetched for one installation.
+/// The packages that npm downloads for an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tarballs {
     pub(crate) packages: usize,
@@ -17,8 +17,8 @@ pub(crate) struct Tarballs {
     pub(crate) size: u64,
 }
 
-/// Installs what `folder` locks as the image's build does, into a scratch folder with a cache of its own, and counts
-/// what came: a lockfile holds no sizes, and npm's registry tells those of unpacked files only.
+/// Installs the lockfile in `folder` like the image's build, with an empty cache, and counts the downloads: lockfiles
+/// have no sizes, and the registry only has those of unpacked files.
 pub(crate) async fn tarballs(registry: &str, folder: &Path, arch: Arch) -> anyhow::Result<Tarballs> {
     let scratch = tempfile::Builder::new().prefix("xtask-npm-").tempdir()?;
     for file in ["package.json", "package-lock.json"] {
@@ -29,13 +29,13 @@ pub(crate) async fn tarballs(registry: &str, folder: &Path, arch: Arch) -> anyho
     npm.current_dir(scratch.path()).env("npm_config_registry", registry).arg("--cache").arg(&cache);
     npm.args(["ci", "--ignore-scripts", "--omit=dev", "--os=linux", "--libc=glibc", &format!("--cpu={}", arch.npm())]);
     npm.args(["--loglevel=error"]).args(QUIETLY);
-    process::output(&mut npm).await.with_context(|| format!("cannot install what {} locks", folder.display()))?;
+    process::output(&mut npm).await.with_context(|| format!("cannot install the packages of {}", folder.display()))?;
     let counted = count(&cache.join("_cacache/index-v5"))?;
-    ensure!(counted.packages > 0, "npm left nothing in its cache");
+    ensure!(counted.packages > 0, "npm's cache is empty");
     Ok(counted)
 }
 
-/// An entry of the index of npm's cache (cacache): a request, and the size of what came.
+/// An entry in the index of npm's cache (cacache): a request, and the size of the reply.
 #[derive(Debug, Deserialize)]
 struct Entry {
     key: String,
@@ -43,16 +43,16 @@ struct Entry {
     size: Option<u64>,
 }
 
-/// Adds up the tarballs in an index: files of lines, each a checksum, a tab and an entry.
+/// Adds up the tarballs in an index, whose files have lines of a checksum, a tab and an entry.
 fn count(index: &Path) -> anyhow::Result<Tarballs> {
     let mut counted = Tarballs { packages: 0, size: 0 };
     for path in files::below(index)? {
         let text = fs_err::read_to_string(index.join(&path))?;
-        // An entry that is written again is appended.
+        // Updated entries are appended.
         let Some(line) = text.lines().rfind(|line| !line.is_empty()) else { continue };
         let entry = line.split_once('\t').and_then(|(_, json)| serde_json::from_str::<Entry>(json).ok());
         let Some(entry) = entry else { bail!("{} is not an index of npm's cache", path.display()) };
-        // What npm asks of a package beside its tarball is metadata, and no artifact.
+        // Other requests are for metadata.
         if Path::new(&entry.key).extension().is_some_and(|extension| extension == "tgz") {
             counted.packages += 1;
             counted.size += entry.size.with_context(|| format!("npm's cache has no size for {}", entry.key))?;

@@ -1,11 +1,10 @@
-//! The entries of an archive, whatever its form: none may leave the folder that it is unpacked into, take another
-//! one's place, or grow without measure.
+//! The entries of an archive: none may be outside of the target folder, replace another one, or be too large.
 
 use std::collections::BTreeMap;
 
-/// The most that an archive may unpack to, as a multiple of its size. Programs and pages stay below a tenth of it.
+/// The largest unpacked size, as a multiple of the packed one. Programs and pages stay below a tenth of it.
 const MOST_GROWTH: u64 = 200;
-/// A small archive may hold so much all the same, and the largest no more than that.
+/// Lower and upper bounds of that size, in bytes.
 const SMALL: u64 = 64 << 20;
 const LARGEST: u64 = 16 << 30;
 const MOST_ENTRIES: usize = 200_000;
@@ -14,23 +13,23 @@ const MOST_ENTRIES: usize = 200_000;
 pub(crate) enum EntryError {
     #[error("its entry `{}` would be written outside of its folder", .0.escape_debug())]
     Escapes(String),
-    #[error("its link `{}` leads to `{}`, out of its folder", .name.escape_debug(), .target.escape_debug())]
+    #[error("its link `{}` points to `{}`, outside of its folder", .name.escape_debug(), .target.escape_debug())]
     LinkOut { name: String, target: String },
     #[error("its entry `{}` would be written through a link", .0.escape_debug())]
     ThroughLink(String),
-    #[error("it holds `{}` twice", .0.escape_debug())]
+    #[error("it contains `{}` twice", .0.escape_debug())]
     Twice(String),
     #[error("its entry `{}` is neither a file, a folder nor a link", .0.escape_debug())]
     Special(String),
     #[error("its entry `{}` is encrypted", .0.escape_debug())]
     Encrypted(String),
-    #[error("it would unpack to more than {0} bytes, out of all proportion to its size")]
+    #[error("it would unpack to more than {0} bytes, which is too much for its size")]
     Bomb(u64),
     #[error("it has more than {MOST_ENTRIES} entries")]
     TooMany,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {
     Folder,
@@ -96,7 +95,7 @@ impl Entries {
         if path.is_empty() && *what != What::Folder {
             return Err(escapes());
         }
-        // A folder may be named again; anything else would take another entry's place.
+        // Folders may be listed again; anything else would replace another entry.
         let again = self.kinds.insert(path, what.clone()).is_some_and(|known| known != *what || *what != What::Folder);
         if again {
             return Err(EntryError::Twice(name.to_owned()));
@@ -106,7 +105,7 @@ impl Entries {
     }
 }
 
-/// Where a relative path leads from a folder, as long as it stays below the top.
+/// Resolves a relative path from a folder; `None` if it leaves the top.
 fn below(folder: &[String], path: &str) -> Option<Vec<String>> {
     if path.is_empty() || path.starts_with('/') || path.contains(['\\', '\0']) {
         return None;
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_real_archives_hold_is_taken() {
+    fn entries_of_real_archives_are_accepted() {
         let real = [
             ("./", What::Folder),
             ("./node/", What::Folder),
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_folder_or_takes_a_place_is_refused() {
+    fn entries_outside_of_the_folder_and_duplicates_are_refused() {
         for name in ["/etc/passwd", "../x", "a/../../x", "..", "a\\..\\..\\x", "a\0b", ""] {
             assert_eq!(add(&[(name, What::File)]), Err(EntryError::Escapes(name.to_owned())), "{name}");
         }
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_may_grow_in_proportion() {
+    fn the_unpacked_size_is_limited() {
         assert_eq!(Entries::new(1).grow(SMALL), Ok(()));
         assert_eq!(Entries::new(1).grow(SMALL + 1), Err(EntryError::Bomb(SMALL)));
         assert_eq!(Entries::new(1 << 20).grow(MOST_GROWTH << 20), Ok(()));
@@ -178,9 +177,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the names are: what was taken leads nowhere but below the top.
+        /// All accepted names are below the top.
         #[test]
-        fn nothing_that_is_taken_leaves_the_folder(names in prop::collection::vec("[./a\\\\]{0,9}", 1..5)) {
+        fn accepted_names_stay_in_the_folder(names in prop::collection::vec("[./a\\\\]{0,9}", 1..5)) {
             let mut all = Entries::new(1);
             for name in names {
                 if all.add(&name, &What::File).is_ok() {

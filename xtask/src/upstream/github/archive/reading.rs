@@ -1,4 +1,4 @@
-//! Reads zip and tar archives through, entry by entry.
+//! Reads zip and tar archives, entry by entry.
 
 use std::io::{self, BufReader, Read, Seek};
 
@@ -7,17 +7,17 @@ use zip::{ZipArchive, ZipReadOptions};
 
 use super::entries::{Entries, EntryError, What};
 
-/// A link's target is a path.
+/// The longest path of a link's target, in bytes.
 const LONGEST_TARGET: u64 = 4096;
 
-/// What is wrong with an archive's own form.
+/// What is wrong with the format of an archive.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    #[error("by its name it is {expected}, and it begins like {found}")]
+    #[error("its name is that of {expected}, but it starts like {found}")]
     Magic { expected: Kind, found: String },
-    #[error("it is cut off or damaged")]
+    #[error("it is truncated or damaged")]
     Io(#[source] io::Error),
-    #[error("it is cut off or damaged")]
+    #[error("it is truncated or damaged")]
     Zip(#[source] zip::result::ZipError),
     #[error("two of its entries have one name, or share their bytes")]
     Overlapping,
@@ -25,7 +25,7 @@ pub(crate) enum ReadError {
     Entry(#[from] EntryError),
 }
 
-/// The forms of archive that upstreams use, each with the bytes that it begins with.
+/// The formats of upstreams' archives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Zip,
@@ -46,7 +46,7 @@ impl std::fmt::Display for Kind {
 }
 
 impl Kind {
-    /// The form that a file's name promises.
+    /// The format by the file name.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
         let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
@@ -101,11 +101,11 @@ pub(super) fn zip<R: Read + Seek>(file: R, entries: &mut Entries) -> Result<(), 
 }
 
 pub(super) fn tar<R: Read>(file: R, entries: &mut Entries) -> Result<(), ReadError> {
-    // The reader of tar skips contents by itself; what comes out of the decompression is what counts.
+    // The tar reader skips contents, so count the decompressed bytes.
     let limit = entries.limit();
     let mut counted = BufReader::new(file.take(limit + 1));
     let result = tar_entries(&mut counted, entries);
-    // The rest holds the last checksum.
+    // The rest has the last checksum.
     let result = result.and_then(|()| io::copy(&mut counted, &mut io::sink()).map(|_| ()).map_err(ReadError::Io));
     if counted.get_ref().limit() == 0 {
         return Err(EntryError::Bomb(limit).into());
@@ -124,7 +124,7 @@ fn tar_entries(file: impl Read, entries: &mut Entries) -> Result<(), ReadError> 
             EntryType::Directory => What::Folder,
             EntryType::Symlink => What::Symlink(target),
             EntryType::Link => What::Hardlink(target),
-            // A comment for all that follows.
+            // A global header, such as a comment.
             EntryType::XGlobalHeader => continue,
             _ => What::Special,
         };
@@ -133,7 +133,7 @@ fn tar_entries(file: impl Read, entries: &mut Entries) -> Result<(), ReadError> 
     Ok(())
 }
 
-/// Unpacks an entry to nowhere, to its checksum.
+/// Reads an entry completely, which verifies its checksum.
 fn through(file: &mut impl Read, entries: &mut Entries) -> Result<(), ReadError> {
     let mut chunk = vec![0; 64 << 10];
     loop {
