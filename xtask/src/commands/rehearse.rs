@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use tempfile::TempDir;
 
 use super::release::{self, Plan, Wanted};
 use super::resolve::ended;
@@ -26,7 +25,8 @@ use crate::io::{self, files};
 use crate::rehearsal::artifacts::Workshop;
 use crate::rehearsal::provision::{self, Registry};
 use crate::rehearsal::repositories::{Contents, Repositories, Source as Repo};
-use crate::rehearsal::{base, checkout, upstream};
+use crate::rehearsal::scratch::Scratch;
+use crate::rehearsal::{base, checkout, install, upstream};
 use crate::smoke;
 use crate::upstream::debian;
 
@@ -37,7 +37,7 @@ const PUT_IN: [&str; 2] = ["llamacpp", "convex-dashboard"];
 const WITHOUT_ENGINE: &str = "no Docker engine: `cargo xtask rehearse --provision`, as root on Debian or Ubuntu";
 
 pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Result<()> {
-    let scratch = TempDir::with_prefix("mission-control-rehearsal-").context("cannot make a scratch directory")?;
+    let scratch = Scratch::new()?;
     let mut steps = Steps::default();
     let result = rehearse(session, args, scratch.path(), &mut steps).await;
     session.print(&serde_json::json!({ "steps": steps }), || steps.table())?;
@@ -197,7 +197,7 @@ async fn without_engine(
     steps: &mut Steps,
 ) -> anyhow::Result<()> {
     let mut rehearsal = prepare(session, stack, args, scratch, steps).await?;
-    let mirror = provision::debian_mirror().await.ok().flatten().filter(|_| files::debian_keyring().is_ok());
+    let mirror = install::debian_mirror().await.ok().flatten().filter(|_| files::debian_keyring().is_ok());
     if let Some(mirror) = &mirror {
         rehearsal.mirrors.extend(debian_mirrors(stack, mirror)?);
     }
@@ -327,7 +327,7 @@ impl Archive {
     /// Debian's archive of any moment is this machine's archive of today; where its apt knows none, the archive of
     /// `stack.toml` itself, after the mirrors that a person named.
     async fn find(session: &Session, stack: &Stack) -> anyhow::Result<Self> {
-        if let Some(address) = provision::debian_mirror().await? {
+        if let Some(address) = install::debian_mirror().await? {
             return Ok(Self { mirrors: debian_mirrors(stack, &address)?, address });
         }
         let (archive, _) = debian_at(stack, chrono::Utc::now())?;

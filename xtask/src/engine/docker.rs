@@ -16,17 +16,26 @@ const OLDEST_BUILDX: (u32, u32) = (0, 11);
 /// The docker command line and the engine that it talks to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Docker {
-    /// The socket of a private engine; without one, docker's own settings (`DOCKER_HOST`, contexts) decide.
-    host: Option<String>,
-    program: Option<PathBuf>,
+    /// Without one, docker's own settings (`DOCKER_HOST`, contexts) decide.
+    private: Option<Private>,
     /// A builder of buildx; without one, the one that is in use.
     builder: Option<String>,
 }
 
+/// An engine that nobody else knows.
+#[derive(Debug, Clone)]
+struct Private {
+    host: String,
+    /// The client that came with it.
+    program: PathBuf,
+    /// What buildx keeps: nothing of a person's, who may have chosen another builder.
+    buildx: PathBuf,
+}
+
 impl Docker {
-    /// A private engine: its socket, and the client that came with it.
     pub(crate) fn private(socket: &Path, program: PathBuf) -> Self {
-        Self { host: Some(format!("unix://{}", socket.display())), program: Some(program), builder: None }
+        let host = format!("unix://{}", socket.display());
+        Self { private: Some(Private { host, program, buildx: socket.with_file_name("buildx") }), builder: None }
     }
 
     /// Builds are the named builder's, wherever it is.
@@ -35,10 +44,11 @@ impl Docker {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let program = self.program.as_deref().unwrap_or(Path::new("docker"));
+        let program = self.private.as_ref().map_or(Path::new("docker"), |private| &private.program);
         let mut command = process::command(program);
-        if let Some(host) = &self.host {
-            command.env("DOCKER_HOST", host).env_remove("DOCKER_CONTEXT");
+        if let Some(Private { host, buildx, .. }) = &self.private {
+            command.env("DOCKER_HOST", host).env("BUILDX_CONFIG", buildx);
+            command.env_remove("DOCKER_CONTEXT").env_remove("BUILDX_BUILDER");
         }
         if let Some(builder) = &self.builder {
             command.env("BUILDX_BUILDER", builder);

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::ending::Group;
+use super::ending::{Group, Lasting};
 use super::{say, tell};
 
 /// How long a child that was asked to stop may take before it is killed.
@@ -50,8 +50,8 @@ enum WhenDropped {
         group: Group,
         patience: Duration,
     },
-    /// It must not be stopped half way.
-    Wait,
+    /// It must not be stopped half way; what is done then.
+    Wait(Option<Lasting>),
     /// It has ended.
     Nothing,
 }
@@ -116,9 +116,14 @@ impl Drop for Running {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.when_dropped, WhenDropped::Nothing) {
             WhenDropped::Nothing => {}
-            WhenDropped::Wait => {
+            WhenDropped::Wait(lasting) => {
                 say("interrupted; waiting for a program that must not be stopped half way");
                 self.has_ended_within(Duration::MAX);
+                if let (Some(lasting), Ok(Some(status))) = (lasting, self.child.try_wait())
+                    && status.success()
+                {
+                    lasting.done();
+                }
             }
             WhenDropped::Stop { group: Group(leader), patience } => {
                 // What has ended meanwhile cannot be signalled, which is no failure.
@@ -202,14 +207,19 @@ pub(crate) async fn text(command: &mut Command) -> anyhow::Result<String> {
 
 /// Runs a command that must not be stopped half way, as a package manager must not: an interruption waits for its end,
 /// and a second one leaves it to itself. What it says goes to `log`, since nobody may be left to read a pipe.
-pub(crate) async fn to_its_end(command: &mut Command, log: &Path) -> anyhow::Result<()> {
+/// `lasting` is what it does that outlives this process.
+pub(crate) async fn to_its_end(command: &mut Command, log: &Path, lasting: Option<Lasting>) -> anyhow::Result<()> {
     let file = fs_err::File::create(log)?.into_parts().0;
     let mut running = spawn(command.stdout(file.try_clone()?).stderr(file))?;
-    running.when_dropped = WhenDropped::Wait;
-    let status = running.wait().await?;
+    running.when_dropped = WhenDropped::Wait(lasting);
+    let status = running.child.wait().await?;
+    let when_dropped = std::mem::replace(&mut running.when_dropped, WhenDropped::Nothing);
     if !status.success() {
         let said = fs_err::read_to_string(log).unwrap_or_default();
         bail!("`{}` failed with {status}: {}", shown(command), tail(&said, 12));
+    }
+    if let WhenDropped::Wait(Some(lasting)) = when_dropped {
+        lasting.done();
     }
     Ok(())
 }
@@ -293,7 +303,7 @@ mod tests {
         let (mark, log) = (folder.path().join("mark"), folder.path().join("log"));
         let mut command = command("bash");
         command.args(["-c", "echo begun; sleep 0.5; echo >\"$0\""]).arg(&mark);
-        let work = to_its_end(&mut command, &log);
+        let work = to_its_end(&mut command, &log, None);
         assert!(tokio::time::timeout(Duration::from_millis(200), work).await.is_err());
         assert!(mark.exists());
     }
@@ -304,7 +314,7 @@ mod tests {
         let script = ["-c", "echo out; echo no such thing >&2; exit 3"];
         for error in [
             output(command("bash").args(script)).await.unwrap_err(),
-            to_its_end(command("bash").args(script), &folder.path().join("log")).await.unwrap_err(),
+            to_its_end(command("bash").args(script), &folder.path().join("log"), None).await.unwrap_err(),
         ] {
             let said = error.to_string();
             assert!(said.contains("no such thing") && said.contains("exit status: 3"), "{said}");

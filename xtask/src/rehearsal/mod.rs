@@ -6,8 +6,10 @@
 pub(crate) mod artifacts;
 pub(crate) mod base;
 pub(crate) mod checkout;
+pub(crate) mod install;
 mod network;
 pub(crate) mod provision;
 pub(crate) mod repositories;
+pub(crate) mod scratch;
 pub(crate) mod server;
 pub(crate) mod upstream;
