@@ -16,6 +16,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+mod rehearse;
+
 /// What a fit engine says; each test changes an answer.
 struct Engine {
     version: &'static str,
