@@ -111,6 +111,17 @@ impl fmt::Display for Failures {
 
 impl StdError for Failures {}
 
+/// What succeeded, where nothing failed; else every failure.
+pub(crate) fn all<T>(results: Vec<anyhow::Result<T>>) -> anyhow::Result<Vec<T>> {
+    let (succeeded, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    let mut failed: Vec<anyhow::Error> = failed.into_iter().filter_map(Result::err).collect();
+    match failed.len() {
+        0 => Ok(succeeded.into_iter().filter_map(Result::ok).collect()),
+        1 => Err(failed.remove(0)),
+        _ => Err(Failures(failed).into()),
+    }
+}
+
 /// An error and all its causes, outermost first, including those below a hint.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     let below = |cause: &'a (dyn StdError + 'static)| match cause.downcast_ref::<Hinted>() {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::Session;
@@ -11,10 +12,10 @@ use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
 use crate::domain::size::mebibytes;
 use crate::domain::stack::Stack;
-use crate::engine::build::{Build, Cache};
+use crate::engine::build::{Build, Cache, Progress};
 use crate::engine::docker::Docker;
 use crate::engine::refusals;
-use crate::error::{Ended, HintExt as _};
+use crate::error::{self, Ended, HintExt as _};
 use crate::io;
 use crate::io::http::Memory;
 use crate::upstream::npm;
@@ -49,12 +50,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<
     let target = args.flavor.name();
     let request = Request { docker: &docker, lock: &lock, output: &output, cache, target, logs: None };
     try_builder(session, &request, &args.builder).await?;
-    let mut built = Vec::new();
-    for arch in args.arch.list() {
-        let image = build(session, &request, arch).await?;
-        io::ending::begin(format!("{} is new", image.layout.display())).done();
-        built.push(image);
-    }
+    let built = all(session, &request, args.arch).await?;
     let lines = || built.iter().map(Built::line).collect::<Vec<_>>().join("\n");
     session.print(&serde_json::json!({ "images": built }), lines)
 }
@@ -78,7 +74,7 @@ pub(super) async fn try_builder(
     builder: &cli::Builder,
 ) -> anyhow::Result<()> {
     let Some(name) = builder.name() else { return Ok(()) };
-    refusals::check(&inputs(session, request, None).await?)
+    refusals::check(&inputs(session, request, Progress::Shown).await?)
         .await
         .with_context(|| format!("the builder `{}` does not keep to what is pinned", name.escape_debug()))
         .hint(|| "take one with BuildKit 0.11 or newer, which has source policies: docker buildx inspect")?;
@@ -116,7 +112,7 @@ pub(crate) struct Request<'a> {
 pub(crate) async fn inputs<'a>(
     session: &'a Session,
     request: &Request<'a>,
-    log: Option<&'a Path>,
+    progress: Progress<'a>,
 ) -> anyhow::Result<Build<'a>> {
     Ok(Build {
         docker: request.docker,
@@ -126,15 +122,32 @@ pub(crate) async fn inputs<'a>(
         npm_registry: npm::registry(&session.mirrors).await?,
         cache: request.cache,
         target: request.target,
-        log,
+        progress,
     })
 }
 
-/// Builds the image of one architecture.
-pub(crate) async fn build(session: &Session, request: &Request<'_>, arch: Arch) -> anyhow::Result<Built> {
+/// Builds images at the same time: what they share is built once, and while one waits the other computes.
+pub(super) async fn all(session: &Session, request: &Request<'_>, arches: cli::Arches) -> anyhow::Result<Vec<Built>> {
+    let arches = arches.list();
+    let one = async |arch: &Arch| {
+        let image = build(session, request, *arch, arches.len() > 1).await?;
+        io::ending::begin(format!("{} is new", image.layout.display())).done();
+        Ok(image)
+    };
+    error::all(join_all(arches.iter().map(one)).await)
+}
+
+/// Builds the image of one architecture. `marked`: what goes to stderr names it, since another is built meanwhile.
+pub(crate) async fn build(session: &Session, request: &Request<'_>, arch: Arch, marked: bool) -> anyhow::Result<Built> {
     let started = std::time::Instant::now();
     let log = request.logs.map(|folder| folder.join(format!("build-{arch}.log")));
-    let build = inputs(session, request, log.as_deref()).await?;
+    let mark = format!("{arch} ");
+    let progress = match &log {
+        Some(path) => Progress::File(path),
+        None if marked => Progress::Marked(&mark),
+        None => Progress::Shown,
+    };
+    let build = inputs(session, request, progress).await?;
     let layout = request.output.join(arch.as_str());
     let image = match build.run(arch, &layout).await {
         Ok(image) => image,

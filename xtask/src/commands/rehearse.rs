@@ -13,7 +13,7 @@ use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
 use crate::domain::mirror::{Mirror, Mirrors};
 use crate::domain::stack::{Source, Stack};
-use crate::engine::build::Cache;
+use crate::engine::build::{Cache, Progress};
 use crate::engine::docker::{Docker, NoEngine};
 use crate::engine::loaded::Loaded;
 use crate::engine::registry::Repository;
@@ -90,7 +90,7 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
         target: None,
         logs: None,
     };
-    let build = build::inputs(&rehearsed, &request, None).await?;
+    let build = build::inputs(&rehearsed, &request, Progress::Shown).await?;
     let refused = refusals::check(&build);
     steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, cli::Until::Move, steps).await?;
@@ -116,7 +116,7 @@ async fn try_flavor(
     let cache = Cache::default();
     let request = build::Request { docker, lock, output: &output, cache, target, logs: Some(&output) };
     fs_err::create_dir_all(&output)?;
-    let built = build::build(session, &request, native);
+    let built = build::build(session, &request, native, false);
     steps.run(&format!("build {native} of {name}"), built, build::Built::summary).await?;
     let layout = output.join(native.as_str());
     let probe = probe::layout(docker, stack, &layout);

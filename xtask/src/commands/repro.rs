@@ -101,9 +101,7 @@ async fn rebuild(session: &Session, args: &cli::Repro, wanted: &Wanted) -> anyho
         logs: None,
     };
     build::try_builder(session, &request, &args.builder).await?;
-    for arch in args.arch.list() {
-        build::build(session, &request, arch).await?;
-    }
+    build::all(session, &request, args.arch).await?;
     Ok(output)
 }
 

@@ -47,8 +47,17 @@ pub(crate) struct Build<'a> {
     pub(crate) cache: Cache<'a>,
     /// The stage to build; without one, the last.
     pub(crate) target: Option<&'a str>,
-    /// Where BuildKit's own progress goes; without one, to our stderr.
-    pub(crate) log: Option<&'a Path>,
+    pub(crate) progress: Progress<'a>,
+}
+
+/// Where BuildKit's own progress goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Progress<'a> {
+    /// To our stderr.
+    Shown,
+    /// To our stderr, each line after this mark: another build runs at the same time.
+    Marked(&'a str),
+    File(&'a Path),
 }
 
 /// A build that came to no image.
@@ -111,18 +120,21 @@ impl Build<'_> {
             }
         }
         command.arg(&self.context);
-        let (status, said) = if let Some(path) = self.log {
-            let log = fs_err::File::create(path)?.into_parts().0;
-            command.arg("--progress=plain").stdout(log.try_clone()?).stderr(log);
-            (process::status(&mut command).await?, Some(fs_err::read_to_string(path)?))
-        } else if std::io::stderr().is_terminal() {
-            (process::status(&mut command).await?, None)
-        } else {
-            let (status, said) = process::passed_on(command.arg("--progress=plain")).await?;
-            (status, Some(said))
+        let (status, said) = match self.progress {
+            Progress::File(path) => {
+                let log = fs_err::File::create(path)?.into_parts().0;
+                command.arg("--progress=plain").stdout(log.try_clone()?).stderr(log);
+                (process::status(&mut command).await?, Some(fs_err::read_to_string(path)?))
+            }
+            Progress::Shown if std::io::stderr().is_terminal() => (process::status(&mut command).await?, None),
+            Progress::Shown | Progress::Marked(_) => {
+                let mark = if let Progress::Marked(mark) = self.progress { mark } else { "" };
+                let (status, said) = process::passed_on(command.arg("--progress=plain"), mark).await?;
+                (status, Some(said))
+            }
         };
         if !status.success() {
-            let failed = BuildFailed { status, said, is_told: self.log.is_none() };
+            let failed = BuildFailed { status, said, is_told: matches!(self.progress, Progress::Shown) };
             let is_told = failed.said.is_none();
             let failed = anyhow::Error::new(failed);
             return Err(if is_told {

@@ -12,7 +12,7 @@ use super::docker::Docker;
 use super::loaded::Loaded;
 use crate::domain::service::Endpoint;
 use crate::domain::stack::Stack;
-use crate::error::Failures;
+use crate::error;
 use crate::io::{http, process};
 
 /// How long an image may take until all of it is up: OpenClaw alone takes half a minute on two cores.
@@ -124,13 +124,7 @@ pub(crate) async fn ask_all(
             Ok(Answered { service: service.to_owned(), port: endpoint.port, status, seconds })
         }
     });
-    let results: Vec<anyhow::Result<Answered>> = futures_util::future::join_all(asked).await;
-    let (answered, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    let failed: Vec<anyhow::Error> = failed.into_iter().filter_map(Result::err).collect();
-    if !failed.is_empty() {
-        return Err(Failures(failed).into());
-    }
-    Ok(answered.into_iter().filter_map(Result::ok).collect())
+    error::all(futures_util::future::join_all(asked).await)
 }
 
 /// A client for ports of this machine, whatever proxy its user has set.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
 use super::ending::{Group, Lasting};
@@ -162,21 +162,18 @@ pub(crate) async fn status(command: &mut Command) -> anyhow::Result<ExitStatus> 
     Ok(spawn(command)?.wait().await?)
 }
 
-/// Runs a command whose stderr goes on to ours as it comes, and gives the end of it, too.
-pub(crate) async fn passed_on(command: &mut Command) -> anyhow::Result<(ExitStatus, String)> {
+/// Runs a command whose stderr goes on to ours line by line, each after `mark`, and gives the end of it, too.
+pub(crate) async fn passed_on(command: &mut Command, mark: &str) -> anyhow::Result<(ExitStatus, String)> {
     const KEPT: usize = 64 << 10;
     let mut running = spawn(command.stderr(Stdio::piped()))?;
     let mut kept: Vec<u8> = Vec::new();
-    if let Some(mut pipe) = running.child.stderr.take() {
-        let mut chunk = vec![0; 8 << 10];
-        loop {
-            let read = pipe.read(&mut chunk).await?;
-            if read == 0 {
-                break;
-            }
+    if let Some(pipe) = running.child.stderr.take() {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while pipe.read_until(b'\n', &mut line).await? > 0 {
             // Whether anybody reads it or not: the build goes on.
-            let _ = std::io::stderr().write_all(&chunk[..read]);
-            kept.extend_from_slice(&chunk[..read]);
+            let _ = std::io::stderr().write_all(&[mark.as_bytes(), &line].concat());
+            kept.append(&mut line);
             kept.drain(..kept.len().saturating_sub(KEPT));
         }
     }

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::{columns, ending, say};
+use crate::error;
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -70,20 +72,22 @@ impl Steps {
         work: impl Future<Output = anyhow::Result<T>>,
         detail: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<T> {
-        say(&format!("{name} ..."));
-        let started = Instant::now();
-        let begun = self.lasting.then(|| ending::begin(name));
-        let result = work.await;
-        if let Some(begun) = begun {
-            begun.done();
-        }
-        let (outcome, detail) = match &result {
-            Ok(value) => (Outcome::Done, detail(value)),
-            Err(error) => (Outcome::Failed, error.to_string()),
-        };
-        let seconds = started.elapsed().as_secs_f64();
-        self.steps.push(Step { group: "", name: name.to_owned(), outcome, seconds, detail });
+        let (step, result) = timed(name, self.lasting, work, detail).await;
+        self.steps.push(step);
         result
+    }
+
+    /// Runs steps at the same time; each has its row, with its own time.
+    pub(crate) async fn together<T>(
+        &mut self,
+        steps: impl IntoIterator<Item = (String, impl Future<Output = anyhow::Result<T>>)>,
+        detail: impl Fn(&T) -> String + Copy,
+    ) -> anyhow::Result<Vec<T>> {
+        let lasting = self.lasting;
+        let run = async |(name, work): (String, _)| timed(&name, lasting, work, detail).await;
+        let (steps, results): (Vec<_>, Vec<_>) = join_all(steps.into_iter().map(run)).await.into_iter().unzip();
+        self.steps.extend(steps);
+        error::all(results)
     }
 
     /// Records what was left out, and why.
@@ -99,4 +103,25 @@ impl Steps {
     pub(crate) fn table(&self) -> String {
         table(&self.steps)
     }
+}
+
+async fn timed<T>(
+    name: &str,
+    lasting: bool,
+    work: impl Future<Output = anyhow::Result<T>>,
+    detail: impl FnOnce(&T) -> String,
+) -> (Step, anyhow::Result<T>) {
+    say(&format!("{name} ..."));
+    let started = Instant::now();
+    let begun = lasting.then(|| ending::begin(name));
+    let result = work.await;
+    if let Some(begun) = begun {
+        begun.done();
+    }
+    let (outcome, detail) = match &result {
+        Ok(value) => (Outcome::Done, detail(value)),
+        Err(error) => (Outcome::Failed, error.to_string()),
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    (Step { group: "", name: name.to_owned(), outcome, seconds, detail }, result)
 }

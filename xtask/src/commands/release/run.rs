@@ -38,18 +38,16 @@ impl Plan {
         if self.layouts.is_none() && !self.is_built(&layouts, stack) {
             docker.check().await?;
             fs_err::create_dir_all(&layouts)?;
-            for arch in Arch::ALL {
-                let request = build::Request {
-                    docker,
-                    lock,
-                    output: &layouts,
-                    cache: Cache::default(),
-                    target: self.target.as_deref(),
-                    logs: Some(&layouts),
-                };
-                let name = format!("build {arch}");
-                steps.run(&name, build::build(session, &request, arch), Built::summary).await?;
-            }
+            let request = build::Request {
+                docker,
+                lock,
+                output: &layouts,
+                cache: Cache::default(),
+                target: self.target.as_deref(),
+                logs: Some(&layouts),
+            };
+            let builds = Arch::ALL.map(|arch| (format!("build {arch}"), build::build(session, &request, arch, false)));
+            steps.together(builds, Built::summary).await?;
             if self.promised.is_none() {
                 let native = Arch::native()?;
                 let folder = layouts.join(native.as_str());
