@@ -1,4 +1,4 @@
-# Reads bills of materials by their formats' own libraries: check-sbom.py FILE...
+# Validates bills of materials with the libraries of their formats: check-sbom.py FILE...
 import sys
 
 from cyclonedx.schema import SchemaVersion
@@ -15,7 +15,7 @@ for path in sys.argv[1:]:
     else:
         messages = [one.validation_message for one in validate_full_spdx_document(parse_file(path))]
     failed = failed or bool(messages)
-    print(f"{path}: {len(messages)} faults")
+    print(f"{path}: {len(messages)} errors")
     for message in messages[:20]:
         print(f"  {message}")
 sys.exit(1 if failed else 0)

@@ -2,8 +2,8 @@
 # @generated from templates/start.sh.j2 by `cargo xtask render`; do not edit by hand.
 # shellcheck shell=bash
 #
-# The entrypoint: locks the volume, checks settings, generates secrets, and executes the supervisor. Temporary files are in
-# /run/stack, persistent ones in /data.
+# The entrypoint: locks the volume, checks settings, generates secrets, and executes the supervisor. Temporary files are
+# in /run/stack, persistent ones in /data.
 set -euo pipefail
 
 . /opt/stack/lib/service.sh

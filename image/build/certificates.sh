@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes the bundle that the maintainer script of ca-certificates would make: certificates.sh ROOT.
+# Creates the certificate bundle, like the maintainer script of ca-certificates: certificates.sh ROOT.
 set -euo pipefail
 root=$1
 

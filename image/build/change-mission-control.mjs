@@ -1,12 +1,11 @@
 // Changes Mission Control's sources, and adds the files beside this one: change-mission-control.mjs SOURCES.
 //
-// - Upstream takes events from anybody, by an HTTP action without authentication and by a public mutation. Here the
-//   action asks for the token that the gateway's plugin has, and only the action can call the mutation.
-// - Upstream's board lets act whoever is called "Manish" among its agents, and nobody when there is none. Here the
-//   signed-in person acts as an agent of their own.
-// - Upstream's columns cover each other on screens narrower than 1850 pixels. Here the board is scrolled instead.
+// - Upstream accepts events from anybody, by an HTTP action without authentication and by a public mutation. Here the
+//   action requires the token of the gateway's plugin, and only the action can call the mutation.
+// - Upstream's board acts as the agent named "Manish", if there is one. Here each signed-in person has an agent.
+// - Upstream's columns overlap on screens narrower than 1850 pixels. Here the board scrolls instead.
 //
-// Fails when the sources are not the ones that this knows: upstream has changed, and a change here may not be needed.
+// Fails if the sources do not match, because upstream has changed and a change here may no longer be needed.
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -17,7 +16,7 @@ function change(name, pattern, replacement) {
   const before = readFileSync(file, "utf8");
   const found = before.match(new RegExp(pattern, "g"))?.length ?? 0;
   if (found !== 1) {
-    console.error(`${name}: ${pattern} is there ${found} times instead of once. Upstream has changed: see whether this change is still needed, and mend build/change-mission-control.mjs.`);
+    console.error(`${name}: ${pattern} occurs ${found} times instead of once. Upstream has changed: check whether this change is still needed, and adapt build/change-mission-control.mjs.`);
     process.exit(1);
   }
   writeFileSync(file, before.replace(pattern, replacement));
@@ -33,7 +32,7 @@ change(
   /(path: "\/openclaw\/event",\s+method: "POST",\s+handler: httpAction\w*\(async \(\w+, (\w+)\) => \{\n)/,
   `$1    const token = process.env.MISSION_CONTROL_EVENT_TOKEN;
     if (!token || $2.headers.get("authorization") !== \`Bearer \${token}\`) {
-      return new Response('{"error": "events are taken from the gateway\\'s plugin only"}\\n', { status: 401, headers: { "Content-Type": "application/json" } });
+      return new Response('{"error": "only events of the gateway\\'s plugin are accepted"}\\n', { status: 401, headers: { "Content-Type": "application/json" } });
     }
 `,
 );

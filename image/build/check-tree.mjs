@@ -1,13 +1,13 @@
-// Refuses a tree that must not become a layer: check-tree.mjs ROOT ARCH [FILE...]
+// Checks a tree before it becomes a layer: check-tree.mjs ROOT ARCH [FILE...]. It fails on
 //
-// - an ELF file for another machine than ARCH (amd64, arm64): an x64 binary in an arm64 image;
-// - a top-level path that `COPY --link` would put in the place of a symlink or a special folder of the base;
-// - a FILE that is missing;
-// - a FILE, or a program or library beside it, that needs a library which neither stands beside it nor is in the base
-//   or in /debian: it would end at its start, on machines that this one cannot try it on.
+// - an ELF file for another architecture than ARCH (amd64, arm64)
+// - a top-level path that `COPY --link` would put in place of a symlink or special folder of the base
+// - a missing FILE
+// - a FILE, or a program or library next to it, that needs a library which is neither next to it nor in the base or
+//   /debian: it would fail at its start, and this machine may not be able to run it
 import { closeSync, lstatSync, openSync, readFileSync, readSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { readElf } from "./elf.mjs";
+import { neededLibraries } from "./elf.mjs";
 
 const [root, arch, ...wanted] = process.argv.slice(2);
 const machines = { amd64: 0x3e, arm64: 0xb7 }; // e_machine of the ELF specification
@@ -15,7 +15,7 @@ if (!(arch in machines)) throw new Error(`unknown architecture ${arch}`);
 const wrong = [];
 
 for (const path of ["bin", "sbin", "lib", "lib32", "lib64", "libx32", "tmp", "run", "var/run", "var/lock"]) {
-  if (exists(join(root, path))) wrong.push(`/${path} would replace what the base image has there`);
+  if (exists(join(root, path))) wrong.push(`/${path} would replace a path of the base image`);
 }
 for (const path of wanted) {
   if (!exists(join(root, path))) wrong.push(`/${path} is missing`);
@@ -24,15 +24,15 @@ for (const path of wanted) {
 const header = Buffer.alloc(20);
 for (const path of filesBelow(root)) checkMachine(path);
 
-// The base of the machine that builds has the same libraries as that of the image, in the folder of its own triplet.
+// The base of the build machine has the same libraries as the image, in the folder of its architecture.
 const system = new Set(["/usr/lib", "/debian/usr/lib"].filter(exists).flatMap((folder) => filesBelow(folder).map((file) => basename(file))));
 for (const folder of new Set(wanted.map((path) => dirname(join(root, path))).filter(exists))) {
   const names = readdirSync(folder);
   for (const name of names) {
     const path = join(folder, name);
-    const needed = lstatSync(path).isFile() ? readElf(readFileSync(path))?.needed : undefined;
-    // The loader is libc's own, under a name that tells the machine.
-    const missing = (needed ?? []).filter((library) => !system.has(library) && !names.includes(library) && !library.startsWith("ld-linux"));
+    const needed = lstatSync(path).isFile() ? neededLibraries(readFileSync(path)) : [];
+    // The loader is part of libc; its name depends on the architecture.
+    const missing = needed.filter((library) => !system.has(library) && !names.includes(library) && !library.startsWith("ld-linux"));
     if (missing.length > 0) wrong.push(`${path.slice(root.length)} needs ${missing.join(", ")}, which the image does not have`);
   }
 }
@@ -41,7 +41,7 @@ function exists(path) {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-// Links count: a library is mostly asked for by the name of one.
+// Includes links in system folders, because libraries are usually requested by the name of a link.
 function filesBelow(top) {
   const files = [];
   const folders = [top];

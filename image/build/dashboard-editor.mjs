@@ -1,15 +1,15 @@
 // Makes the dashboard load its editor (Monaco) from the image: dashboard-editor.mjs DASHBOARD PACKAGE. PACKAGE is
-// Monaco's folder in node_modules; the files that a browser needs are copied to DASHBOARD/../convex-editor.
+// Monaco's folder in node_modules; the files for browsers are copied to DASHBOARD/../convex-editor.
 //
-// Upstream's pages load it from a public CDN: that fails without a network, and tells the CDN who opens the dashboard.
-// Fails when the pages want another version than the pinned one, or use the CDN in an unknown way.
+// Upstream's pages load it from a public CDN, which needs internet access and lets the CDN see who opens the dashboard.
+// Fails if the pages need another version than the pinned one, or use the CDN in an unknown way.
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 const [dashboard, source] = process.argv.slice(2);
 const SERVER = "cdn.jsdelivr.net";
 const ADDRESS = /(?<=["'`])https:\/\/cdn\.jsdelivr\.net\/npm\/monaco-editor@([0-9.]+)\/min\/vs(?=["'`])/g;
-// The dashboard shows TypeScript, JavaScript and JSON, in English.
+// The dashboard edits TypeScript, JavaScript and JSON, in English.
 const UNUSED = [/^assets\/(css|html)\.worker-.*\.js$/, /^nls\.messages\..*\.js$/];
 
 function fail(why) {
@@ -18,7 +18,7 @@ function fail(why) {
 }
 
 const { name, version } = JSON.parse(readFileSync(join(source, "package.json"), "utf8"));
-// The version is part of the address, so that a browser never takes one for the other.
+// The URL contains the version, so that browsers do not cache another one.
 const place = `_monaco/${version}`;
 let changed = 0;
 for (const path of readdirSync(dashboard, { recursive: true }).filter((it) => /\.(js|html|json|css)$/.test(it))) {

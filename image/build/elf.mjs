@@ -1,4 +1,4 @@
-// What an ELF file says of itself (System V gABI, little-endian): its machine, and the libraries that it needs.
+// Reads ELF files (System V gABI).
 
 const PT_LOAD = 1;
 const PT_DYNAMIC = 2;
@@ -6,13 +6,9 @@ const DT_NULL = 0n;
 const DT_NEEDED = 1n;
 const DT_STRTAB = 5n;
 
-// Reads the file's bytes; undefined for what is no 64-bit little-endian ELF file.
-export function readElf(bytes) {
-  if (bytes.length < 64 || bytes.readUInt32BE(0) !== 0x7f454c46 || bytes[4] !== 2 || bytes[5] !== 1) return undefined;
-  return { machine: bytes.readUInt16LE(18), needed: needed(bytes) };
-}
-
-function needed(bytes) {
+// The libraries that a file needs; none if it is not a 64-bit little-endian ELF file.
+export function neededLibraries(bytes) {
+  if (bytes.length < 64 || bytes.readUInt32BE(0) !== 0x7f454c46 || bytes[4] !== 2 || bytes[5] !== 1) return [];
   const segments = programHeaders(bytes);
   const dynamic = segments.find(({ type }) => type === PT_DYNAMIC);
   if (!dynamic) return []; // linked statically
@@ -25,7 +21,7 @@ function needed(bytes) {
     if (tag === DT_NEEDED) names.push(value);
     if (tag === DT_STRTAB) strings = value;
   }
-  // The table of strings is told by its address in memory.
+  // The string table is given by its address in memory.
   const holds = ({ type, address, size }) => type === PT_LOAD && address <= strings && strings < address + size;
   const load = segments.find(holds);
   if (!load) return [];

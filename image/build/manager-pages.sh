@@ -1,14 +1,14 @@
 #!/bin/bash
-# Builds the Manager's pages: manager-pages.sh SOURCES OUT. They are the same on every architecture.
+# Builds the Manager's pages, which are the same on every architecture: manager-pages.sh SOURCES OUT.
 set -euo pipefail
 sources=$1
 out=$2
 export PATH=/pnpm/node_modules/.bin:$PATH
-# The version that the sources name is checked by us, not fetched by pnpm.
+# Check the version that the sources require, instead of letting pnpm download it.
 export npm_config_manage_package_manager_versions=false
 wanted=$(node -p "require('$sources/package.json').packageManager.split('+')[0]")
 test "$wanted" = "pnpm@$(pnpm --version)" || {
-	echo "the Manager wants $wanted, image/npm/pnpm has $(pnpm --version)" >&2
+	echo "the Manager requires $wanted, image/npm/pnpm has $(pnpm --version)" >&2
 	exit 1
 }
 

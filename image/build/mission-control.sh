@@ -1,6 +1,6 @@
 #!/bin/bash
-# Puts Mission Control together: mission-control.sh SOURCES OUT ARCH. OUT/dist is the page, which SOURCES hold built,
-# OUT/push what pushes its functions to Convex.
+# Assembles Mission Control: mission-control.sh SOURCES OUT ARCH. OUT/dist is the built page from SOURCES, OUT/push has
+# its functions and the Convex CLI.
 set -euo pipefail
 sources=$1
 out=$2
@@ -10,7 +10,7 @@ cd "$sources"
 mkdir -p "$out/push"
 mv dist "$out/dist"
 
-# Convex's command line in the version of their lockfile, with the esbuild of the image's architecture.
+# The Convex CLI of the lockfile's version, with the esbuild of the image's architecture.
 rm -rf node_modules
 /build/npm-ci.sh "$arch"
 node /build/keep-packages.mjs node_modules convex @convex-dev/auth

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs what runs, for the image's architecture, from the lockfile of the current folder: npm-ci.sh ARCH.
-# npm checks the integrity of every package, and we that none is missing; no package's own script runs.
+# Installs production packages for the image's architecture from the lockfile of the current folder: npm-ci.sh ARCH. npm
+# checks their integrity, install.sh that none is missing; no package scripts run.
 set -euo pipefail
 arch=$1
 

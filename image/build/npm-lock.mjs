@@ -1,9 +1,10 @@
-// What npm has to install of a package-lock.json (lockfileVersion 3): all that can be reached from the top through
-// packages which fit the platform. What only a package of another platform needs is not installed either.
+// The packages of a package-lock.json (lockfileVersion 3) that npm must install: all that are reachable from the root
+// through packages for the platform.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-// npm's rule for `os`, `cpu` and `libc`: a list names what is allowed, `!` what is not; an empty one allows all.
+// npm's rule for `os`, `cpu` and `libc`: lists contain allowed values, or with `!` forbidden ones; an empty list allows
+// all.
 export function fits(entry, platform) {
   return Object.entries(platform).every(([field, wanted]) => {
     const list = [entry[field] ?? []].flat();
@@ -13,7 +14,7 @@ export function fits(entry, platform) {
   });
 }
 
-// The paths of the packages that must be there.
+// The paths of the packages that must be installed.
 export function wantedNpm(packages, onPlatform, prod) {
   const wanted = new Set();
   const queue = [["", { ...packages[""]?.dependencies, ...packages[""]?.optionalDependencies, ...packages[""]?.peerDependencies, ...(prod ? {} : packages[""]?.devDependencies) }]];
@@ -23,7 +24,7 @@ export function wantedNpm(packages, onPlatform, prod) {
       const path = resolve(packages, name, from);
       if (path === undefined || wanted.has(path)) continue;
       const entry = packages[path];
-      // A link is a folder of the workspace, and a bundled package comes inside of another one's tarball.
+      // Links are folders of the workspace, and bundled packages are part of another one's tarball.
       if (entry.link || entry.inBundle || !onPlatform(entry)) continue;
       wanted.add(path);
       const optionalPeers = entry.peerDependenciesMeta ?? {};
@@ -34,8 +35,8 @@ export function wantedNpm(packages, onPlatform, prod) {
   return [...wanted].sort();
 }
 
-// Node's own resolution: from the innermost folder outwards.
-function resolve(packages, name, from) {
+// The path of a package as Node.js resolves it: from the innermost folder outwards.
+export function resolve(packages, name, from) {
   for (let folder = from; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf("/node_modules/")))) {
     const path = folder === "" ? `node_modules/${name}` : `${folder}/node_modules/${name}`;
     if (path in packages) return path;
@@ -43,7 +44,7 @@ function resolve(packages, name, from) {
   }
 }
 
-// The version that is installed at a path.
+// The version installed at a path.
 export function installedNpm(path) {
   try {
     return JSON.parse(readFileSync(join(path, "package.json"), "utf8")).version;

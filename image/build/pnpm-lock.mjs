@@ -1,19 +1,19 @@
-// What pnpm has to install of a pnpm-lock.yaml (lockfileVersion 9): the snapshots that can be reached from the
-// importers through packages which fit the platform.
+// The packages of a pnpm-lock.yaml (lockfileVersion 9) that pnpm must install: all that are reachable from the
+// importers through packages for the platform.
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
-// The packages that must be there, as NAME@VERSION. No importer means all of them.
+// The packages that must be installed, as NAME@VERSION. No importer means all of them.
 export function wantedPnpm(text, onPlatform, prod, importers) {
   const lock = parse(text);
-  if (!String(lock.lockfileVersion).startsWith("9.")) throw new Error(`pnpm-lock.yaml has lockfileVersion ${lock.lockfileVersion}, 9 is known here`);
+  if (!String(lock.lockfileVersion).startsWith("9.")) throw new Error(`pnpm-lock.yaml has lockfileVersion ${lock.lockfileVersion}; only 9 is supported`);
   const fields = ["dependencies", "optionalDependencies", ...(prod ? [] : ["devDependencies"])];
   const wanted = new Set();
   const seen = new Set();
   const queue = [];
   const add = (name, version) => {
     if (version.startsWith("link:") || version.startsWith("file:")) return;
-    // An alias names the package that it stands for.
+    // The version of an alias contains the real name.
     queue.push(`${name}@${version}` in (lock.snapshots ?? {}) ? `${name}@${version}` : version);
   };
   const folders = importers.length > 0 ? importers : Object.keys(lock.importers ?? {});
@@ -39,7 +39,7 @@ export function wantedPnpm(text, onPlatform, prod, importers) {
   return [...wanted].sort();
 }
 
-// What is in pnpm's virtual store, as NAME@VERSION.
+// The packages in pnpm's virtual store, as NAME@VERSION.
 export function installedPnpm(store) {
   const installed = new Set();
   const add = (folder) => {
@@ -60,16 +60,16 @@ export function installedPnpm(store) {
   return installed;
 }
 
-// The YAML that pnpm writes: maps by indentation, `{…}` and `[…]` on one line, plain and single-quoted words.
+// Parses the YAML that pnpm writes: maps by indentation, `{…}` and `[…]` on one line, plain and single-quoted words.
 export function parse(text) {
   const root = {};
   const open = [{ indent: -1, map: root }];
   for (const line of text.split("\n")) {
-    // Lists with a line an entry name peers and bundled packages, which nobody here asks for.
+    // Lists with an entry per line are peers and bundled packages, which are not needed here.
     if (line.trim() === "" || /^\s*(#|- )/.test(line) || line === "---") continue;
     const indent = line.length - line.trimStart().length;
     const found = /^('(?:[^']|'')+'|[^\s'][^:]*(?::[^\s:][^:]*)*):(?: (.*))?$/.exec(line.trim());
-    if (!found) throw new Error(`pnpm-lock.yaml has a line of another form: ${line.slice(0, 80)}`);
+    if (!found) throw new Error(`pnpm-lock.yaml has a line of an unknown form: ${line.slice(0, 80)}`);
     while (open.at(-1).indent >= indent) open.pop();
     const { map } = open.at(-1);
     const key = word(found[1]);

@@ -1,4 +1,4 @@
-// The backend behind its two ports: who may call what, and upstream's endpoints.
+// The backend behind its two ports: permissions, and upstream's endpoints.
 import fs from "node:fs";
 import nodePath from "node:path";
 import { HttpError, sendJson, sendText } from "./http.mjs";
@@ -36,12 +36,12 @@ export class Backend {
     for (const socket of this.sockets) socket.close();
   }
 
-  // What functions see as their environment: what was set, over what the system provides.
+  // The environment of functions: set variables override those of the system.
   environment() {
     return { ...this.system, ...this.store.environment() };
   }
 
-  // Loads what is stored; functions must not see variables of an older environment.
+  // Loads the stored modules with the current environment.
   async reload() {
     const program = await Program.load(this.folder, this.store.modules(), this.environment()).catch((error) => {
       this.log(`what was pushed does not load: ${error.message}`);
@@ -74,7 +74,7 @@ export class Backend {
     return { identity: await identityOf(token, this.runtime.program.auth), trusted: false };
   }
 
-  // Who a request speaks for: `Authorization: Convex KEY`, `Authorization: Bearer TOKEN`, or nobody.
+  // The caller of a request: `Authorization: Convex KEY`, `Authorization: Bearer TOKEN`, or anonymous.
   async caller({ headers }) {
     const [, scheme, credentials] = /^(convex|bearer)\s+(.*)$/i.exec(headers.authorization ?? "") ?? [];
     if (scheme?.toLowerCase() === "convex") return this.adminCaller(credentials);
@@ -153,7 +153,7 @@ export class Backend {
     await this.reload();
   }
 
-  // A query by path, of the system or pushed.
+  // A query by path, of the system or of pushed functions.
   query(path, args, caller) {
     if (!path.startsWith("_system/")) return this.runtime.run(path, "Query", args, caller);
     if (!caller.trusted) throw new FunctionError("Could not find public function for a system query: it needs an admin key");
@@ -188,7 +188,7 @@ export class Backend {
     }
   }
 
-  // Every function and route that was pushed, as `convex function-spec` lists them.
+  // All pushed functions and routes, in the format of `convex function-spec`.
   apiSpec() {
     return Object.entries(this.runtime.program.analysis).flatMap(([module, { functions, httpRoutes }]) => [
       ...functions.map(({ name, udfType, visibility, args, returns }) => ({ identifier: `${module}:${name}`, functionType: udfType, visibility, args: JSON.parse(args), returns: JSON.parse(returns) })),
@@ -211,9 +211,9 @@ export class Backend {
     }
   }
 
-  // An HTTP action, kept as a row with what it was sent.
+  // Runs an HTTP action and records it for tests.
   async httpAction(call, path, response) {
-    // A token that speaks for nobody is the action's own affair.
+    // The action itself handles invalid tokens.
     const caller = await this.caller(call).catch(() => ({ identity: null }));
     const body = ["GET", "HEAD"].includes(call.method) ? undefined : await call.body();
     const url = `http://${call.headers.host ?? "localhost"}${path}${call.query.size > 0 ? `?${call.query}` : ""}`;
@@ -221,7 +221,7 @@ export class Backend {
     const result = await this.runtime.http(request, path, { identity: caller.identity });
     const status = result?.status ?? 404;
     const kept = body?.subarray(0, LONGEST_BODY_KEPT).toString() ?? "";
-    // In a turn of its own: a mutation that is under way may yet be undone.
+    // In a later turn, because a running mutation may still be rolled back.
     await this.runtime.exclusive(async () => this.store.run("INSERT INTO http_calls (at, method, path, status, body) VALUES (?, ?, ?, ?, ?)", Date.now(), call.method, path, status, kept));
     if (!result) return sendText(response, "This Convex deployment does not have HTTP actions enabled.", 404);
     for (const [name, value] of result.headers) response.appendHeader(name, value);

@@ -1,5 +1,5 @@
-// What the dashboard asks: system queries, by their path below `_system/frontend/`, and endpoints. Of what this
-// stand-in does not have (components, crons, files, exports, metrics) there is none.
+// The dashboard's requests: system queries, by their path below `_system/frontend/`, and endpoints. Features that this
+// stand-in does not have (components, crons, files, exports, metrics) are empty.
 const none = () => null;
 const noList = () => [];
 const onePage = (documents) => ({ page: documents, isDone: true, continueCursor: "_end" });
@@ -67,7 +67,7 @@ export const dashboardQueries = {
   listConfiguredSinks: noList,
 };
 
-// An empty bucket for each part of the time that is asked about.
+// An empty bucket for each interval of the requested time.
 function emptySeries(text) {
   const { start, end, num_buckets: count } = JSON.parse(text);
   const width = (end.secs_since_epoch - start.secs_since_epoch) / count;
@@ -76,7 +76,7 @@ function emptySeries(text) {
 
 const LOGS_PAUSE = 10_000;
 
-/** The answer to a GET, or undefined for another path. */
+/** The response to a GET, or undefined for unknown paths. */
 export function dashboardAnswer({ store }, { path, query }) {
   switch (path) {
     case "/api/shapes2":
@@ -86,7 +86,7 @@ export function dashboardAnswer({ store }, { path, query }) {
     case "/api/v1/list_usage_limits":
       return { usageLimits: [] };
     case "/api/app_metrics/stream_function_logs":
-      // Upstream waits for the next entry, too.
+      // Like upstream, waits for the next entry.
       return new Promise((resolve) => setTimeout(() => resolve({ entries: [], newCursor: Date.now() }), LOGS_PAUSE).unref());
     default:
       if (!path.startsWith("/api/app_metrics/")) return undefined;

@@ -1,4 +1,4 @@
-// The endpoints of `convex deploy`: what is there, what a push would change, start, wait, finish.
+// The endpoints of `convex deploy`: current state, changes of a push, start, wait, finish.
 import { complaint } from "./values.mjs";
 import { hashOf, Program } from "./program.mjs";
 import { HttpError, sendJson } from "./http.mjs";
@@ -13,7 +13,7 @@ export class Deploy {
     this.counter = 0;
   }
 
-  // Answers, or returns false for another path. The key is part of the body.
+  // Answers, or returns false for unknown paths. The key is part of the body.
   async answer(call, response) {
     const steps = {
       "/api/get_config_hashes": () => this.configHashes(),
@@ -43,7 +43,7 @@ export class Deploy {
     };
   }
 
-  // The modules of a push, whole: what changed as sent, the rest as it is here by its hash.
+  // All modules of a push: changed ones as sent, the others as stored, by their hashes.
   modulesOf({ appDefinition, componentDefinitions }) {
     if (appDefinition === undefined) throw new HttpError(400, "BadJsonBody", "missing field `appDefinition`");
     if (componentDefinitions?.length > 0) throw new HttpError(400, "InvalidConfig", "the stand-in knows no components");
@@ -66,7 +66,7 @@ export class Deploy {
       if (error instanceof HttpError) error.message = `Hit an error while pushing:\n${error.message}`;
       throw error;
     } finally {
-      // Loading a program put its environment in the place of the one that runs.
+      // Loading a program replaced the environment of the running one.
       process.env = environment;
     }
   }
@@ -146,7 +146,7 @@ export class Deploy {
     return push;
   }
 
-  // Whether what is stored fits the schema that comes.
+  // Whether stored documents match the new schema.
   wait({ schemaChange }) {
     const id = schemaChange?.schemaIds?.[""];
     if (!this.pending.has(id)) return { type: "raceDetected" };

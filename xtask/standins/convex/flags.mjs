@@ -1,8 +1,8 @@
-// The command line of convex-local-backend: upstream's flags, refused as clap refuses them.
+// The command line of convex-local-backend: upstream's flags, with clap's error messages.
 
 const USAGE = "Usage: convex-local-backend [OPTIONS] [DB_SPEC] [COMMAND]";
 
-// `takes` names the value as clap prints it; a flag without it is a switch.
+// `takes` is the name of the value in clap's messages; a flag without it is a switch.
 const FLAGS = {
   "--db": { takes: "DB", short: "-d", of: ["sqlite", "postgres-v5", "mysql-v5"], default: "sqlite" },
   "--interface": { takes: "INTERFACE", short: "-i", check: ipv4, default: "0.0.0.0" },
@@ -53,7 +53,7 @@ function json(text) {
   }
 }
 
-// Ends the program as clap does: told on stderr, code 2.
+// Exits like clap: message on stderr, code 2.
 function refuse(message) {
   process.stderr.write(`error: ${message}\n\n${USAGE}\n\nFor more information, try '--help'.\n`);
   process.exit(2);
@@ -63,7 +63,7 @@ function spell(name, flag) {
   return flag.takes ? `${name} <${flag.takes}>` : name;
 }
 
-// Reads flags and at most `positionals` other words; what follows the first command word is its own affair.
+// Parses flags and at most `positionals` other words, up to the first command word.
 function read(words, flags, positionals, commands = []) {
   const values = {};
   const others = [];
@@ -118,7 +118,7 @@ function demand(missing) {
   refuse(`the following required arguments were not provided:\n${missing.map((line) => `  ${line}`).join("\n")}`);
 }
 
-// What the command line asks for: `help`, `version`, `keygen` or `serve`, with its values.
+// The requested action: `help`, `version`, `keygen` or `serve`, with its values.
 export function parseFlags(words, environment) {
   if (words.some((word) => word === "--help" || word === "-h")) return { kind: "help" };
   if (words.some((word) => word === "--version" || word === "-V")) return { kind: "version" };

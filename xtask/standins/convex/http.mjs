@@ -1,4 +1,4 @@
-// A small HTTP server: routes, errors as upstream words them, and its CORS headers.
+// A small HTTP server: routes, upstream's error messages, and CORS headers.
 import http from "node:http";
 import util from "node:util";
 import zlib from "node:zlib";
@@ -6,7 +6,7 @@ import zlib from "node:zlib";
 const unpack = { br: util.promisify(zlib.brotliDecompress), gzip: util.promisify(zlib.gunzip), deflate: util.promisify(zlib.inflate) };
 const LARGEST_BODY = 64 * 1024 * 1024;
 
-// An answer that is an error: upstream's are JSON with a code and a message.
+// An error response: JSON with a code and a message, like upstream.
 export class HttpError extends Error {
   constructor(status, code, message) {
     super(message);
@@ -32,7 +32,7 @@ async function readBody(request) {
   });
 }
 
-// Upstream mirrors whatever a browser asks for.
+// Upstream allows all requested headers.
 function corsHeaders(request) {
   const { origin, "access-control-request-headers": wanted } = request.headers;
   if (!origin) return {};
@@ -53,8 +53,8 @@ export function sendText(response, text, status = 200) {
   response.writeHead(status, { "content-type": "text/plain; charset=utf-8" }).end(text);
 }
 
-// `route(call)` answers, or returns false for what it does not know. A call has method, path, query, headers,
-// body() and json().
+// `route(call)` answers, or returns false for unknown paths. A call has method, path, query, headers, body() and
+// json().
 export function serve({ route, cors, log }) {
   return http.createServer(async (request, response) => {
     const { pathname, searchParams } = new URL(request.url, "http://stand-in");

@@ -1,4 +1,4 @@
-// Who a token speaks for: JSON web tokens of the providers that auth.config names.
+// Validates JSON web tokens of the providers in auth.config.
 import crypto from "node:crypto";
 
 function part(text) {
@@ -18,7 +18,7 @@ async function keysOf(provider) {
   return fetchJson(discovery.jwks_uri);
 }
 
-// The identity of a token, or an error that says why it has none.
+// The identity of a token, or an error with the reason.
 export async function identityOf(token, providers) {
   const parts = token.split(".");
   if (parts.length !== 3) throw new Error("Could not parse as id token");

@@ -1,7 +1,7 @@
-// The instance secret and the admin keys made from it.
+// The instance secret and its admin keys.
 import crypto from "node:crypto";
 
-// Upstream's form is 64 hexadecimal digits, and so are its two complaints.
+// 64 hexadecimal digits, with upstream's two error messages.
 export function readSecret(text) {
   if (!/^([0-9a-f]{2})*$/i.test(text)) throw new Error("Couldn't hexdecode key");
   const secret = Buffer.from(text, "hex");
@@ -13,7 +13,7 @@ function sealingKey(secret, name) {
   return Buffer.from(crypto.hkdfSync("sha256", secret, "", `admin key of ${name}`, 16));
 }
 
-// `name|hex`, as upstream: a version byte and an authenticated ciphertext, new each time it is made.
+// `name|hex`, like upstream: a version byte and an authenticated ciphertext, different each time.
 export function issueAdminKey(secret, name) {
   const nonce = crypto.randomBytes(12);
   const cipher = crypto.createCipheriv("aes-128-gcm", sealingKey(secret, name), nonce);
@@ -21,7 +21,7 @@ export function issueAdminKey(secret, name) {
   return `${name}|${Buffer.concat([Buffer.of(1), nonce, body, cipher.getAuthTag()]).toString("hex")}`;
 }
 
-// Whether a key was made from this secret for this instance. The dashboard may put `prod:` before the name.
+// Whether a key belongs to this secret and instance. The dashboard may add the prefix `prod:`.
 export function isAdminKey(secret, name, key) {
   const [, given, sealed] = /^(?:[a-z]+:)?([^|]+)\|([0-9a-f]+)$/.exec(key ?? "") ?? [];
   if (given !== name) return false;

@@ -18,7 +18,7 @@ function fail(message) {
 
 function originOf(given, port, what) {
   const origin = given ?? `http://127.0.0.1:${port}`;
-  // Empty is allowed: a backend may start before its address is known.
+  // May be empty, because a backend may start before its URL is known.
   if (origin !== "" && !/^https?:\/\//.test(origin)) fail(`${what} url should start with https:// or http:// but got '${origin}'`);
   return origin;
 }
@@ -52,7 +52,7 @@ async function start(settings) {
 
   const servers = [
     serve({ route: (call, response) => backend.route(call, response), cors: true, log }),
-    // Upstream's second port forwards to the first one's /http.
+    // Like upstream, the second port forwards to /http of the first one.
     serve({ route: (call, response) => backend.httpAction(call, call.path, response), cors: false, log }),
   ];
   servers[0].on("upgrade", (request, socket) => backend.upgrade(request, socket));
@@ -62,7 +62,7 @@ async function start(settings) {
   }
 
   let stopping = false;
-  // Only SIGINT is handled, as upstream does; SIGTERM keeps its default.
+  // Like upstream, handles SIGINT only; SIGTERM keeps its default.
   process.on("SIGINT", () => {
     if (stopping) process.exit(1);
     stopping = true;
@@ -83,6 +83,6 @@ async function start(settings) {
   });
 }
 
-// What a pushed function leaves behind must not end the backend.
+// Unhandled errors of pushed functions must not end the backend.
 process.on("unhandledRejection", (error) => log(`unhandled rejection: ${error?.stack ?? error}`));
 main().catch((error) => fail(error.message));

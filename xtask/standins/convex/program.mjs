@@ -1,4 +1,4 @@
-// The pushed modules, loaded into this process, and what they define.
+// Loads the pushed modules into this process, and their definitions.
 import crypto from "node:crypto";
 import fs from "node:fs";
 import nodePath from "node:path";
@@ -22,7 +22,7 @@ export class Program {
     this.auth = [];
   }
 
-  // Loads modules under an environment. Each load has a folder of its own, since Node.js keeps what it imported.
+  // Loads modules with an environment. Each load has a new folder, because Node.js caches imports.
   static async load(folder, modules, environment) {
     const program = new Program();
     loads += 1;
@@ -80,7 +80,7 @@ export class Program {
     return { name, pos: null, udfType: kind, visibility: { kind: value.isPublic ? "public" : "internal" }, args, returns };
   }
 
-  // Upstream refuses an auth.config that reads a variable which is not set, whatever it does with it.
+  // Upstream refuses an auth.config that reads an unset variable.
   async takeAuth(source, environment) {
     const missing = [...source.matchAll(/process\.env\.(\w+)/g)].map(([, name]) => name).find((name) => !(name in environment));
     if (missing) {
@@ -99,7 +99,7 @@ export class Program {
     return this.schema.tables.find(({ tableName }) => tableName === table)?.documentType;
   }
 
-  // The fields of an index, `_creationTime` last as upstream adds it.
+  // The fields of an index. Like upstream, adds `_creationTime` at the end.
   indexFields(table, index) {
     if (index === "by_creation_time") return ["_creationTime"];
     if (index === "by_id") return ["_id"];

@@ -1,11 +1,11 @@
-// Runs pushed functions: the calls that they make into the backend, transactions, and what may call what.
+// Runs pushed functions: their calls into the backend, transactions, and permissions.
 import asyncHooks from "node:async_hooks";
 import { compareValues, complaint, evaluate, fieldOf } from "./values.mjs";
 
 const TIME_LIMIT = 10_000;
 const DOES_NOT = "the stand-in does not";
 
-// A function that failed; upstream tells such errors apart from its own.
+// The error of a function, which upstream distinguishes from its own.
 export class FunctionError extends Error {
   constructor(message, data) {
     super(message);
@@ -41,7 +41,7 @@ export class Runtime {
 
   isId = (id, table) => this.store.tableOf(id) === table;
 
-  // One query or mutation at a time: SQLite has one writer, and a stand-in needs no more.
+  // One query or mutation at a time, because SQLite has one writer.
   exclusive(work) {
     const turn = this.turn.then(work);
     this.turn = turn.catch(() => undefined);
@@ -58,7 +58,8 @@ export class Runtime {
     return found;
   }
 
-  // Runs a function and gives its encoded value. `caller` has identity (or null) and trusted: may call internal ones.
+  // Runs a function and returns its encoded value. `caller` has `identity` (or null) and `trusted` (may call internal
+  // ones).
   run(path, kind, args, caller) {
     const found = this.find(path, kind, caller);
     if (found.kind === "Action") return this.invoke(found, args, caller);
@@ -79,7 +80,7 @@ export class Runtime {
     if (wrong) throw new FunctionError(`ArgumentValidationError: ${wrong}`);
     const context = { ...caller, kind: found.kind, streams: [], over: false };
     const invoke = found.value[`invoke${found.kind}`];
-    // Actions take a request's id first.
+    // The first argument of actions is a request id.
     const words = found.kind === "Action" ? ["", JSON.stringify([args])] : [JSON.stringify([args])];
     let timer;
     const late = new Promise((_, reject) => {
@@ -103,7 +104,7 @@ export class Runtime {
     }
   }
 
-  // An HTTP action by the pushed router; undefined when nothing was pushed that has one.
+  // An HTTP action of the pushed router; undefined if there is none.
   async http(request, path, caller) {
     if (!this.program.router) return undefined;
     const match = this.program.router.lookup(path, request.method);
@@ -180,7 +181,7 @@ export class Runtime {
     const kind = args.udfType === "query" ? "Query" : "Mutation";
     if (kind === "Mutation" && context.kind !== "Mutation") throw new Error("A query cannot run a mutation");
     const found = this.find(nameOf(args), kind, trusted);
-    // The transaction is the caller's; what the inner one wrote goes if it fails.
+    // Part of the caller's transaction; if the inner one fails, its writes are rolled back.
     return this.store.atomic(() => this.invoke(found, args.args, trusted));
   }
 
@@ -207,7 +208,7 @@ export class Runtime {
     return replaced;
   }
 
-  // The table of an id that a call names, which must be the one it expects.
+  // The table of an id in a call, which must be the expected one.
   owned({ id, table }) {
     const actual = this.store.tableOf(id);
     if (!actual) throw new Error(`Invalid argument \`id\`: Unable to decode ID: ${id}`);
@@ -242,17 +243,17 @@ export class Runtime {
 
   page({ query, cursor, pageSize }) {
     const documents = this.query(query);
-    // A cursor is the id of the last document that was given.
+    // A cursor is the id of the last returned document.
     const start = cursor === null ? 0 : cursor === "_end" ? documents.length : documents.findIndex(({ _id }) => _id === cursor) + 1;
     const page = documents.slice(start, start + pageSize);
     const isDone = start + page.length >= documents.length;
     return { page, isDone, continueCursor: isDone ? "_end" : (page.at(-1)?._id ?? cursor), splitCursor: null, pageStatus: null };
   }
 
-  // A scheduled call is a document until it ran, so that a restart does not lose it.
+  // A scheduled call is stored as a document until it ran, so that it survives a restart.
   schedule(args, context) {
     const job = this.store.insert("_scheduled_functions", { name: nameOf(args), args: [args.args], scheduledTime: args.ts * 1000, state: { kind: "pending" } });
-    // A mutation that fails has scheduled nothing.
+    // A failed mutation schedules nothing.
     if (context.scheduled) context.scheduled.push(job);
     else this.arm(job);
     return job._id;

@@ -1,4 +1,4 @@
-// Everything that must outlive the process, in one SQLite file.
+// The persistent state, in one SQLite file.
 import crypto from "node:crypto";
 import sqlite from "node:sqlite";
 
@@ -42,7 +42,7 @@ export class Store {
     this.statement(sql).run(...values);
   }
 
-  // Runs `work` whole or not at all. Calls nest.
+  // Runs `work` in a transaction. Calls can be nested.
   async atomic(work) {
     const mark = `s${(this.depth ?? 0) + 1}`;
     this.depth = (this.depth ?? 0) + 1;
@@ -87,14 +87,14 @@ export class Store {
     return this.tableNumber(name);
   }
 
-  // An id tells its table, as upstream's does: two letters for the table, thirty that are drawn.
+  // An id contains its table, like upstream's: two letters for the table, thirty random ones.
   newId(table) {
     const number = this.tableNumber(table);
     const drawn = Array.from({ length: 30 }, () => LETTERS[crypto.randomInt(32)]).join("");
     return LETTERS[number >> 5] + LETTERS[number & 31] + drawn;
   }
 
-  // The table that an id belongs to, whether its document exists or not.
+  // The table of an id, even if its document does not exist.
   tableOf(id) {
     if (typeof id !== "string" || !/^[0-9a-hjkmnp-tv-z]{32}$/.test(id)) return undefined;
     return this.first("SELECT name FROM tables WHERE number = ?", LETTERS.indexOf(id[0]) * 32 + LETTERS.indexOf(id[1]))?.name;
@@ -110,7 +110,7 @@ export class Store {
   }
 
   insert(table, fields) {
-    // Creation times never repeat, so that they give one order.
+    // Creation times are unique, so that they define an order.
     this.lastCreated = Math.max(Date.now(), this.lastCreated + 0.001);
     const document = { ...fields, _creationTime: this.lastCreated, _id: this.newId(table) };
     this.run("INSERT INTO documents VALUES (?, ?, ?, ?)", document._id, table, document._creationTime, JSON.stringify(document));

@@ -9,7 +9,7 @@ function encodeTime(time) {
 
 let clock = 0n;
 
-// A time that grows with each answer; clients wait for a transition as late as their mutation.
+// A logical time that increases with each response; clients wait for a transition at or after their mutation.
 function tick() {
   const now = BigInt(Date.now()) * 1_000_000n;
   clock = now > clock ? now : clock + 1n;
@@ -50,7 +50,7 @@ export class SyncSession {
     });
   }
 
-  // Messages are answered in their order, except actions, which may take long.
+  // Messages are answered in order, except for actions, which may take long.
   receive(text) {
     const message = JSON.parse(text);
     if (message.type === "Action") this.enqueue(() => void this.action(message));
@@ -100,7 +100,7 @@ export class SyncSession {
     await this.transition({ ...this.version, querySet: newVersion }, added, removed);
   }
 
-  // Runs queries and tells what is new of them.
+  // Runs queries and sends changed results.
   async transition(next, queryIds, modifications) {
     const startVersion = this.version;
     const ts = tick();
@@ -130,7 +130,7 @@ export class SyncSession {
     try {
       const result = await this.backend.runtime.run(udfPath, "Mutation", args[0] ?? {}, this.caller);
       this.send({ ...base, success: true, result, ts: encodeTime(tick()) });
-      // The client shows a mutation as done when a transition as late as it arrives.
+      // The client completes a mutation when a transition at or after it arrives.
       this.onChange();
     } catch (error) {
       this.send({ ...base, success: false, ...failure(error, "result") });
@@ -150,7 +150,7 @@ export class SyncSession {
 
 function failure(error, field) {
   if (!(error instanceof FunctionError)) throw error;
-  const told = { [field]: error.message };
-  if (error.data !== undefined) told.errorData = error.data;
-  return told;
+  const result = { [field]: error.message };
+  if (error.data !== undefined) result.errorData = error.data;
+  return result;
 }

@@ -2,7 +2,7 @@
 
 const RANKS = { undefined: 0, null: 1, bigint: 2, number: 3, boolean: 4, string: 5, bytes: 6, array: 7, object: 8 };
 
-// The kind of an encoded value, and what stands for it in a comparison.
+// The kind of an encoded value, and its key for comparisons.
 function decode(value) {
   if (value === undefined || value === null) return [String(value), null];
   if (Array.isArray(value)) return ["array", value];
@@ -15,7 +15,7 @@ function decode(value) {
   return ["object", value];
 }
 
-// Upstream's total order: by kind first, then by value.
+// Upstream's total order: first by kind, then by value.
 export function compareValues(left, right) {
   const [leftKind, a] = decode(left);
   const [rightKind, b] = decode(right);
@@ -51,7 +51,7 @@ const comparisons = {
   $gte: (order) => order >= 0,
 };
 
-// A filter's expression on one document.
+// Evaluates a filter expression for a document.
 export function evaluate(expression, document) {
   const [[operator, operand]] = Object.entries(expression);
   if (operator === "$literal") return decode(operand)[0] === "undefined" ? undefined : operand;
@@ -68,7 +68,7 @@ export function evaluate(expression, document) {
 
 const plainKinds = { null: "null", number: "number", float64: "number", bigint: "bigint", int64: "bigint", boolean: "boolean", string: "string", bytes: "bytes" };
 
-// What is wrong with a value by a validator, or undefined. `isId(id, table)` knows the tables.
+// Why a value does not match a validator, or undefined. `isId(id, table)` checks ids.
 export function complaint(validator, value, isId, path = "") {
   const where = path === "" ? "" : `Path: ${path}\n`;
   const wrong = () => `${where}Value: ${JSON.stringify(value)}\nValidator: ${validatorText(validator)}`;

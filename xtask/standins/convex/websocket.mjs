@@ -1,4 +1,4 @@
-// The server's half of a WebSocket (RFC 6455): text frames, pings, and a close.
+// The server side of WebSockets (RFC 6455): text frames, pings, and close.
 import crypto from "node:crypto";
 
 const MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -21,7 +21,7 @@ function frame(opcode, payload) {
   return Buffer.concat([header, payload]);
 }
 
-// Takes over the socket of an upgrade request. `onText` gets each message, `onClose` is told once.
+// Takes over the socket of an upgrade request. `onText` gets each message, `onClose` is called once.
 export function acceptWebSocket(request, socket, { onText, onClose }) {
   const key = request.headers["sec-websocket-key"];
   if (request.headers.upgrade?.toLowerCase() !== "websocket" || !key) {
@@ -50,7 +50,7 @@ export function acceptWebSocket(request, socket, { onText, onClose }) {
       start = 10;
     }
     if (length > LARGEST_MESSAGE || (received[1] & 0x80) === 0) {
-      socket.destroy(); // Too long, or not masked as a client's frame must be.
+      socket.destroy(); // Too long, or not masked, which client frames must be.
       return false;
     }
     if (received.length < start + 4 + length) return false;
@@ -82,7 +82,7 @@ export function acceptWebSocket(request, socket, { onText, onClose }) {
   });
   return {
     send: (text) => send(OPCODES.text, Buffer.from(text)),
-    // 1001: the server goes away; clients come back by themselves. One that does not answer is not waited for.
+    // 1001: the server is going away; clients reconnect. Do not wait for their answer.
     close: () => {
       socket.end(frame(OPCODES.close, Buffer.from([0x03, 0xe9])));
       setTimeout(() => socket.destroy(), 500).unref();

@@ -60,7 +60,7 @@ class Instance {
     return { adminKey, dryRun: false, functions: "convex/", appDefinition, componentDefinitions: [], nodeDependencies: [] };
   }
 
-  // The steps of the command line: start, wait, finish.
+  // The steps of the CLI: start, wait, finish.
   async push(modules, options) {
     const started = await this.ask("/api/deploy2/start_push", this.pushRequest(modules, options), { brotli: true, key: undefined });
     if (started.status !== 200) return started;
@@ -70,7 +70,7 @@ class Instance {
   }
 }
 
-// Functions as Convex's own package makes them, without it: a push is plain JavaScript to the backend.
+// Functions as built by Convex's package: to the backend, a push is plain JavaScript.
 const LIBRARY = `
 const any = () => '{"type":"any"}';
 const make = (kind, isPublic, handler, args = any) => Object.assign(() => undefined, {
@@ -111,7 +111,7 @@ export default { isRouter: true, getRoutes: () => [["/event", "POST", handler]],
 const MODULES = { "_deps/library.js": LIBRARY, "notes.js": NOTES, "http.js": HTTP };
 const event = (instance, body) => fetch(`${instance.site}/event`, { method: "POST", body: JSON.stringify(body) });
 
-test("refuses flags, secrets and their absence as the real one does", async (t) => {
+test("refuses invalid flags and invalid or missing secrets like the real one", async (t) => {
   const cases = [
     [["--no-such-flag"], 2, "unexpected argument '--no-such-flag' found"],
     [["--instance-name", "mc"], 2, "--instance-secret <INSTANCE_SECRET>"],
@@ -133,7 +133,7 @@ test("refuses flags, secrets and their absence as the real one does", async (t) 
   }
 });
 
-test("takes keys of its own secret only", async (t) => {
+test("accepts only keys of its own secret", async (t) => {
   const instance = await Instance.start(t);
   assert.match(instance.key, /^mc\|[0-9a-f]+$/);
   const status = async (key) => (await instance.ask("/api/check_admin_key", undefined, { key })).status;
@@ -144,7 +144,7 @@ test("takes keys of its own secret only", async (t) => {
   assert.equal(await status(""), 403);
 });
 
-test("keeps the environment through a kill, and shows it to an admin only", async (t) => {
+test("keeps the environment after a kill, and shows it to admins only", async (t) => {
   const first = await Instance.start(t);
   assert.equal((await first.setEnvironment({ COLOUR: "blue", SIZE: "9" })).status, 200);
   assert.equal((await first.setEnvironment({ SIZE: undefined })).status, 200);
@@ -159,7 +159,7 @@ test("keeps the environment through a kill, and shows it to an admin only", asyn
   assert.equal(unasked.body.status, "error");
 });
 
-test("has no HTTP action and no function before a push, and keeps both after", async (t) => {
+test("has no HTTP action or function before a push, and keeps both afterwards", async (t) => {
   const instance = await Instance.start(t);
   assert.equal((await event(instance, { text: "too early" })).status, 404);
   assert.equal((await instance.run("query", "notes:list", {})).status, "error");
@@ -185,7 +185,7 @@ test("has no HTTP action and no function before a push, and keeps both after", a
   assert.deepEqual((await again.run("query", "notes:list", {})).value, ["one", "two"]);
 });
 
-test("refuses a push without a key, with a wrong key, and one that does not load", async (t) => {
+test("refuses a push without a key, with a wrong key, or that does not load", async (t) => {
   const instance = await Instance.start(t);
   assert.equal((await instance.push(MODULES)).status, 200);
   const { adminKey, ...without } = instance.pushRequest(MODULES);
@@ -197,7 +197,7 @@ test("refuses a push without a key, with a wrong key, and one that does not load
   assert.deepEqual((await instance.run("query", "notes:list", {})).value, [], "what was there still runs");
 });
 
-test("refuses an auth.config that misses a variable, and takes it when it is set", async (t) => {
+test("refuses an auth.config with a missing variable until it is set", async (t) => {
   const instance = await Instance.start(t);
   const modules = { ...MODULES, "auth.config.js": "export default { providers: [{ domain: process.env.ISSUER, applicationID: 'a' }] };" };
   const refused = await instance.push(modules);
@@ -206,7 +206,7 @@ test("refuses an auth.config that misses a variable, and takes it when it is set
   assert.equal((await instance.push(modules)).status, 200);
 });
 
-test("notices a push that another one or the environment overtook", async (t) => {
+test("detects a push that is outdated by another one or by the environment", async (t) => {
   const instance = await Instance.start(t);
   const started = await instance.ask("/api/deploy2/start_push", instance.pushRequest(MODULES), { brotli: true });
   await instance.setEnvironment({ COLOUR: "red" });
@@ -216,7 +216,7 @@ test("notices a push that another one or the environment overtook", async (t) =>
   assert.deepEqual((await instance.ask("/api/deploy2/wait_for_schema", { adminKey: instance.key, schemaChange: started.body.schemaChange })).body, { type: "raceDetected" });
 });
 
-test("runs functions: arguments, transactions, what is internal, and the environment of now", async (t) => {
+test("runs functions: arguments, transactions, internal ones, and the current environment", async (t) => {
   const instance = await Instance.start(t);
   await instance.push(MODULES);
   assert.match((await instance.run("mutation", "notes:add", { words: 1 })).errorMessage, /ArgumentValidationError/);
@@ -231,7 +231,7 @@ test("runs functions: arguments, transactions, what is internal, and the environ
   assert.equal((await instance.run("query", "notes:setting", {})).value, "green");
 });
 
-test("runs what was scheduled, after a restart too", async (t) => {
+test("runs scheduled functions, also after a restart", async (t) => {
   const first = await Instance.start(t);
   await first.push(MODULES);
   await first.run("mutation", "notes:plan", { text: "later" });
@@ -246,7 +246,7 @@ test("runs what was scheduled, after a restart too", async (t) => {
   assert.deepEqual(notes, ["later"]);
 });
 
-test("holds documents to the schema, those that come and those that are there", async (t) => {
+test("validates new and existing documents against the schema", async (t) => {
   const instance = await Instance.start(t);
   await instance.push(MODULES);
   await instance.run("mutation", "notes:add", { text: "words" });
@@ -260,7 +260,7 @@ test("holds documents to the schema, those that come and those that are there", 
   assert.match((await instance.run("mutation", "notes:bad", {})).errorMessage, /does not match the schema/);
 });
 
-test("tells a subscriber what changes, and stops with 0 on SIGINT while it listens", async (t) => {
+test("sends changes to subscribers, and exits with 0 on SIGINT meanwhile", async (t) => {
   const instance = await Instance.start(t);
   await instance.push(MODULES);
   const socket = new WebSocket(`${instance.url.replace("http", "ws")}/api/1.31.7/sync`);
@@ -284,12 +284,12 @@ test("tells a subscriber what changes, and stops with 0 on SIGINT while it liste
   assert.equal(stopped.code, 0, stopped.output);
 });
 
-test("dies of SIGTERM, which upstream does not handle", async (t) => {
+test("is killed by SIGTERM, which upstream does not handle", async (t) => {
   const instance = await Instance.start(t);
   assert.equal((await instance.program.stop("SIGTERM")).signal, "SIGTERM");
 });
 
-test("lets a page of another origin ask", async (t) => {
+test("allows requests of pages of other origins", async (t) => {
   const instance = await Instance.start(t);
   const asked = await fetch(`${instance.url}/api/query`, { method: "OPTIONS", headers: { origin: "http://page:3000", "access-control-request-method": "POST", "access-control-request-headers": "authorization" } });
   assert.equal(asked.status, 200);

@@ -6,7 +6,7 @@ import { freePort, Program, run, temporaryFolder } from "./support.mjs";
 
 const SCRIPT = "llama-server";
 
-// The smallest header that is GGUF: magic, version 3, no tensors, no metadata.
+// The smallest GGUF header: magic, version 3, no tensors, no metadata.
 function model(folder, name) {
   const header = Buffer.alloc(24);
   header.write("GGUF");
@@ -40,7 +40,7 @@ test("refuses what the real one refuses", async (t) => {
   }
 });
 
-test("ends with 1 on a model that is missing or no GGUF", async (t) => {
+test("exits with 1 if the model is missing or not GGUF", async (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, "page.gguf"), "<!doctype html>");
   for (const [name, told] of [["missing.gguf", "failed to open GGUF file"], ["page.gguf", "invalid magic characters"]]) {
@@ -50,7 +50,7 @@ test("ends with 1 on a model that is missing or no GGUF", async (t) => {
   }
 });
 
-test("says 503 while it loads, then answers with a model's name and usage", async (t) => {
+test("answers 503 while loading, then with a model's name and usage", async (t) => {
   const port = await freePort();
   const program = new Program(t, SCRIPT, ["--port", String(port), "-m", model(temporaryFolder(t), "tiny.gguf"), "--alias", "local"]);
   const url = `http://127.0.0.1:${port}`;
@@ -64,7 +64,7 @@ test("says 503 while it loads, then answers with a model's name and usage", asyn
   assert.equal((await (await fetch(`${url}/v1/models`)).json()).data[0].id, "local");
 });
 
-test("streams the same words as it gives whole", async (t) => {
+test("streams the same text as in a single response", async (t) => {
   const { url } = await start(t, ["-m", model(temporaryFolder(t), "tiny.gguf")]);
   const whole = await (await post(`${url}/v1/chat/completions`, hello)).json();
   const text = await (await post(`${url}/v1/chat/completions`, { ...hello, stream: true, stream_options: { include_usage: true } })).text();
@@ -84,7 +84,7 @@ test("cuts at a limit and refuses a prompt longer than the context", async (t) =
   assert.equal((await refused.json()).error.type, "exceed_context_size_error");
 });
 
-test("wants its key, except for health", async (t) => {
+test("requires its key, except for health", async (t) => {
   const { url } = await start(t, ["-m", model(temporaryFolder(t), "tiny.gguf")], { LLAMA_API_KEY: "sesame" });
   assert.equal((await post(`${url}/v1/chat/completions`, hello)).status, 401);
   assert.equal((await post(`${url}/v1/chat/completions`, hello, { authorization: "Bearer sesame" })).status, 200);
@@ -105,7 +105,7 @@ test("is a router without a model", async (t) => {
   assert.equal((await post(`${url}/v1/chat/completions`, { ...hello, model: "tiny" })).status, 200);
 });
 
-test("a router reads its list when it starts and when it is told to, and tells what it could not load", async (t) => {
+test("a router reads its list at start and on request, and reports models that it cannot load", async (t) => {
   const folder = temporaryFolder(t);
   const presets = join(folder, "presets.ini");
   const write = (file) => writeFileSync(presets, `version = 1\n[local]\nmodel = ${join(folder, file)}\nload-on-startup = true\n`);
@@ -124,7 +124,7 @@ test("a router reads its list when it starts and when it is told to, and tells w
   assert.equal((await post(`${url}/models/load`, { model: "none" })).status, 404);
 });
 
-test("lets pages of other origins read it as it is told", async (t) => {
+test("allows other origins as configured", async (t) => {
   for (const [origins, allowed] of [["*", "http://elsewhere"], ["localhost", null], ["http://listed", "http://listed"]]) {
     const { url } = await start(t, [], { LLAMA_ARG_CORS_ORIGINS: origins });
     const answer = await fetch(`${url}/health`, { headers: { origin: "http://elsewhere" } });

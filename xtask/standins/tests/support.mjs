@@ -1,4 +1,4 @@
-// Starts a stand-in on free ports in a folder of its own, and ends it with the test.
+// Starts a stand-in on free ports in a temporary folder, and ends it with the test.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
@@ -24,7 +24,7 @@ export function temporaryFolder(test) {
   return folder;
 }
 
-// Older versions of Node.js see a module only where the name says that it is one.
+// Older versions of Node.js recognize modules only by the file name.
 function module(test, script) {
   const path = join(standins, script);
   if (script.endsWith(".mjs")) return path;
@@ -47,7 +47,7 @@ export class Program {
     return this.exited;
   }
 
-  // Asks until the address answers with this status.
+  // Polls until the URL answers with this status.
   async ready(url, status = 200) {
     for (let tries = 0; tries < 100; tries += 1) {
       const answered = await fetch(url).then((response) => response.status, () => undefined);

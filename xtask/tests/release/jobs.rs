@@ -99,7 +99,7 @@ fn a_bump_is_proposed_once_and_keeps_what_people_commit() {
     std::fs::write(scratch.path("listed"), "7\n").unwrap();
     let (again, log, told) = propose();
     assert_eq!(again, first);
-    assert!(told.contains("has these pins already") && !log.contains("gh pr"), "{log}");
+    assert!(told.contains("already has these pins") && !log.contains("gh pr"), "{log}");
     // A person's commit stays on top of the next pins.
     scratch.git(".", &["clone", "--quiet", "--branch", "bump/upstreams", "remote.git", "person"]);
     std::fs::write(scratch.path("person/by-hand"), "mended").unwrap();
@@ -121,7 +121,7 @@ fn a_bump_is_proposed_once_and_keeps_what_people_commit() {
     let kept = scratch.git("remote.git", &["rev-parse", branch]);
     patch(&scratch, "three");
     let (after, _, told) = propose();
-    assert!(after == kept && told.contains("the branch stays as it is"), "{told}");
+    assert!(after == kept && told.contains("the branch is not changed"), "{told}");
 }
 
 #[test]
@@ -159,7 +159,7 @@ esac
     let output = run(&scratch, "checkout", "pin-each", &["../bump.patch", "../bump.md"]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let subjects = scratch.git("checkout", &["log", "--reverse", "--format=%s", &format!("{base}..")]);
-    assert_eq!(subjects, "Pin node\nPin convex\nPin what moves together");
+    assert_eq!(subjects, "Pin node\nPin convex\nPin components that are updated together");
     assert_eq!(std::fs::read_to_string(scratch.path("outputs")).unwrap(), "changed=true\n");
     assert_eq!(std::fs::read_to_string(scratch.path("bump.md")).unwrap(), format!("told of {base}\n"));
     // What it wrote is what the next job applies.
@@ -242,7 +242,7 @@ fn the_newest_release_is_built_again_by_its_own_tool() {
         (std::fs::read_to_string(scratch.path("outputs")).unwrap(), findings, scratch.log())
     };
     let (output, findings, log) = rebuild("0");
-    assert!(output == "x86_64=0\n" && findings.contains("nothing is released") && !log.contains("repro"), "{log}");
+    assert!(output == "x86_64=0\n" && findings.contains("there is no release") && !log.contains("repro"), "{log}");
     scratch.git("checkout", &["tag", "v1"]);
     scratch.commit("checkout");
     std::fs::write(scratch.path("listed"), "v1\n").unwrap();

@@ -1,10 +1,10 @@
-// Added to Mission Control's functions: each signed-in person acts on the board as an agent of their own.
+// Added to Mission Control's functions: each signed-in person has an agent on the board.
 import { getAuthUserId } from "@convex-dev/auth/server";
 import { mutationGeneric, queryGeneric } from "convex/server";
 
 const TENANT = "default";
 
-// The agent is known by `sessionKey`, a field that upstream leaves empty: so it can be renamed like any other.
+// The agent is identified by `sessionKey`, which upstream leaves empty, so that it can be renamed.
 async function agentOf(db, userId) {
   return db
     .query("agents")
@@ -13,7 +13,7 @@ async function agentOf(db, userId) {
     .first();
 }
 
-/** The id of the caller's agent; null when there is none yet. */
+/** The id of the caller's agent; null if there is none yet. */
 export const own = queryGeneric({
   args: {},
   handler: async (context) => {

@@ -1,4 +1,4 @@
-// What the real frontend's build leaves behind: dist/index.html and a file of assets.
+// Writes the files of the real frontend's build: dist/index.html and an asset.
 import { mkdirSync, writeFileSync } from "node:fs";
 
 const page = `<!doctype html>

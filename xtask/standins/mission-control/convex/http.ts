@@ -5,7 +5,7 @@ const http = httpRouter();
 
 auth.addHttpRoutes(http);
 
-// As upstream's, which has no authentication: the build adds it.
+// Without authentication, like upstream; the build adds it.
 http.route({
   path: "/openclaw/event",
   method: "POST",

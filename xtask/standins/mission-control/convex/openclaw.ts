@@ -1,4 +1,4 @@
-// What an OpenClaw run becomes: a task, and messages on it.
+// Turns an OpenClaw run into a task with messages.
 import { type DataModelFromSchemaDefinition, mutationGeneric, type MutationBuilder } from "convex/server";
 import { v } from "convex/values";
 import type schema from "./schema";
@@ -28,7 +28,7 @@ export const receiveAgentEvent = mutation({
       .query("tasks")
       .withIndex("by_run", (q) => q.eq("openclawRunId", event.runId))
       .first();
-    // A task that was made in the page names itself in the session's key.
+    // The session key of a task created in the page contains its id.
     const named = /mission:(.+)$/.exec(event.sessionKey ?? "")?.[1];
     if (!task && named) {
       const id = db.normalizeId("tasks", named);

@@ -1,4 +1,4 @@
-// By upstream's names and arguments, so that one test can ask either.
+// With upstream's names and arguments, so that tests work with both.
 import { type DataModelFromSchemaDefinition, queryGeneric, type QueryBuilder } from "convex/server";
 import { v } from "convex/values";
 import type schema from "./schema";

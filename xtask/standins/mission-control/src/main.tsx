@@ -1,4 +1,4 @@
-// Upstream's page in a plain form: the same client, the same steps, the same labels.
+// A plain version of upstream's page: the same client, steps and labels.
 import { ConvexAuthProvider, useAuthActions } from "@convex-dev/auth/react";
 import { Authenticated, ConvexReactClient, Unauthenticated } from "convex/react";
 import { type FormEvent, useState } from "react";

@@ -2,8 +2,8 @@
 # @generated from templates/rootfs/opt/stack/lib/reach.sh.j2 by `cargo xtask render`; do not edit by hand.
 # What each sandboxed service can access besides the system, for walls.sh.
 
-# reach_of SERVICE: sets HOME, TMPDIR, REACH, CONTROLS (a service that it may start and stop), and for its agents' shells
-# SHELL_TMPDIR, SHELL_REACH, and SHELL_LISTS, in which they see names only.
+# reach_of SERVICE: sets HOME, TMPDIR, REACH, CONTROLS (a service that it may start and stop), and for its agents'
+# shells SHELL_TMPDIR, SHELL_REACH, and SHELL_LISTS, in which they see names only.
 reach_of() {
 	case $1 in
 	model)

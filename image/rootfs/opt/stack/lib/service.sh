@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Functions for the scripts of services: `. /opt/stack/lib/service.sh`. Validated settings with their defaults are in the
-# environment. Secrets are read by name, so that no service has those of another one.
+# Functions for the scripts of services: `. /opt/stack/lib/service.sh`. Validated settings with their defaults are in
+# the environment. Secrets are read by name, so that no service has those of another one.
 
 # Generated configuration and everything else that is lost with the container.
 RUNTIME=/run/stack
@@ -48,7 +48,8 @@ note() {
 }
 
 # Exports variables for clients of models: FOUND_MODELS, the result of the service `model` (waits up to 2 s for it), and
-# ENDPOINT_API_KEY, which has another name than its setting because OpenClaw would use MODEL_API_KEY for its own providers.
+# ENDPOINT_API_KEY, which has another name than its setting because OpenClaw would use MODEL_API_KEY for its own
+# providers.
 name_models() {
 	local tries found=$RUNTIME/model/state.json
 	ENDPOINT_API_KEY=$(secret_file MODEL_API_KEY >/dev/null && secret MODEL_API_KEY || echo none)

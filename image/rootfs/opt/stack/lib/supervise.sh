@@ -10,8 +10,8 @@
 #   last     how it exited last
 #   deaths   time and weight of each exit that may still count
 #   failed   exists since it could not stay up
-# Files in /run/stack: `stopping` exists once the stop was requested, `exit-code` if a critical service ends the container,
-# `pid` is the supervisor's, and NAME/done exists once a oneshot is done.
+# Files in /run/stack: `stopping` exists once the stop was requested, `exit-code` if a critical service ends the
+# container, `pid` is the supervisor's, and NAME/done exists once a oneshot is done.
 . /opt/stack/lib/service.sh
 . /opt/stack/lib/table.sh
 
@@ -26,7 +26,8 @@ LONGEST_PAUSE=30
 SLOW_PAUSE=60
 SLOWEST_PAUSE=600
 
-# begin NAME: waits for dependencies and executes the service's program. The first restart is immediate, later ones wait.
+# begin NAME: waits for dependencies and executes the service's program. The first restart is immediate, later ones
+# wait.
 begin() {
 	STATE=$RUNTIME/state/$1
 	if [ "${STACK_SERVICE:-}" != "$1" ]; then
@@ -84,8 +85,8 @@ wait_for() {
 	done
 }
 
-# tell_ready NAME PID: reports to s6 and `status` that the service is up. The status service restarts hung services; this
-# function watches the status service itself.
+# tell_ready NAME PID: reports to s6 and `status` that the service is up. The status service restarts hung services;
+# this function watches the status service itself.
 tell_ready() {
 	local pause failures=0
 	exec {pause}<> <(:)
@@ -168,8 +169,8 @@ ended() {
 	exit 0
 }
 
-# Kills what is left of a service, so that nothing keeps its port or log open: its process group, then processes that left
-# the group but still have its name in their environment.
+# Kills what is left of a service, so that nothing keeps its port or log open: its process group, then processes that
+# left the group but still have its name in their environment.
 end_leftovers() {
 	local name=$1 group=$2
 	if ((group > 1)); then
@@ -187,8 +188,8 @@ end_marked() {
 	done < <(grep --files-with-matches --null-data --no-messages "$1" -- "$2" /proc/[0-9]*/environ)
 }
 
-# answers PORT PATH CODES SECONDS: whether the port answers with one of the codes. In bash itself, because it runs several
-# times a second while everything starts.
+# answers PORT PATH CODES SECONDS: whether the port answers with one of the codes. In bash itself, because it runs
+# several times a second while everything starts.
 answers() {
 	local connection version code=
 	{ exec {connection}<>"/dev/tcp/127.0.0.1/$1"; } 2>/dev/null || return 1

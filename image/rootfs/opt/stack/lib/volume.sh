@@ -71,8 +71,8 @@ outside() {
 	awk -v id="$2" '$1 <= id && id < $1 + $3 { print $2 + id - $1; found = 1 } END { if (!found) print id }' "/proc/self/$1"
 }
 
-# lock_volume [SECONDS]: locks the volume, waiting that long, because two containers would write to the same database. The
-# lock lasts until the last process that inherits it ends.
+# lock_volume [SECONDS]: locks the volume, waiting that long, because two containers would write to the same database.
+# The lock lasts until the last process that inherits it ends.
 lock_volume() {
 	exec 9</data
 	local code=0
@@ -97,8 +97,8 @@ private_umask() {
 	if (($(id -g) == 0)); then umask 007; else umask 077; fi
 }
 
-# share_volume: in group 0, gives the group the owner's permissions, because OpenShift may use another uid next time. ssh and
-# gpg refuse keys that a group can read, so these stay private.
+# share_volume: in group 0, gives the group the owner's permissions, because OpenShift may use another uid next time.
+# ssh and gpg refuse keys that a group can read, so these stay private.
 share_volume() {
 	if (($(id -g) != 0)); then return; fi
 	find /data -xdev \( -name .ssh -o -name .gnupg -o -name .restore \) -prune -o -user "$(id -u)" ! -type l -exec chmod g=u {} + 2>/dev/null || true

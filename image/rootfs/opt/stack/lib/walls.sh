@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Landlock sandboxes ("walls") for services that run or process untrusted code and text. Landlock needs no privilege; each
-# service can access only what stack.toml lists. Sourced after service.sh.
+# Landlock sandboxes ("walls") for services that run or process untrusted code and text. Landlock needs no privilege;
+# each service can access only what stack.toml lists. Sourced after service.sh.
 . /opt/stack/lib/reach.sh
 
 # The access rights that this kernel can restrict, written at start; empty without Landlock.
@@ -8,8 +8,8 @@ LANDLOCK=$RUNTIME/landlock
 SYSTEM=execute,read-file,read-dir
 FULL=execute,write-file,read-file,read-dir,remove-dir,remove-file,make-dir,make-reg,make-sock,make-fifo,make-sym,refer,truncate
 
-# name_user: gives the current uid a name, which ssh requires. /etc/passwd and /etc/group of the image are links to these
-# files. Podman may have mounted its own files there, with a name for this user.
+# name_user: gives the current uid a name, which ssh requires. /etc/passwd and /etc/group of the image are links to
+# these files. Podman may have mounted its own files there, with a name for this user.
 name_user() {
 	local uid gid
 	uid=$(id -u) gid=$(id -g)
@@ -21,8 +21,8 @@ name_user() {
 	fi
 }
 
-# find_landlock: finds the largest set of rights that the kernel supports. Without `refer` it refuses all renames between
-# folders, without `truncate` it cannot restrict truncation.
+# find_landlock: finds the largest set of rights that the kernel supports. Without `refer` it refuses all renames
+# between folders, without `truncate` it cannot restrict truncation.
 find_landlock() {
 	local base=${FULL%,refer,truncate},make-char,make-block more
 	: >"$LANDLOCK"
@@ -91,7 +91,8 @@ go_to() {
 }
 
 # confine PROGRAM...: executes the program in its service's sandbox, with a home and a temporary folder there, which is
-# emptied for a service. Code that uses files writable by the service must run inside, because links could lead anywhere.
+# emptied for a service. Code that uses files writable by the service must run inside, because links could lead
+# anywhere.
 confine() {
 	local path
 	service_rules

@@ -1,4 +1,4 @@
-// Accounts and sessions: the routes and answers of better-auth that a sign-in meets.
+// Accounts and sessions: the routes of better-auth for signing in.
 import { Database } from "bun:sqlite";
 import { createHmac, randomBytes, randomUUID, timingSafeEqual } from "node:crypto";
 import { env } from "@opencode-manager/shared/config/env";
@@ -31,7 +31,7 @@ export class Auth {
     return user;
   }
 
-  // The first admin comes from the environment, where it names one.
+  // Creates the first admin from the environment, if set.
   async syncAdmin(): Promise<void> {
     const { adminEmail, adminPassword, adminReset } = env.auth;
     if (!adminEmail || !adminPassword) return;
@@ -59,7 +59,7 @@ export class Auth {
     return given.length === wanted.length && timingSafeEqual(given, wanted) ? token : undefined;
   }
 
-  // Whose session a request carries, or null.
+  // The user of a request's session, or null.
   session(request: Request): User | null {
     const token = this.token(request);
     if (!token) return null;
@@ -83,7 +83,7 @@ export class Auth {
     if (request.method === "POST") {
       const origin = request.headers.get("origin");
       if (origin !== null && !env.auth.origins.includes(origin)) return refuse(403, "INVALID_ORIGIN", "Invalid origin");
-      // A browser always tells where a request with cookies comes from.
+      // Browsers always send the origin of requests with cookies.
       if (origin === null && request.headers.has("cookie")) return refuse(403, "MISSING_OR_NULL_ORIGIN", "Missing or null Origin");
     }
     if (call === "GET /get-session") {

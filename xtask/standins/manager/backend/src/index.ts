@@ -7,7 +7,7 @@ import { version } from "../../package.json";
 import { Auth } from "./auth";
 import { OpenCode } from "./opencode";
 
-console.log(`Stand-in for OpenCode Manager ${version}: sign-in, health and the way to OpenCode only`);
+console.log(`Stand-in for OpenCode Manager ${version}: sign-in, health and proxy to OpenCode only`);
 if (production && !env.auth.secret) {
   console.error("AUTH_SECRET is required in production mode");
   process.exit(1);
@@ -22,7 +22,7 @@ const database = new Database(env.database);
 const auth = new Auth(database);
 await auth.syncAdmin();
 
-// As upstream: the port opens when OpenCode answers, or when waiting for it is given up.
+// Like upstream, listens once OpenCode answers or the wait for it times out.
 const openCode = new OpenCode();
 await openCode.start();
 openCode.watch();
@@ -54,7 +54,7 @@ async function api(request: Request, path: string, search: string): Promise<Resp
   return new Response("404 Not Found", { status: 404 });
 }
 
-// A file of the built page, or the page itself for every route that it has in the browser.
+// Serves a file of the built page, or the page itself for all other routes.
 function page(path: string): Response {
   if (!production) return Response.json({ name: "OpenCode WebUI", version, status: "running" });
   const file = join("frontend/dist", normalize(path));

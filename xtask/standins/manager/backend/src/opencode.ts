@@ -1,4 +1,4 @@
-// The OpenCode server behind the Manager: adopted where a healthy one listens, started where none does.
+// The OpenCode server of the Manager: adopts a healthy one, or starts one.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { env, production } from "@opencode-manager/shared/config/env";
@@ -31,10 +31,10 @@ export class OpenCode {
     }
   }
 
-  // Who has to do with the port, as upstream asks `lsof`: nobody when it is not installed.
+  // The processes that use the port, from `lsof` like upstream; none if it is not installed.
   private found(): number[] {
-    const told = spawnSync("lsof", [`-ti:${env.openCode.port}`], { encoding: "utf8" });
-    return (told.stdout ?? "").split("\n").filter(Boolean).map(Number).filter((pid) => pid !== process.pid);
+    const listed = spawnSync("lsof", [`-ti:${env.openCode.port}`], { encoding: "utf8" });
+    return (listed.stdout ?? "").split("\n").filter(Boolean).map(Number).filter((pid) => pid !== process.pid);
   }
 
   async start(): Promise<void> {
@@ -92,7 +92,7 @@ export class OpenCode {
     console.log(`OpenCode server started with PID ${this.pid}`);
   }
 
-  // Starts it again after as many failures in a row as upstream waits for.
+  // Restarts it after the same number of consecutive failures as upstream.
   watch(): void {
     if (!env.openCode.watch) return;
     this.timer = setInterval(async () => {
@@ -109,7 +109,7 @@ export class OpenCode {
     await this.end();
   }
 
-  // Ends the server, one that was adopted too: SIGTERM, and SIGKILL after two seconds.
+  // Ends the server, also an adopted one: SIGTERM, and SIGKILL after two seconds.
   private async end(): Promise<void> {
     const { pid } = this;
     this.pid = null;
@@ -118,7 +118,7 @@ export class OpenCode {
       try {
         return process.kill(pid, name);
       } catch {
-        return false; // It is gone.
+        return false; // It has ended.
       }
     };
     signal("SIGTERM");
@@ -126,7 +126,7 @@ export class OpenCode {
     signal("SIGKILL");
   }
 
-  // Passes a request on with OpenCode's own password in the place of whatever the browser sent.
+  // Forwards a request with OpenCode's password instead of the browser's credentials.
   async forward(request: Request, path: string): Promise<Response> {
     const headers = new Headers(request.headers);
     for (const name of ["host", "connection", "authorization", "cookie"]) headers.delete(name);

@@ -16,7 +16,7 @@ export default function MissionQueue() {
   const [form, setForm] = useState("");
   const [selected, setSelected] = useState("");
   const [showArchived, setShowArchived] = useState(false);
-  // As upstream has it: the build changes this line.
+  // As upstream; the build changes this line.
   const currentUserAgent = agents?.find(a => a.name === "Manish");
   if (!tasks || !agents) return <p>Loading</p>;
 

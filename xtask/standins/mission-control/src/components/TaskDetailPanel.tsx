@@ -11,7 +11,7 @@ export default function TaskDetailPanel({ taskId, onClose }: { taskId: string; o
   const archiveTask = useMutation(anyApi.tasks.archiveTask);
   const send = useMutation(anyApi.messages.send);
   const [comment, setComment] = useState("");
-  // As upstream has it: the build changes this line.
+  // As upstream; the build changes this line.
   const currentUserAgent = agents?.find(a => a.name === "Manish");
   const task = tasks?.find(({ _id }) => _id === taskId);
   if (!task) return null;

@@ -1,9 +1,9 @@
-// The dashboard's way in, as upstream's: what the server gives at /api/current_deployment, else what this tab
-// was told before, else a form. Then what one page shows, asked of the backend with the admin key.
+// Logs in like upstream's dashboard: with /api/current_deployment of the server, the stored login of this tab, or a
+// form. Then requests the data of a page from the backend with the admin key.
 const state = document.querySelector("#state");
 const main = document.querySelector("main");
 const stored = ["deploymentName", "deploymentUrl", "adminKey"];
-// As in a chunk of upstream's pages: the build replaces it.
+// As in upstream's pages; the build replaces it.
 const EDITOR = "https://cdn.jsdelivr.net/npm/monaco-editor@0.54.0/min/vs";
 
 async function currentDeployment() {
@@ -13,7 +13,7 @@ async function currentDeployment() {
     const { name, url, adminKey } = await response.json();
     return typeof url === "string" && typeof adminKey === "string" ? { name, url, adminKey } : undefined;
   } catch {
-    return undefined; // No endpoint, or no JSON.
+    return undefined; // No endpoint, or not JSON.
   }
 }
 
@@ -36,7 +36,7 @@ async function ask({ url, adminKey }, path, body) {
 
 const query = async (deployment, path, args = {}) => (await ask(deployment, "/api/query", { path, args, format: "json" })).value;
 
-// What each page is called, and what it lists.
+// The title and contents of each page.
 const pages = {
   health: ["Health", async (deployment) => [`version ${await (await fetch(`${deployment.url}/version`)).text()}`]],
   data: ["Data", async (deployment) => (await query(deployment, "_system/cli/tables", { paginationOpts: { numItems: 1000, cursor: null } })).page.map(({ name }) => name)],

@@ -1,4 +1,4 @@
-// The Manager's settings, by upstream's names and defaults.
+// The Manager's settings, with upstream's names and defaults.
 import { resolve } from "node:path";
 
 const text = (name: string, fallback: string) => process.env[name] ?? fallback;
