@@ -125,7 +125,7 @@ fn orphans_and_lost_modes_are_told_and_mended() {
     assert_eq!(
         told.lines().collect::<Vec<_>>(),
         [
-            "image/rootfs/gone/run is rendered from nothing any more",
+            "image/rootfs/gone/run is not rendered any more",
             "image/Dockerfile must not be executable",
             "image/start.sh must be executable",
         ]
@@ -145,7 +145,7 @@ fn line_ends_of_windows_are_told_for_what_they_are() {
     std::fs::write(&script, std::fs::read_to_string(&script).unwrap().replace('\n', "\r\n")).unwrap();
     let check = render(scratch.path(), &["--check"]);
     let told = String::from_utf8(check.stdout).unwrap();
-    assert!(told.starts_with("image/start.sh has the line ends of Windows (CRLF)"), "{told}");
+    assert!(told.starts_with("image/start.sh has Windows line endings (CRLF)"), "{told}");
     assert_eq!(told.lines().count(), 1, "{told}");
 }
 

@@ -100,7 +100,7 @@ fn verbose_tells_the_programs_and_quiet_tells_errors_only() {
         text(&command.output().unwrap().stderr)
     };
     assert!(run("--verbose").starts_with("+ git -C "), "{}", run("--verbose"));
-    assert!(run("-q").starts_with("error: cannot tell which tags there are"), "{}", run("-q"));
+    assert!(run("-q").starts_with("error: cannot list the git tags"), "{}", run("-q"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `benchmark`: how long an image takes to start and to stop, how much memory it takes, how large it is.
+//! `benchmark`: measures start and stop times, memory and size of an image.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Res
     session.print(&report, || report.table())
 }
 
-/// The layout whose layers are weighed: the one that was named, or what `build` left for this machine.
+/// The layout to measure: the given one, or the build for this machine.
 fn layout(session: &Session, args: &cli::Benchmark) -> anyhow::Result<PathBuf> {
     if let Some(layout) = &args.layout {
         return Ok(layout.clone());
@@ -53,7 +53,8 @@ fn layout(session: &Session, args: &cli::Benchmark) -> anyhow::Result<PathBuf> {
 }
 
 async fn sizes(session: &Session, stack: &Stack, folder: &Path) -> anyhow::Result<Sizes> {
-    let image = layout::layers(folder).context("no OCI layout to weigh; name one with --layout, or build it first")?;
+    let image =
+        layout::layers(folder).context("no OCI layout to measure; name one with --layout, or build it first")?;
     let lock = checkout::read_lock(&session.root, stack)?;
     let dockerfile = fs_err::read_to_string(session.root.join("image/Dockerfile"))?;
     let base = stack.components.iter().find(|(_, component)| matches!(component.source, Source::Oci { .. }));
@@ -69,7 +70,7 @@ async fn sizes(session: &Session, stack: &Stack, folder: &Path) -> anyhow::Resul
     Ok(Sizes::new(&image, weights, &known))
 }
 
-/// What was downloaded for a component, and how large that is.
+/// The size of a component's downloads.
 async fn artifacts(
     session: &Session,
     name: &str,
@@ -90,7 +91,7 @@ async fn artifacts(
             None => Artifacts::Unknown(format!("no file is pinned for {arch}")),
         },
         (Pinned::Npm(_), Source::Npm { directory, .. }) => {
-            say(&format!("npm installs what `{name}` locks, to count what it downloads ..."));
+            say(&format!("installing the npm packages of `{name}` to measure their download ..."));
             let registry = npm::registry(&session.mirrors).await?;
             let folder = session.root.join("image").join(directory);
             let npm::Tarballs { packages, size } = npm::tarballs(&registry, &folder, arch).await?;
@@ -100,16 +101,16 @@ async fn artifacts(
     })
 }
 
-/// The size of a file that nobody told: it is downloaded, and must be the one that is pinned.
+/// The size of a file, by downloading and verifying it.
 async fn downloaded(session: &Session, name: &str, file: &FilePin) -> anyhow::Result<Artifacts> {
     let url = file.url.as_str();
     let hashed = Http::new(session.mirrors.clone())?.hash(url, name).await;
     Ok(match hashed {
         Ok((sha256, size)) if sha256 == file.sha256 => Artifacts::Known { size, how: "downloaded".to_owned() },
-        Ok(_) => bail!("{url} is not the file that is pinned for `{name}`; `cargo xtask verify` tells more"),
+        Ok(_) => bail!("{url} is not the file that is pinned for `{name}`; see `cargo xtask verify {name}`"),
         Err(error) => {
-            say(&format!("note: the size of {url} is neither in the lock nor to be had: {error}"));
-            Artifacts::Unknown("not in the lock, and not to be had".to_owned())
+            say(&format!("note: the size of {url} is not in the lock, and it cannot be downloaded: {error}"));
+            Artifacts::Unknown("not in the lock, and cannot be downloaded".to_owned())
         }
     })
 }

@@ -22,23 +22,23 @@ mod report;
 
 pub(crate) use report::Bumped;
 
-/// One component after its upstream was asked.
+/// A resolved component.
 #[derive(Debug)]
 struct Resolution {
     name: String,
     old: Option<Pin>,
     new: Pin,
-    /// Files of the checkout that go with the new pin.
+    /// Files in the checkout that belong to the new pin.
     files: Vec<(PathBuf, String)>,
     passed_over: Vec<PassedOver>,
-    /// What became of the old pin, where it stays.
+    /// Findings about the old pin, if it is kept.
     findings: Vec<Finding>,
-    /// Where GitHub shows what lies between the old pin and the new one.
+    /// GitHub's comparison of both pins.
     compare: Option<String>,
 }
 
 impl Resolution {
-    /// That something was seen and waits is written down, and changes nothing of what is pinned.
+    /// Whether more changes than the waiting versions.
     fn is_change(&self) -> bool {
         let without_seen = |pin: &Pin| Pin { seen: self.new.seen.clone(), ..pin.clone() };
         self.old.as_ref().map(without_seen).as_ref() != Some(&self.new) || !self.files.is_empty()
@@ -52,12 +52,12 @@ pub(crate) async fn run(session: &Session, args: &cli::Bump) -> anyhow::Result<(
     ended(report.failures)
 }
 
-/// The bump itself, which tells nobody on stdout: `rehearse` has its own table.
+/// Bumps without printing a result: `rehearse` prints its own table.
 pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<Bumped> {
     let stack = checkout::read_stack(&session.root)?;
     let names = names(&stack, &args.names)?;
     let want = want(args)?;
-    // Held until the end: what is resolved goes with what else the lock holds.
+    // Locked until the end, because resolving depends on the other pins.
     let _held = if args.dry_run { None } else { Some(files::hold(&session.root).await?) };
     let before = checkout::read_lock_text(&session.root)?;
     let lock = checkout::parse_lock(&before)?;
@@ -69,14 +69,14 @@ pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<
     }
     let new = new_lock(&resolver, &resolutions)?;
     let text = new.to_text()?;
-    // Whatever upstream says, the next run must be able to read it.
+    // Whatever upstream returned, the next run must be able to read the lock.
     let is_read_again = Lock::parse(&text).context("the new lock cannot be read again; nothing was written")?;
-    ensure!(is_read_again == new, "the new lock reads as something else than it is; nothing was written");
+    ensure!(is_read_again == new, "the new lock does not read back as the same; nothing was written");
     let changed = text != resolver.lock.to_text()? || resolutions.iter().any(|one| !one.files.is_empty());
 
     if changed && !args.dry_run {
         if checkout::read_lock_text(&session.root)? != before {
-            return Err(anyhow::anyhow!("versions.lock was changed by something else meanwhile; nothing was written"))
+            return Err(anyhow::anyhow!("versions.lock was changed by another program meanwhile; nothing was written"))
                 .hint(|| "run it again");
         }
         write(&session.root, &resolver.stack, &new, text, &resolutions)?;
@@ -103,14 +103,14 @@ fn want(args: &cli::Bump) -> anyhow::Result<Want> {
     }
 }
 
-/// Resolves all components at once, each for itself: what one upstream fails at says nothing about the others.
+/// Resolves all components concurrently; failures do not affect the others.
 async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> (Vec<Resolution>, Vec<anyhow::Error>) {
     let units = units(&resolver.stack, names);
     for (leader, members) in &units {
         for follower in members.iter().filter(|member| *member != leader) {
             let asked_for_follower_only = names.contains(follower) && !names.contains(leader);
             if asked_for_follower_only {
-                io::say(&format!("note: `{follower}` comes from the release of `{leader}`: both move together"));
+                io::say(&format!("note: `{follower}` and `{leader}` are from one release and change together"));
             }
         }
     }
@@ -175,7 +175,7 @@ async fn resolve_unit(
         } else {
             let resolved = upstream::pin(up, name, &candidate).await.with_context(|| format!("cannot pin `{name}`"))?;
             passed_over.extend(resolved.passed_over);
-            // What cannot be checked on this machine has not fallen.
+            // If an attestation cannot be verified here, the trust has not decreased.
             let is_measure = |pin: &&Pin| !resolved.unchecked || pin.trust != Some(Trust::Attested);
             vouched(up, name, old.as_ref().filter(is_measure), &resolved.pin, candidate.asked)?;
             (resolved.pin, resolved.files)
@@ -191,13 +191,13 @@ async fn resolve_unit(
     Ok(unit)
 }
 
-/// Refuses what is vouched for less than `stack.toml` asks for, and what is vouched for less than the pin before it,
-/// which is how a taken-over upstream shows first. Who names a version takes the latter.
+/// Refuses a pin with less trust than `stack.toml` requires, or than the old pin had, which may be the first sign of a
+/// compromised upstream. `--to` only warns about the latter.
 fn vouched(up: Upstream<'_>, name: &str, old: Option<&Pin>, new: &Pin, asked: bool) -> anyhow::Result<()> {
     let Some(found) = new.trust else { return Ok(()) };
     let version = new.tag.as_deref().unwrap_or(&new.version);
     if let Some(wanted) = up.stack.component(name)?.trust.filter(|wanted| found < *wanted) {
-        let error = anyhow::anyhow!("the digests of `{name}` {version} are {found}, and stack.toml asks for {wanted}");
+        let error = anyhow::anyhow!("the digests of `{name}` {version} are {found}, but stack.toml requires {wanted}");
         return Err(error).hint(|| {
             format!("wait until upstream publishes more, or lower `trust` of [components.{name}] in stack.toml")
         });
@@ -210,22 +210,19 @@ fn vouched(up: Upstream<'_>, name: &str, old: Option<&Pin>, new: &Pin, asked: bo
         }
         Some(before) => {
             let error = anyhow::anyhow!("the digests of `{name}` {version} are {found}, those before were {before}");
-            Err(error).hint(|| {
-                format!("ask why upstream vouches for less; then cargo xtask bump {name} --to {version} takes it")
-            })
+            Err(error).hint(|| format!("find out why; to pin it anyway: cargo xtask bump {name} --to {version}"))
         }
     }
 }
 
-/// Whether what is pinned is newer than what is taken unasked, and stays.
+/// Whether the pin is newer than the candidate, and is kept.
 fn is_ahead(up: Upstream<'_>, leader: &str, members: &[String], candidate: &Candidate) -> bool {
     let Some(pin) = up.lock.components.get(leader) else { return false };
     let is_ahead = upstream::is_ahead(up.stack, leader, pin, candidate)
         && members.iter().all(|name| is_same_version(up.lock, name, &pin.version));
     if is_ahead {
         io::say(&format!(
-            "note: `{leader}` is pinned at {}, ahead of {}, the newest that is taken unasked, and stays there; to go \
-             back: cargo xtask bump {leader} --to {}",
+            "note: `{leader}` stays pinned at {}, which is newer than {}; to go back: cargo xtask bump {leader} --to {}",
             pin.version, candidate.version, candidate.version
         ));
     }
@@ -236,27 +233,26 @@ fn is_same_version(lock: &Lock, name: &str, version: &str) -> bool {
     lock.components.get(name).is_some_and(|pin| pin.version == version)
 }
 
-/// Whether a pin is at the candidate already. Its digests are then left alone: a file that was replaced or a tag that
-/// was moved upstream is told, and taken with `--to` only.
+/// Whether a pin has the candidate's version already. Its digests are kept then: replaced files and moved tags are only
+/// reported, and taken with `--to`.
 fn is_at(pin: &Pin, candidate: &Candidate) -> bool {
     pin.version == candidate.version.as_str() && pin.tag == candidate.tag
 }
 
-/// Whether the version alone says what is pinned. An image tag does not: it is moved on purpose. Nor does a snapshot:
-/// which packages of it are wanted stands in `stack.toml`.
+/// Whether the version determines the pin. It does not for image tags, which move, and snapshots, whose packages are in
+/// `stack.toml`.
 fn says_all(stack: &Stack, name: &str) -> bool {
     let source = stack.components.get(name).map(|component| &component.source);
     !matches!(source, Some(Source::Oci { .. } | Source::Debian { .. }))
 }
 
-/// The components whose pins do not fit the stack (an architecture is missing, another kind of source).
+/// The components whose pins are invalid (an architecture is missing, another kind of source).
 fn broken(lock: &Lock, stack: &Stack) -> BTreeSet<String> {
     let wrong = lock.check(stack).err().unwrap_or_default();
     wrong.iter().filter_map(LockError::component).map(str::to_owned).collect()
 }
 
-/// The lock with what was resolved, without what the stack no longer has, and checked: each pin by itself,
-/// and the rules between them.
+/// The new lock, without components that the stack does not have. Checks each new pin and the rules between components.
 fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<Lock> {
     let stack = &resolver.stack;
     let mut components = resolver.lock.components.clone();
@@ -265,12 +261,12 @@ fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<L
         components.insert(resolution.name.clone(), resolution.new.clone());
     }
     let lock = Lock::new(components);
-    // What was wrong before with other components is no fault of this bump.
+    // Former errors of other components are not due to this bump.
     let is_ours = |error: &LockError| {
         error.component().is_none_or(|name| resolutions.iter().any(|resolution| resolution.name == name))
     };
     let (ours, others): (Vec<_>, Vec<_>) = lock.check(stack).err().unwrap_or_default().into_iter().partition(is_ours);
-    ended(ours.into_iter().map(|error| anyhow::Error::new(error).context("the new lock is not sound")).collect())?;
+    ended(ours.into_iter().map(|error| anyhow::Error::new(error).context("the new lock is not valid")).collect())?;
     for error in others.iter().filter(|error| !matches!(error, LockError::Unpinned(_))) {
         io::say(&format!("note: {error}, as before"));
     }
@@ -291,7 +287,7 @@ fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<L
     for waiver in verdict.stale_waivers {
         if waiver.versions.keys().all(|name| lock.components.contains_key(name)) {
             io::say(&format!(
-                "note: the waiver of `{}` for `{}` is not needed any more: delete it from stack.toml",
+                "note: the waiver of `{}` for `{}` does not apply any more: delete it from stack.toml",
                 waiver.rule, waiver.component
             ));
         }
@@ -299,15 +295,15 @@ fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<L
     Ok(lock)
 }
 
-/// Writes what goes with the pins, what is rendered from them, and the lock: all of it, or nothing.
+/// Writes the files of the pins, the rendered files and the lock: all or none.
 fn write(root: &Path, stack: &Stack, lock: &Lock, text: String, resolutions: &[Resolution]) -> anyhow::Result<()> {
     let mut drifts = Vec::new();
     if !root.join("templates").is_dir() {
-        io::say("note: there is no templates/ here, so nothing is rendered");
+        io::say("note: nothing is rendered, because there is no templates/");
     } else if lock.check(stack).is_ok() {
         drifts = render::drifts(root, stack, lock).context("the new pins cannot be rendered; nothing was written")?;
     } else {
-        io::say("note: not every component is pinned yet, so nothing is rendered");
+        io::say("note: nothing is rendered, because not every component is pinned yet");
     }
     let mut contents: Vec<(PathBuf, String)> = resolutions.iter().flat_map(|one| one.files.clone()).collect();
     contents.push((PathBuf::from(files::LOCK), text));

@@ -1,4 +1,4 @@
-//! What is read of a checkout: what is wanted, and what is pinned.
+//! Reads stack.toml and versions.lock of a checkout.
 
 use std::path::{Path, PathBuf};
 
@@ -9,15 +9,15 @@ use crate::domain::stack::Stack;
 use crate::error::{Failures, HintExt as _, hinted};
 use crate::io::files::{LOCK, STACK};
 
-/// The checkout to work on: `--root`, or the nearest folder from here upwards that holds `stack.toml`.
+/// The checkout to work on: `--root`, or the nearest folder with `stack.toml`, from the current one upwards.
 pub(crate) fn find_root(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(root) = asked {
         if root.join(STACK).is_file() {
             return fs_err::canonicalize(root).map_err(Into::into);
         }
-        bail!("{} holds no {STACK}", root.display());
+        bail!("there is no {STACK} in {}", root.display());
     }
-    let here = std::env::current_dir().context("cannot tell the current directory")?;
+    let here = std::env::current_dir().context("cannot get the current directory")?;
     here.ancestors()
         .find(|folder| folder.join(STACK).is_file())
         .map(Path::to_path_buf)
@@ -30,23 +30,23 @@ pub(crate) fn read_stack(root: &Path) -> anyhow::Result<Stack> {
     Stack::parse(&text).map_err(anyhow::Error::from)
 }
 
-/// Reads the lock and checks it against the stack; an absent one is empty for `bump`, an error elsewhere.
+/// Reads the lock and checks it against the stack.
 pub(crate) fn read_lock(root: &Path, stack: &Stack) -> anyhow::Result<Lock> {
     let lock = read_lock_unchecked(root)?;
     lock.check(stack).map_err(|wrong| {
-        let advice = "restore it with `git checkout versions.lock`, or resolve it anew with `cargo xtask bump`";
-        let failures = wrong.into_iter().map(|error| hinted(error, advice.to_owned()));
+        let advice = "restore it with `git checkout versions.lock`, or resolve it again with `cargo xtask bump`";
+        let failures = wrong.into_iter().map(|error| hinted(error, advice));
         anyhow::Error::new(Failures(failures.collect()))
     })?;
     Ok(lock)
 }
 
-/// Reads the lock as it is, for `bump`, which may be there to complete it.
+/// Reads the lock without checking it, for commands that can repair it.
 pub(crate) fn read_lock_unchecked(root: &Path) -> anyhow::Result<Lock> {
     parse_lock(&read_lock_text(root)?)
 }
 
-/// The text of the lock; an absent one is empty.
+/// The text of the lock; empty if there is none.
 pub(crate) fn read_lock_text(root: &Path) -> anyhow::Result<String> {
     match fs_err::read_to_string(root.join(LOCK)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
@@ -62,14 +62,14 @@ pub(crate) fn parse_lock(text: &str) -> anyhow::Result<Lock> {
         let hint = match &error {
             LockError::Newer { .. } => "update this checkout: a newer version of the tool wrote the lock",
             LockError::Conflict { .. } => {
-                "take one side with `git checkout --ours versions.lock` (or --theirs), and pin what the other side had \
+                "take one side with `git checkout --ours versions.lock` (or --theirs), and pin the other side's versions \
                  with `cargo xtask bump NAME`"
             }
             LockError::LineEnds => {
-                "git changed them (core.autocrlf): delete the file, and `git checkout versions.lock` writes it anew"
+                "git changed them (core.autocrlf): delete the file, and restore it with `git checkout versions.lock`"
             }
-            _ => "restore it with `git checkout versions.lock`; it is written by `cargo xtask bump` only",
+            _ => "restore it with `git checkout versions.lock`; only `cargo xtask bump` may write it",
         };
-        hinted(error, hint.to_owned())
+        hinted(error, hint)
     })
 }

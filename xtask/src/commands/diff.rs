@@ -1,4 +1,4 @@
-//! `diff OLD [NEW]`: what changed between two locks, or between two states of the checkout.
+//! `diff OLD [NEW]`: the changes between two locks or two states of the checkout.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Diff) -> anyhow::Result<(
     session.print(&diff, || diff.markdown().trim_end().to_owned())
 }
 
-/// A lock by its path, or a state of the checkout by a name that git knows.
+/// A lock by its path, or a state of the checkout by a name of git.
 async fn named(root: &Path, name: &str) -> anyhow::Result<State> {
     let path = Path::new(name);
     if path.is_file() {
@@ -38,7 +38,7 @@ async fn named(root: &Path, name: &str) -> anyhow::Result<State> {
     let commit = git::commit(root, name).await?;
     let lock = git::show(root, &commit, files::LOCK).await?;
     let lock = checkout::parse_lock(&lock.with_context(|| format!("{name} has no {}", files::LOCK))?)?;
-    // An older file may have another form: then the versions alone are compared.
+    // An older file may not parse: then only the versions are compared.
     let stack = git::show(root, &commit, files::STACK).await?.and_then(|text| Stack::parse(&text).ok());
     let mut npm = BTreeMap::new();
     for (component, path) in lockfiles(stack.as_ref()) {
@@ -47,7 +47,7 @@ async fn named(root: &Path, name: &str) -> anyhow::Result<State> {
     Ok(State { stack, lock, npm })
 }
 
-/// The state of the checkout as it lies there.
+/// The current state of the checkout.
 fn checkout(root: &Path) -> anyhow::Result<State> {
     let stack = checkout::read_stack(root)?;
     let lock = checkout::read_lock(root, &stack)?;
@@ -56,7 +56,7 @@ fn checkout(root: &Path) -> anyhow::Result<State> {
     Ok(State { stack: Some(stack), lock, npm })
 }
 
-/// What changed in the checkout since a release; without one, all that there is.
+/// The changes in the checkout since a release, or everything without one.
 pub(super) async fn since(root: &Path, tag: Option<&str>) -> anyhow::Result<Diff> {
     let old = match tag {
         Some(tag) => named(root, tag).await?,
@@ -65,12 +65,12 @@ pub(super) async fn since(root: &Path, tag: Option<&str>) -> anyhow::Result<Diff
     Ok(Diff::new(&old, &checkout(root)?))
 }
 
-/// What an upgrade brings, on each architecture that both have.
+/// The downloads of an upgrade, for each architecture that both images have.
 pub(super) fn pulls(old: &BTreeMap<Arch, Blobs>, new: &BTreeMap<Arch, Blobs>) -> BTreeMap<Arch, Pull> {
     new.iter().filter_map(|(arch, new)| Some((*arch, Pull::new(old.get(arch)?, new)))).collect()
 }
 
-/// Of layouts, one folder an architecture, or of a released image.
+/// The blobs of a folder of layouts, or of a released image.
 async fn blobs(image: &str) -> anyhow::Result<BTreeMap<Arch, Blobs>> {
     if Path::new(image).is_dir() {
         return layout::blobs(Path::new(image));
@@ -79,7 +79,7 @@ async fn blobs(image: &str) -> anyhow::Result<BTreeMap<Arch, Blobs>> {
     Repository::new(name)?.blobs(reference).await
 }
 
-/// Where each npm component has its lockfile.
+/// The lockfile of each npm component.
 fn lockfiles(stack: Option<&Stack>) -> impl Iterator<Item = (String, String)> {
     stack.into_iter().flat_map(|stack| &stack.components).filter_map(|(name, component)| match &component.source {
         Source::Npm { directory, .. } => Some((name.clone(), format!("image/{directory}/package-lock.json"))),

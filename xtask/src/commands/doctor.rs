@@ -1,4 +1,4 @@
-//! `doctor`: what this machine lacks, and the command that fixes it.
+//! `doctor`: missing and old programs, and the commands that fix them.
 
 use serde::Serialize;
 
@@ -8,15 +8,15 @@ use crate::error::{self, Ended};
 use crate::io::{self, files, process};
 use crate::upstream::npm;
 
-/// One thing that some command needs.
+/// One requirement of a command.
 #[derive(Debug, Serialize)]
 struct Finding {
     what: &'static str,
     needed_by: &'static str,
     state: State,
-    /// What answered, or nothing.
+    /// The version, or what was found.
     found: Option<String>,
-    /// Where it is not as it should be.
+    /// The command that fixes it, if needed.
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
 }
@@ -25,7 +25,7 @@ struct Finding {
 #[serde(rename_all = "lowercase")]
 enum State {
     Ok,
-    /// It is there, and older than what is needed, or cannot do it.
+    /// It is too old, or lacks a feature.
     Unfit,
     Missing,
 }
@@ -37,11 +37,11 @@ impl Finding {
     }
 }
 
-/// A program that is asked for its version.
+/// A program with a version.
 struct Program {
     name: &'static str,
     version: &'static [&'static str],
-    /// The oldest that knows the options that are used.
+    /// The oldest version with the options that are used.
     oldest: (u32, u32),
     needed_by: &'static str,
     fix: &'static str,
@@ -146,7 +146,7 @@ async fn engine() -> Finding {
     Finding { what, needed_by, state: State::Unfit, found: Some(error.to_string()), fix }
 }
 
-/// By what it can do: Debian's tells no version.
+/// Checked by its options: Debian's cosign has no version.
 async fn cosign() -> Finding {
     let (what, needed_by) = ("cosign", "bump and verify of what has attestations, release --sign");
     let fix = "apt-get install cosign (Debian 13 or newer, Ubuntu 25.04 or newer): 2.5 or newer is needed".to_owned();
@@ -166,7 +166,7 @@ fn keyring() -> Finding {
 
 async fn registry(session: &Session) -> Finding {
     let found = npm::registry(&session.mirrors).await.ok();
-    let fix = "set npm_config_registry, or install npm, whose configuration is asked".to_owned();
+    let fix = "set npm_config_registry, or install npm, whose configuration has it".to_owned();
     Finding::new("npm's registry", "bump, build", found, fix)
 }
 

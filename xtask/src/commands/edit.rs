@@ -1,4 +1,4 @@
-//! `add` and `remove`: a component in `stack.toml`. Nothing is resolved: that is `bump`.
+//! `add` and `remove`: edit a component in `stack.toml`. `bump` resolves it.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub(crate) async fn add(session: &Session, args: &cli::Add) -> anyhow::Result<()
     let name = args.name.clone();
     let edited = edit::add(&text, &name, &component(args)?)
         .with_context(|| format!("cannot add `{name}`; nothing was changed"))
-        .hint(|| "`cargo xtask add --help` says what each kind of source takes")?;
+        .hint(|| "see `cargo xtask add --help`")?;
     files::replace_all(&session.root, &[(PathBuf::from(files::STACK), edited)])?;
     told(session, &name, "added to", &format!("pin it: cargo xtask bump {name}"))
 }
@@ -29,7 +29,7 @@ pub(crate) async fn remove(session: &Session, args: &cli::Remove) -> anyhow::Res
     let (root, name) = (&session.root, args.name.as_str());
     let text = fs_err::read_to_string(root.join(files::STACK))?;
     Stack::parse(&text)?.component(name)?;
-    let cannot = || format!("cannot remove `{name}`, which something else names; nothing was changed");
+    let cannot = || format!("cannot remove `{name}`, which is in use; nothing was changed");
     let edited = edit::remove(&text, name).with_context(cannot)?;
     let stack = Stack::parse(&edited)?;
     let mut lock = checkout::read_lock_unchecked(root)?;
@@ -39,17 +39,17 @@ pub(crate) async fn remove(session: &Session, args: &cli::Remove) -> anyhow::Res
     }
     let mut drifts = Vec::new();
     if root.join("templates").is_dir() && lock.check(&stack).is_ok() {
-        drifts = render::drifts(root, &stack, &lock).with_context(cannot).hint(|| "take it out of templates/ first")?;
+        drifts = render::drifts(root, &stack, &lock).with_context(cannot).hint(|| "remove it from templates/ first")?;
     }
     render::write(root, &drifts, contents)?;
-    told(session, name, "removed from", "what is left of it in image/ and templates/ is yours to delete")
+    told(session, name, "removed from", "delete its other files in image/ and templates/")
 }
 
 fn told(session: &Session, name: &str, what: &str, next: &str) -> anyhow::Result<()> {
     session.print(&serde_json::json!({ "component": name }), || format!("{name}: {what} stack.toml; {next}"))
 }
 
-/// A component as `stack.toml` writes it.
+/// The component's table for `stack.toml`.
 fn component(args: &cli::Add) -> anyhow::Result<Table> {
     let text = |text: &str| Value::String(text.to_owned());
     let (usual, source) = match &args.from {
@@ -81,7 +81,7 @@ fn component(args: &cli::Add) -> anyhow::Result<Table> {
     if !args.arches.is_empty() {
         let spelled = args.arches.iter().map(|one| one.split_once('=').map(|(arch, spelling)| (arch, text(spelling))));
         let spelled: Option<Vec<_>> = spelled.collect();
-        ensure!(spelled.is_some(), "--arch is ARCH=SPELLING, such as x86_64=x64");
+        ensure!(spelled.is_some(), "--arch must be ARCH=SPELLING, such as x86_64=x64");
         component.insert("arch".to_owned(), Value::Table(table(spelled.unwrap_or_default())));
     }
     Ok(component)

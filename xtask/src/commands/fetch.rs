@@ -1,4 +1,4 @@
-//! `fetch`: lock → every file that is pinned, in the store that runs share, gone on with where a run broke off.
+//! `fetch`: downloads all pinned files into the shared store, and resumes interrupted downloads.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::domain::lock::{Lock, Pinned};
 use crate::domain::size::mebibytes;
 use crate::error::hinted;
 
-/// Debian's archive asks for patience; and hashing has two cores to run on.
+/// Concurrent downloads: Debian's snapshot archive throttles.
 const AT_ONCE: usize = 4;
 
 #[derive(Debug, Default, Serialize)]
@@ -22,7 +22,7 @@ struct Row {
     name: String,
     files: usize,
     size: u64,
-    /// How many of the files were in the store already.
+    /// How many files were in the store already.
     known: usize,
 }
 
@@ -38,9 +38,9 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
             let fetched = http.fetch(url.as_str(), label, sha256).await;
             let (found, size, is_known) = fetched.with_context(|| format!("failed to fetch `{name}`"))?;
             if found != *sha256 {
-                let error = anyhow::anyhow!("{url} is sha256 {found}, pinned is {sha256}");
+                let error = anyhow::anyhow!("{url} has the sha256 {found}, pinned is {sha256}");
                 let error = error.context(format!("failed to fetch `{name}`"));
-                return Err(hinted(error, format!("`cargo xtask verify {name}` tells what became of it")));
+                return Err(hinted(error, format!("see `cargo xtask verify {name}`")));
             }
             Ok((name, size, is_known))
         })
@@ -70,11 +70,11 @@ impl Row {
     fn told(&self) -> String {
         let Self { name, files, size, known } = self;
         let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
-        format!("{name}: {files}, {}, {known} of them here already", mebibytes(*size))
+        format!("{name}: {files}, {}, {known} of them in the store already", mebibytes(*size))
     }
 }
 
-/// The files of the components by their address: packages for all architectures stand in several lists.
+/// The files of the components, by address, which removes duplicates of packages for all architectures.
 pub(super) fn wanted<'a>(lock: &'a Lock, names: &'a [String]) -> BTreeMap<&'a FileUrl, (&'a str, &'a Sha256)> {
     let mut wanted = BTreeMap::new();
     for name in names {
@@ -86,7 +86,7 @@ pub(super) fn wanted<'a>(lock: &'a Lock, names: &'a [String]) -> BTreeMap<&'a Fi
             Pinned::Packages(lists) => {
                 wanted.extend(lists.values().flatten().map(|one| (&one.url, (name.as_str(), &one.sha256))));
             }
-            // git, npm and the engine have stores of their own.
+            // git, npm and the engine have their own caches.
             Pinned::Npm(_) | Pinned::Git(_) | Pinned::Image(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! `completions` and `man`: the command line, for shells and for `man`.
+//! `completions` and `man`: shell completions and manual pages.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -6,7 +6,7 @@ use clap_complete::Shell;
 use crate::cli::{Cli, Format};
 use crate::io;
 
-/// cargo completes its own commands only, so that these are for an alias: `alias xtask='cargo xtask'`.
+/// For an alias (`alias xtask='cargo xtask'`), because cargo only completes its own commands.
 pub(super) fn completions(shell: Shell, format: Format) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command().name("xtask"), "xtask", &mut script);

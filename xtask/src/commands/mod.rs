@@ -1,5 +1,5 @@
-//! One file or folder a command. What they share is [`Session`], and `resolve` for those that ask the upstreams; one that is
-//! made of others (`release`, `rehearse`) calls them.
+//! One file or folder for each command. They share [`Session`], and those with upstreams `resolve`; `release` and
+//! `rehearse` call other commands.
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ pub(crate) mod smoke;
 pub(crate) mod tag;
 pub(crate) mod verify;
 
-/// What every command is given: where it works, and how it talks.
+/// The global options, for all commands.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     pub(crate) root: PathBuf,
@@ -50,14 +50,14 @@ impl Session {
         Ok(Self { root, mirrors: Mirrors::new(global.mirrors), format: global.format, memory })
     }
 
-    /// What is wanted, and what is pinned.
+    /// Reads stack.toml and versions.lock.
     fn read(&self) -> anyhow::Result<(Stack, Lock)> {
         let stack = checkout::read_stack(&self.root)?;
         let lock = checkout::read_lock(&self.root, &stack)?;
         Ok((stack, lock))
     }
 
-    /// Prints a result: a document for machines, lines for people.
+    /// Prints a result as JSON or as text.
     fn print(&self, document: &impl Serialize, lines: impl FnOnce() -> String) -> anyhow::Result<()> {
         if self.format == Format::Json {
             return io::document(document);
@@ -69,7 +69,7 @@ impl Session {
         Ok(())
     }
 
-    /// What a person named, in the current folder; or what stands for it in the checkout.
+    /// A path from the command line, relative to the current folder, or a default one in the checkout.
     fn path(&self, named: Option<&Path>, usual: &str) -> anyhow::Result<PathBuf> {
         match named {
             Some(named) => Ok(std::path::absolute(named)?),
@@ -90,7 +90,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
         Command::Add(args) => edit::add(&session, &args).await,
         Command::Remove(args) => edit::remove(&session, &args).await,
-        Command::Outdated(args) => outdated::run(&session, &args).await.context("cannot tell what is outdated"),
+        Command::Outdated(args) => outdated::run(&session, &args).await.context("cannot list outdated components"),
         Command::Bump(args) => bump::run(&session, &args).await,
         Command::Verify(args) => match &args.image {
             Some(image) => released::run(&session, image, &args).await,

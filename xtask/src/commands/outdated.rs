@@ -1,4 +1,4 @@
-//! `outdated`: stack + lock → candidates → table; writes nothing.
+//! `outdated`: lists newer versions; writes nothing.
 
 use serde::Serialize;
 
@@ -15,31 +15,31 @@ use crate::error::Ended;
 use crate::io;
 use crate::upstream::{self, Finding, PassedOver, Upstream, Want};
 
-/// How many reasons for passing releases over are told.
+/// How many reasons for passing over releases are listed.
 const TOLD: usize = 3;
 
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
     pinned: Option<Side>,
-    /// What `bump` takes.
+    /// The version that `bump` takes.
     newest_allowed: Option<Side>,
-    /// The newest of all; what keeps it from being taken stands in `passed_over`.
+    /// The newest version, also if `bump` does not take it (see `passed_over`).
     newest: Option<Side>,
     outdated: bool,
-    /// Where GitHub shows what lies between the pin and what `bump` takes.
+    /// GitHub's comparison of the pin and the version that `bump` takes.
     compare: Option<String>,
-    /// What is pinned is newer than what `bump` takes by itself.
+    /// The pin is newer than the version that `bump` takes.
     ahead: bool,
     passed_over: Vec<Gated>,
     #[serde(skip)]
     told: Vec<String>,
-    /// What became of the pin since.
+    /// Findings about the pin.
     findings: Vec<Finding>,
     waivers: Vec<String>,
-    /// The last day of a `hold` that is over.
+    /// The last day of an expired `hold`.
     ended_hold: Option<chrono::NaiveDate>,
-    /// Why upstream could not be asked, in a line; the whole of it is on stderr.
+    /// Why it could not be resolved, in a line; stderr has the details.
     error: Option<String>,
 }
 
@@ -47,7 +47,7 @@ struct Row {
 struct Side {
     version: String,
     published: Option<Published>,
-    /// What a version that is moved on purpose (an image tag) stands for.
+    /// The digest of an image tag.
     digest: Option<String>,
 }
 
@@ -124,7 +124,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Outdated) -> anyhow::Resu
     Ok(())
 }
 
-/// What `bump` would take.
+/// The version that `bump` would take.
 #[derive(Default)]
 struct Newest {
     side: Option<Side>,
@@ -134,13 +134,12 @@ struct Newest {
     findings: Vec<Finding>,
 }
 
-/// What upstream has. An image's tag says nothing by itself, and neither does a moment of Debian's archive: what
-/// they stand for is asked for.
+/// Resolves a component. Image tags and Debian snapshots are pinned for it, because their versions do not show changes.
 async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<Newest> {
     let mut candidate = upstream::candidate(up, name, &Want::Newest).await?;
     let leader = upstream::leader(up.stack, name);
     if leader != name {
-        // What its leader passed over stands in the leader's row.
+        // Listed in the leader's row.
         candidate.passed_over.clear();
     }
     let findings = upstream::standing(up, name, &candidate).await?;
@@ -173,15 +172,15 @@ fn say_what_to_do(resolver: &Resolver, rows: &[Row]) {
     let outdated: Vec<String> = rows.iter().filter(|row| row.outdated).map(|row| row.name.clone()).collect();
     if !outdated.is_empty() {
         let leaders: Vec<String> = units(&resolver.stack, &outdated).into_keys().collect();
-        io::say(&format!("to pin what is newest: cargo xtask bump {}", leaders.join(" ")));
+        io::say(&format!("to pin the newest versions: cargo xtask bump {}", leaders.join(" ")));
     }
 }
 
-/// A row a component, and what there is to say of it below.
+/// A row for each component, with notes below it.
 fn table(rows: &[Row]) -> String {
     let cells = rows.iter().map(|row| {
         let newest = match &row.newest_allowed {
-            None => "not known".to_owned(),
+            None => "unknown".to_owned(),
             Some(side) if row.ahead => format!("{}, which is older", side.shown()),
             Some(_) if !row.outdated => "up to date".to_owned(),
             Some(side) => side.shown(),

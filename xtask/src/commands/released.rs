@@ -1,4 +1,4 @@
-//! `verify --image`: a released image as its users see it, held against the git tag that promises it.
+//! `verify --image`: compares a released image in its registry with its git tag.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,12 +20,12 @@ use crate::engine::registry::Repository;
 use crate::error::{Ended, HintExt as _};
 use crate::io::{self, files, git, process};
 
-/// One thing that was compared.
+/// One comparison.
 #[derive(Debug, Serialize)]
 struct Check {
     what: String,
     found: String,
-    /// None where it was not looked at.
+    /// `None` if it was not checked.
     wanted: Option<String>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) async fn run(session: &Session, image: &str, args: &cli::Verify) -> a
     }
     let wrong = checks.iter().filter(|check| check.is_wrong()).count();
     if wrong > 0 {
-        return Err(Ended::Difference(format!("{image} is not what its git tag promises: {wrong} differences")).into());
+        return Err(Ended::Difference(format!("{image} differs from its git tag: {wrong} differences")).into());
     }
     Ok(())
 }
@@ -102,7 +102,7 @@ async fn checks(
             Check::new("attestation", owner, owner)
         }
         (None, None) => {
-            let found = "name --key FILE or --github OWNER/NAME to know who made it".to_owned();
+            let found = "use --key FILE or --github OWNER/NAME to check it".to_owned();
             Check { what: "signature".to_owned(), found, wanted: None }
         }
     };
@@ -112,7 +112,7 @@ async fn checks(
     Ok(checks)
 }
 
-/// Who attests what the images of a repository hold.
+/// Whose attestations of a repository's images are checked.
 struct By<'a> {
     name: &'a str,
     key: Option<&'a Path>,
@@ -120,7 +120,7 @@ struct By<'a> {
 }
 
 impl By<'_> {
-    /// The attested bill of materials of one image; none where nobody was named.
+    /// The attested bill of materials of one image; `None` without a key or GitHub repository.
     async fn bill(&self, image: &OciDigest) -> anyhow::Result<Option<Value>> {
         let exact = format!("{}@{image}", self.name);
         if let Some(key) = self.key {
@@ -132,11 +132,11 @@ impl By<'_> {
         let told = process::text(command.args(["--predicate-type", "https://spdx.dev/Document/v2.3"]))
             .await
             .with_context(|| format!("{owner} attests no bill of materials of {exact}"))?;
-        Ok(Some(serde_json::from_str(&told).context("gh tells attestations in another form")?))
+        Ok(Some(serde_json::from_str(&told).context("the output of gh attestation verify is not as expected")?))
     }
 }
 
-/// Every pin of the lock, as the attested bills of materials name it.
+/// Checks that the attested bills of materials contain every pin of the lock.
 async fn pins(
     session: &Session,
     by: &By<'_>,
@@ -160,7 +160,7 @@ async fn pins(
     Ok(checks)
 }
 
-/// All texts of a document.
+/// Collects all texts of a document.
 fn texts<'a>(document: &'a Value, found: &mut BTreeSet<&'a str>) {
     match document {
         Value::String(text) => {
@@ -172,24 +172,24 @@ fn texts<'a>(document: &'a Value, found: &mut BTreeSet<&'a str>) {
     }
 }
 
-/// What the git tag says, and the commit that it leads to.
+/// The promise in a git tag, and its commit.
 pub(super) async fn promise(root: &Path, tag: &str) -> anyhow::Result<(Promise, String)> {
     if git::local_tags(root).await?.iter().all(|local| local.name != tag) {
         let remote = git::remote(root).await?.with_context(|| format!("this clone has no tag {tag}, and no remote"))?;
         git::fetch_tag(root, &remote, tag).await?;
     }
     let message = git::tag_message(root, tag).await?;
-    let promise = Promise::parse(&message).with_context(|| format!("the git tag {tag} says nothing of digests"))?;
+    let promise = Promise::parse(&message).with_context(|| format!("the git tag {tag} has no digests"))?;
     Ok((promise, git::commit(root, &format!("refs/tags/{tag}")).await?))
 }
 
-/// A name without, and with, what leads to one image in it: `:tag` or `@sha256:…`, the digest where there are both.
+/// Splits an image reference into its name and `:tag` or `@sha256:…`; the digest if there are both.
 pub(super) fn parts(image: &str) -> anyhow::Result<(&str, &str)> {
     let (name, digest) = match image.find('@') {
         Some(at) => (&image[..at], Some(&image[at..])),
         None => (image, None),
     };
-    // A port stands before the last slash.
+    // A colon before the last slash is that of a port.
     let colon = name.rfind(':').filter(|colon| name[*colon..].find('/').is_none());
     let tag = colon.map(|colon| &name[colon..]);
     let name = &name[..colon.unwrap_or(name.len())];
@@ -197,9 +197,10 @@ pub(super) fn parts(image: &str) -> anyhow::Result<(&str, &str)> {
         Some(reference) if reference.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":@._-".contains(&byte)) => {
             Ok((name, reference))
         }
-        Some(_) => bail!("`{}` is not an image", image.escape_debug()),
-        None => Err(anyhow::anyhow!("`{}` names no tag and no digest", image.escape_debug()))
-            .hint(|| format!("{name}:latest")),
+        Some(_) => bail!("`{}` is not an image reference", image.escape_debug()),
+        None => {
+            Err(anyhow::anyhow!("`{}` has no tag or digest", image.escape_debug())).hint(|| format!("{name}:latest"))
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! `render`: stack + lock → `image/` and the generated parts of the README and docs. What is rendered belongs to it alone:
-//! contents, modes, and that there is nothing else of its making.
+//! `render`: renders `image/` and the generated parts of README and docs: contents and modes, and removes formerly
+//! rendered files.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::error::Ended;
 use crate::io::files;
 use crate::render::{Rendered, render};
 
-/// Stands in the first two lines of what was rendered.
+/// The mark in the first two lines of rendered files.
 const MARK: &str = "@generated from templates/";
 
 pub(crate) async fn run(session: &Session, args: &cli::Render) -> anyhow::Result<()> {
@@ -30,13 +30,13 @@ pub(crate) async fn run(session: &Session, args: &cli::Render) -> anyhow::Result
     session.print(&serde_json::json!({ "changed": drifts, "written": !args.check }), lines)?;
     if args.check && !drifts.is_empty() {
         let (count, is) = (drifts.len(), if drifts.len() == 1 { "file is" } else { "files are" });
-        let told = format!("{count} rendered {is} out of date; run `cargo xtask render` and commit what it writes");
+        let told = format!("{count} rendered {is} out of date; run `cargo xtask render` and commit the result");
         return Err(Ended::Difference(told).into());
     }
     Ok(())
 }
 
-/// A file of the checkout that is not as it is rendered.
+/// A file of the checkout that differs from the rendered one.
 #[derive(Debug, Serialize)]
 pub(crate) struct Drift {
     pub(crate) path: PathBuf,
@@ -52,9 +52,9 @@ enum Difference {
         rendered: String,
         diff: String,
     },
-    /// The contents are right, and whether it may be run is not.
+    /// Only the executable bit differs.
     Mode { executable: bool },
-    /// Rendered once, from a template or for a service that is gone.
+    /// Rendered formerly, by a removed template or for a removed service.
     Orphan,
 }
 
@@ -65,12 +65,12 @@ impl Drift {
             Difference::Contents { diff, .. } => diff.clone(),
             Difference::Mode { executable: true } => format!("{path} must be executable"),
             Difference::Mode { executable: false } => format!("{path} must not be executable"),
-            Difference::Orphan => format!("{path} is rendered from nothing any more"),
+            Difference::Orphan => format!("{path} is not rendered any more"),
         }
     }
 }
 
-/// How the checkout differs from what is rendered; writes nothing.
+/// The differences of the checkout from the rendered files; writes nothing.
 pub(crate) fn drifts(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<Vec<Drift>> {
     let rendered = render(root, stack, lock)?;
     let mut drifts = orphans(root, &rendered)?;
@@ -91,7 +91,7 @@ pub(crate) fn drifts(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<
     Ok(drifts)
 }
 
-/// Brings the checkout to what is rendered, together with files of the caller's: all of them, or none.
+/// Writes the rendered files and files of the caller: all or none.
 pub(crate) fn write(root: &Path, drifts: &[Drift], others: Vec<(PathBuf, String)>) -> anyhow::Result<()> {
     let rendered = drifts.iter().filter_map(|drift| match &drift.difference {
         Difference::Contents { rendered, .. } => Some((drift.path.clone(), rendered.clone())),
@@ -121,14 +121,14 @@ fn diff(file: &Rendered, current: &str) -> String {
     let path = file.path.display().to_string();
     if current.replace("\r\n", "\n") == file.contents {
         return format!(
-            "{path} has the line ends of Windows (CRLF), which git's core.autocrlf makes; a container cannot run that"
+            "{path} has Windows line endings (CRLF), by git's core.autocrlf; containers need Unix line endings"
         );
     }
     let diff = TextDiff::from_lines(current, file.contents.as_str());
     diff.unified_diff().header(&path, &format!("{path} (rendered)")).to_string().trim_end().to_owned()
 }
 
-/// What says that it was rendered and is not rendered any more.
+/// Files with the mark that are not rendered any more.
 fn orphans(root: &Path, rendered: &[Rendered]) -> anyhow::Result<Vec<Drift>> {
     let image = Path::new("image");
     let mut orphans = Vec::new();

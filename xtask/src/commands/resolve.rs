@@ -1,4 +1,4 @@
-//! What `bump`, `outdated` and `verify` share: the upstreams of one run, and who is asked about.
+//! Shared by `bump`, `outdated`, `verify` and `fetch`: the upstreams of one run, and the components.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,11 +22,10 @@ use crate::upstream::github::client::Client;
 use crate::upstream::npm::Documents;
 use crate::upstream::{self, Candidate, Gate, Notes, PassedOver, Upstream};
 
-/// How many components are resolved at once: enough that nobody waits, far below GitHub's limit of 100
-/// concurrent requests.
+/// Concurrently resolved components, far below GitHub's limit of 100 concurrent requests.
 pub(super) const AT_ONCE: usize = 8;
 
-/// Everything that the upstreams of one run need, in one place.
+/// The upstreams' context of one run.
 pub(super) struct Resolver {
     pub(super) stack: Stack,
     pub(super) lock: Lock,
@@ -49,7 +48,7 @@ impl Resolver {
         Ok(Self { stack, lock, root, http, github, npm, debian, clock, notes })
     }
 
-    /// `--now`: nothing is waited for this once.
+    /// `--now`: no minimum age applies.
     pub(super) fn waiting_for_nothing(mut self, waived: bool) -> Self {
         self.clock.waived = waived;
         self
@@ -70,12 +69,12 @@ impl Resolver {
         }
     }
 
-    /// Tells a person at a terminal whose answers are not there yet.
+    /// Shows the names that are still waited for, on a terminal.
     pub(super) fn waiting<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Waiting {
         self.http.waiting(names.into_iter().cloned())
     }
 
-    /// Asks about components at once, each for itself: what one upstream fails at says nothing about the others.
+    /// Asks about components concurrently; failures do not affect the others.
     pub(super) async fn each<T>(
         &self,
         names: &[String],
@@ -97,7 +96,7 @@ impl Resolver {
         asked
     }
 
-    /// Says what the upstreams want people to know, once each.
+    /// Prints the notes and warnings of the upstreams.
     pub(super) fn say_warnings(&self) {
         for warning in self.notes.take().into_iter().chain(self.github.warnings()) {
             io::say(&warning);
@@ -105,7 +104,7 @@ impl Resolver {
     }
 }
 
-/// The components that were asked for: all without a name. Every unknown name is told, not only the first.
+/// The requested components, by default all. Reports every unknown name.
 pub(super) fn names(stack: &Stack, asked: &[String]) -> anyhow::Result<Vec<String>> {
     let unknown = asked.iter().filter_map(|name| stack.component(name).err()).map(Into::into);
     ended(unknown.collect())?;
@@ -118,10 +117,10 @@ pub(super) fn names(stack: &Stack, asked: &[String]) -> anyhow::Result<Vec<Strin
     Ok(names)
 }
 
-/// Who moves together, by leader.
+/// Components that share releases, by leader.
 pub(super) type Units = BTreeMap<String, Vec<String>>;
 
-/// Who moves together: by leader, the leader and the components that come from its release.
+/// The units of the components: each leader with all components that share its releases.
 pub(super) fn units(stack: &Stack, names: &[String]) -> Units {
     let mut units = BTreeMap::new();
     for name in names {
@@ -132,8 +131,8 @@ pub(super) fn units(stack: &Stack, names: &[String]) -> Units {
     units
 }
 
-/// The units in the order in which they are resolved: who is held against what others are pinned at comes after them,
-/// so that what goes together moves together. A circle comes last, against what is pinned.
+/// The units in the order of resolving: after those whose versions they state requirements on, so that both can change
+/// together. Circles come last, and use the current pins.
 pub(super) fn waves<'u>(stack: &Stack, units: &'u Units) -> Vec<Vec<(&'u String, &'u Vec<String>)>> {
     let waits_for = |members: &[String], left: &[(&String, &Vec<String>)]| {
         let states = members.iter().filter_map(|name| stack.components.get(name)).flat_map(|one| one.states.keys());
@@ -151,7 +150,7 @@ pub(super) fn waves<'u>(stack: &Stack, units: &'u Units) -> Vec<Vec<(&'u String,
     waves
 }
 
-/// The end of a command that looked at several components: all that failed, or success.
+/// Returns all failures as one error, if there are any.
 pub(super) fn ended(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
     match failures.len() {
         0 => Ok(()),
@@ -160,7 +159,7 @@ pub(super) fn ended(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
     }
 }
 
-/// What a `hold` of `stack.toml` keeps from being taken, for who moves together.
+/// The candidate as passed over, if a `hold` in `stack.toml` applies to one of the members.
 pub(super) fn held(up: Upstream<'_>, members: &[String], candidate: &Candidate) -> Option<PassedOver> {
     let today = up.clock.now.date_naive();
     let hold = members.iter().filter_map(|name| up.stack.components.get(name)?.hold.as_ref());
@@ -170,29 +169,29 @@ pub(super) fn held(up: Upstream<'_>, members: &[String], candidate: &Candidate) 
     Some(PassedOver { version, published, gate: Gate::Held, reason })
 }
 
-/// The last day of a component's `hold`, where it is over.
+/// The last day of a component's `hold`, if it has expired.
 pub(super) fn ended_hold(up: Upstream<'_>, name: &str) -> Option<NaiveDate> {
     let until = up.stack.components.get(name)?.hold.as_ref()?.until;
     (until < up.clock.now.date_naive()).then_some(until)
 }
 
-/// Tells of a `hold` that keeps nothing back any more.
+/// Reports expired `hold`s.
 pub(super) fn say_ended_holds(up: Upstream<'_>, names: &[String]) {
     for name in names {
         if let Some(until) = ended_hold(up, name) {
             io::say(&format!(
-                "note: the hold of `{name}` ended on {until}: delete it from stack.toml, or give it a later day"
+                "note: the hold of `{name}` ended on {until}: delete it from stack.toml, or set a later day"
             ));
         }
     }
 }
 
-/// A version that was passed over, for programs.
+/// A version that was passed over, for JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Gated {
     #[serde(flatten)]
     passed_over: PassedOver,
-    /// How long it has been out, where upstream says so.
+    /// Its age, if upstream has a publication time.
     age_hours: Option<i64>,
 }
 
@@ -201,19 +200,18 @@ pub(super) fn gated(passed_over: &[PassedOver], now: DateTime<Utc>) -> Vec<Gated
     passed_over.iter().map(|passed| Gated { passed_over: passed.clone(), age_hours: age(passed) }).collect()
 }
 
-/// The releases that were passed over, shortened for a person: those with one reason in common are counted, and
-/// at most `most` reasons told.
+/// Lines for the releases that were passed over: one for each reason, at most `most`.
 pub(super) fn shortened(passed_over: &[PassedOver], most: usize) -> Vec<String> {
     let mut groups: Vec<(&str, Vec<&PassedOver>)> = Vec::new();
     for passed in passed_over {
-        // A prerelease is one, whatever else there is to say of it.
+        // Group all prereleases, whatever other reasons they have.
         let reason = if passed.reason.starts_with(PRERELEASE) { PRERELEASE } else { &passed.reason };
         match groups.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, group)) => group.push(passed),
             None => groups.push((reason, vec![passed])),
         }
     }
-    // What every upstream has comes last.
+    // Prereleases come last.
     groups.sort_by_key(|(reason, _)| *reason == PRERELEASE);
     let mut lines: Vec<String> = groups.iter().take(most).map(|(reason, group)| told(reason, group)).collect();
     let left: usize = groups.iter().skip(most).map(|(_, group)| group.len()).sum();
@@ -223,7 +221,7 @@ pub(super) fn shortened(passed_over: &[PassedOver], most: usize) -> Vec<String> 
     lines
 }
 
-/// A version as people are told it: of a commit, the beginning.
+/// A version for messages; commits are abbreviated.
 pub(super) fn short_version(version: &str) -> &str {
     if version.parse::<CommitId>().is_ok() { &version[..12] } else { version }
 }
@@ -252,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_held_against_another_comes_after_it() {
+    fn components_are_resolved_after_those_they_depend_on() {
         let text = include_str!("../../../stack.toml");
         let stack = Stack::parse(text).unwrap();
         let units = units(&stack, &["manager", "pnpm", "openclaw", "bun", "node"].map(str::to_owned));
@@ -261,7 +259,7 @@ mod tests {
         };
         let told = leaders(waves(&stack, &units));
         assert_eq!(told, [vec!["bun", "node", "pnpm"], vec!["manager", "openclaw"]]);
-        // A circle ends.
+        // Circles are resolved, too.
         let circle = text.replacen("[components.bun]", "[components.bun]\nstates = { bun = { engines = \"x\" } }", 1);
         let circle =
             circle.replacen("[components.pnpm]", "[components.pnpm]\nstates = { manager = { engines = \"x\" } }", 1);
@@ -270,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_with_one_reason_are_counted_and_prereleases_come_last() {
+    fn releases_are_grouped_by_reason() {
         let passed_over = [
             passed("9", "a prerelease"),
             passed("8", "stack.toml requires =1"),

@@ -1,4 +1,4 @@
-//! `sbom`: bills of materials of built images, in both forms.
+//! `sbom`: bills of materials of built images, in both formats.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub(crate) fn run(session: &Session, args: &cli::Sbom) -> anyhow::Result<()> {
     session.print(&serde_json::json!({ "written": written }), lines)
 }
 
-/// Writes both bills of one image; gives their paths.
+/// Writes both bills of one image, and returns their paths.
 pub(super) fn write(
     stack: &Stack,
     lock: &Lock,

@@ -1,4 +1,4 @@
-//! `smoke`: starts an image in a fresh volume and proves each of its services.
+//! `smoke`: starts an image in a fresh volume and checks each of its services.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
     let stack = stack.flavored(args.flavor.name())?;
     let image = image(&docker, session, args.image.as_deref(), &stack.folder("target/image")).await?;
     if !stack.flavor.without.is_empty() {
-        // Its layers are those of the first flavor, which is proved whole.
+        // Its layers are those of the first flavor, which has all checks.
         let report = probe::image(&docker, &stack, image.name()).await?;
         return session.print(&report, || report.summary());
     }
@@ -40,7 +40,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Smoke) -> anyhow::Result<
     report.verdict()
 }
 
-/// The image that was named; a folder is loaded as an OCI layout, for as long as the result lives.
+/// The requested image; a folder is loaded as an OCI layout until the result is dropped.
 pub(super) async fn image(
     docker: &Docker,
     session: &Session,

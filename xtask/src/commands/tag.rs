@@ -49,7 +49,7 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
     }
 }
 
-/// A tag with its parts, as it is printed for machines.
+/// A tag with its parts, for JSON.
 #[derive(Debug, serde::Serialize)]
 struct Listed<'a> {
     tag: &'a str,
@@ -63,7 +63,7 @@ fn parse_date(text: &str) -> anyhow::Result<NaiveDate> {
         .with_context(|| format!("`{}` is not a date in the form YYYYMMDD", text.escape_debug()))
 }
 
-/// The tag that a release of this lock on that day gets.
+/// The tag of a release of this lock on a day.
 async fn next(root: &Path, stack: &Stack, lock: &Lock, date: NaiveDate) -> anyhow::Result<ImageTag> {
     let template = ImageTagTemplate::parse(&stack.image.tag)?;
     let flavor = &stack.image.flavor;
@@ -71,7 +71,7 @@ async fn next(root: &Path, stack: &Stack, lock: &Lock, date: NaiveDate) -> anyho
     let revision = next_revision(&template, existing.iter().map(String::as_str), flavor);
     let tag = template.compose(&parts(&template, flavor, lock, date, revision)?)?;
     if existing.iter().any(|existing| existing == tag.as_str()) {
-        bail!("the git tag {tag} exists already");
+        bail!("the git tag {tag} already exists");
     }
     Ok(tag)
 }
@@ -93,8 +93,8 @@ pub(super) fn parts(
     Ok(TagParts { date, flavor: flavor.to_owned(), revision, components })
 }
 
-/// The git tags that are known, of this flavor and others: a revision continues from them.
+/// The git tags of all flavors, to continue their revisions.
 async fn known(root: &Path, template: &ImageTagTemplate, flavor: &str) -> anyhow::Result<Vec<String>> {
     let is_ours = |tag: &str| template.parse_tag(tag).is_ok_and(|parts| parts.flavor == flavor);
-    git::tags(root, is_ours).await.context("cannot tell which tags there are")
+    git::tags(root, is_ours).await.context("cannot list the git tags")
 }

@@ -1,4 +1,4 @@
-//! `verify`: lock → every URL, npm integrity, commit and image digest checked against upstream.
+//! `verify`: checks every URL, npm integrity, commit and image digest of the lock against its upstream.
 
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ struct Row<'a> {
     name: &'a str,
     version: &'a str,
     findings: Option<&'a [Finding]>,
-    /// How well its digests are vouched for, and by what.
+    /// The trust in its digests, and what it is based on.
     trust: Option<Trust>,
     vouched_by: Option<&'a str>,
     error: Option<String>,
@@ -55,8 +55,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
     ended(results.into_iter().filter_map(Result::err).collect())?;
     if found > 0 {
         let told = format!(
-            "{found} of what is pinned is not as it was; when you know why, `cargo xtask bump NAME --to VERSION` pins \
-             it anew"
+            "findings: {found}; if you know why, pin a version again with `cargo xtask bump NAME --to VERSION`"
         );
         return Err(Ended::Difference(told).into());
     }
@@ -65,7 +64,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
 
 fn text(row: &Row<'_>) -> String {
     match row.findings {
-        None => format!("{} {}: not known", row.name, row.version),
+        None => format!("{} {}: unknown", row.name, row.version),
         Some([]) => {
             let vouched = row.trust.zip(row.vouched_by).map(|(trust, by)| format!(" ({trust} by {by})"));
             format!("{} {}: as pinned{}", row.name, row.version, vouched.unwrap_or_default())

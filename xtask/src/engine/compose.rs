@@ -1,4 +1,4 @@
-//! The rendered compose file, started as its users start it: on ports of their own choice.
+//! Starts the rendered compose file on free ports.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,15 +12,15 @@ use super::probe;
 use crate::domain::stack::Stack;
 use crate::io::{loopback, process};
 
-/// How long `up --wait` may take, in seconds.
+/// The time limit of `up --wait`, in seconds.
 const PATIENCE: &str = "300";
 
-/// A project that is up; dropping it takes it down with its volume.
+/// A running project; dropping it removes it with its volume.
 #[derive(Debug)]
 struct Project {
     docker: Docker,
     file: PathBuf,
-    /// Holds the settings, and gives the project its name.
+    /// Has the settings; its name is that of the project.
     folder: TempDir,
 }
 
@@ -41,18 +41,18 @@ impl Project {
 impl Drop for Project {
     fn drop(&mut self) {
         let mut command = self.command(&["down", "--volumes"]);
-        // There is nobody left to tell; `docker compose ls` shows what could not be taken down.
+        // Errors cannot be reported here; `docker compose ls` shows what remains.
         let _ = process::clean_up(command.as_std_mut());
     }
 }
 
-/// A free port of the loopback for each setting of a port.
+/// A free loopback port for each port setting.
 pub(crate) fn free_ports(stack: &Stack) -> anyhow::Result<BTreeMap<String, u16>> {
     let ports = loopback::free_ports(stack.endpoints().count())?;
     Ok(stack.endpoints().map(|endpoint| endpoint.setting.clone()).zip(ports).collect())
 }
 
-/// That compose takes each overlay, asks for what it needs, and never builds an image that nobody named.
+/// Checks that compose accepts each overlay and requires its settings.
 async fn check_overlays(project: &Project, stack: &Stack) -> anyhow::Result<()> {
     let config = |overlay: &str, unset: Option<&str>| {
         let mut command = project.command(&["--file"]);
@@ -63,20 +63,20 @@ async fn check_overlays(project: &Project, stack: &Stack) -> anyhow::Result<()> 
     for (overlay, gpu) in stack.gpus.iter().map(|gpu| (format!("compose.gpu-{}.yml", gpu.name), gpu)) {
         let told = process::text(&mut config(&overlay, None)).await?;
         for wanted in gpu.devices.iter().map(String::as_str).chain(gpu.cdi.is_some().then_some("\"gpu\"")) {
-            ensure!(told.contains(wanted), "{overlay} does not ask for {wanted}");
+            ensure!(told.contains(wanted), "{overlay} does not have {wanted}");
         }
     }
     for (overlay, name) in [("compose.gpu-amd.yml", "RENDER_GID"), ("compose.build.yml", "MISSION_CONTROL_IMAGE")] {
         let refused = process::ended(&mut config(overlay, Some(name))).await?;
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         let names_it = said.contains(&format!("put {name}="));
-        ensure!(!refused.status.success() && names_it, "{overlay} does not ask for {name}: {said}");
+        ensure!(!refused.status.success() && names_it, "{overlay} does not require {name}: {said}");
     }
     Ok(())
 }
 
-/// Starts `image` by the compose file of a rendered context with every port moved to a free one, waits until it
-/// is healthy, and asks every port where it was moved to. Gives how many answered.
+/// Starts `image` with the compose file of a rendered context on free ports, waits until it is healthy, and checks every
+/// port. Returns the number of ports.
 pub(crate) async fn check(docker: &Docker, context: &Path, stack: &Stack, image: &str) -> anyhow::Result<usize> {
     let ports = free_ports(stack)?;
     let mut environment = format!("MISSION_CONTROL_IMAGE={image}\n");
@@ -90,21 +90,25 @@ pub(crate) async fn check(docker: &Docker, context: &Path, stack: &Stack, image:
     let up = project.command(&["up", "--detach", "--wait", "--wait-timeout", PATIENCE]);
     if let Err(error) = process::output(&mut { up }).await {
         let logs = process::text(&mut project.command(&["logs", "--no-color"])).await.unwrap_or_default();
-        return Err(error.context(format!("the container said last:\n    {}", process::tail(&logs, 25))));
+        return Err(error.context(format!(
+            "the last lines of its log are:
+    {}",
+            process::tail(&logs, 25)
+        )));
     }
 
     let client = probe::client()?;
     for endpoint in stack.endpoints() {
         let url = format!("http://127.0.0.1:{}{}", ports[endpoint.setting.as_str()], endpoint.path);
         let asked = probe::ask_once(&client, &url, endpoint).await;
-        asked.map_err(|why| anyhow::anyhow!("{url} ({}) is not answered as it should be: {why}", endpoint.setting))?;
+        asked.map_err(|why| anyhow::anyhow!("{url} ({}) answers wrongly: {why}", endpoint.setting))?;
     }
-    // What the README tells people to type next.
+    // The README's next commands.
     process::text(&mut project.command(&["exec", "-T", "stack", "status"])).await?;
     let password =
         process::text(&mut project.command(&["exec", "-T", "stack", "secrets", "MANAGER_ADMIN_PASSWORD"])).await?;
     if password.is_empty() {
-        bail!("`secrets` shows no password of the Manager");
+        bail!("`secrets` does not show the Manager's password");
     }
     process::output(&mut project.command(&["stop"])).await.context("the stack does not stop")?;
     Ok(ports.len())

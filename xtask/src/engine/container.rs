@@ -1,4 +1,4 @@
-//! A container of an image, as its users run it: no root, no capabilities, a read-only root.
+//! Containers, as users run them: without root and capabilities, with a read-only root file system.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,42 +9,41 @@ use anyhow::Context as _;
 use super::docker::Docker;
 use crate::io::process;
 
-/// A container; it is removed when this is dropped.
+/// A container that is removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Container {
     docker: Docker,
     name: String,
-    /// The engine was asked for it and has not answered yet.
+    /// Its creation was requested, but not confirmed.
     asked: bool,
 }
 
-/// A volume that is removed when this is dropped: after the containers that use it.
+/// A volume that is removed when this is dropped; drop its containers first.
 #[derive(Debug)]
 pub(crate) struct Volume {
     docker: Docker,
     name: String,
 }
 
-/// An engine may still make what an interrupted client asked for: it is removed as soon as it is there, within this
-/// time.
+/// An engine may still create a container after its client was interrupted: it is removed if it appears within this time.
 const LATE: Duration = Duration::from_secs(5);
 
-/// How a container is started beyond what is always so.
+/// Options for starting a container.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) environment: BTreeMap<String, String>,
-    /// Container ports that are published on the loopback, each on that port of the host; 0 is any free one.
+    /// Published ports on the loopback: container port and host port, where 0 is any free one.
     pub(crate) ports: Vec<(u16, u16)>,
-    /// They are published on every IPv4 address of the host and on its IPv6 loopback instead, and no setting says so.
+    /// Publish them on all IPv4 addresses and the IPv6 loopback instead, without `PUBLISH_ADDRESS`.
     pub(crate) everywhere: bool,
-    /// `--mount` of more than the volume.
+    /// More `--mount` options.
     pub(crate) mounts: Vec<String>,
     pub(crate) user: Option<&'static str>,
-    /// A command in the place of the services.
+    /// A command instead of the services.
     pub(crate) command: Vec<String>,
 }
 
-/// How a command in a container ended, and what it said.
+/// The exit code and the output of a command.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -52,7 +51,7 @@ pub(crate) struct Ended {
 }
 
 impl Volume {
-    /// `options` are those of the local driver: `type=tmpfs`, `o=size=64m` and the like.
+    /// `options` are those of the local driver, such as `type=tmpfs` and `o=size=64m`.
     pub(crate) async fn create(docker: &Docker, options: &[&str]) -> anyhow::Result<Self> {
         let volume = Self { docker: docker.clone(), name: new_name() };
         let mut command = docker.command();
@@ -70,8 +69,7 @@ impl Volume {
 }
 
 impl Container {
-    /// The name is ours and known before the engine is asked, so that a start that fails or is interrupted half
-    /// way leaves nothing behind.
+    /// Starts a container. Its name is chosen here, so that a failed or interrupted start can be cleaned up.
     pub(crate) async fn start(
         docker: &Docker,
         image: &str,
@@ -84,7 +82,7 @@ impl Container {
         command.args(["--read-only", "--tmpfs", "/tmp", "--tmpfs", "/run/stack"]);
         command.args(["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
         command.args(["--volume", &format!("{}:/data", volume.name)]);
-        // The front asks for a sign-in unless it is told that only this machine reaches the ports.
+        // Otherwise the front requires a sign-in.
         if !options.everywhere {
             command.args(["--env", "PUBLISH_ADDRESS=127.0.0.1"]);
         }
@@ -115,58 +113,58 @@ impl Container {
         Ok(container)
     }
 
-    /// Where a published port of the container is to be reached.
+    /// The host address of a published port.
     pub(crate) async fn address(&self, port: u16) -> anyhow::Result<SocketAddr> {
         let told = process::text(self.docker.command().args(["port", &self.name, &port.to_string()])).await?;
         let first = told.lines().next().unwrap_or_default();
         first.parse().with_context(|| format!("docker tells no address of port {port}: {told}"))
     }
 
-    /// `starting`, `healthy` or `unhealthy`; `exited` and the like when it no longer runs.
+    /// `starting`, `healthy` or `unhealthy`, or the state of a stopped container, such as `exited`.
     pub(crate) async fn health(&self) -> anyhow::Result<String> {
         self.inspect("{{if .State.Running}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}").await
     }
 
-    /// What `docker inspect` says, in a template.
+    /// Runs `docker inspect` with a template.
     pub(crate) async fn inspect(&self, format: &str) -> anyhow::Result<String> {
         process::text(self.docker.command().args(["inspect", "--format", format, &self.name])).await
     }
 
-    /// Runs a command inside and gives what it printed.
+    /// Runs a command in the container and returns its output.
     pub(crate) async fn exec(&self, words: &[&str]) -> anyhow::Result<String> {
         process::text(self.docker.command().args(["exec", &self.name]).args(words)).await
     }
 
-    /// Runs a command inside that may fail, which is an answer too.
+    /// Runs a command in the container that may fail.
     pub(crate) async fn try_exec(&self, words: &[&str]) -> anyhow::Result<Ended> {
         let output = process::ended(self.docker.command().args(["exec", &self.name]).args(words)).await?;
         Ok(Ended { code: output.status.code().unwrap_or(-1), said: both(&output) })
     }
 
-    /// All that the container has said.
+    /// The whole log.
     pub(crate) async fn logs(&self) -> anyhow::Result<String> {
         Ok(both(&process::output(self.docker.command().args(["logs", &self.name])).await?))
     }
 
-    /// Waits until it has ended; gives its exit code.
+    /// Waits for its end, and returns the exit code.
     pub(crate) async fn wait(&self) -> anyhow::Result<i32> {
         let code = process::text(self.docker.command().args(["wait", &self.name])).await?;
         code.parse().context("docker tells no exit code")
     }
 
-    /// Stops it as `docker stop` does and gives its exit code.
+    /// Stops it, and returns the exit code.
     pub(crate) async fn stop(&self) -> anyhow::Result<i32> {
         process::text(self.docker.command().args(["stop", "--time", "30", &self.name])).await?;
         let code = self.inspect("{{.State.ExitCode}}").await?;
         code.parse().context("docker tells no exit code")
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it, like a power failure.
     pub(crate) async fn kill(&self) -> anyhow::Result<()> {
         process::run(self.docker.command().args(["kill", &self.name])).await
     }
 
-    /// Removes it now, and waits until it is gone.
+    /// Removes it now.
     pub(crate) async fn remove(&self) -> anyhow::Result<()> {
         process::run(self.docker.command().args(["rm", "--force", &self.name])).await
     }
@@ -180,25 +178,25 @@ fn both(output: &std::process::Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Whether this machine has IPv6, at least for itself: an engine cannot publish there otherwise.
+/// Whether this machine has an IPv6 loopback to publish ports on.
 pub(crate) fn has_ipv6() -> bool {
     std::net::TcpListener::bind("[::1]:0").is_ok()
 }
 
-/// A name that nothing else has.
+/// A unique name.
 fn new_name() -> String {
     format!("mission-control-probe-{:016x}", fastrand::u64(..))
 }
 
-/// Cleaning up must also happen when a future is dropped, where nothing can be awaited: so it blocks. `asked`: what is
-/// to be removed may come into being only now.
+/// Removes a container or volume. Blocks, because it is called by `drop`. With `asked`, the engine may create it only
+/// now.
 fn remove(docker: &Docker, words: &[&str], asked: bool) {
     let started = Instant::now();
     loop {
         let mut command = docker.command();
-        // There is nobody left to tell; `docker ps` shows what could not be removed.
+        // Errors cannot be reported here; `docker ps` shows what remains.
         let removed = process::clean_up(command.args(words).as_std_mut());
-        // Docker prints the name of what it removed; with --force it also succeeds when there is nothing.
+        // Docker prints the name of what it removed; --force also succeeds without that.
         let is_removed = removed.is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
         if is_removed || !asked || started.elapsed() > LATE {
             return;
@@ -225,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    /// A docker whose `run` never answers, and whose `rm` finds the container the third time only.
+    /// A docker whose `run` never ends, and whose third `rm` finds the container.
     const SLOW: &str = "#!/bin/bash\n\
         echo \"$1\" >>\"$0.log\"\n\
         case $1 in\n\
@@ -234,7 +232,7 @@ mod tests {
         esac\n";
 
     #[tokio::test]
-    async fn a_container_that_comes_after_the_interruption_is_removed_too() {
+    async fn a_container_that_appears_after_the_interruption_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("docker");
         fs_err::write(&program, SLOW).unwrap();

@@ -1,4 +1,4 @@
-//! Which packages lie in an image: its layers are read as they are.
+//! The packages in an image, read from its layers.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
@@ -12,10 +12,10 @@ use serde_json::Value;
 use super::layout;
 use crate::domain::sbom::{Kind, Package};
 
-/// Descriptions are small; what is larger is none.
+/// The largest package description, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// The packages of Debian and of npm in the one image of a layout.
+/// The Debian and npm packages in the image of a layout.
 pub(crate) fn packages(folder: &Path) -> anyhow::Result<Vec<Package>> {
     let mut packages = BTreeSet::new();
     for (_, blob) in layout::parts(folder)?.layers {
@@ -38,7 +38,7 @@ fn read_layer(blob: &Path, packages: &mut BTreeSet<Package>) -> anyhow::Result<(
             continue;
         }
         let mut text = String::new();
-        // The base's own list of packages is a large file.
+        // The list of all Debian packages is larger.
         let limit = if is_status { LARGEST * 64 } else { LARGEST };
         if entry.take(limit).read_to_string(&mut text).is_err() {
             continue;
@@ -48,7 +48,7 @@ fn read_layer(blob: &Path, packages: &mut BTreeSet<Package>) -> anyhow::Result<(
     Ok(())
 }
 
-/// By the first bytes of each form.
+/// Decompresses a layer, by its first bytes.
 pub(super) fn decompressed(mut blob: BufReader<fs_err::File>) -> anyhow::Result<Box<dyn Read>> {
     let start = blob.fill_buf()?;
     Ok(match start {
@@ -58,7 +58,7 @@ pub(super) fn decompressed(mut blob: BufReader<fs_err::File>) -> anyhow::Result<
     })
 }
 
-/// All frames of a zstd file, one after the other.
+/// Reads all frames of a zstd file.
 struct Frames(Frame);
 
 enum Frame {
@@ -91,7 +91,7 @@ impl Read for Frames {
     }
 }
 
-/// Whether a path is where npm, pnpm and others put the description of an installed package.
+/// Whether a path is that of an installed package's package.json, of npm or pnpm.
 fn is_package(path: &str) -> bool {
     let Some((_, name)) = path.strip_suffix("/package.json").and_then(|path| path.rsplit_once("node_modules/")) else {
         return false;
@@ -105,7 +105,7 @@ struct Description {
     version: String,
     #[serde(default)]
     license: Value,
-    /// As it was written before npm 2.
+    /// The field before npm 2.
     #[serde(default)]
     licenses: Vec<Value>,
 }
@@ -117,7 +117,7 @@ fn npm(text: &str) -> Option<Package> {
     Some(Package { kind: Kind::Npm, name, version, license })
 }
 
-/// The installed packages of dpkg's list, or the one that a file describes.
+/// The installed packages in a dpkg status file.
 fn debian(text: &str) -> Vec<Package> {
     let package = |paragraph: &str| {
         let field = |name: &str| {
@@ -133,11 +133,11 @@ fn debian(text: &str) -> Vec<Package> {
     text.split("\n\n").filter_map(package).collect()
 }
 
-/// Bails when an image holds none of a kind: then its layers were not understood.
+/// Fails if an image has no packages of a kind: then its layers were not understood.
 pub(crate) fn check(packages: &[Package]) -> anyhow::Result<()> {
     for (kind, is) in [("Debian", true), ("npm", false)] {
         if packages.iter().all(|package| matches!(package.kind, Kind::Debian(_)) != is) {
-            bail!("no package of {kind} was found in the image's layers");
+            bail!("there is no {kind} package in the image's layers");
         }
     }
     Ok(())
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn descriptions_of_installed_packages_are_known_by_their_place() {
+    fn installed_packages_are_recognized_by_their_path() {
         for (path, expected) in [
             ("opt/a/node_modules/b/package.json", true),
             ("opt/a/node_modules/@s/b/package.json", true),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_of_every_age_are_read() {
+    fn old_and_new_descriptions_are_read() {
         let license = |text: &str| npm(&format!(r#"{{"name":"a","version":"1",{text}}}"#)).unwrap().license;
         assert_eq!(license(r#""license":"MIT""#).as_deref(), Some("MIT"));
         assert_eq!(license(r#""license":{"type":"ISC"}"#).as_deref(), Some("ISC"));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_of_every_compression_are_read_with_all_their_frames() {
+    fn layers_of_every_compression_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let mut builder = tar::Builder::new(Vec::new());
         let description = br#"{"name":"a","version":"1"}"#;

@@ -1,4 +1,4 @@
-//! Signatures by a key of one's own, by cosign. They are kept beside the image, and in no public log.
+//! Signatures with a private key, by cosign. They are stored in the image's registry, not in a public log.
 
 use std::path::{Path, PathBuf};
 
@@ -11,17 +11,17 @@ use tempfile::TempDir;
 use crate::error::HintExt as _;
 use crate::io::process;
 
-/// Who signs.
+/// A signing key.
 #[derive(Debug)]
 pub(crate) struct Signer {
-    /// A file, or what else cosign takes for a key (`awskms://…`).
+    /// A file or another key that cosign supports (`awskms://…`).
     key: String,
     public: PathBuf,
     folder: TempDir,
 }
 
 impl Signer {
-    /// Finds out that the key can be used, before anything is signed. Its password is in `COSIGN_PASSWORD`.
+    /// Checks that the key can be used. Its password is in `COSIGN_PASSWORD`.
     pub(crate) async fn new(key: &str) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("xtask-signing-")?;
         let public = folder.path().join("cosign.pub");
@@ -29,14 +29,14 @@ impl Signer {
             .await
             .with_context(|| format!("cannot sign with the key {key}"))
             .hint(|| {
-                "name a key of `cosign generate-key-pair` or of a key service, and give its password in \
-                 COSIGN_PASSWORD; Debian has cosign from trixie on"
+                "use a key of `cosign generate-key-pair` or of a key service, and set COSIGN_PASSWORD; Debian has cosign \
+                 since trixie"
             })?;
         fs_err::write(&public, told.stdout)?;
         Ok(Self { key: key.to_owned(), public, folder })
     }
 
-    /// Signs an index and its images, unless that is done.
+    /// Signs an index and its images, unless they are signed.
     pub(crate) async fn sign(&self, image: &str) -> anyhow::Result<()> {
         if verify(image, &self.public).await.is_ok() {
             return Ok(());
@@ -46,7 +46,7 @@ impl Signer {
         process::run(&mut command).await.with_context(|| format!("cannot sign {image}"))
     }
 
-    /// Says something of an image, in a form that has a name, unless the same key did so already.
+    /// Attests a predicate of a type, unless the key has already attested one.
     pub(crate) async fn attest(&self, image: &str, kind: &str, predicate: &Value) -> anyhow::Result<()> {
         let mut command = process::command("cosign");
         command.args(["verify-attestation", "--private-infrastructure", "--type", kind, "--key"]).arg(&self.public);
@@ -61,7 +61,7 @@ impl Signer {
     }
 }
 
-/// What the owner of a public key attests of an image, in a form that has a name.
+/// The attested statements of a type, verified with a public key.
 pub(crate) async fn attested(image: &str, kind: &str, key: &Path) -> anyhow::Result<Vec<Value>> {
     #[derive(serde::Deserialize)]
     struct Envelope {
@@ -79,7 +79,7 @@ pub(crate) async fn attested(image: &str, kind: &str, key: &Path) -> anyhow::Res
     told.lines().map(statement).collect()
 }
 
-/// Bails unless an image is signed by the owner of a public key.
+/// Verifies the signature of an image with a public key.
 pub(crate) async fn verify(image: &str, key: &Path) -> anyhow::Result<()> {
     let mut command = process::command("cosign");
     command.args(["verify", "--private-infrastructure", "--key"]).arg(key);

@@ -1,4 +1,4 @@
-//! Where two images begin to differ: the first layer, the first file in it, and what of that file.
+//! The first difference of two images: the layer, the file and what differs.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -14,15 +14,15 @@ use super::layout::{self, Parts};
 use crate::domain::digest::Sha256;
 use crate::io::store;
 
-/// The first difference of an image from the one that it should be.
+/// The first difference of an image from the expected one.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Difference {
-    /// A layer by its number and the step that made it, or the configuration.
+    /// A layer by its number and build step, or the configuration.
     pub(crate) place: String,
-    /// The first file, by its path, or the first field of the configuration.
+    /// The path of the first file, or the first field of the configuration.
     pub(crate) name: Option<String>,
     pub(crate) what: String,
-    /// How many other files of that layer differ.
+    /// The number of other files that differ in that layer.
     pub(crate) others: usize,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn first(wanted: &Path, found: &Path) -> anyhow::Result<Option<Differ
     for at in 0..count {
         let place = format!("layer {} of {count} ({})", at + 1, step(&wanted, &found, at));
         let (Some(one), Some(other)) = (wanted.layers.get(at), found.layers.get(at)) else {
-            let what = if at < wanted.layers.len() { "is missing" } else { "should not be there" };
+            let what = if at < wanted.layers.len() { "is missing" } else { "is unexpected" };
             return Ok(Some(Difference { place, name: None, what: what.to_owned(), others: 0 }));
         };
         if one.0 != other.0 {
@@ -59,25 +59,25 @@ pub(crate) fn first(wanted: &Path, found: &Path) -> anyhow::Result<Option<Differ
     let field = field("", &wanted.configuration, &found.configuration);
     let what = field.as_ref().map(|(_, one, other)| format!("{other} instead of {one}"));
     let name = field.map(|(name, ..)| name);
-    let what = what.unwrap_or_else(|| "the same, in another form of manifest".to_owned());
+    let what = what.unwrap_or_else(|| "the same, but the manifests differ".to_owned());
     Ok(Some(Difference { place, name, what, others: 0 }))
 }
 
-/// The step that made a layer, in BuildKit's words.
+/// The build step of a layer, from the history.
 fn step(wanted: &Parts, found: &Parts, at: usize) -> String {
     let step = |parts: &Parts| {
         let history = parts.configuration["history"].as_array()?.iter();
         let mut layers = history.filter(|past| past["empty_layer"] != true);
         Some(layers.nth(at)?["created_by"].as_str()?.trim_end_matches(" # buildkit").to_owned())
     };
-    step(wanted).or_else(|| step(found)).unwrap_or_else(|| "of which the history says nothing".to_owned())
+    step(wanted).or_else(|| step(found)).unwrap_or_else(|| "not in the history".to_owned())
 }
 
-/// A file as a layer holds it.
+/// A file in a layer.
 #[derive(Debug, PartialEq, Eq)]
 struct Entry {
     kind: tar::EntryType,
-    /// The digest of a file, the target of a link.
+    /// The digest of a file, or the target of a link.
     content: String,
     mode: u32,
     time: u64,
@@ -85,7 +85,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// What differs from `self`, in words.
+    /// The differences from `self`.
     fn differs(&self, other: &Self) -> Vec<String> {
         let mode = |entry: &Self| format!("{:04o}", entry.mode);
         let owner = |entry: &Self| format!("{}:{}", entry.owner.0, entry.owner.1);
@@ -140,7 +140,7 @@ fn files(wanted: &Entries, found: &Entries) -> Difference {
     let others = differ.len().saturating_sub(1);
     let (name, what) = match differ.pop_first() {
         Some((path, what)) => (Some(path.clone()), what),
-        None => (None, "the same files, in another order or compressed otherwise".to_owned()),
+        None => (None, "the same files in another order or compression".to_owned()),
     };
     Difference { place: String::new(), name, what, others }
 }
@@ -170,7 +170,7 @@ fn field(path: &str, wanted: &Value, found: &Value) -> Option<(String, String, S
 mod tests {
     use super::*;
 
-    /// A layout of one layer with one file, and a second one beside it; what is given makes it differ.
+    /// A layout of one layer with two files.
     struct Image<'a> {
         path: &'a str,
         text: &'a str,
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_layer_and_file_that_differ_are_named_with_what_differs() {
+    fn the_first_difference_is_described() {
         let wanted = layout(&IMAGE);
         assert_eq!(first(wanted.path(), layout(&IMAGE).path()).unwrap(), None);
         let digest = |text: &str| format!("sha256:{}", Sha256::of(text.as_bytes()));
@@ -237,7 +237,7 @@ mod tests {
             (Image { time: 8, owner: 5, ..IMAGE }, {
                 layer("opt/a: time 8 instead of 7, owner 5:0 instead of 0:0; 1 other files of it differ")
             }),
-            (Image { reversed: true, ..IMAGE }, layer("the same files, in another order or compressed otherwise")),
+            (Image { reversed: true, ..IMAGE }, layer("the same files in another order or compression")),
             (Image { user: "2", ..IMAGE }, r#"configuration: /config/User: "2" instead of "1""#.to_owned()),
         ] {
             let found = first(wanted.path(), layout(&image).path()).unwrap().unwrap();

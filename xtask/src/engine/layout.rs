@@ -10,33 +10,33 @@ use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::oci::{Configuration, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, Past};
 
-/// The file that names the images of a layout.
+/// The index of a layout.
 pub(super) const INDEX: &str = "index.json";
-/// A file beside it, which no image holds: what built it, in one line. Another `BuildKit` may write other bytes.
+/// A file next to it with the builder, in one line: another `BuildKit` may produce other bytes.
 pub(super) const BUILT_BY: &str = "built-by";
 const BLOBS: &str = "blobs/sha256";
 
-/// The image that a layout of one architecture holds.
+/// The image in a layout of one architecture.
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
     /// Of the manifest.
     pub(crate) digest: OciDigest,
     pub(crate) labels: BTreeMap<String, String>,
-    /// Compressed, all layers, in bytes.
+    /// The compressed size of the configuration and all layers, in bytes.
     pub(crate) size: u64,
     pub(crate) layers: usize,
 }
 
-/// A layer, and the step that made it.
+/// A layer and its build step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Layer {
     /// Compressed, in bytes.
     pub(crate) size: u64,
-    /// In BuildKit's words: `COPY /out/ / # buildkit`. What a base image says of its own layers is its affair.
+    /// From the history: `COPY /out/ / # buildkit`. Base images may have other formats.
     pub(crate) created_by: String,
 }
 
-/// An image by its layers, lowest first.
+/// The layers of an image, lowest first.
 #[derive(Debug)]
 pub(crate) struct Layers {
     pub(crate) arch: Arch,
@@ -46,20 +46,20 @@ pub(crate) struct Layers {
     pub(crate) all: Vec<Layer>,
 }
 
-/// Reads the one image of a layout and checks that it is for `arch`.
+/// Reads the image of a layout, which must be for `arch`.
 pub(crate) fn read(folder: &Path, arch: Arch) -> anyhow::Result<Image> {
     let (descriptor, manifest) = open(folder)?;
     let configuration: Configuration = blob(folder, &manifest.config)?;
     if configuration.architecture != arch.oci() {
-        bail!("{} holds an image for {} instead of {}", folder.display(), configuration.architecture, arch.oci());
+        bail!("{} has an image for {} instead of {}", folder.display(), configuration.architecture, arch.oci());
     }
     let size = manifest.config.size + manifest.layers.iter().map(|layer| layer.size).sum::<u64>();
     let labels = configuration.config.labels;
     Ok(Image { digest: descriptor.digest, labels, size, layers: manifest.layers.len() })
 }
 
-/// Makes one layout of several, in `output`, which is replaced: their images under one index, with such annotations.
-/// The same images give the same bytes. Gives the digest of the index.
+/// Joins the images of several layouts under one index with annotations, in the layout `output`, which is replaced. The
+/// result is reproducible. Returns the digest of the index.
 pub(crate) fn merge(
     layouts: &[(Arch, &Path)],
     annotations: BTreeMap<String, String>,
@@ -95,7 +95,7 @@ pub(crate) fn merge(
     Ok(digest)
 }
 
-/// What a released index says of itself.
+/// The contents of a released index.
 #[derive(Debug)]
 pub(crate) struct Released {
     pub(crate) version: String,
@@ -111,7 +111,7 @@ impl Released {
             annotations.remove(&name).with_context(|| format!("it has no annotation {name}"))
         };
         let entry = |entry: Descriptor| {
-            let platform = entry.platform.context("it holds an image of no platform")?;
+            let platform = entry.platform.context("it has an image without a platform")?;
             Ok((platform.architecture.parse()?, entry.digest))
         };
         Ok(Self {
@@ -122,7 +122,7 @@ impl Released {
     }
 }
 
-/// Links a blob where that can be done, and copies it elsewhere. Images share layers: it may be there.
+/// Hard-links or copies a blob, unless it exists: images share layers.
 fn carry(from: &Path, to: &Path) -> anyhow::Result<()> {
     if !to.exists() && fs_err::hard_link(from, to).is_err() {
         fs_err::copy(from, to)?;
@@ -130,7 +130,7 @@ fn carry(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads which layers the one image of a layout has, and what made each.
+/// Reads the layers of a layout's image and their build steps.
 pub(crate) fn layers(folder: &Path) -> anyhow::Result<Layers> {
     let (descriptor, manifest) = open(folder)?;
     let configuration: Configuration = blob(folder, &manifest.config)?;
@@ -144,17 +144,17 @@ pub(crate) fn layers(folder: &Path) -> anyhow::Result<Layers> {
     Ok(Layers { arch, digest: descriptor.digest, labels: configuration.config.labels, all })
 }
 
-/// What a pull of an image brings, each with its size: the configuration and the layers.
+/// The configuration and the layers of an image, which a pull downloads, with their sizes in bytes.
 pub(crate) type Blobs = BTreeMap<OciDigest, u64>;
 
-/// What the images of a folder bring, one folder an architecture; none where it has no image for one.
+/// The blobs of the images in a folder with a layout for each architecture.
 pub(crate) fn blobs(layouts: &Path) -> anyhow::Result<BTreeMap<Arch, Blobs>> {
     let folders = Arch::ALL.map(|arch| (arch, layouts.join(arch.as_str())));
     let there = folders.into_iter().filter(|(_, folder)| folder.join(INDEX).is_file());
     there.map(|(arch, folder)| Ok((arch, open(&folder)?.1.blobs()))).collect()
 }
 
-/// What an image brings, by the bytes of its manifest.
+/// The blobs of an image, by its manifest.
 pub(crate) fn manifest_blobs(manifest: &[u8]) -> anyhow::Result<Blobs> {
     Ok(serde_json::from_slice::<Manifest>(manifest).context("it is not a manifest of an image")?.blobs())
 }
@@ -165,11 +165,11 @@ impl Manifest {
     }
 }
 
-/// An image taken apart.
+/// The parts of an image.
 pub(super) struct Parts {
     pub(super) digest: OciDigest,
     pub(super) configuration: serde_json::Value,
-    /// Lowest first, each with its file.
+    /// Digest and file of each layer, lowest first.
     pub(super) layers: Vec<(OciDigest, PathBuf)>,
 }
 
@@ -183,12 +183,12 @@ pub(super) fn parts(folder: &Path) -> anyhow::Result<Parts> {
     Ok(Parts { digest: descriptor.digest, configuration, layers: manifest.layers.into_iter().map(file).collect() })
 }
 
-/// Notes what built the image of a layout.
+/// Writes the builder of a layout's image.
 pub(super) fn note_builder(folder: &Path, builder: &str) -> anyhow::Result<()> {
     Ok(fs_err::write(folder.join(BUILT_BY), format!("{builder}\n"))?)
 }
 
-/// What built the image of a layout, where that was noted.
+/// The builder of a layout's image, if known.
 pub(crate) fn builder(folder: &Path) -> Option<String> {
     let noted = fs_err::read_to_string(folder.join(BUILT_BY)).ok()?;
     let line = noted.lines().next()?;
@@ -200,18 +200,18 @@ fn open(folder: &Path) -> anyhow::Result<(Descriptor, Manifest)> {
     let index: Index =
         serde_json::from_str(&text).with_context(|| format!("{} is not an OCI layout", folder.display()))?;
     let [descriptor] = index.manifests.as_slice() else {
-        bail!("{} holds {} images instead of one", folder.display(), index.manifests.len());
+        bail!("{} has {} images instead of one", folder.display(), index.manifests.len());
     };
     Ok((descriptor.clone(), blob(folder, descriptor)?))
 }
 
-/// The document that a descriptor names.
+/// Reads a JSON blob and verifies its digest.
 fn blob<T: DeserializeOwned>(folder: &Path, descriptor: &Descriptor) -> anyhow::Result<T> {
     let path = folder.join(BLOBS).join(descriptor.digest.hex());
     let text = fs_err::read_to_string(&path)?;
     let found = OciDigest::from(Sha256::of(text.as_bytes()));
     if found != descriptor.digest {
-        bail!("{} holds {found}: the layout is damaged", path.display());
+        bail!("{} has the digest {found}: the layout is damaged", path.display());
     }
-    serde_json::from_str(&text).with_context(|| format!("{} is not what an image is made of", path.display()))
+    serde_json::from_str(&text).with_context(|| format!("{} is not a document of an OCI image", path.display()))
 }

@@ -1,4 +1,4 @@
-//! An image in an engine: one that it has, or one that is loaded from a layout for this run.
+//! Images in an engine: existing ones, or ones that are loaded from a layout for this run.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,29 +11,29 @@ use super::docker::Docker;
 use super::layout::{BUILT_BY, INDEX};
 use crate::io::process;
 
-/// What names an image in a layout's index: for containerd, and for everybody else.
+/// The annotations with an image's name in a layout's index, of containerd and of OCI.
 const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
-/// An image by the name that the engine knows it by.
+/// An image, by its name in the engine.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     name: String,
-    /// Where it was loaded for us: dropping this removes it there.
+    /// Set for a loaded image, which is removed when this is dropped.
     docker: Option<Docker>,
 }
 
 impl Loaded {
-    /// An image that the engine has, and keeps.
+    /// An existing image.
     pub(crate) fn named(name: String) -> Self {
         Self { name, docker: None }
     }
 
-    /// An image that is in the engine for as long as this lives.
+    /// An image that is removed when this is dropped.
     pub(crate) fn ours(docker: &Docker, name: String) -> Self {
         Self { name, docker: Some(docker.clone()) }
     }
 
-    /// Loads the image of a layout, under a name that no other run on the same engine has.
+    /// Loads the image of a layout under a unique name.
     pub(crate) async fn from_layout(docker: &Docker, layout: &Path) -> anyhow::Result<Self> {
         let tag = format!("run-{:016x}", fastrand::u64(..));
         let name = format!("localhost/mission-control:{tag}");
@@ -56,7 +56,7 @@ impl Loaded {
         Ok(loaded)
     }
 
-    /// Pulls an image, for as long as this lives.
+    /// Pulls an image, which is removed when this is dropped.
     pub(crate) async fn pulled(docker: &Docker, name: String) -> anyhow::Result<Self> {
         let pulled = process::output(docker.command().args(["pull", "--quiet", &name])).await;
         pulled.with_context(|| format!("cannot pull {name}"))?;
@@ -68,7 +68,7 @@ impl Loaded {
     }
 }
 
-/// The index of a layout with another name of its image.
+/// The index of a layout with another name for its image.
 fn renamed(index: &str, name: &str, tag: &str) -> anyhow::Result<String> {
     let mut index: Value = serde_json::from_str(index).context("the layout's index is not JSON")?;
     for manifest in index["manifests"].as_array_mut().context("the layout's index names no image")? {
@@ -83,7 +83,7 @@ impl Drop for Loaded {
     fn drop(&mut self) {
         if let Some(docker) = &self.docker {
             let mut command = docker.command();
-            // There is nobody left to tell; `docker image ls` shows what could not be removed.
+            // Errors cannot be reported here; `docker image ls` shows what remains.
             let _ = process::clean_up(command.args(["image", "rm", &self.name]).as_std_mut());
         }
     }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_keeps_everything_but_the_name() {
+    fn only_the_name_in_an_index_is_replaced() {
         let index = r#"{"schemaVersion":2,"manifests":[{"digest":"sha256:1","size":2,"annotations":{
             "io.containerd.image.name":"localhost/x:1","org.opencontainers.image.ref.name":"1","other":"kept"}}]}"#;
         let renamed: Value = serde_json::from_str(&renamed(index, "localhost/y:2", "2").unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Docker as a tool: building, running and pushing through its command line; and Podman, as far as an image must run there.
+//! Building, running and pushing images with Docker, skopeo and cosign; running them with Podman.
 
 pub(crate) mod build;
 pub(crate) mod compose;

@@ -1,5 +1,4 @@
-//! Podman, with the rendered pod: an image of OCI's kind, the pod as it is played, and a user that the image does not
-//! know.
+//! Runs an image with Podman: by the rendered pod, and as an unknown user.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,15 +13,15 @@ use crate::io::process;
 
 /// The first with `kube play`.
 const OLDEST: (u32, u32) = (4, 3);
-/// What the pod names.
+/// The image in the pod.
 const IMAGE: &str = "localhost/mission-control:latest";
 const CONTAINER: &str = "mission-control-stack";
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Podman asks for more than some machines allow.
+/// Podman's defaults exceed the limits of some machines.
 const CONFIGURATION: &str =
     "[containers]\ndefault_ulimits = [\"nofile=16384:16384\", \"nproc=16384:16384\"]\npids_limit = 0\n";
 
-/// Why there is no Podman to try it with.
+/// Why Podman cannot be used; `None` if it can.
 pub(crate) async fn missing() -> Option<String> {
     let Ok(told) = process::text(process::command("podman").arg("--version")).await else {
         return Some("no podman: apt-get install podman".to_owned());
@@ -31,7 +30,7 @@ pub(crate) async fn missing() -> Option<String> {
     (version < Some(OLDEST)).then(|| format!("{told} is older than {}.{}", OLDEST.0, OLDEST.1))
 }
 
-/// Podman with its images, containers and networks in a folder. Dropping it takes the pod down.
+/// Podman with its images, containers and networks in a folder. Dropping it removes the pod.
 struct Podman {
     folder: PathBuf,
 }
@@ -58,7 +57,7 @@ impl Podman {
         process::text(&mut self.command(words)).await
     }
 
-    /// Waits until what the health check runs is content.
+    /// Waits until the health check succeeds.
     async fn healthy(&self) -> anyhow::Result<Duration> {
         let started = Instant::now();
         loop {
@@ -67,7 +66,10 @@ impl Podman {
                 Err(_) if started.elapsed() < PATIENCE => tokio::time::sleep(Duration::from_secs(2)).await,
                 Err(error) => {
                     let logs = self.text(&["logs", "--tail", "25", CONTAINER]).await.unwrap_or_default();
-                    return Err(error.context(format!("not healthy; the container said last:\n    {logs}")));
+                    return Err(error.context(format!(
+                        "not healthy; the last lines of its log are:
+    {logs}"
+                    )));
                 }
             }
         }
@@ -77,18 +79,18 @@ impl Podman {
 impl Drop for Podman {
     fn drop(&mut self) {
         for words in [&["pod", "rm", "--all", "--force"][..], &["network", "rm", "podman-default-kube-network"]] {
-            // There is nobody left to tell; what could not be removed is in the scratch directory.
+            // Errors cannot be reported here; everything is in the scratch directory.
             let _ = process::clean_up(self.command(words).as_std_mut());
         }
     }
 }
 
-/// Plays the pod of a rendered context with the image of a layout; tells how that went.
+/// Plays the pod of a rendered context with the image of a layout, and returns a summary.
 pub(crate) async fn check(layout: &Path, context: &Path, stack: &Stack, scratch: &Path) -> anyhow::Result<String> {
     let podman = Podman { folder: scratch.join("podman") };
     fs_err::create_dir_all(&podman.folder)?;
     fs_err::write(podman.folder.join("containers.conf"), CONFIGURATION)?;
-    // Podman makes the image's name of the path as it is written, and takes lower case only.
+    // Podman uses the path as the image's name, which must be in lower case.
     let (parent, name) = layout.parent().zip(layout.file_name()).context("the layout is not a folder of a folder")?;
     let from = format!("oci:{}", name.to_string_lossy());
     let image = process::text(podman.command(&["pull", "--quiet", &from]).current_dir(parent)).await?;
@@ -107,10 +109,10 @@ pub(crate) async fn check(layout: &Path, context: &Path, stack: &Stack, scratch:
     let port = ports["MISSION_CONTROL_PORT"];
     tokio::net::TcpStream::connect(("127.0.0.1", port)).await.context("the pod's port is not published")?;
     let written = podman.text(&["exec", CONTAINER, "touch", "/opt/stack/x"]).await;
-    ensure!(written.is_err(), "the pod's root can be written");
+    ensure!(written.is_err(), "the pod's root file system is writable");
     podman.text(&["kube", "down", &podman.pod()]).await?;
 
-    // ssh wants a name of whoever runs it.
+    // ssh requires a user name.
     let stranger = ["run", "--rm", "--user", "1000680000:0", IMAGE, "bash", "-c", "ssh -G host >/dev/null && whoami"];
     if podman.text(&stranger).await?.is_empty() {
         bail!("uid 1000680000 has no name");

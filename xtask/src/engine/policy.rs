@@ -1,8 +1,7 @@
-//! The source policy that a build runs under: what the lock pins may be fetched, everything else is denied,
-//! and mirrors stand in for upstreams without a change to the Dockerfile.
+//! The source policy of a build: it allows the pinned sources only, and converts them to mirrors.
 //!
-//! Format: BuildKit's `sourcepolicy` (`EXPERIMENTAL_BUILDKIT_SOURCE_POLICY`). Of the rules that match, the
-//! last ALLOW or DENY wins, and what a CONVERT leads to must be allowed itself.
+//! Format: BuildKit's `sourcepolicy` (`EXPERIMENTAL_BUILDKIT_SOURCE_POLICY`). The last matching ALLOW or DENY wins, and
+//! the result of a CONVERT must be allowed, too.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +44,7 @@ struct Updates {
     attrs: BTreeMap<String, String>,
 }
 
-/// A source as BuildKit names it, with what it needs beside the name.
+/// A source in BuildKit's terms.
 struct Source {
     identifier: String,
     attrs: BTreeMap<String, String>,
@@ -56,7 +55,7 @@ impl Source {
         Self { identifier, attrs: BTreeMap::new() }
     }
 
-    /// A commit of a repository: the identifier drops the scheme, the attribute keeps the whole address.
+    /// A commit of a repository: the identifier has no scheme, but an attribute has the full address.
     fn git(repository: &str, commit: &str) -> Self {
         let place = repository.split_once("://").map_or(repository, |(_, place)| place);
         let attrs = BTreeMap::from([("git.fullurl".to_owned(), repository.to_owned())]);
@@ -64,7 +63,7 @@ impl Source {
     }
 }
 
-/// Makes the policy of a lock.
+/// The policy of a lock.
 pub(crate) fn policy(lock: &Lock, mirrors: &Mirrors) -> Policy {
     let mut rules = vec![rule(Action::Deny, "*".to_owned()), rule(Action::Allow, "local://*".to_owned())];
     for pin in lock.components.values() {
@@ -83,7 +82,7 @@ pub(crate) fn policy(lock: &Lock, mirrors: &Mirrors) -> Policy {
                     |name: &str| Source::plain(format!("docker-image://{name}:{}@{}", pin.version, image.digest));
                 allow(&mut rules, source(&image.name), source(&mirrors.rewrite(&image.name)));
             }
-            // npm's own client fetches these, inside a build step, and checks them by its lockfile.
+            // npm fetches these in a build step, by its lockfile.
             Pinned::Npm(_) => {}
         }
     }
@@ -98,7 +97,7 @@ fn allow_url(rules: &mut Vec<Rule>, mirrors: &Mirrors, url: &str) {
     allow(rules, Source::plain(url.to_owned()), Source::plain(mirrors.rewrite(url)));
 }
 
-/// Allows a pinned source, or converts it to where its mirror has it and allows that.
+/// Allows a pinned source, and its conversion to a mirror.
 fn allow(rules: &mut Vec<Rule>, pinned: Source, fetched: Source) {
     if pinned.identifier != fetched.identifier {
         rules.push(Rule {
@@ -144,7 +143,7 @@ mod tests {
         .unwrap()
     }
 
-    /// What BuildKit decides: the last ALLOW or DENY that matches.
+    /// BuildKit's decision: the last matching ALLOW or DENY.
     fn allowed(policy: &Policy, identifier: &str) -> bool {
         let matches = |rule: &&Rule| match rule.selector.identifier.strip_suffix('*') {
             Some(prefix) => identifier.starts_with(prefix),
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pinned_is_allowed_and_nothing_else() {
+    fn only_pinned_sources_are_allowed() {
         let policy = policy(&lock(), &Mirrors::default());
         for pinned in [
             "https://github.com/a/b.zip".to_owned(),
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_is_converted_to_and_allowed() {
+    fn mirrored_sources_are_converted_and_allowed() {
         let mirrors: Vec<Mirror> = ["https://github.com=http://127.0.0.1:1/g", "docker.io=127.0.0.1:5000"]
             .iter()
             .map(|text| text.parse().unwrap())
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_git_mirror_keeps_the_whole_address_beside_the_identifier() {
+    fn a_git_mirror_has_its_full_address_as_attribute() {
         let mirror = "https://github.com/o/r.git=git://127.0.0.1:9418/o/r.git".parse().unwrap();
         let policy = policy(&lock(), &Mirrors::new(vec![mirror]));
         let updates = policy.rules.iter().find_map(|rule| rule.updates.as_ref()).unwrap();

@@ -1,21 +1,20 @@
-//! What a build must refuse, tried on the real engine: a source that is not pinned, and a file that is not what was
-//! pinned.
+//! Checks that builds refuse sources that are not pinned, and files with another digest.
 
 use anyhow::{Context as _, bail};
 
 use super::build::Build;
 use crate::domain::lock::Pinned;
 
-/// Tries both; gives how many were refused for the reason that was expected.
+/// Tries both, and returns the number of refused builds.
 pub(crate) async fn check(build: &Build<'_>) -> anyhow::Result<usize> {
     let pinned = build.lock.components.values().flat_map(|pin| match &pin.pinned {
         Pinned::Packages(lists) => lists.values().flatten().collect(),
         _ => Vec::new(),
     });
-    // The smallest one: the second case downloads it.
+    // The smallest one, because it is downloaded.
     let url = pinned.min_by_key(|package| package.size).context("the lock pins no package")?.url.as_str();
     let unpinned = format!("{url}.unpinned");
-    // A digest of nothing that anybody ever published.
+    // The digest of no file.
     let other = "0".repeat(64);
     let cases = [
         (format!("FROM scratch\nADD {unpinned} /file\n"), "denied by policy"),

@@ -1,4 +1,4 @@
-//! A repository in a registry, by skopeo: layouts are carried there and tags moved with all digests unchanged.
+//! Repositories in a registry, by skopeo: reads and pushes images with unchanged digests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,11 +18,11 @@ use crate::io::process;
 pub(crate) struct Repository {
     /// `registry/path`, without tag.
     pub(crate) name: String,
-    /// Plain HTTP, which only a registry on the loopback is spoken to in.
+    /// Use plain HTTP, for a registry on the loopback.
     plain: bool,
 }
 
-/// What `skopeo list-tags` prints.
+/// The output of `skopeo list-tags`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Tags {
@@ -35,28 +35,29 @@ impl Repository {
         Ok(Self { name: name.to_owned(), plain: is_loopback(host_of(name)) })
     }
 
-    /// All tags; none when there is no such repository yet.
+    /// All tags; none if the repository does not exist.
     pub(crate) async fn tags(&self) -> anyhow::Result<Vec<String>> {
         let listed = self.ask(&["list-tags"], &format!("docker://{}", self.name)).await;
-        let Some(listed) = listed.with_context(|| format!("cannot tell which tags {} has", self.name))? else {
+        let Some(listed) = listed.with_context(|| format!("cannot list the tags of {}", self.name))? else {
             return Ok(Vec::new());
         };
-        let tags: Tags = serde_json::from_slice(&listed).context("skopeo lists tags in another form")?;
+        let tags: Tags =
+            serde_json::from_slice(&listed).context("the output of skopeo list-tags is not as expected")?;
         Ok(tags.tags.unwrap_or_default())
     }
 
-    /// The digest that a tag (`:latest`) or a digest (`@sha256:…`) stands for, or none when there is no such image.
+    /// The digest of a tag (`:latest`) or digest (`@sha256:…`); `None` if there is no such image.
     pub(crate) async fn digest(&self, reference: &str) -> anyhow::Result<Option<OciDigest>> {
         Ok(self.raw(reference).await?.map(|manifest| Sha256::of(&manifest).into()))
     }
 
-    /// The very bytes of an index or a manifest.
+    /// The bytes of an index or a manifest; `None` if it does not exist.
     pub(crate) async fn raw(&self, reference: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let raw = self.ask(&["inspect", "--raw"], &format!("docker://{}{reference}", self.name)).await;
-        raw.with_context(|| format!("cannot tell whether {}{reference} exists", self.name))
+        raw.with_context(|| format!("cannot read {}{reference}", self.name))
     }
 
-    /// What a pull of a released image brings, for each architecture.
+    /// The blobs of a released image, for each architecture.
     pub(crate) async fn blobs(&self, reference: &str) -> anyhow::Result<BTreeMap<Arch, Blobs>> {
         let index = self.raw(reference).await?.with_context(|| format!("there is no {}{reference}", self.name))?;
         let released = Released::parse(&index).with_context(|| format!("{}{reference} is not a release", self.name))?;
@@ -75,7 +76,7 @@ impl Repository {
         let told = self.ask(&["inspect", "--config"], &what).await?;
         let told = told.with_context(|| format!("{} has no {image}", self.name))?;
         let configuration: Configuration =
-            serde_json::from_slice(&told).context("skopeo tells a configuration otherwise")?;
+            serde_json::from_slice(&told).context("the output of skopeo inspect is not as expected")?;
         Ok(configuration.config.labels)
     }
 
@@ -94,10 +95,10 @@ impl Repository {
             return Ok(None);
         }
         Err(anyhow::anyhow!("skopeo: {}", process::tail(&said, 4)))
-            .hint(|| "check the registry's name, and log in with `docker login` or `skopeo login`")
+            .hint(|| "check the name of the registry, or log in with `docker login` or `skopeo login`")
     }
 
-    /// Brings one image here, as a layout.
+    /// Downloads one image as a layout.
     pub(crate) async fn fetch(&self, image: &OciDigest, layout: &Path) -> anyhow::Result<()> {
         let mut command = process::command("skopeo");
         command.args(["copy", "--quiet", "--preserve-digests"]);
@@ -111,7 +112,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Pushes all images of a layout under a tag (`:latest`) or under the digest that they have (`@sha256:…`).
+    /// Pushes all images of a layout, under a tag (`:latest`) or their digest (`@sha256:…`).
     pub(crate) async fn push(&self, layout: &Path, reference: &str) -> anyhow::Result<()> {
         let mut command = process::command("skopeo");
         command.args(["copy", "--all", "--quiet", "--preserve-digests"]);
@@ -122,7 +123,7 @@ impl Repository {
         let output = process::ended(&mut command).await?;
         if !output.status.success() {
             bail!(
-                "{}{reference} was not pushed: {}",
+                "cannot push {}{reference}: {}",
                 self.name,
                 process::tail(&String::from_utf8_lossy(&output.stderr), 4)
             );
@@ -131,8 +132,8 @@ impl Repository {
     }
 }
 
-/// Whether skopeo says that a tag or repository does not exist: in the words of the distribution specification, or in
-/// its own where it lists tags.
+/// Whether skopeo reports that a tag or repository does not exist, in the terms of the distribution specification or its
+/// own.
 fn is_unknown(said: &str) -> bool {
     [
         "manifest unknown",

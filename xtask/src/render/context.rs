@@ -1,4 +1,4 @@
-//! What templates see. Every field here is load-bearing: a template somewhere uses it.
+//! The context of templates. Every field is used by a template.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::domain::service::{self, Service};
 use crate::domain::setting::{self, Setting};
 use crate::domain::stack::{Flavor, Gpu, Image, Stack};
 
-/// What the supervisor itself takes to end, and a slow machine more.
+/// Seconds for the supervisor to end, with reserve for slow machines.
 const SPARE_SECONDS: u32 = 10;
 
 #[derive(Debug, Serialize)]
@@ -21,21 +21,21 @@ pub(super) struct Context<'a> {
     arches: Vec<ArchContext>,
     components: BTreeMap<&'a str, ComponentContext<'a>>,
     services: Vec<ServiceContext<'a>>,
-    /// Names of services, in the order of stopping; each inner list stops at once.
+    /// Names of services in stop order; each inner list stops at once.
     stop_order: Vec<Vec<&'a str>>,
-    /// Seconds that a start may take before a failed question counts.
+    /// Seconds of a start during which failed checks do not count.
     start_period: u32,
-    /// Seconds that stopping takes at most, with some to spare.
+    /// The longest time to stop, in seconds, with reserve.
     stop_grace: u32,
     settings: Vec<SettingContext<'a>>,
     gpus: &'a [Gpu],
-    /// Those that there are, the first one last: it is what is built where no stage is named.
+    /// The flavors that can be built. The first is last, because Docker builds the last stage by default.
     flavors: Vec<FlavorContext<'a>>,
-    /// All, as they stand in stack.toml.
+    /// All flavors in stack.toml.
     all_flavors: &'a [Flavor],
 }
 
-/// A flavor, with what it has.
+/// A flavor with its components and ports.
 #[derive(Debug, Serialize)]
 struct FlavorContext<'a> {
     #[serde(flatten)]
@@ -50,7 +50,7 @@ struct LockContext {
     label: String,
     flavor_label: String,
     sha256: String,
-    /// What files in the image are dated.
+    /// The date of files in the image.
     created: String,
 }
 
@@ -62,20 +62,20 @@ struct ArchContext {
     npm: &'static str,
 }
 
-/// A service with what follows from it.
+/// A service with derived values.
 #[derive(Debug, Serialize)]
 struct ServiceContext<'a> {
     #[serde(flatten)]
     service: &'a Service,
-    /// The version of its component; the image's own services have none.
+    /// The version of its component; none for the image's own services.
     version: Option<&'a str>,
     /// Services that must not be turned off while it is on.
     requires: Vec<&'a str>,
-    /// Files that the front serves, with no process.
+    /// Whether the front serves it from files, without a process.
     site: bool,
 }
 
-/// A setting with its default as it comes out when nobody sets anything.
+/// A setting with its resolved default.
 #[derive(Debug, Serialize)]
 struct SettingContext<'a> {
     #[serde(flatten)]
@@ -83,8 +83,7 @@ struct SettingContext<'a> {
     resolved: Option<String>,
 }
 
-/// One pinned component. Only the fields of its kind of pin are defined: a template that asks for another
-/// one fails to render.
+/// One pinned component. Only the fields of its kind of pin are defined: templates that use others fail to render.
 #[derive(Debug, Serialize)]
 struct ComponentContext<'a> {
     title: &'a str,
@@ -163,7 +162,7 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// What some templates are rendered once for, by kind and name: the GPUs, and the workloads of Kubernetes.
+    /// The values that some templates are rendered for, by kind and name: GPUs and Kubernetes workloads.
     pub(super) fn each(&self) -> impl Iterator<Item = (&'static str, &'a str, minijinja::Value)> {
         let gpus = self
             .gpus

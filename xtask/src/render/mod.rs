@@ -1,9 +1,9 @@
 //! Renders `image/` and the generated parts of the README and `docs/` from the stack and the lock.
 //!
-//! `templates/X.j2` becomes `image/X`, once a GPU or workload where its path holds `{gpu}` or `{workload}`; `templates/pages/NAME.md.j2` goes into
-//! `README.md` or a page of `docs/`, between the markers `<!-- @generated NAME -->` and `<!-- @end NAME -->`. Templates
-//! see one [`context::Context`] and nothing else (and their `gpu` or `workload`), undefined names are errors, and what comes
-//! from upstream was checked when the lock was read.
+//! `templates/X.j2` becomes `image/X`, once for each GPU or workload if its path has `{gpu}` or `{workload}`.
+//! `templates/pages/NAME.md.j2` is put into `README.md` or a page of `docs/`, between the markers
+//! `<!-- @generated NAME -->` and `<!-- @end NAME -->`. Templates see one [`context::Context`] (and their `gpu` or
+//! `workload`); undefined names are errors. Values from upstreams were validated when the lock was read.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub(crate) struct Rendered {
     pub(crate) contents: String,
 }
 
-/// Renders everything; writes nothing.
+/// Renders everything, and writes nothing.
 pub(crate) fn render(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<Vec<Rendered>> {
     let templates = root.join(TEMPLATES);
     let environment = environment()?;
@@ -71,14 +71,14 @@ fn environment() -> anyhow::Result<Environment<'static>> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment
         .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
-    // No output format escapes by itself: each template says with `shell` where a value meets a shell.
+    // No automatic escaping: templates use the filters `shell` and `json`.
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.add_filter("shell", |value: String| {
         shlex::try_quote(&value).map(std::borrow::Cow::into_owned).map_err(|error| {
             minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("cannot quote {value:?}: {error}"))
         })
     });
-    // JSON is valid YAML too: what goes into compose files is quoted by it.
+    // JSON is valid YAML, so it also quotes values in compose files.
     environment.add_filter("json", |value: minijinja::Value| {
         serde_json::to_string(&value).map_err(|error| {
             minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("cannot write as JSON: {error}"))

@@ -6,8 +6,7 @@ use anyhow::{Context as _, bail};
 
 use super::Rendered;
 
-/// Puts each part between its markers, in the one page that has them. A part without a page is an error, so that none
-/// is lost.
+/// Puts each part between its markers, which exactly one page must have.
 pub(super) fn fill(root: &Path, parts: &[(String, String)]) -> anyhow::Result<Vec<Rendered>> {
     let mut pages = Vec::new();
     for path in paths(root)? {
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_replaces_what_stands_between_its_markers_only() {
+    fn a_part_replaces_the_text_between_its_markers() {
         let page = "a\n<!-- @generated x -->\nold\n<!-- @end x -->\nb\n";
         let once = replaced(page, "x", "new\n").unwrap();
         assert_eq!(once, "a\n<!-- @generated x -->\nnew\n<!-- @end x -->\nb\n");
@@ -68,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_belongs_to_one_page() {
+    fn a_part_must_have_exactly_one_page() {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| fs_err::write(root.path().join(path), text).unwrap();
         let parts = [("x".to_owned(), "new\n".to_owned())];

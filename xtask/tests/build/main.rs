@@ -294,7 +294,7 @@ async fn a_digest_mismatch_is_told_for_what_it_is() {
     let throttled = || wiremock::ResponseTemplate::new(429).insert_header("retry-after", "3600");
     for (reply, told) in [
         (throttled(), "the server refuses requests for now (429 Too Many Requests)"),
-        (wiremock::ResponseTemplate::new(200).set_body_string("the file"), "gives the very file that is pinned"),
+        (wiremock::ResponseTemplate::new(200).set_body_string("the file"), "now the server returns the pinned file"),
         (wiremock::ResponseTemplate::new(200).set_body_string("another"), "the file was replaced since it was pinned"),
     ] {
         server.reset().await;
@@ -303,8 +303,8 @@ async fn a_digest_mismatch_is_told_for_what_it_is() {
         let output = command.env("WANTED", wanted).output().await.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
-        let named = "error: BuildKit was given something else for `bun` than is pinned, from https://github.com/";
-        assert!(said.contains(named) && said.contains("hint: asked again") && said.contains(told), "{said}");
+        let named = "error: BuildKit got another file for `bun` than pinned, from https://github.com/";
+        assert!(said.contains(named) && said.contains(told), "{said}");
         assert_eq!(said.contains("replaced"), told.contains("replaced"), "{said}");
     }
 }

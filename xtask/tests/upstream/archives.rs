@@ -38,7 +38,7 @@ async fn a_zip_without_the_expected_program() {
         bump_with(&zip_of(names)).await.failed_with(&[
             "error: failed to bump `convex`\n",
             "caused by: cannot pin `convex`\n",
-            &format!("caused by: `{X86_64}` holds no `convex-local-backend`, but {held}\n"),
+            &format!("caused by: `{X86_64}` does not contain `convex-local-backend`, but {held}\n"),
             "precompiled-2026-09-11-157eb19 (2026-09-11): cargo xtask bump convex --to precompiled-2026-09-11-157eb19\n",
         ]);
     }
@@ -49,7 +49,7 @@ async fn a_page_instead_of_a_zip_and_half_a_zip() {
     let whole = zip_of(&["convex-local-backend"]);
     for bytes in [b"<html>Sign in</html>", &whole[..whole.len() / 2]] {
         let ran = bump_with(bytes).await;
-        ran.failed_with(&[&format!("`{X86_64}` does not open as an archive"), "hint: newest complete releases are"]);
+        ran.failed_with(&[&format!("`{X86_64}` is not a valid archive"), "hint: newest complete releases are"]);
         assert!(!ran.stderr.contains(&format!("--to {STABLE}")), "{}", ran.stderr);
     }
 }
@@ -74,7 +74,9 @@ async fn a_tar_without_the_expected_program() {
             ran.succeeded();
             assert!(scratch.lock().unwrap().contains(&digest_of(&bytes)["sha256:".len()..]));
         } else {
-            ran.failed_with(&["`tool.tar.gz` holds no `bin/tool`, but `./`, `./tool-1.0.0/`, `./tool-1.0.0/tool`"]);
+            ran.failed_with(&[
+                "`tool.tar.gz` does not contain `bin/tool`, but `./`, `./tool-1.0.0/`, `./tool-1.0.0/tool`",
+            ]);
             assert_eq!(scratch.lock(), None);
         }
     }
@@ -158,15 +160,15 @@ async fn a_tar_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
     for (bytes, said) in [
         (raw_tar(&[tool, ("../evil", Type::Regular, "", b"x")]), "its entry `../evil` would be written outside"),
         (raw_tar(&[tool, ("/evil", Type::Regular, "", b"x")]), "its entry `/evil` would be written outside"),
-        (raw_tar(&[tool, ("l", Type::Symlink, "/etc", b"")]), "its link `l` leads to `/etc`, out of its folder"),
-        (raw_tar(&[tool, ("l", Type::Link, "../x", b"")]), "its link `l` leads to `../x`, out of its folder"),
+        (raw_tar(&[tool, ("l", Type::Symlink, "/etc", b"")]), "its link `l` points to `/etc`, outside of its folder"),
+        (raw_tar(&[tool, ("l", Type::Link, "../x", b"")]), "its link `l` points to `../x`, outside of its folder"),
         (raw_tar(&[("l", Type::Symlink, "x", b""), ("l/tool", Type::Regular, "", b"x")]), "written through a link"),
-        (raw_tar(&[tool, ("./tool", Type::Regular, "", b"y")]), "it holds `./tool` twice"),
+        (raw_tar(&[tool, ("./tool", Type::Regular, "", b"y")]), "it contains `./tool` twice"),
         (raw_tar(&[tool, ("pipe", Type::Fifo, "", b"")]), "its entry `pipe` is neither a file"),
         (raw_tar(&[tool, ("zeros", Type::Regular, "", &zeros)]), "it would unpack to more than 67108864 bytes"),
-        (whole[..whole.len() - 9].to_vec(), "it is cut off or damaged"),
-        (zip_of(&["tool"]), "by its name it is gzip, and it begins like a zip archive"),
-        (Vec::new(), "it begins like nothing"),
+        (whole[..whole.len() - 9].to_vec(), "it is truncated or damaged"),
+        (zip_of(&["tool"]), "its name is that of gzip, but it starts like a zip archive"),
+        (Vec::new(), "it starts like nothing"),
     ] {
         bump_tar_with(&bytes).await.failed_with(&["`tool.tar.gz`", said]);
     }
@@ -204,7 +206,7 @@ async fn a_zip_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
     encrypted[central + 8] |= 1;
     for (bytes, said) in [
         (replaced(&escaping, b"xx/evil", b"../evil"), "its entry `../evil` would be written outside"),
-        (zip(&|archive| archive.add_symlink("l", "../../x", Options::default()).unwrap()), "its link `l` leads to"),
+        (zip(&|archive| archive.add_symlink("l", "../../x", Options::default()).unwrap()), "its link `l` points to"),
         (replaced(&other, b"backenD", b"backend"), "two of its entries have one name"),
         (encrypted, "its entry `convex-local-backend` is encrypted"),
         (
@@ -214,8 +216,8 @@ async fn a_zip_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
             }),
             "it would unpack to more than 67108864 bytes",
         ),
-        (plain[..plain.len() - 30].to_vec(), "it is cut off or damaged"),
-        (raw_tar(&[]), "by its name it is a zip archive, and it begins like gzip"),
+        (plain[..plain.len() - 30].to_vec(), "it is truncated or damaged"),
+        (raw_tar(&[]), "its name is that of a zip archive, but it starts like gzip"),
     ] {
         bump_with(&bytes).await.failed_with(&[&format!("`{X86_64}`"), said]);
     }

@@ -108,12 +108,12 @@ async fn what_does_not_hold_is_refused() {
         ("in no log", REPO, &own, &without_log, ROOTS, "cosign says: "),
         ("in an unknown log", REPO, &own, &good, &*no_log, "not enough verified log entries"),
         ("by an unknown authority", REPO, &own, &good, &*no_authority, "cosign says: "),
-        ("no bundle", REPO, &own, &json!({}), ROOTS, "it is not a bundle of Sigstore"),
+        ("no bundle", REPO, &own, &json!({}), ROOTS, "it is not a Sigstore bundle"),
         ("no repository", "sigstore", &own, &good, ROOTS, "not of the form owner/name"),
     ] {
         let ran = verify(repo, "5.0.0", integrity, bundle, roots).await;
         assert_eq!(ran.code, Some(1), "{what}: {}{}", ran.stdout, ran.stderr);
-        for text in ["the attestation of sigstore 5.0.0 does not hold", told, "hint: ask its upstream why"] {
+        for text in ["the attestation of sigstore 5.0.0 is not valid", told, "hint: ask its upstream why"] {
             assert!(ran.stderr.contains(text), "{what}: {text}\n{}", ran.stderr);
         }
     }
@@ -165,13 +165,13 @@ async fn a_file_of_a_release_is_attested_and_a_fall_is_refused() {
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
     assert!(ran.stdout.contains("is stated, attested is wanted"), "{}", ran.stdout);
 
-    // What does not hold is taken by name only, for what else vouches for it.
+    // With an invalid attestation, a version is only taken by name, with lower trust.
     std::fs::remove_file(scratch.lock_path()).unwrap();
     serve_file(&server, &[json_of(NEW)]).await;
     let ran = scratch.run(&server, &["bump"]).await;
-    ran.failed_with(&["the attestation of tool.tar.gz does not hold", "it is not provenance of sha256:9bb1add0"]);
+    ran.failed_with(&["the attestation of tool.tar.gz is not valid", "it is not provenance of sha256:9bb1add0"]);
     let ran = scratch.run(&server, &["bump", "tool", "--to", "v0.0.19"]).await;
-    assert!(ran.succeeded().stderr.contains("warning: the attestation of tool.tar.gz does not hold"), "{}", ran.stderr);
+    assert!(ran.succeeded().stderr.contains("warning: the attestation of tool.tar.gz is not valid"), "{}", ran.stderr);
     assert!(scratch.lock().unwrap().contains("trust = \"stated\""));
 }
 
@@ -184,7 +184,7 @@ async fn without_cosign_it_is_told_and_is_no_fall() {
         Ran::from(command.env("PATH", "/nonexistent").output().await.unwrap())
     };
     let ran = run(&["bump"]).await;
-    let note = "note: the attestation of tool.tar.gz is not checked; there is no cosign here: install cosign";
+    let note = "note: the attestation of tool.tar.gz is not verified: install cosign";
     assert!(ran.succeeded().stderr.contains(note), "{}", ran.stderr);
     let lock = scratch.lock().unwrap();
     assert!(lock.contains("schema = 3") && lock.contains("trust = \"stated\""), "{lock}");

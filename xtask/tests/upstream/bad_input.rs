@@ -68,12 +68,12 @@ async fn a_repository_that_is_not_there() {
     let not_found = || ResponseTemplate::new(404).set_body_json(json!({"message": "Not Found"}));
     bump_against(not_found()).await.failed_with(&[
         "GitHub has no repository `get-convex/convex-backend`",
-        "hint: is `get-convex/convex-backend` spelled well in [components.convex] of stack.toml?",
+        "hint: check the spelling of `get-convex/convex-backend` in [components.convex] of stack.toml",
     ]);
-    // With --to the release and the repository are both 404: the listing tells.
+    // With --to both the release and the repository are 404: only the listing tells them apart.
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     let ran = scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-09-28-5c7cb5b"]).await;
-    ran.failed_with(&["spelled well in [components.convex]"]);
+    ran.failed_with(&["hint: check the spelling", "in [components.convex] of stack.toml"]);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn no_release_with_every_architecture() {
     }
     let ran = bump_against(ResponseTemplate::new(200).set_body_json(releases)).await;
     ran.failed_with(&[
-        "no release of `get-convex/convex-backend` can be taken, of the 8 that were looked at",
+        "none of the 8 checked releases of `get-convex/convex-backend` can be taken",
         "has no `convex-local-backend-aarch64-unknown-linux-gnu.zip`",
     ]);
     assert!(!ran.stderr.contains("hint: newest complete"), "{}", ran.stderr);
@@ -212,7 +212,7 @@ async fn a_lock_that_was_edited_into_half_a_pin_is_told_and_mended() {
             "versions.lock pins no file of `convex` for aarch64",
             "versions.lock does not pin `convex-dashboard`",
             "versions.lock pins `convx-dashboard`, which stack.toml does not have",
-            "hint: restore it with `git checkout versions.lock`, or resolve it anew with `cargo xtask bump`",
+            "hint: restore it with `git checkout versions.lock`, or resolve it again with `cargo xtask bump`",
         ]);
         assert_eq!(scratch.lock().unwrap(), half);
     }
@@ -222,8 +222,8 @@ async fn a_lock_that_was_edited_into_half_a_pin_is_told_and_mended() {
 
     // A version that is none, or not this component's; a tag that would be a word of its own in a shell.
     for (pinned, edited, said) in [
-        ("version = \"precompiled-2026-09-28-5c7cb5b\"", "version = \"1.2.3\"", "at a version of another form"),
-        ("tag = \"precompiled-2026-09-28-5c7cb5b\"", "tag = \"x; id\"", "which holds other characters than"),
+        ("version = \"precompiled-2026-09-28-5c7cb5b\"", "version = \"1.2.3\"", "at an invalid version"),
+        ("tag = \"precompiled-2026-09-28-5c7cb5b\"", "tag = \"x; id\"", "with the name or version `x; id`"),
     ] {
         std::fs::write(scratch.lock_path(), whole.replacen(pinned, edited, 1)).unwrap();
         scratch.run(&server, &["verify"]).await.failed_with(&["versions.lock pins `convex`", said]);
@@ -242,7 +242,7 @@ async fn rules_between_components_hold_for_the_new_lock() {
     let others = ["v1.9.0", "v2.1.0"].map(|tag| release(tag, "2026-01-01", false, &[("other.bin", "x")]));
     serve_tags(&server, "a/other", &others).await;
     let ran = scratch.run(&server, &["bump", "other", "--to", "1.9.0"]).await;
-    ran.failed_with(&["1.9.0 is out of what stack.toml allows: `needy` needs >=2.0.0"]);
+    ran.failed_with(&["stack.toml does not allow 1.9.0: `needy` needs >=2.0.0"]);
 
     // A lock from before the rule: bumping the other one does not make it right.
     let lock = "schema = 1\n[components.other]\nversion = \"1.9.0\"\ntag = \"v1.9.0\"\n\

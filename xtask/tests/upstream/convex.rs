@@ -107,7 +107,7 @@ async fn a_missing_digest_is_made_by_downloading_and_the_size_is_checked() {
     let scratch = Scratch::new(CONVEX_STACK);
     let server = serve_without_digest(size + 1).await;
     let ran = scratch.run(&server, &["bump", "convex"]).await;
-    let told = format!("`dashboard.zip` has {size} bytes, and GitHub says {}", size + 1);
+    let told = format!("`dashboard.zip` has {size} bytes, but GitHub states {}", size + 1);
     ran.failed_with(&["failed to bump `convex`", &told]);
     assert_eq!(scratch.lock(), None);
 }
@@ -124,7 +124,7 @@ async fn an_asset_that_to_names_and_that_is_missing_is_told_with_what_to_take_in
         &format!("{STABLE} (2026-09-28): cargo xtask bump convex --to {STABLE}\n"),
     ]);
     let ran = scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-10-08-a4ad353"]).await;
-    ran.failed_with(&[&format!("`{AARCH64}` (its upload is `starter`, not finished)")]);
+    ran.failed_with(&[&format!("`{AARCH64}` (upload state `starter`)")]);
     let ran = scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-10-05-0000000"]).await;
     ran.failed_with(&["has no release `precompiled-2026-10-05-0000000`", "hint: newest complete"]);
     assert_eq!(scratch.lock(), None);
@@ -135,7 +135,7 @@ async fn a_prerelease_is_taken_when_it_is_named() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     serve_tags(&server, CONVEX, &convex_releases()).await;
     let ran = scratch.run(&server, &["bump", "convex-dashboard", "--to", "precompiled-2026-10-08-02fe59b"]).await;
-    assert!(ran.succeeded().stderr.contains("both move together"), "{}", ran.stderr);
+    assert!(ran.succeeded().stderr.contains("are from one release and change together"), "{}", ran.stderr);
     assert_eq!(scratch.lock().unwrap().matches("version = \"precompiled-2026-10-08-02fe59b\"").count(), 2);
 }
 
@@ -158,8 +158,8 @@ async fn where_the_listing_ends_the_promoted_release_is_looked_up() {
 
     let ran = scratch.run(&server, &["bump", "convex", "--dry-run"]).await;
     ran.failed_with(&[
-        "version.convex.dev/v1/local_backend_version does not help",
-        "no release of `get-convex/convex-backend` can be taken",
+        "version.convex.dev/v1/local_backend_version names no release",
+        "checked releases of `get-convex/convex-backend` can be taken",
         "hint: newest complete release is precompiled-2026-10-08-02fe59b (2026-10-08, prerelease)",
     ]);
 
@@ -237,7 +237,7 @@ reason = "digests are published for these two only"
     let note = "`same-release-as` waived: digests are published for these two only";
     assert!(ran.succeeded().stdout.contains(note), "{}", ran.stdout);
     let ran = scratch.run(&server, &["bump", "convex"]).await;
-    assert!(ran.succeeded().stderr.contains("is not needed any more: delete it from stack.toml"), "{}", ran.stderr);
+    assert!(ran.succeeded().stderr.contains("does not apply any more: delete it from stack.toml"), "{}", ran.stderr);
     assert_eq!(scratch.lock().unwrap().matches(&format!("version = \"{STABLE}\"")).count(), 2);
 }
 
@@ -257,7 +257,7 @@ async fn outdated_shows_what_is_pinned_and_what_is_newest() {
     for row in rows {
         assert!(ran.succeeded().stdout.contains(row), "{}", ran.stdout);
     }
-    assert!(ran.stderr.contains("to pin what is newest: cargo xtask bump convex\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("to pin the newest versions: cargo xtask bump convex\n"), "{}", ran.stderr);
     let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
     let rows: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
     let rows = &rows["components"];

@@ -25,7 +25,7 @@ async fn a_component_is_added_pinned_and_removed_and_the_rest_stays() {
     assert_eq!(scratch.lock().unwrap().matches("[components").count(), 1, "{:?}", scratch.lock());
 
     scratch.run(&server, &["remove", "convex"]).await.failed_with(&[
-        "cannot remove `convex`, which something else names; nothing was changed",
+        "cannot remove `convex`, which is in use; nothing was changed",
         "`convex-dashboard` names the component `convex`",
     ]);
     scratch.run(&server, &["remove", "convx"]).await.failed_with(&["did you mean `convex`?"]);

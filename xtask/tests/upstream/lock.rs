@@ -55,7 +55,7 @@ async fn a_lock_that_was_changed_meanwhile_is_not_overwritten() {
     let theirs = "schema = 1\n\n[components]\n# of somebody else\n";
     std::fs::write(scratch.lock_path(), theirs).unwrap();
     let ran = Ran::from(child.wait_with_output().await.unwrap());
-    ran.failed_with(&["versions.lock was changed by something else meanwhile; nothing was written"]);
+    ran.failed_with(&["versions.lock was changed by another program meanwhile; nothing was written"]);
     assert_eq!(scratch.lock().unwrap(), theirs);
 }
 

@@ -137,8 +137,8 @@ async fn a_registry_that_is_not_there_or_answers_nonsense() {
     ran.failed_with(&["npm's registry has no package `tool`", "hint: the registry is http://127.0.0.1:"]);
     for (answer, said) in [
         ("<html>", "is not the expected JSON"),
-        (r#"{"dist-tags": {"latest": "newest"}}"#, "the dist-tag `latest` of `tool` is no such version"),
-        (r#"{"versions": {}}"#, "no version of `tool` can be taken, of the 0 that npm's registry has"),
+        (r#"{"dist-tags": {"latest": "newest"}}"#, "the dist-tag `latest` of `tool` is not a version"),
+        (r#"{"versions": {}}"#, "none of the 0 versions of `tool` in npm's registry can be taken"),
     ] {
         server.reset().await;
         serve_text(&server, "/tool", answer).await;

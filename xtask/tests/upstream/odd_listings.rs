@@ -168,10 +168,7 @@ async fn tags_of_other_kinds_drafts_and_what_is_not_whole_are_told_from_the_newe
         let expected = [
             ("precompiled-2026-10-27-ccccccc", format!("has no {x86_64}")),
             ("precompiled-2026-10-26-ddddddd", "has no `dashboard.zip`".to_owned()),
-            (
-                "precompiled-2026-10-25-eeeeeee",
-                "has no `dashboard.zip` (its upload is `starter`, not finished)".to_owned(),
-            ),
+            ("precompiled-2026-10-25-eeeeeee", "has no `dashboard.zip` (upload state `starter`)".to_owned()),
             ("precompiled-2026-10-24-fffffff", format!("has no {aarch64}, {x86_64}, `dashboard.zip`")),
         ];
         let expected: Vec<(&str, &str)> =
@@ -199,7 +196,7 @@ async fn a_listing_that_links_in_a_circle_ends() {
     }
     let scratch = Scratch::new(CONVEX_STACK);
     let ran = scratch.run(&server, &["bump", "convex"]).await;
-    ran.failed_with(&["no release of `get-convex/convex-backend` can be taken, of the 0 that were looked at"]);
+    ran.failed_with(&["none of the 0 checked releases of `get-convex/convex-backend` can be taken"]);
     // A page that was read is not asked for again.
     let requests = server.received_requests().await.unwrap();
     assert!(requests.len() < 10, "{} requests", requests.len());

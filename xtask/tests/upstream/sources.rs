@@ -56,7 +56,11 @@ async fn a_stable_llama_cpp_release_names_the_build_to_take() {
     assert!(fresh.lock().unwrap().contains("version = \"b11400\""));
     // What is pinned already is newer than that, and nobody asked to go back.
     let ran = scratch.run(&server, &["bump"]).await;
-    assert!(ran.succeeded().stderr.contains("`llamacpp` is pinned at b11429, ahead of b11400"), "{}", ran.stderr);
+    assert!(
+        ran.succeeded().stderr.contains("`llamacpp` stays pinned at b11429, which is newer than b11400"),
+        "{}",
+        ran.stderr
+    );
     assert!(scratch.lock().unwrap().contains("version = \"b11429\""));
     let ran = scratch.run(&server, &["outdated"]).await;
     assert!(ran.succeeded().stdout.contains("b11400 (2026-09-01), which is older"), "{}", ran.stdout);
@@ -87,7 +91,7 @@ arch = { x86_64 = "x64", aarch64 = "arm64" }
     .await;
     serve_text(&server, "/node/dist/v24.20.0/SHASUMS256.txt", &sums).await;
     let ran = scratch.run(&server, &["bump"]).await;
-    let passed_over = "24.21.0 (2026-09-04): its list of checksums has no `node-v24.21.0-linux-arm64.tar.xz`";
+    let passed_over = "24.21.0 (2026-09-04): its list of checksums lacks `node-v24.21.0-linux-arm64.tar.xz`";
     assert!(ran.succeeded().stdout.contains(passed_over), "{}", ran.stdout);
     let lock = scratch.lock().unwrap();
     for text in [
@@ -264,6 +268,6 @@ source = { type = "oci", image = "docker.io/library/debian", tag = "trixie-slim"
         .mount(&server)
         .await;
     challenge_at_the_door().await;
-    run(&["bump"]).await.failed_with(&["has the digest sha256:", "and its registry says sha256:000"]);
+    run(&["bump"]).await.failed_with(&["has the digest sha256:", "but its registry states sha256:000"]);
     assert_eq!(scratch.lock().unwrap(), lock);
 }

@@ -147,8 +147,8 @@ async fn what_is_fetched_must_be_what_is_pinned_and_a_bad_beginning_is_not_gone_
     serve_text(&server, "/github/tool.zip", "another file").await;
     scratch.run(&server, &["fetch"]).await.failed_with(&[
         "failed to fetch `tool`",
-        "https://github.com/tool.zip is sha256",
-        "hint: `cargo xtask verify tool` tells what became of it",
+        "https://github.com/tool.zip has the sha256",
+        "hint: see `cargo xtask verify tool`",
     ]);
     server.reset().await;
     Mock::given(method("GET"))
@@ -166,6 +166,6 @@ async fn what_is_fetched_must_be_what_is_pinned_and_a_bad_beginning_is_not_gone_
     std::fs::write(partial.join(&key), "bad!").unwrap();
     std::fs::write(partial.join(format!("{key}.etag")), "\"1\"").unwrap();
     let ran = scratch.run(&server, &["fetch"]).await;
-    assert!(ran.succeeded().stdout.contains("tool: 1 file, 8 B, 0 of them here already"), "{}", ran.stdout);
+    assert!(ran.succeeded().stdout.contains("tool: 1 file, 8 B, 0 of them in the store already"), "{}", ran.stdout);
     assert_eq!(std::fs::read_dir(&partial).unwrap().count(), 0);
 }

@@ -45,7 +45,7 @@ async fn a_replaced_and_a_deleted_file_are_named() {
     assert!(ran.stdout.contains(&format!("deleted: release {STABLE} of {CONVEX}")), "{}", ran.stdout);
     // An upstream that does not answer is no finding.
     server.reset().await;
-    scratch.run(&server, &["verify"]).await.failed_with(&["failed to verify `convex`", "spelled well"]);
+    scratch.run(&server, &["verify"]).await.failed_with(&["failed to verify `convex`", "hint: check the spelling"]);
 }
 
 #[tokio::test]

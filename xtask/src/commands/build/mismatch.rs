@@ -1,5 +1,5 @@
-//! BuildKit calls whatever it gets in place of a file a "digest mismatch": the page of an archive that throttles as much
-//! as a file that was replaced. The server is asked again, to tell which.
+//! BuildKit reports "digest mismatch" for a replaced file as well as for the error page of a throttling server. Another
+//! request distinguishes them.
 
 use crate::commands::Session;
 use crate::domain::digest::Sha256;
@@ -12,26 +12,25 @@ pub(super) async fn explained(session: &Session, lock: &Lock, error: anyhow::Err
     let wanted = error.downcast_ref::<BuildFailed>().and_then(BuildFailed::wanted);
     let found = wanted.and_then(|wanted| Some((file_of(lock, &wanted)?, wanted)));
     let Some(((name, url), wanted)) = found else { return error };
-    let error = error.context(format!("BuildKit was given something else for `{name}` than is pinned, from {url}"));
+    let error = error.context(format!("BuildKit got another file for `{name}` than pinned, from {url}"));
     let Ok(http) = Http::new(session.mirrors.clone()) else { return error };
     let label = url.rsplit('/').next().unwrap_or(url);
     match http.hash(url, label).await {
         Ok((again, _)) if again == wanted => hinted(
             error,
-            "asked again, the server gives the very file that is pinned: what BuildKit got was no file, as from a server \
-             that throttles. Wait and run it again, or lead to another server with --mirror FROM=TO"
-                .to_owned(),
+            "now the server returns the pinned file, so BuildKit got something else, such as the error page of a \
+             throttling server: wait and run it again, or use another server with --mirror FROM=TO",
         ),
         Ok((again, _)) => hinted(
             error,
             format!(
-                "asked again, the server gives other bytes, too (sha256 {again}): the file was replaced since it was \
-                 pinned. `cargo xtask verify {name}` looks closer"
+                "the server still returns another file (sha256 {again}): the file was replaced since it was pinned; see \
+                 `cargo xtask verify {name}`"
             ),
         ),
         Err(refused) => {
-            let advice = advice(&refused).unwrap_or("`cargo xtask verify` looks at all that is pinned".to_owned());
-            hinted(error, format!("asked again: {refused}. {advice}"))
+            let advice = advice(&refused).unwrap_or("see `cargo xtask verify`".to_owned());
+            hinted(error, format!("another request failed: {refused}; {advice}"))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `build --offline`: BuildKit gets the files of the lock from the store, by a server on the loopback.
+//! `build --offline`: serves the files of the lock from the store to BuildKit, on a loopback port.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::error::HintExt as _;
 use crate::io::http::Http;
 use crate::rehearsal::server::{Answer, Server};
 
-/// A session whose mirrors lead to what the store has, and what serves it for as long as it is kept.
+/// A session with mirrors to the files in the store, and their server, which ends when it is dropped.
 pub(super) async fn session(session: &Session, lock: &Lock) -> anyhow::Result<(Session, Server)> {
     let http = Http::new(session.mirrors.clone())?.with(session.memory);
     let names: Vec<String> = lock.components.keys().cloned().collect();
@@ -27,8 +27,8 @@ pub(super) async fn session(session: &Session, lock: &Lock) -> anyhow::Result<(S
     }
     if !missing.is_empty() {
         let missing = missing.into_iter().collect::<Vec<_>>().join(", ");
-        let error = anyhow::anyhow!("files of {missing} are not in the store, and nobody is asked (--offline)");
-        return Err(error).hint(|| "`cargo xtask fetch`, where there is a network, brings them");
+        let error = anyhow::anyhow!("files of {missing} are not in the store, and --offline allows no download");
+        return Err(error).hint(|| "run `cargo xtask fetch` with a network first");
     }
     Ok((Session { mirrors: Mirrors::new(mirrors), ..session.clone() }, Server::serve(listener, answers)))
 }

@@ -1,4 +1,4 @@
-//! What a bump did, for people, for machines and for GitHub Actions.
+//! The report of a bump: as text, as JSON and for GitHub Actions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,23 +17,23 @@ use crate::io;
 use crate::upstream::Finding;
 use crate::upstream::github::client::Usage;
 
-/// How many passed-over releases a person is told one by one.
+/// How many reasons for passing over releases are listed.
 const TOLD: usize = 5;
 
-/// What came of a bump.
+/// The result of a bump.
 #[derive(Debug)]
 pub(crate) struct Bumped {
     pub(super) changed: bool,
     pub(super) written: bool,
     pub(super) resolutions: Vec<Resolution>,
-    /// Components that the stack no longer has.
+    /// Components that the stack does not have any more.
     pub(super) dropped: Vec<String>,
-    /// What was named on the command line.
+    /// The components on the command line.
     pub(super) asked: Vec<String>,
     pub(super) now: DateTime<Utc>,
     /// Components that could not be resolved, with `--keep-going`.
     pub(super) failures: Vec<anyhow::Error>,
-    /// What it took of GitHub's API.
+    /// The use of GitHub's API.
     pub(super) github: Usage,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Document<'a> {
     written: bool,
     components: Vec<ComponentDocument<'a>>,
     dropped: &'a [String],
-    /// What failed, each in a line; the whole of it is on stderr.
+    /// The failures, each in a line; stderr has the details.
     failed: Vec<String>,
     github: Usage,
 }
@@ -55,7 +55,7 @@ struct ComponentDocument<'a> {
     changed: bool,
     old: Option<PinDocument<'a>>,
     new: PinDocument<'a>,
-    /// Where GitHub shows the difference.
+    /// GitHub's comparison of both pins.
     compare: Option<&'a str>,
     passed_over: Vec<Gated>,
     findings: &'a [Finding],
@@ -65,9 +65,9 @@ struct ComponentDocument<'a> {
 struct PinDocument<'a> {
     version: &'a str,
     published: Option<String>,
-    /// How well its digests are vouched for.
+    /// How its digests were verified.
     trust: Option<Trust>,
-    /// In bytes, by architecture (`any` for a file that serves all), where they are known.
+    /// Known sizes in bytes, by architecture or `any`.
     sizes: BTreeMap<String, u64>,
     pinned: &'a Pinned,
 }
@@ -85,7 +85,7 @@ impl<'a> From<&'a Pin> for PinDocument<'a> {
 }
 
 impl Bumped {
-    /// What came of it, in a line.
+    /// The result in a line.
     pub(crate) fn summary(&self) -> String {
         let changed = self.resolutions.iter().filter(|resolution| resolution.is_change()).count();
         format!("{} components resolved, {changed} of them new", self.resolutions.len())
@@ -140,7 +140,7 @@ impl Bumped {
             (false, _) => "nothing to bump",
             (true, false) => "nothing was written (--dry-run)",
             (true, true) if !self.resolutions.iter().any(Resolution::is_change) && self.dropped.is_empty() => {
-                "nothing to bump; versions.lock notes what was seen and waits"
+                "nothing to bump; waiting versions were noted in versions.lock"
             }
             (true, true) => "",
         });
@@ -177,7 +177,7 @@ impl Bumped {
     }
 }
 
-/// `convex: old (date, size) → new (date, size)`, and a line for each architecture whose size is known.
+/// `convex: old (date) → new (date)`, and a line for each architecture with a known size.
 fn change(resolution: &Resolution) -> String {
     let Resolution { name, old, new, .. } = resolution;
     if !resolution.is_change() {
@@ -197,18 +197,18 @@ fn change(resolution: &Resolution) -> String {
     text
 }
 
-/// A finding, and how the version is pinned anew by somebody who knows why.
+/// A finding, with the command that pins a replaced version again.
 fn told(name: &str, pin: &Pin, finding: &Finding) -> String {
     match finding {
         Finding::Replaced { .. } => {
             let version = pin.tag.as_deref().unwrap_or(&pin.version);
-            format!("{finding}; when you know why: cargo xtask bump {name} --to {version}")
+            format!("{finding}; if you know why: cargo xtask bump {name} --to {version}")
         }
         Finding::Deleted { .. } | Finding::Withdrawn { .. } | Finding::Weaker { .. } => finding.to_string(),
     }
 }
 
-/// A pin in a few words. What has no version of its own shows the beginning of what identifies it.
+/// A pin in a few words, with the start of its digest or commit if the version does not identify it.
 fn described(pin: &Pin) -> String {
     let identity = match &pin.pinned {
         Pinned::Image(image) => Some(image.digest.hex()),

@@ -15,7 +15,7 @@ use crate::engine::layout;
 use crate::io::{self, git};
 
 impl Plan {
-    /// Writes what stands beside the image.
+    /// Writes the notes and the attached files.
     pub(super) async fn write(
         &self,
         session: &Session,
@@ -38,7 +38,7 @@ impl Plan {
         Ok(Files { notes, attached })
     }
 
-    /// One folder an architecture.
+    /// The folder with a layout for each architecture.
     pub(super) fn layouts(&self) -> PathBuf {
         self.layouts.clone().unwrap_or_else(|| self.built.clone())
     }
@@ -49,7 +49,7 @@ impl Plan {
         Ok(path)
     }
 
-    /// What changed since the release before, and what to pull.
+    /// The notes: what to pull, and the changes since the previous release.
     async fn notes(&self, session: &Session, promise: Option<&Promise>) -> anyhow::Result<String> {
         let root = &session.root;
         let mut previous = self.previous.as_deref();
@@ -60,16 +60,16 @@ impl Plan {
                 Some(remote) if !self.offline => git::fetch_tag(root, remote, tag).await.is_ok(),
                 _ => false,
             };
-            // It may be in the registry only, or too far away for a dry run.
+            // It may be in the registry only, or a dry run cannot fetch it.
             previous = previous.filter(|_| fetched);
         }
         let digest = promise.map(|promise| format!("@{}", promise.index)).unwrap_or_default();
         let mut notes = format!("```sh\ndocker pull {}:{}{digest}\n```\n", self.repository.name, self.tag);
-        let since = previous.map_or("What it holds".to_owned(), |tag| format!("What changed since `{tag}`"));
+        let since = previous.map_or("Contents".to_owned(), |tag| format!("Changes since `{tag}`"));
         // Writing to a String cannot fail.
         let mut diff = diff::since(root, previous).await?;
         if let (Some(tag), Some(_), false) = (previous, promise, self.offline) {
-            // One that was deleted, or never got there, is no reason to stop.
+            // The previous image may be deleted.
             let old = self.repository.blobs(&format!(":{tag}")).await.unwrap_or_default();
             diff.pulls = diff::pulls(&old, &layout::blobs(&self.layouts())?);
         }
@@ -94,11 +94,11 @@ impl Plan {
         })
     }
 
-    /// `--dry-run`: what can be told and written without network and engine.
+    /// `--dry-run`: prints and writes what is possible without network and engine.
     pub(crate) async fn rehearse(&self, session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
         let layouts = self.layouts();
         let has_layouts = Arch::ALL.into_iter().all(|arch| layouts.join(arch.as_str()).is_dir());
-        // What was named must be right; what lies there from some build may be of another lock.
+        // Named layouts must be valid; those of an earlier build may be of another lock.
         let promise = match self.merge(&layouts, stack) {
             Ok(promise) => Some(promise),
             Err(error) if self.layouts.is_some() => return Err(error),
@@ -117,7 +117,7 @@ impl Plan {
         io::print(&format!("repository  {}", self.repository.name));
         io::print(&format!("commit      {}", self.commit));
         let how = match &self.layouts {
-            Some(folder) => format!("taken from {}", folder.display()),
+            Some(folder) => format!("from {}", folder.display()),
             None => "built here".to_owned(),
         };
         io::print(&format!("images      x86_64 and aarch64, {how}"));

@@ -1,4 +1,4 @@
-//! The release at GitHub, by its own command line: a draft until everything is attached.
+//! The release on GitHub, by `gh`: a draft until all files are attached.
 
 use serde::Deserialize;
 
@@ -7,7 +7,7 @@ use super::plan::Plan;
 use crate::commands::Session;
 use crate::io::process;
 
-/// What `gh release view --json isDraft` prints.
+/// The output of `gh release view --json isDraft`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Viewed {
@@ -27,15 +27,15 @@ impl Plan {
         if viewed.status.success() {
             let viewed: Viewed = serde_json::from_slice(&viewed.stdout)?;
             if !viewed.is_draft {
-                return Ok(format!("{tag} is published already"));
+                return Ok(format!("{tag} is already published"));
             }
         } else {
             let said = String::from_utf8_lossy(&viewed.stderr);
             if !said.contains("release not found") {
-                anyhow::bail!("cannot tell whether GitHub has a release {tag}: {}", process::tail(&said, 4));
+                anyhow::bail!("cannot check whether GitHub has a release {tag}: {}", process::tail(&said, 4));
             }
             let notes = files.notes.display().to_string();
-            // `--verify-tag`: it must never make a tag by itself.
+            // `--verify-tag`: it must not create a tag.
             process::output(&mut gh(&[
                 "create",
                 tag,
@@ -48,7 +48,7 @@ impl Plan {
             ]))
             .await?;
         }
-        // Of a draft that an interrupted run left, nobody knows what is whole.
+        // A draft of an interrupted run may have incomplete files.
         process::output(gh(&["upload", tag, "--clobber"]).args(&files.attached)).await?;
         let latest = format!("--latest={}", self.is_newest && self.is_first);
         process::output(&mut gh(&["edit", tag, "--draft=false", &latest])).await?;

@@ -1,5 +1,5 @@
-//! `release`: two layouts → one index → git tag → registry → GitHub. Each step asks first whether it is done as planned,
-//! so that the same command continues what was interrupted, and stops at what somebody else did otherwise.
+//! `release`: two layouts → one index → git tag → registry → GitHub. Each step checks whether it is already done, so the
+//! same command continues an interrupted release, and fails if another one did something else.
 
 mod dist;
 mod github;
@@ -61,10 +61,10 @@ pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Resul
     Ok(())
 }
 
-/// Files beside the image that a release is made of.
+/// The files of a release besides the image.
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) notes: PathBuf,
-    /// What is attached to the release at GitHub.
+    /// Attached to the release on GitHub.
     pub(crate) attached: Vec<PathBuf>,
 }

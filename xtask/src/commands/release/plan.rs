@@ -1,4 +1,4 @@
-//! What a release will do, checked before anything is built or pushed.
+//! The plan of a release, checked before anything is built or pushed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,22 +17,22 @@ use crate::engine::registry::Repository;
 use crate::error::{Failures, HintExt as _};
 use crate::io::{git, process};
 
-/// How far a commit's date may lie ahead of this machine's clock.
+/// How far a commit's date may be ahead of this machine's clock.
 const SKEW: TimeDelta = TimeDelta::days(1);
 
-/// What was asked for.
+/// The options of a release.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) repository: Repository,
-    /// Built before, one folder an architecture.
+    /// Existing layouts, in a folder for each architecture.
     pub(crate) layouts: Option<PathBuf>,
-    /// Where the files of the release go.
+    /// The folder for the files of the release.
     pub(crate) dist: PathBuf,
-    /// `owner/name` at GitHub.
+    /// `owner/name` on GitHub.
     pub(crate) github: Option<String>,
-    /// A key of cosign's.
+    /// A cosign key.
     pub(crate) sign: Option<String>,
-    /// Ask neither registry nor remote.
+    /// Do not contact registry and remote.
     pub(crate) offline: bool,
 }
 
@@ -47,18 +47,18 @@ pub(crate) struct Plan {
     pub(super) commit: String,
     pub(super) offline: bool,
     pub(super) lock: Sha256,
-    /// The repository that the tag is pushed to; none where this one has no remote.
+    /// The git remote that the tag is pushed to, if there is one.
     pub(super) remote: Option<String>,
-    /// What the git tag says, where this commit has one: the release was begun before.
+    /// The promise in the git tag, if this commit has one: the release was started before.
     pub(super) promised: Option<Promise>,
-    /// The newest released tag of the same flavor before this one.
+    /// The previous tag of the same flavor.
     pub(super) previous: Option<String>,
-    /// Whether no later revision of the flavor is out: only the newest one moves `latest`.
+    /// Whether there is no later revision of the flavor: only the newest one moves tags.
     pub(super) is_newest: bool,
     pub(super) flavor: String,
-    /// Whether `latest` leads to this flavor.
+    /// Whether `latest` is of this flavor.
     pub(super) is_first: bool,
-    /// Where the layouts are, and the stage of the Dockerfile that they are built from.
+    /// The folder for built layouts, and the stage of the Dockerfile.
     pub(super) built: PathBuf,
     pub(super) target: Option<String>,
     pub(super) revision: u32,
@@ -72,7 +72,7 @@ impl Plan {
         let moment = git::commit_moment(root, &commit).await?;
         if moment > Utc::now() + SKEW {
             return Err(anyhow::anyhow!("commit {commit} is dated {moment}, which is in the future for this machine"))
-                .hint(|| "set the clock right; `git commit --amend --no-edit --date=now` dates the commit anew");
+                .hint(|| "set the clock, or change the date with `git commit --amend --no-edit --date=now`");
         }
         let remote = git::remote(root).await?;
         let mut tags = git::local_tags(root).await?;
@@ -81,7 +81,7 @@ impl Plan {
             registered = wanted.repository.tags().await?;
             if let Some(remote) = &remote {
                 let told = git::remote_tags(root, remote).await?;
-                // Where both have one, the remote's counts: it is everybody's.
+                // The remote's tag takes precedence.
                 tags.retain(|tag| told.iter().all(|other| other.name != tag.name));
                 tags.extend(told);
             }
@@ -132,27 +132,26 @@ impl Plan {
             revision,
             annotations,
         };
-        // Without a git tag of ours, the registry's is somebody else's.
+        // Without a git tag, the image in the registry is not of this release.
         if !begun && registered.iter().any(|name| name == plan.tag.as_str()) {
             plan.registered_otherwise(None)?;
         }
         Ok(plan)
     }
 
-    /// The error of a tag in the registry that stands for something else.
+    /// The error for a tag in the registry with another image.
     pub(super) fn registered_otherwise(&self, found: Option<(&OciDigest, &OciDigest)>) -> anyhow::Result<()> {
         let how = match found {
             Some((found, wanted)) => format!("is {found} and not {wanted}"),
-            None => "exists, and no git tag says what it is".to_owned(),
+            None => "exists, but there is no git tag for it".to_owned(),
         };
-        Err(anyhow::anyhow!("{}:{} {how}; a released tag is never moved", self.repository.name, self.tag)).hint(|| {
-            "find out who pushed it; a release of another commit gets a tag of its own, so commit something and \
-             release that"
-        })
+        Err(anyhow::anyhow!("{}:{} {how}; a released tag is never moved", self.repository.name, self.tag)).hint(
+            || "find out who pushed it; a release of another commit has another tag, so make a commit and release that",
+        )
     }
 }
 
-/// What must hold of the checkout, whichever flavor is released.
+/// Checks the checkout, for all flavors.
 pub(crate) async fn check(session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
     let violations = rules::check(stack, lock).violations;
     if !violations.is_empty() {
@@ -160,22 +159,21 @@ pub(crate) async fn check(session: &Session, stack: &Stack, lock: &Lock) -> anyh
         return Err(Failures(errors.collect()).into());
     }
     if checkout::read_lock_text(&session.root)? != lock.to_text()? {
-        return Err(anyhow::anyhow!("versions.lock is not as `cargo xtask bump` writes it: it was edited"))
+        return Err(anyhow::anyhow!("versions.lock was edited by hand"))
             .hint(|| "restore it with `git checkout versions.lock`");
     }
     if !render::drifts(&session.root, stack, lock)?.is_empty() {
-        return Err(anyhow::anyhow!("image/ is not what the lock and the templates say"))
-            .hint(|| "run `cargo xtask render` and commit what it writes");
+        return Err(anyhow::anyhow!("image/ is out of date")).hint(|| "run `cargo xtask render` and commit the result");
     }
     let dirty = git::changes(&session.root).await?;
     if !dirty.is_empty() {
         return Err(anyhow::anyhow!("the checkout has uncommitted changes:\n    {}", dirty.replace('\n', "\n    ")))
-            .hint(|| "commit them: a release is made from a commit that its tag names");
+            .hint(|| "commit them: a release is made from a commit");
     }
     Ok(())
 }
 
-/// What the git tag of this commit says. A remote's tag is brought here.
+/// Reads the promise in the git tag of this commit, and fetches the tag if needed.
 async fn promise(
     root: &std::path::Path,
     remote: Option<&str>,
@@ -189,11 +187,11 @@ async fn promise(
     }
     let message = git::tag_message(root, name).await?;
     Promise::parse(&message)
-        .with_context(|| format!("the git tag {name} of this commit says nothing of digests: no release made it"))
-        .hint(|| format!("delete it (`git tag --delete {name}`, and at the remote), or release another commit"))
+        .with_context(|| format!("the git tag {name} of this commit is not of a release: it has no digests"))
+        .hint(|| format!("delete it (`git tag --delete {name}`, also on the remote), or release another commit"))
 }
 
-/// The address of a remote for browsers, where it can be told: no credentials, no local path.
+/// The address of a remote for browsers, without credentials; `None` for local paths.
 fn source(remote: &str) -> Option<FileUrl> {
     let rest = remote.strip_prefix("https://").or_else(|| remote.strip_prefix("ssh://"));
     let place = match rest {
@@ -204,7 +202,7 @@ fn source(remote: &str) -> Option<FileUrl> {
     format!("https://{}", place.trim_end_matches('/').trim_end_matches(".git")).parse().ok()
 }
 
-/// What the index says of itself. The images' own labels are a function of the lock; these are of this release.
+/// The annotations of the index, which are of this release; the images' labels depend on the lock only.
 fn annotations(
     stack: &Stack,
     tag: &ImageTag,
@@ -233,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_is_an_address_for_browsers_without_credentials() {
+    fn a_source_has_no_credentials() {
         for (remote, expected) in [
             ("https://github.com/o/n.git", Some("https://github.com/o/n")),
             ("https://user:secret@github.com/o/n", Some("https://github.com/o/n")),

@@ -1,4 +1,4 @@
-//! The git tag of a release: made first, because it reserves the revision for everybody.
+//! The git tag of a release, which is created first, because it reserves the revision.
 
 use anyhow::Context as _;
 
@@ -9,8 +9,7 @@ use crate::error::{HintExt as _, hinted};
 use crate::io::{git, process};
 
 impl Plan {
-    /// Makes and pushes the tag that holds `promise`, unless it is there. Of two releases that do so at once, the
-    /// remote takes one, and the other stops.
+    /// Creates and pushes the tag with `promise`, unless it exists. Of two concurrent releases, one fails.
     pub(super) async fn reserve(&self, session: &Session, promise: &Promise) -> anyhow::Result<String> {
         let root = &session.root;
         let name = self.tag.as_str();
@@ -19,7 +18,7 @@ impl Plan {
             process::output(git::command(root).args([
                 "tag",
                 "--annotate",
-                // Without, lines that begin with `#` would be dropped.
+                // Otherwise lines that start with `#` are dropped.
                 "--cleanup=verbatim",
                 "--message",
                 &message,
@@ -28,16 +27,16 @@ impl Plan {
             ]))
             .await
             .with_context(|| format!("cannot tag the commit {name}"))
-            .hint(|| "git wants to know who tags: set user.name and user.email")?;
+            .hint(|| "set user.name and user.email with `git config`")?;
         }
         self.compare(session, promise).await?;
         let Some(remote) = &self.remote else {
             return Ok(format!("{} (this repository has no remote to push it to)", self.commit));
         };
         let there = |tags: Vec<git::Tag>| tags.into_iter().find(|tag| tag.name == name);
-        let ours = there(git::local_tags(root).await?).context("the tag is gone again")?;
+        let ours = there(git::local_tags(root).await?).context("the tag was deleted meanwhile")?;
         if there(git::remote_tags(root, remote).await?).is_some_and(|theirs| theirs.object == ours.object) {
-            return Ok(format!("{} is tagged already", self.commit));
+            return Ok(format!("{} is already tagged", self.commit));
         }
         if let Err(error) = self.push_tag(session, remote).await {
             return self.lost(session, remote, promise, error).await;
@@ -45,7 +44,7 @@ impl Plan {
         Ok(self.commit.clone())
     }
 
-    /// Takes the tag's name and the flavor's revision at the remote, both or neither, and only where nobody has them.
+    /// Pushes the tag and a reference for the flavor's revision, both or neither, and only if the remote has none of them.
     async fn push_tag(&self, session: &Session, remote: &str) -> anyhow::Result<()> {
         let tag = format!("refs/tags/{}", self.tag);
         let revision = format!("refs/revisions/{}/{}", self.flavor, self.revision);
@@ -60,7 +59,7 @@ impl Plan {
         Ok(())
     }
 
-    /// The push was refused: another run may have made the same release meanwhile, which is as good.
+    /// After a refused push: succeeds if another run made the same release meanwhile.
     async fn lost(
         &self,
         session: &Session,
@@ -70,7 +69,7 @@ impl Plan {
     ) -> anyhow::Result<String> {
         let root = &session.root;
         let name = self.tag.as_str();
-        // The local tag was made by this run or one before, and is in the way of what everybody sees.
+        // The remote's tag takes precedence over the local one.
         let theirs = git::remote_tags(root, remote).await?;
         process::output(git::command(root).args(["tag", "--delete", name])).await?;
         match theirs.into_iter().find(|tag| tag.name == name) {
@@ -80,24 +79,24 @@ impl Plan {
                 Ok(format!("{} was tagged by another run, with the same digests", self.commit))
             }
             Some(theirs) => Err(hinted(
-                error.context(format!("another release took {name} meanwhile: commit {}", theirs.commit)),
-                "run the same command again: it takes the next revision".to_owned(),
+                error.context(format!("another release has {name} meanwhile: commit {}", theirs.commit)),
+                "run the same command again: it takes the next revision",
             )),
             None => Err(error).hint(|| {
                 format!(
-                    "where another release took revision {} meanwhile, run the same command again; otherwise look \
-                     whether you may push tags and `refs/revisions`",
+                    "if another release has revision {} meanwhile, run the same command again; otherwise check that you \
+                     may push tags and `refs/revisions`",
                     self.revision
                 )
             }),
         }
     }
 
-    /// Holds what was made against what the tag says.
+    /// Compares with the promise in the git tag.
     async fn compare(&self, session: &Session, made: &Promise) -> anyhow::Result<()> {
         let message = git::tag_message(&session.root, self.tag.as_str()).await?;
         let promised = Promise::parse(&message);
-        let promised = promised.with_context(|| format!("the git tag {} says nothing of digests", self.tag))?;
+        let promised = promised.with_context(|| format!("the git tag {} has no digests", self.tag))?;
         self.same(&promised, made)
     }
 
@@ -107,13 +106,13 @@ impl Plan {
             return Ok(());
         }
         Err(anyhow::anyhow!(
-            "this is not the release that the git tag {} promises:\n    {}",
+            "this is not the release of the git tag {}:\n    {}",
             self.tag,
             differences.join("\n    ")
         ))
         .hint(|| {
-            "the same commit makes the same bytes: `cargo xtask build --arch all --no-cache` from a fresh clone tells \
-             which side is wrong; name other layouts with --layouts, or release another commit"
+            "builds of a commit are reproducible: `cargo xtask build --arch all --no-cache` in a fresh clone shows which \
+             side is wrong; use other layouts with --layouts, or release another commit"
         })
     }
 }

@@ -1,4 +1,4 @@
-//! `--sign`: what the workflow's attestations are elsewhere.
+//! `--sign`: signatures and attestations with a cosign key, instead of those of a GitHub workflow.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::domain::promise::Promise;
 use crate::engine::cosign::Signer;
 
 impl Plan {
-    /// Signs the index and its images, and attests of each image how it came to be and what it holds.
+    /// Signs the index and its images, and attests the provenance and the bill of materials of each image.
     pub(super) async fn sign(&self, signer: &Signer, promise: &Promise) -> anyhow::Result<String> {
         let image = |digest: &str| format!("{}@{digest}", self.repository.name);
         signer.sign(&image(promise.index.as_str())).await?;
@@ -21,7 +21,7 @@ impl Plan {
         Ok(format!("{} and its images", promise.index))
     }
 
-    /// SLSA's provenance, version 1: from which commit and lock.
+    /// SLSA provenance, version 1, with commit and lock.
     fn provenance(&self, builder: &str) -> Value {
         let source = self.annotations.get("org.opencontainers.image.source").map_or("", String::as_str);
         let source = if source.is_empty() { "git".to_owned() } else { format!("git+{source}") };

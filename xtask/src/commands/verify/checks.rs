@@ -1,5 +1,4 @@
-//! One pin against its upstream, by the kind of pin. An upstream that cannot be asked is an error, never a
-//! finding.
+//! Verifies a pin by its kind. An upstream that does not answer is an error, not a finding.
 
 use anyhow::Context as _;
 
@@ -23,7 +22,7 @@ pub(super) async fn check(up: Upstream<'_>, name: &str) -> anyhow::Result<Checke
     if let (Some(wanted), Some((found, _))) = (wanted, checked.trust)
         && found < wanted
     {
-        let what = format!("what vouches for {name} {}", pin.version);
+        let what = format!("the trust in {name} {}", pin.version);
         checked.findings.push(Finding::Weaker { what, wanted, found });
     }
     Ok(checked)
