@@ -1,8 +1,8 @@
-//! Figures of several runs: a median, and the range that tells how far it can be trusted.
+//! Median and range of the figures of several runs.
 
 use serde::Serialize;
 
-/// What several runs of one thing measured.
+/// The spread of one measured value over several runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -12,7 +12,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of no values there is none.
+    /// Returns `None` without values.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);

@@ -1,27 +1,27 @@
-//! What the figures were measured on, and how busy it was with something else.
+//! The machine of a benchmark, and how much its other processes use it.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
-/// How often it is looked whether the machine is idle, and how often in a row it must be.
+/// How often the load is checked, and how often in a row it must be low.
 const LOOK: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 3;
-/// A machine that is never idle for so long is not one to measure on.
+/// Timeout of waiting for an idle machine.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// Processor seconds of the engine itself that a start may cost: it counts among the others, and a short start has a
-/// large share of it.
+/// Processor seconds of the engine per start that do not count as a disturbance: the engine counts as another process,
+/// and has a large share of a short start.
 const ENGINE: f64 = 0.5;
 
-/// The machine, as it calls itself.
+/// The machine's description, from its kernel.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
     pub(crate) memory_bytes: u64,
     pub(crate) kernel: String,
-    /// Docker's.
+    /// The version of the Docker engine.
     pub(crate) engine: String,
 }
 
@@ -31,7 +31,7 @@ impl Machine {
         let memory = field(&read("/proc/meminfo"), "MemTotal")
             .and_then(|text| text.split_whitespace().next().and_then(|kibi| kibi.parse::<u64>().ok()));
         Self {
-            // Not every architecture's kernel has a name for it.
+            // The kernels of some architectures report no model name.
             processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or(std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             memory_bytes: memory.unwrap_or_default() * 1024,
@@ -54,7 +54,7 @@ fn field(text: &str, name: &str) -> Option<String> {
     })
 }
 
-/// Processor time that this machine has spent since it started, of all its cores.
+/// Processor time of all cores since the machine started, in ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticks {
     busy: u64,
@@ -66,7 +66,8 @@ impl Ticks {
         Self::parse(&fs_err::read_to_string("/proc/stat").ok()?)
     }
 
-    /// The first line of `/proc/stat`: user, nice, system, idle, iowait and so on; guests are part of user's.
+    /// Parses the first line of `/proc/stat`: user, nice, system, idle, iowait and so on. User includes the time of
+    /// guests.
     fn parse(stat: &str) -> Option<Self> {
         let mut fields = stat.lines().next()?.split_whitespace();
         if fields.next() != Some("cpu") {
@@ -85,22 +86,22 @@ impl Ticks {
         Some(busy as f64 / all as f64)
     }
 
-    /// The share of the machine's time since `before` that others had than a container that used so many seconds.
-    /// The engine is one of the others.
+    /// Returns the share of the machine's time since `before` that processes outside of the container used, which
+    /// include the engine. `container` is the container's processor time in seconds.
     pub(crate) fn others(self, before: Self, container: f64, cores: usize, elapsed: f64) -> Option<f64> {
         Some((self.busy_share(before)? - container / (elapsed * as_number(cores))).max(0.0))
     }
 }
 
-/// Waits until others have no more than this share of the machine.
+/// Waits until other processes use at most this share of the machine.
 pub(crate) async fn wait_until_quiet(share: f64) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut quiet = 0;
     while quiet < LOOKS {
         if started.elapsed() > LONGEST_WAIT {
-            bail!("in {} minutes this machine was never idle enough to measure on it", LONGEST_WAIT.as_secs() / 60);
+            bail!("this machine was not idle enough to measure on for {} minutes", LONGEST_WAIT.as_secs() / 60);
         }
-        let untold = "this machine does not tell how busy it is: measure without --others";
+        let untold = "/proc/stat of this machine cannot be read: measure without --others";
         let before = Ticks::now().context(untold)?;
         tokio::time::sleep(LOOK).await;
         let busy = Ticks::now().context(untold)?.busy_share(before);
@@ -109,7 +110,8 @@ pub(crate) async fn wait_until_quiet(share: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether others had so much of the machine during a start that it says little about the image.
+/// Returns whether other processes used so much of the machine during a start that its time says little about the
+/// image.
 pub(crate) fn is_disturbed(others: f64, limit: f64, seconds: f64, cores: usize) -> bool {
     others > limit + ENGINE / (seconds * as_number(cores))
 }
@@ -123,24 +125,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_used_is_what_was_busy_without_us() {
+    fn the_containers_time_does_not_count_as_others() {
         let before = Ticks::parse("cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 1 2\n").unwrap();
         let after = Ticks::parse("cpu  900 0 200 1800 100 0 0 0 900 0\n").unwrap();
         assert_eq!(after, Ticks { busy: 1100, all: 3000 });
-        // 20 s of two cores, 45 % busy, of which a container's 10 s are a quarter of the whole.
+        // 20 s of two cores, 45 % busy. The container's 10 s are a quarter of all time.
         let others = after.others(before, 10.0, 2, 20.0).unwrap();
         assert!((others - 0.2).abs() < 1e-9, "{others}");
         assert_eq!(Ticks::parse("intr 5"), None);
     }
 
     #[test]
-    fn the_engine_may_have_its_part_of_a_short_start() {
+    fn the_engines_share_of_a_short_start_is_no_disturbance() {
         assert!(!is_disturbed(0.3, 0.1, 1.0, 2));
         assert!(is_disturbed(0.3, 0.1, 10.0, 2));
     }
 
     #[test]
-    fn a_field_is_found_whatever_stands_before_its_colon() {
+    fn a_field_is_found_with_any_whitespace_before_its_colon() {
         assert_eq!(
             field("vendor_id\t: x\nmodel name\t: Some CPU @ 2 GHz\n", "model name").unwrap(),
             "Some CPU @ 2 GHz"

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::engine::container::Container;
 
-/// A line a process: its service, its own share of memory (PSS), and how much of that no file backs. Pages that
-/// several processes have are shared out among them, so that the sum is what all of them take. The shell itself is
-/// left out; it is the only process here that the image did not start.
+/// Prints a line per process: its service, its proportional set size (PSS), and the part of that which no file backs.
+/// PSS divides shared pages among the processes that share them, so that the sum is the memory of all. The shell itself
+/// is left out; it is the only process that the image did not start.
 const PROCESSES: &str = r#"
 for folder in /proc/[0-9]*; do
 	if [ "$folder" = "/proc/$$" ]; then continue; fi
@@ -27,7 +27,7 @@ for folder in /proc/[0-9]*; do
 done
 "#;
 
-/// Whose processes are nobody's: s6 and the loggers.
+/// The name for processes of no service: s6 and the loggers.
 pub(crate) const SUPERVISION: &str = "supervision";
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,14 +35,14 @@ pub(crate) struct Memory {
     pub(crate) processes: usize,
     /// Proportional set size, in bytes.
     pub(crate) pss: u64,
-    /// The part of it that no file backs.
+    /// The part of it that no file backs, in bytes.
     pub(crate) anonymous: u64,
 }
 
 pub(crate) async fn read(container: &Container) -> anyhow::Result<BTreeMap<String, Memory>> {
     let said = container.exec(&["bash", "-c", PROCESSES]).await?;
     let memory = parse(&said).with_context(|| format!("cannot read the container's processes: {said}"))?;
-    anyhow::ensure!(memory.len() > 1, "the container tells no process's memory: {said}");
+    anyhow::ensure!(memory.len() > 1, "the container reports the memory of no service: {said}");
     Ok(memory)
 }
 

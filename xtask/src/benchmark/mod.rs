@@ -1,5 +1,5 @@
-//! What an image costs: how long it takes to start and to stop, how much memory it takes when idle, how large it is.
-//! Every figure is taken several times, in turns with those that it is compared with.
+//! The costs of an image: its times to start and to stop, its memory when idle, its size. Every figure is measured
+//! several times, alternating with what it is compared with.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,31 +21,31 @@ mod report;
 pub(crate) mod size;
 mod start;
 
-/// What is asked for.
+/// The options of a benchmark.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) stack: &'a Stack,
-    /// How often each is measured.
+    /// The number of runs of each measurement.
     pub(crate) runs: u32,
-    /// How long a container is left alone before it counts as idle.
+    /// How long a container runs before it counts as idle.
     pub(crate) settle: Duration,
-    /// What is run, where something is.
+    /// What to start; `None` to measure the size only.
     pub(crate) running: Option<Running<'a>>,
     pub(crate) sizes: Option<Sizes>,
 }
 
-/// An image that is started again and again.
+/// An image to start several times.
 #[derive(Debug)]
 pub(crate) struct Running<'a> {
     pub(crate) docker: &'a Docker,
     pub(crate) engine: String,
-    /// A name that the engine knows.
+    /// The image's name in the engine.
     pub(crate) image: &'a str,
     pub(crate) model: Option<&'a Path>,
-    /// Whether all the ways of starting are measured, or the idle container only.
+    /// Whether to measure all ways of starting, or the idle container only.
     pub(crate) starts: bool,
     pub(crate) idle: bool,
-    /// The share of this machine that others may have; starts during which they had more are repeated.
+    /// The share of this machine that other processes may use; starts with more are repeated.
     pub(crate) others: Option<f64>,
 }
 
@@ -61,13 +61,13 @@ pub(crate) async fn run(request: Request<'_>) -> anyhow::Result<Figures> {
         model: running.model,
         cores: machine.cores,
     };
-    // After it the image's files are in the memory of this machine, for every run alike.
-    say("a start that is not counted ...");
+    // It reads the image's files into the page cache, so that all runs find them there.
+    say("a first start, which is not counted ...");
     drop(bench.start(&Way::Together).await?);
     let ways = if running.starts { bench.ways() } else { vec![Way::Together] };
     let mut measured = Measured::default();
     for round in 0..request.runs {
-        // Another one comes first in each round, so that what changes on this machine meanwhile hits all alike.
+        // Each round begins with another way, so that changes of the machine affect all ways alike.
         let first = round as usize % ways.len();
         for way in ways[first..].iter().chain(&ways[..first]) {
             let (timed, up) = undisturbed(&bench, way, running.others, &mut measured.repeated).await?;
@@ -87,7 +87,7 @@ pub(crate) async fn run(request: Request<'_>) -> anyhow::Result<Figures> {
     Ok(Figures::new(request.stack, Some((machine, running.image.to_owned())), request.sizes, measured))
 }
 
-/// One start, again and again until others left the machine to it. What is measured has no say in that.
+/// Repeats a start until other processes used little enough of the machine. The measured time does not influence this.
 async fn undisturbed(
     bench: &Bench<'_>,
     way: &Way,
@@ -98,7 +98,7 @@ async fn undisturbed(
     loop {
         machine::wait_until_quiet(limit).await?;
         let (timed, up) = bench.start(way).await?;
-        let others = timed.others.context("the image's container tells no processor time: measure without --others")?;
+        let others = timed.others.context("the container's processor time cannot be read: measure without --others")?;
         if !machine::is_disturbed(others, limit, timed.seconds, bench.cores) {
             return Ok((timed, up));
         }

@@ -1,4 +1,4 @@
-//! The figures as a table, with what they are measured against.
+//! The figures as a table, with the goals that they are compared with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,25 +13,25 @@ use crate::domain::size::mebibytes;
 use crate::domain::stack::Stack;
 use crate::io;
 
-/// What this image is meant to reach.
+/// The limits of docs/benchmarks.md.
 const WITHIN_SLOWEST: f64 = 1.2;
 const AGAIN: f64 = 1.0;
 const STOPPED_WITHIN: f64 = 3.0;
 const WITHIN_ARTIFACTS: f64 = 1.15;
 
-/// A container that was left alone, and then stopped.
+/// Figures of an idle container that was then stopped.
 #[derive(Debug, Serialize)]
 pub(crate) struct Idle {
     pub(crate) stop_seconds: f64,
     pub(crate) memory: BTreeMap<String, Memory>,
 }
 
-/// All that was measured of what runs.
+/// All figures of a benchmark.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     pub(super) starts: Vec<Timed>,
     pub(super) idle: Vec<Idle>,
-    /// Starts that were repeated because others had too much of the machine.
+    /// The number of starts that were repeated because other processes used too much of the machine.
     pub(super) repeated: u32,
 }
 
@@ -48,12 +48,12 @@ pub(crate) struct Figures {
     image: Option<String>,
     machine: Option<Machine>,
     aims: Vec<Aim>,
-    /// All together, against the slowest service alone and against one after the other, round by round.
+    /// The start of all together, relative to the slowest service alone and to one after the other, by round.
     against_slowest: Option<Spread>,
     slowest: Option<String>,
     one_after_the_other: Option<Spread>,
     ways: Vec<Summary>,
-    /// In the starts of all together, until each service was ready.
+    /// Time until each service was ready when all start together.
     ready: BTreeMap<String, Spread>,
     memory: Vec<Share>,
     stop: Option<Spread>,
@@ -65,7 +65,7 @@ pub(crate) struct Figures {
     company: BTreeMap<String, String>,
 }
 
-/// All runs of one way of starting.
+/// All runs of one way to start.
 #[derive(Debug, Serialize)]
 struct Summary {
     #[serde(flatten)]
@@ -75,7 +75,7 @@ struct Summary {
     others: Option<Spread>,
 }
 
-/// Memory of one service, in bytes.
+/// The memory of one service, in bytes.
 #[derive(Debug, Serialize)]
 struct Share {
     service: String,
@@ -114,8 +114,8 @@ impl Figures {
         report
     }
 
-    /// The ratios, and whether they are what they should be. A ratio is taken within each round, whose runs stood
-    /// close together, and then the median of the rounds.
+    /// Sets the ratios and compares them with the goals. A ratio is computed within each round, whose runs are close in
+    /// time; the median of the rounds counts.
     fn compare(&mut self) {
         let of = |way: &Way| -> Vec<f64> {
             self.starts.iter().filter(|timed| timed.way == *way).map(|timed| timed.seconds).collect()
@@ -159,7 +159,10 @@ impl Figures {
             lines.push(format!("all together take {} of {slowest}", spread.ratio()));
         }
         if self.repeated > 0 {
-            lines.push(format!("{} starts were repeated because others had too much of the machine", self.repeated));
+            lines.push(format!(
+                "{} starts were repeated because other processes used too much of the machine",
+                self.repeated
+            ));
         }
         if let Some(spread) = &self.one_after_the_other {
             lines.push(format!("one after the other takes {} of all together", spread.ratio()));
@@ -214,7 +217,7 @@ impl Figures {
     }
 }
 
-/// One run, for those who wait.
+/// One run, as a line of progress.
 pub(super) fn line(timed: &Timed) -> String {
     let others = timed.others.map_or(String::new(), |share| format!("  others {:.0} %", share * 100.0));
     format!("{:26}  {:6.1} s{others}", timed.way, timed.seconds)
@@ -232,7 +235,7 @@ fn summaries(starts: &[Timed]) -> Vec<Summary> {
         })
     };
     let mut summaries: Vec<Summary> = ways.into_iter().filter_map(summary).collect();
-    // Services by how long they take; both ways of starting all of them come first.
+    // Services by their time, after both ways of starting all of them.
     let is_alone = |summary: &Summary| matches!(summary.way, Way::Alone(_));
     summaries.sort_by(|a, b| is_alone(a).cmp(&is_alone(b)).then_with(|| b.seconds.median.total_cmp(&a.seconds.median)));
     summaries
@@ -248,7 +251,7 @@ fn ready(starts: &[Timed]) -> BTreeMap<String, Spread> {
     all.into_iter().filter_map(|(service, seconds)| Some((service, Spread::of(seconds)?))).collect()
 }
 
-/// The largest first, and a line for all of them.
+/// The largest first, and a line with the sum.
 fn shares(idle: &[Idle]) -> Vec<Share> {
     let services: BTreeSet<&String> = idle.iter().flat_map(|idle| idle.memory.keys()).collect();
     #[expect(clippy::cast_precision_loss, reason = "sizes of memory fit")]
@@ -275,7 +278,7 @@ fn shares(idle: &[Idle]) -> Vec<Share> {
     shares
 }
 
-/// ` (with convex)` for services that cannot be alone.
+/// ` (with convex)` for services that cannot run alone.
 fn company(stack: &Stack) -> BTreeMap<String, String> {
     let with = |service: &crate::domain::service::Service| {
         let needed: Vec<&str> = service.requires().collect();
@@ -284,7 +287,7 @@ fn company(stack: &Stack) -> BTreeMap<String, String> {
     stack.services.iter().filter_map(with).collect()
 }
 
-/// Rows under their titles; nothing without rows.
+/// Aligned columns; empty without rows.
 fn columns<const N: usize>(titles: [&str; N], rows: Vec<[String; N]>) -> String {
     if rows.is_empty() {
         return String::new();
@@ -327,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missed_aim_is_told() {
+    fn a_missed_goal_is_reported() {
         let report = report([30.0, 35.0, 40.0]);
         assert!(report.table().starts_with("MISSED  start"), "{}", report.table());
     }

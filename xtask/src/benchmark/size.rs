@@ -1,4 +1,4 @@
-//! How large each component's layer is, against what was downloaded for it.
+//! The compressed size of each component's layers, compared with the files that were downloaded for it.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::engine::layout::{Layer, Layers};
 /// The compressed artifacts of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Artifacts {
-    /// In bytes, and how that is known.
+    /// Their size in bytes, and its source.
     Known { size: u64, how: String },
-    /// The component's layer comes as it is.
+    /// The component is the base image, and its layer is the artifact.
     TheLayer,
-    /// There is none: the component is built here.
+    /// There are none: the component is built from source.
     None(String),
-    /// There is one, and its size cannot be told.
+    /// The size of the artifacts is unknown.
     Unknown(String),
 }
 
@@ -24,10 +24,10 @@ pub(crate) enum Artifacts {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Row {
     pub(crate) component: String,
-    /// Compressed, in bytes.
+    /// Compressed size in bytes.
     pub(crate) layer: u64,
     pub(crate) artifacts: Option<u64>,
-    /// How the artifacts' size is known, or why there is none.
+    /// The source of the artifacts' size, or why there is none.
     pub(crate) how: String,
 }
 
@@ -45,27 +45,27 @@ pub(crate) struct Sizes {
     pub(crate) rows: Vec<Row>,
     /// All layers.
     pub(crate) image: u64,
-    /// All layers but those whose artifacts' size cannot be told. What is built here is part of it, and adds nothing
-    /// to the artifacts.
+    /// All layers but those with artifacts of unknown size. It includes what is built from source, which has no
+    /// artifacts.
     pub(crate) compared: u64,
     pub(crate) artifacts: u64,
 }
 
-/// What the layers of each owner weigh together, compressed, in the order of the layers: a component by its name, and
-/// `None` for what is no component's. `base` is the component that the image begins with.
+/// Returns the compressed size of the layers of each owner, in the order of the layers. An owner is a component, or
+/// `None` for layers of no component. `base` is the component of the base image.
 pub(crate) fn weigh(
     image: &Layers,
     dockerfile: &str,
     base: &str,
     components: &[&str],
 ) -> anyhow::Result<Vec<(Option<String>, u64)>> {
-    // The base's digest among them tells two locks apart; the steps would not.
+    // The base's digest distinguishes two locks, which the steps do not.
     if !image.labels.values().all(|value| dockerfile.contains(value.as_str())) {
         return Err(OtherDockerfile.into());
     }
     let mut weights: Vec<(Option<String>, u64)> = Vec::new();
     for (layer, owner) in image.all.iter().zip(owners(&image.all, &steps(dockerfile)?, base)?) {
-        // A stage that is named otherwise makes what belongs to no component.
+        // A stage whose name is not a component's belongs to none.
         let owner = owner.filter(|owner| owner == base || components.contains(&owner.as_str()));
         match weights.iter_mut().find(|(known, _)| *known == owner) {
             Some((_, weight)) => *weight += layer.size,
@@ -76,7 +76,7 @@ pub(crate) fn weigh(
 }
 
 impl Sizes {
-    /// `artifacts` has those of every component that has a layer.
+    /// `artifacts` must have every component that has a layer.
     pub(crate) fn new(
         image: &Layers,
         weights: Vec<(Option<String>, u64)>,
@@ -87,7 +87,7 @@ impl Sizes {
                 Some(Artifacts::Known { size, how }) => (Some(*size), how.clone()),
                 Some(Artifacts::TheLayer) => (Some(layer), "copied as it is published".to_owned()),
                 Some(Artifacts::None(why) | Artifacts::Unknown(why)) => (None, why.clone()),
-                None => (None, "no component's: the user, this project's own files".to_owned()),
+                None => (None, "none: the user, this project's own files".to_owned()),
             };
             Row { component, layer, artifacts, how }
         };
@@ -117,15 +117,15 @@ pub(crate) fn ratio(size: u64, of: u64) -> f64 {
     size as f64 / of as f64
 }
 
-/// A `COPY` of the last stage, as BuildKit writes it into the history, and the stage that it copies from.
+/// A `COPY` of the last stage, as BuildKit writes it into the image's history, and the stage that it copies from.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
     history: String,
     stage: Option<String>,
 }
 
-/// The copies of a Dockerfile's last stage, in their order. The history has their words, without the stage: so it
-/// takes both to tell whose a layer is.
+/// Returns the copies of a Dockerfile's last stage, in order. The image's history has their text without the stage, so
+/// both are needed to find a layer's owner.
 fn steps(dockerfile: &str) -> anyhow::Result<Vec<Step>> {
     let lines: Vec<&str> = dockerfile.lines().collect();
     let last = lines.iter().rposition(|line| line.starts_with("FROM ")).context("the Dockerfile has no stage")?;
@@ -133,7 +133,7 @@ fn steps(dockerfile: &str) -> anyhow::Result<Vec<Step>> {
     for line in &lines[last..] {
         let Some(words) = line.strip_prefix("COPY ") else { continue };
         if words.ends_with('\\') {
-            bail!("`{line}` goes on on the next line, which is not understood here");
+            bail!("`{line}` continues on the next line, which is not supported");
         }
         let mut stage = None;
         let mut history = vec!["COPY"];
@@ -150,10 +150,11 @@ fn steps(dockerfile: &str) -> anyhow::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Whose each layer is: what lies below the first copy is the base's, what was not copied nobody's.
+/// Returns the owner of each layer. Layers below the first copy belong to the base, other layers without a copy to
+/// none.
 fn owners(layers: &[Layer], steps: &[Step], base: &str) -> anyhow::Result<Vec<Option<String>>> {
     let copies: Vec<usize> = (0..layers.len()).filter(|at| layers[*at].created_by.starts_with("COPY ")).collect();
-    // A base image may have been made with copies too.
+    // A base image can contain copies, too.
     let copies = &copies[copies.len().saturating_sub(steps.len())..];
     let same = |(at, step): (&usize, &Step)| layers[*at].created_by == step.history;
     if copies.len() != steps.len() || !copies.iter().zip(steps).all(same) {

@@ -1,4 +1,4 @@
-//! How long a start takes: of all services together, of each by itself, and of all one after the other.
+//! The time to start all services together, each by itself, and all one after the other.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,25 +16,25 @@ use crate::engine::container::{Container, Options, Volume};
 use crate::engine::docker::Docker;
 use crate::engine::probe;
 
-/// No start takes longer, or it is none.
+/// Timeout of a start.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Where the model is in the container.
+/// The model's path in the container.
 const MODEL: &str = "/models/benchmark.gguf";
-/// It is started with the container in every order: what others need of it (its admin key) is made at the
-/// container's start, and only when it is on.
+/// It starts with the container in every order: the container's start creates the admin key that others need, and only
+/// when Convex is on.
 const FIRST: &str = "convex";
 
-/// Waits for the services that are its arguments, then tells when each was ready. It waits for s6's notifications
-/// and asks nothing meanwhile, because asking would cost the time that is measured. Each service's check has left a
-/// mark at its success.
+/// Waits for the services of its arguments, then prints when each became ready. It waits for s6's notifications and
+/// sends no requests, which would take part of the measured time. Each service's check has left a mark file when it
+/// succeeded.
 const WAIT: &str = r#"
 until s6-svwait -U "${@/#//run/stack/scan/}" 2>/dev/null; do sleep 0.1; done
 for name; do printf 'ready %s %s\n' "$name" "$(stat --format %.Y "/run/stack/state/$name/ready")"; done
 "#;
 
-/// Starts services one after the other as start scripts do that are kept by hand: each when the one before answers,
-/// which is asked every two seconds. Five arguments a service: name, port, path, accepted codes, seconds of one
-/// request; without a port it is waited for, as a script waits for a command.
+/// Starts services one after the other, like hand-written start scripts: each starts when the previous one answers a
+/// request, sent every two seconds. Five arguments per service: name, port, path, accepted codes, timeout of a request
+/// in seconds. Without a port it waits for the service to become ready, as a script waits for a command.
 const ONE_AFTER_THE_OTHER: &str = r#"
 while (($# > 0)); do
 	until s6-svc -u "/run/stack/scan/$1" 2>/dev/null; do sleep 0.1; done
@@ -51,8 +51,7 @@ while (($# > 0)); do
 done
 "#;
 
-/// The end of both: what the clock says now, and the processor time that the container has had, by either version of
-/// control groups.
+/// The end of both scripts: prints the clock, and the container's processor time by either version of control groups.
 const NOW: &str = r#"
 printf 'now %s\n' "$EPOCHREALTIME"
 if [ -e /sys/fs/cgroup/cpu.stat ]; then
@@ -62,7 +61,7 @@ elif [ -e /sys/fs/cgroup/cpuacct/cpuacct.usage ]; then
 fi
 "#;
 
-/// What is started, and in which way.
+/// What is started, and how.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "way", content = "service", rename_all = "kebab-case")]
 pub(crate) enum Way {
@@ -70,7 +69,7 @@ pub(crate) enum Way {
     /// All together, on the volume of an earlier start.
     Again,
     OneAfterTheOther,
-    /// One service, with the others switched off.
+    /// One service, with all others off except those that it needs.
     Alone(String),
 }
 
@@ -85,33 +84,33 @@ impl fmt::Display for Way {
     }
 }
 
-/// One start, from `docker run` in a fresh volume.
+/// Figures of one start, from `docker run` with a new volume.
 #[derive(Debug, Serialize)]
 pub(crate) struct Timed {
     #[serde(flatten)]
     pub(crate) way: Way,
-    /// Until the last service was ready.
+    /// Seconds until the last service was ready.
     pub(crate) seconds: f64,
-    /// Until each was ready.
+    /// Seconds until each was ready.
     pub(crate) ready: BTreeMap<String, f64>,
-    /// Processor time that the container used until then.
+    /// The container's processor seconds until then.
     pub(crate) cpu_seconds: Option<f64>,
-    /// The share of this machine's time that others had meanwhile.
+    /// The share of the machine that other processes used meanwhile.
     pub(crate) others: Option<f64>,
 }
 
-/// What every start shares.
+/// What all starts have in common.
 #[derive(Debug)]
 pub(crate) struct Bench<'a> {
     pub(crate) docker: &'a Docker,
     pub(crate) stack: &'a Stack,
     pub(crate) image: &'a str,
-    /// The model that llama.cpp is given; without one it is started as a router.
+    /// llama.cpp's model; without one it starts as a router.
     pub(crate) model: Option<&'a Path>,
     pub(crate) cores: usize,
 }
 
-/// A container that is up. The container goes before its volume.
+/// A running container. Fields drop in order: the container before its volume.
 #[derive(Debug)]
 pub(crate) struct Up {
     pub(crate) container: Container,
@@ -126,12 +125,12 @@ impl Bench<'_> {
         [Way::Together, Way::Again, Way::OneAfterTheOther].into_iter().chain(alone).collect()
     }
 
-    /// The programs that can be turned off; a site has none.
+    /// The services that can be switched off; sites have no switch.
     fn with_switch(&self) -> impl Iterator<Item = &Service> {
         self.stack.services.iter().filter(|service| service.switch.is_some() && !service.is_site())
     }
 
-    /// Those that are on while `name` is measured: itself, whom it needs, and whom they need.
+    /// The services that are on while `name` is measured: itself and all that it needs, transitively.
     pub(crate) fn company(&self, name: &str) -> Vec<&str> {
         let mut found: Vec<&str> = Vec::new();
         let mut left = vec![name];
@@ -145,7 +144,7 @@ impl Bench<'_> {
         found
     }
 
-    /// Starts the image in one of the ways and waits until it is up.
+    /// Starts the image and waits until the services are ready.
     pub(crate) async fn start(&self, way: &Way) -> anyhow::Result<(Timed, Up)> {
         let volume = Volume::create(self.docker, &[]).await?;
         if *way == Way::Again {
@@ -171,8 +170,8 @@ impl Bench<'_> {
                 bail!("not up after {} s: {}\n{words}", PATIENCE.as_secs(), status.trim());
             }
         };
-        // Both clocks are read at the same moment, but for what `docker exec` takes to end; so the engine may run on
-        // a machine with another one.
+        // Both clocks are read at the same time, except for the end of `docker exec`, so the engine may run on a
+        // machine with another clock.
         let elapsed = started.elapsed().as_secs_f64();
         let told = Told::parse(&said).with_context(|| format!("cannot read when services were ready: {said}"))?;
         let ready: BTreeMap<String, f64> =
@@ -203,7 +202,7 @@ impl Bench<'_> {
         options
     }
 
-    /// What is run inside to bring up or wait for the services.
+    /// The command that runs inside the container to start the services or wait for them.
     fn words(&self, way: &Way) -> anyhow::Result<Words> {
         let mut words = Words(vec!["bash".to_owned(), "-c".to_owned()]);
         match way {
@@ -225,12 +224,11 @@ impl Bench<'_> {
         Ok(words)
     }
 
-    /// The services that have a switch, whoever is needed before who needs it.
+    /// The services that have a switch; those that others need come first.
     fn in_order(&self) -> anyhow::Result<Vec<&Service>> {
         let mut left: Vec<&Service> = self.with_switch().collect();
         let mut order: Vec<&Service> = Vec::new();
-        let first =
-            left.iter().position(|service| service.name == FIRST).context("there is no Convex to begin with")?;
+        let first = left.iter().position(|service| service.name == FIRST).context("there is no Convex")?;
         order.push(left.remove(first));
         while !left.is_empty() {
             let there = |name: &str| order.iter().any(|service| service.name == name);
@@ -240,24 +238,24 @@ impl Bench<'_> {
         Ok(order)
     }
 
-    /// Whether the image's own status says the same.
+    /// Compares with the image's own status.
     async fn confirm(&self, container: &Container, names: impl Iterator<Item = &String>) -> anyhow::Result<()> {
-        // It exits 1 when something is not well; that something is then told below.
+        // It exits with 1 when a service has a problem; the loop below reports that.
         let told = container.try_exec(&["status", "--json"]).await?.said;
-        let told: Value = serde_json::from_str(&told).context("`status --json` prints no JSON")?;
+        let told: Value = serde_json::from_str(&told).context("the output of `status --json` is not JSON")?;
         for name in names {
             let all = told["services"].as_array().map(Vec::as_slice).unwrap_or_default();
             let state = all.iter().find(|service| service["name"] == name.as_str()).map(|service| &service["state"]);
-            // Without a model llama.cpp runs and says what is missing.
+            // Without a model llama.cpp runs and reports what is missing.
             if !state.is_some_and(|state| state == "up" || state == "not configured") {
-                bail!("`{name}` was ready, and `status --json` says {}", state.unwrap_or(&Value::Null));
+                bail!("`{name}` was ready, but `status --json` says {}", state.unwrap_or(&Value::Null));
             }
         }
         Ok(())
     }
 }
 
-/// An argument list that is built up.
+/// A growing list of arguments.
 struct Words(Vec<String>);
 
 impl Words {
@@ -270,7 +268,7 @@ impl Words {
     }
 }
 
-/// The five arguments of a service. Of two ports a script asks one, where the program listens, behind the front.
+/// The five arguments of a service. With two ports, scripts use the one where the program listens, behind the front.
 fn questions(service: &Service) -> [String; 5] {
     let name = service.name.clone();
     let Some(endpoint) = service.endpoints.first() else {
@@ -286,7 +284,7 @@ fn questions(service: &Service) -> [String; 5] {
     ]
 }
 
-/// What the scripts say, by the container's clock.
+/// The scripts' output, by the container's clock.
 #[derive(Debug, PartialEq)]
 struct Told {
     ready: Vec<(String, f64)>,
@@ -323,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn alone_means_with_whom_it_needs_and_nobody_else() {
+    fn alone_means_with_what_it_needs_only() {
         let (docker, stack) = (Docker::default(), stack());
         let bench = bench(&docker, &stack);
         assert_eq!(bench.company("openclaw"), ["openclaw"]);
@@ -350,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_container_says_is_understood_or_refused() {
+    fn the_scripts_output_parses_or_is_refused() {
         let told = Told::parse("ready a 100.25\nready b-c 101.5\nnow 102.000001\nusage_usec 2500000\n").unwrap();
         assert_eq!(told.ready, [("a".to_owned(), 100.25), ("b-c".to_owned(), 101.5)]);
         assert_eq!((told.now, told.cpu_seconds), (102.000_001, Some(2.5)));
