@@ -1,4 +1,4 @@
-//! Archives with the real names and layouts, made at run time from the stand-ins and from npm's packages.
+//! Archives with upstream's names and layouts, made from the stand-ins and npm packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::domain::arch::Arch;
 use crate::domain::digest::Sha256;
 use crate::io::{files, process};
 
-/// npm's own package of npm: Node.js ships one inside its archives, and the image's build needs it.
+/// The version of npm that the Node.js archives contain; the image's build needs it.
 const NPM: &str = "npm@11";
 
 // The highest compression would take minutes for a file that is unpacked once.
@@ -18,12 +18,12 @@ const GZIP: &str = "gzip -1";
 const XZ: &str = "xz -0 -T0";
 const DEFLATE: i64 = 1;
 
-/// Where archives are made, and what goes into them.
+/// Where archives are made, and from what.
 #[derive(Debug)]
 pub(crate) struct Workshop {
     pub(crate) standins: PathBuf,
     pub(crate) folder: PathBuf,
-    /// Real programs for this machine's architecture, by component, in the place of stand-ins.
+    /// Real programs for this machine's architecture, by component, instead of stand-ins.
     pub(crate) programs: BTreeMap<String, PathBuf>,
 }
 
@@ -33,11 +33,11 @@ pub(crate) struct Wanted {
     pub(crate) component: String,
     pub(crate) version: String,
     pub(crate) file_name: String,
-    /// None for a file that serves all.
+    /// `None` for a file for all architectures.
     pub(crate) arch: Option<Arch>,
-    /// How the upstream spells the architecture.
+    /// Upstream's spelling of the architecture.
     pub(crate) spelling: String,
-    /// Where upstream has it.
+    /// Its URL at upstream.
     pub(crate) url: String,
 }
 
@@ -50,13 +50,13 @@ pub(crate) struct Archive {
 }
 
 impl Workshop {
-    /// The program that stands in, or the real one where it was given and runs on that architecture.
+    /// Returns the stand-in's path, or the real program's if there is one for that architecture.
     fn program(&self, wanted: &Wanted, standin: &str) -> PathBuf {
         let real = self.programs.get(&wanted.component).filter(|_| wanted.arch == Arch::native().ok());
         real.cloned().unwrap_or_else(|| self.standins.join(standin))
     }
 
-    /// The same for what runs on every architecture.
+    /// Like [`program`](Self::program), for what runs on every architecture.
     fn program_of_all(&self, component: &str, standin: &str) -> PathBuf {
         self.programs.get(component).cloned().unwrap_or_else(|| self.standins.join(standin))
     }
@@ -121,7 +121,7 @@ impl Workshop {
         Ok(())
     }
 
-    /// Fetches a package with npm itself, which checks its integrity, and unpacks it to `folder/package`.
+    /// Fetches a package with npm, which verifies its integrity, and unpacks it to `folder/package`.
     async fn npm_pack(&self, package: &str, folder: &Path) -> anyhow::Result<()> {
         fs_err::create_dir_all(folder)?;
         let told = process::text(
@@ -141,16 +141,16 @@ fn arch_name(arch: Option<Arch>) -> &'static str {
     arch.map_or("any architecture", Arch::as_str)
 }
 
-/// Copies a program to where an archive wants it.
+/// Copies a program into an archive's folder.
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     fs_err::create_dir_all(to.parent().context("a file without a folder")?)?;
     fs_err::copy(from, to)?;
     files::make_executable(to)
 }
 
-/// Joins the modules of a Node.js program, since upstream's archive holds one file: each module once and before
-/// what imports it, without the words that join them. Two modules may not give one name to two things, so what
-/// Node.js itself has is imported whole, in the same line everywhere.
+/// Joins the modules of a Node.js program into one file, because upstream's archive has one file. Each module is
+/// included once, before those that import it, without imports of each other. Two modules must not define the same
+/// name, so Node.js' own modules are imported by the same line everywhere.
 fn one_file(main: &Path, program: &Path) -> anyhow::Result<()> {
     let mut joined = Joined::default();
     joined.add(main)?;
@@ -163,7 +163,7 @@ fn one_file(main: &Path, program: &Path) -> anyhow::Result<()> {
 struct Joined {
     seen: BTreeSet<PathBuf>,
     shebang: String,
-    /// The lines that import what Node.js itself has.
+    /// The lines that import Node.js' own modules.
     imports: BTreeSet<String>,
     body: String,
 }
@@ -188,7 +188,7 @@ impl Joined {
     }
 }
 
-/// Packs `top` below `folder`, the same bytes each time.
+/// Packs `top` below `folder`, reproducibly.
 async fn tar(folder: &Path, top: &str, compression: &str, archive: &Path) -> anyhow::Result<()> {
     let mut command = process::command("tar");
     command.args(["--create", "--use-compress-program", compression, "--sort=name", "--mtime=@0"]);
@@ -196,7 +196,7 @@ async fn tar(folder: &Path, top: &str, compression: &str, archive: &Path) -> any
     process::run(command.arg("--file").arg(archive).arg(top)).await
 }
 
-/// Packs files under the names given, executable as they are.
+/// Packs executable files under the given names.
 fn zip(archive: &Path, files: &[(String, PathBuf)]) -> anyhow::Result<()> {
     let options = SimpleFileOptions::default().compression_level(Some(DEFLATE));
     let mut writer = zip::ZipWriter::new(fs_err::File::create(archive)?);
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn the_stand_in_of_convex_is_one_program() {
         let folder = tempfile::tempdir().unwrap();
-        // The name tells Node.js that it is a module; an older Node.js than the image's can check it too.
+        // The extension tells Node.js that it is a module, also a version older than the image's.
         let program = folder.path().join("program.mjs");
         let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("standins/convex/main.mjs");
         one_file(&main, &program).unwrap();

@@ -1,4 +1,4 @@
-//! The base image where no registry answers: Debian itself, made by mmdebstrap and pushed to the local registry.
+//! The base image for a rehearsal without a registry: Debian, made by mmdebstrap and pushed to the local registry.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use crate::engine::loaded::Loaded;
 use crate::error::HintExt as _;
 use crate::io::{files, process};
 
-/// Makes `name:tag` in the registry for both architectures. The foreign one is only unpacked, since nothing
-/// of it runs here: no emulator is needed.
+/// Makes `name:tag` in the registry for both architectures. The foreign one is only unpacked and not run, so no
+/// emulator is needed.
 pub(crate) async fn make(docker: &Docker, scratch: &Path, name: &str, tag: &str, mirror: &str) -> anyhow::Result<()> {
     let folder = scratch.join("base");
     fs_err::create_dir_all(&folder)?;
@@ -23,7 +23,7 @@ pub(crate) async fn make(docker: &Docker, scratch: &Path, name: &str, tag: &str,
     process::run(docker.command().args(["buildx", "imagetools", "create", "--tag", &whole]).args(parts)).await
 }
 
-/// The image of one architecture, in the registry under a tag of its own, which it gives back.
+/// Pushes the image of one architecture under its own tag, and returns the tag.
 async fn part(
     docker: &Docker,
     folder: &Path,
@@ -41,9 +41,9 @@ async fn part(
     } else {
         command.args(["--variant=extract", "--include=?or(?essential,?priority(required))"]);
     }
-    // mmdebstrap drops to another user where it can, who must be able to write the file.
+    // As root, mmdebstrap runs as another user, who must be able to write the file.
     command.env("TMPDIR", folder).arg(suite).arg(&tar);
-    // Also on a machine of another distribution, whose apt trusts other keys.
+    // Explicit, because apt of other distributions trusts other keys.
     command.arg(format!("deb [signed-by={}] {mirror} {suite} main", files::debian_keyring()?.display()));
     process::output(&mut command)
         .await

@@ -1,4 +1,4 @@
-//! A scratch copy of the checkout, as a git repository of its own.
+//! A scratch copy of the checkout, as its own git repository.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use anyhow::Context as _;
 
 use crate::io::{files, git, process};
 
-/// Copies what git knows of the checkout (tracked and new files, none that it ignores), without the lock: the
-/// embedded upstream has other bytes than the real one under the same names.
+/// Copies the files that git knows (tracked and new, not ignored), without the lock: the embedded upstream has other
+/// bytes than the real one under the same names.
 pub(crate) async fn copy(root: &Path, scratch: &Path) -> anyhow::Result<()> {
-    let listed = git::files(root).await.context("the rehearsal copies what git knows of this checkout")?;
+    let listed = git::files(root).await.context("cannot list the files of this checkout")?;
     for path in listed.iter().filter(|path| *path != Path::new(files::LOCK)) {
         let (from, to) = (root.join(path), scratch.join(path));
-        // A file may be deleted and not yet committed.
+        // A file may be deleted without a commit yet.
         let Ok(metadata) = fs_err::symlink_metadata(&from) else { continue };
         fs_err::create_dir_all(to.parent().context("a file without a folder")?)?;
         if metadata.is_symlink() {
@@ -24,21 +24,21 @@ pub(crate) async fn copy(root: &Path, scratch: &Path) -> anyhow::Result<()> {
     run(scratch, &["init", "--quiet", "--initial-branch=main"]).await
 }
 
-/// Commits everything in the scratch checkout: a release is made from a commit.
+/// Commits everything in the scratch checkout, for a release of that commit.
 pub(crate) async fn commit(scratch: &Path, message: &str) -> anyhow::Result<()> {
-    // By force: a file can be tracked and ignored.
+    // `--force`, because a file can be tracked and ignored.
     run(scratch, &["add", "--all", "--force"]).await?;
     run(scratch, &["commit", "--quiet", "--message", message]).await
 }
 
-/// Gives the scratch checkout a remote: a release pushes its git tag.
+/// Adds a remote to the scratch checkout, for the release's git tag.
 pub(crate) async fn publish(scratch: &Path, remote: &Path) -> anyhow::Result<()> {
     let remote = remote.to_str().context("the scratch directory's name is not UTF-8")?;
     run(scratch, &["init", "--quiet", "--bare", remote]).await?;
     run(scratch, &["remote", "add", "origin", remote]).await
 }
 
-/// Without the settings of a person, who may sign commits, run hooks or ignore more.
+/// Runs git without the user's settings, who may sign commits, run hooks or ignore more.
 async fn run(scratch: &Path, words: &[&str]) -> anyhow::Result<()> {
     let mut command = git::command(scratch);
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null").env("GIT_TEMPLATE_DIR", "");
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_file_that_git_knows_is_copied_and_committed_as_it_is() {
+    async fn every_file_that_git_knows_is_copied_and_committed_unchanged() {
         let (from, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (root, copied) = (from.path(), scratch.path().join("checkout"));
         run(root, &["init", "--quiet"]).await.unwrap();

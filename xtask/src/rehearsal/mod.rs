@@ -1,7 +1,7 @@
 //! The whole release, offline: an embedded upstream, a private engine and registry, a scratch checkout.
 //!
-//! What is real here: the tool, the engine, Debian's packages, Node.js, Bun and every npm package. What is not:
-//! the stand-ins of `xtask/standins`, which keep the real names, archive layouts, flags and endpoints.
+//! The tool, the engine, Debian's packages, Node.js, Bun and every npm package are real. All else is a stand-in of
+//! `xtask/standins`, with the real names, archive layouts, flags and endpoints.
 
 pub(crate) mod artifacts;
 pub(crate) mod base;

@@ -1,7 +1,7 @@
-//! The network of a private engine: a bridge of its own, three rules of the packet filter, and forwarding.
+//! The network of a private engine: its own bridge, three rules of the packet filter, and forwarding.
 //!
-//! dockerd is told to leave the packet filter alone: at its start it empties the chains that any other engine on
-//! the machine has its published ports in, and at its end it leaves its own behind.
+//! dockerd must not touch the packet filter: on start it flushes the chains that publish the ports of other engines on
+//! the machine, and on exit it leaves its own chains behind.
 
 use anyhow::{Context as _, bail};
 
@@ -9,12 +9,12 @@ use crate::io::process;
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
-/// A bridge whose containers reach the outside. Dropping it takes everything back.
+/// A bridge whose containers reach the outside. Dropping it undoes all changes.
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) bridge: String,
     forwarding: String,
-    /// Commands that undo what was done, newest last.
+    /// The commands that undo the changes; they run in reverse.
     undo: Vec<Vec<String>>,
 }
 
@@ -28,7 +28,7 @@ impl Network {
         let mut network = Self { bridge: bridge.clone(), forwarding, undo: Vec::new() };
         network.bridge(&bridge, &format!("10.213.{third}.1/24")).context("cannot make a bridge for the engine")?;
         let subnet = format!("10.213.{third}.0/24");
-        // In front: another engine's policy may drop what it does not know.
+        // First in the chain: another engine's policy may drop packets of unknown bridges.
         network.rule(
             "nat",
             "POSTROUTING",
@@ -58,17 +58,17 @@ impl Drop for Network {
     fn drop(&mut self) {
         for words in self.undo.iter().rev() {
             if let Err(error) = run(&words.iter().map(String::as_str).collect::<Vec<_>>()) {
-                crate::io::say(&format!("note: the engine's network could not be taken back whole: {error:#}"));
+                crate::io::say(&format!("note: cannot remove the engine's network: {error:#}"));
             }
         }
-        // dockerd switches it on.
+        // dockerd enables it.
         if let Err(error) = fs_err::write(FORWARDING, &self.forwarding) {
             crate::io::say(&format!("note: {error}"));
         }
     }
 }
 
-/// Runs a command to its end, also where nothing can be awaited.
+/// Runs a command to its end; blocking, because `drop` cannot await.
 fn run(words: &[&str]) -> anyhow::Result<()> {
     let [program, arguments @ ..] = words else { bail!("no command") };
     let output = process::clean_up(std::process::Command::new(program).args(arguments))

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 
 use crate::io::{loopback, process};
 
-/// A git daemon that ends when it is dropped.
+/// A git daemon that ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Repositories {
     pub(crate) url: String,
@@ -16,21 +16,21 @@ pub(crate) struct Repositories {
 /// A repository to serve.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// As upstream has it: `owner/name.git`.
+    /// The path at upstream: `owner/name.git`.
     pub(crate) path: String,
     pub(crate) contents: Contents,
 }
 
 #[derive(Debug)]
 pub(crate) enum Contents {
-    /// Made here: one commit of these sources, with a tag where versions are tags.
+    /// A new repository: one commit of these sources, tagged if versions are tags.
     StandIn { sources: PathBuf, tag: Option<String> },
-    /// A repository of this machine, served as it is.
+    /// An existing repository of this machine.
     Real(PathBuf),
 }
 
 impl Source {
-    /// For a table of steps.
+    /// For the table of steps.
     pub(crate) fn describe(&self) -> String {
         match &self.contents {
             Contents::StandIn { .. } => format!("{} (stand-in)", self.path),
@@ -51,10 +51,10 @@ impl Repositories {
             made.with_context(|| format!("cannot serve the repository {}", source.path))?;
         }
         let port = loopback::free_ports(1)?[0];
-        // `git daemon` would be a child of git's, which outlives it.
+        // Called directly: as a child of `git`, the daemon would outlive it.
         let programs = process::text(process::command("git").arg("--exec-path")).await?;
         let mut daemon = process::command(Path::new(&programs).join("git-daemon"));
-        // Shallow fetches of a commit are what both the resolver and BuildKit do.
+        // The resolver and BuildKit both fetch a commit shallowly.
         let settings =
             [("uploadpack.allowAnySHA1InWant", "true"), ("uploadpack.allowFilter", "true"), ("safe.directory", "*")];
         for (number, (key, value)) in settings.iter().enumerate() {
@@ -66,7 +66,7 @@ impl Repositories {
             .arg(format!("--port={port}"))
             .arg(format!("--base-path={}", served.display()))
             .arg(&served)
-            // It tells of every client that has seen enough; what matters is told by the client.
+            // It logs an error for every client that hangs up early; the client reports what matters.
             .stderr(std::process::Stdio::null());
         let daemon = process::spawn(&mut daemon).context("cannot run `git daemon`")?;
         if loopback::listens(port).await {
@@ -76,7 +76,7 @@ impl Repositories {
     }
 }
 
-/// One commit, the same on every machine: names and dates are fixed.
+/// Makes one commit, the same on every machine: names and dates are fixed.
 async fn make(folder: &Path, sources: &Path, tag: Option<&str>) -> anyhow::Result<()> {
     fs_err::create_dir_all(folder)?;
     let git = || {
@@ -106,7 +106,7 @@ async fn make(folder: &Path, sources: &Path, tag: Option<&str>) -> anyhow::Resul
     Ok(())
 }
 
-/// Git's daemon follows links; what it serves is the person's own repository, read only.
+/// git daemon follows links and only reads the user's own repository.
 fn link(folder: &Path, repository: &Path) -> anyhow::Result<()> {
     let repository = fs_err::canonicalize(repository)?;
     fs_err::create_dir_all(folder.parent().context("a repository without a folder")?)?;

@@ -1,4 +1,4 @@
-//! The embedded upstream's web server: a fixed table of answers on a loopback port.
+//! The embedded upstream's web server: a fixed table of responses on a loopback port.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -15,15 +15,15 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// What is answered at one path.
+/// The response at a path.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Json(String),
-    /// Read when it is asked for: artifacts are large.
+    /// Read on each request, because artifacts are large.
     File(PathBuf),
 }
 
-/// A server that ends when it is dropped.
+/// A server that ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     // Dropping the set aborts its tasks.
@@ -31,15 +31,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Binds a free port of the loopback. What is answered is told by [`Server::serve`], since answers hold
-    /// the address themselves.
+    /// Binds a free loopback port. [`Server::serve`] gets the responses later, because they contain the address.
     pub(crate) async fn bind() -> anyhow::Result<(TcpListener, SocketAddr)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot bind a loopback port")?;
         let address = listener.local_addr()?;
         Ok((listener, address))
     }
 
-    /// Answers GET by the path with its query; every other path is 404, as upstream's would be.
+    /// Answers GET by path and query; every other path is 404, as at upstream.
     pub(crate) fn serve(listener: TcpListener, answers: BTreeMap<String, Answer>) -> Self {
         let answers = Arc::new(answers);
         let mut tasks = JoinSet::new();
@@ -49,7 +48,7 @@ impl Server {
                 let answers = Arc::clone(&answers);
                 connections.spawn(async move {
                     let service = service_fn(|request| answer(Arc::clone(&answers), request));
-                    // A client that hangs up in the middle is its own affair.
+                    // A client may hang up early.
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;

@@ -1,4 +1,4 @@
-//! The embedded upstream: recorded release metadata, with the digests of archives that were made just now.
+//! The embedded upstream: recorded release metadata, with the digests of the archives made for this run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,19 +12,19 @@ use super::server::{Answer, Server};
 use crate::domain::mirror::Mirror;
 use crate::domain::stack::{Component, FileSpec, Source, Stack};
 
-/// How many archives are made at once: each downloads first and packs then.
+/// How many archives are made at once: each is downloaded first, then packed.
 const AT_ONCE: usize = 2;
 
 /// GitHub, nodejs.org and Convex's version service on a loopback port.
 #[derive(Debug)]
 pub(crate) struct StandIns {
     _server: Server,
-    /// What stands in for whom.
+    /// What each stand-in replaces.
     pub(crate) mirrors: Vec<Mirror>,
     pub(crate) archives: usize,
 }
 
-/// The version of each component whose archives are made: the one that the rehearsal must end up with.
+/// The version of each component that has archives, which the rehearsal must pin.
 pub(crate) type Chosen = BTreeMap<String, String>;
 
 impl StandIns {
@@ -70,12 +70,12 @@ fn without_scheme(url: &str) -> &str {
     url.split_once("://").map_or(url, |(_, rest)| rest)
 }
 
-/// Where an address is answered: the host is the first segment of the path.
+/// Returns the path of a URL: the host is its first segment.
 fn path_of(url: &str) -> String {
     format!("/{}", without_scheme(url))
 }
 
-/// Every architecture's archive of a component, at the address that it has upstream.
+/// Lists the archives of a component for every architecture, with their URLs at upstream.
 fn wanted_archives(name: &str, component: &Component, file: &FileSpec, tag: &str) -> anyhow::Result<Vec<Wanted>> {
     let Source::Github { repo, prefix, .. } = &component.source else { return Ok(Vec::new()) };
     let version = component.scheme.parse(tag.strip_prefix(prefix.as_str()).unwrap_or(tag))?;
@@ -99,7 +99,7 @@ fn wanted_archives(name: &str, component: &Component, file: &FileSpec, tag: &str
     Ok(wanted.collect())
 }
 
-/// The recorded releases of a repository, whole as a listing and each by its tag.
+/// Adds the recorded releases of a repository, as a listing and each by its tag.
 fn add_releases(
     standins: &Path,
     component: &Component,
@@ -126,7 +126,7 @@ fn add_releases(
     Ok(())
 }
 
-/// What stands beside the releases: pointer files, lists of checksums, the promoted version.
+/// Adds what upstreams serve beside releases: pointer files, lists of checksums, the promoted version.
 fn add_extras(
     component: &Component,
     archives: &BTreeMap<String, Archive>,
