@@ -1,6 +1,6 @@
-//! What a visited web page or another machine may try, as bytes, and what must come back. Requests are written as
-//! `raw::request` reads them: `|` ends a line, and these words are filled in: HOST and PORT of the port that is asked,
-//! OTHER, the port of another service.
+//! Attacks by a web page or another machine, as raw requests, and the expected responses. The requests are in the form
+//! of `raw::request`, where `|` ends a line. Placeholders: HOST and PORT of the attacked port, OTHER for the port of
+//! another service.
 
 use std::net::SocketAddr;
 
@@ -12,21 +12,21 @@ use super::report::Report;
 use super::running::Running;
 use super::security::needles;
 
-/// A request and the statuses of which one must come back.
+/// A request and the accepted statuses.
 type Attempt = (&'static str, &'static [u16]);
-/// The same for one port.
+/// The same, for one port.
 type Door = (&'static str, &'static str, &'static [u16]);
 
-/// What the front refuses with, by the reason.
+/// The front's statuses of refusal, by reason.
 const NAME: &[u16] = &[421];
 const MALFORMED: &[u16] = &[400];
 const ODD: &[u16] = &[400];
 const FOREIGN: &[u16] = &[403];
 const CLOSED: &[u16] = &[403, 404, 405];
-/// Behind the front, each program asks for its credential.
+/// Behind the front, each program requires its credential.
 const NOBODY: &[u16] = &[401, 403, 404, 405];
 
-/// Host names that are not the stack's: DNS rebinding, and spellings that another program may read otherwise.
+/// Host names that are not the stack's: DNS rebinding, and spellings that another program may parse differently.
 const NAMES: [Attempt; 41] = [
     ("GET / HTTP/1.1|Host: evil.example", NAME),
     ("GET / HTTP/1.1|Host: evil.example:{PORT}", NAME),
@@ -71,7 +71,7 @@ const NAMES: [Attempt; 41] = [
     ("GET http://evil.example\\@{HOST}/ HTTP/1.1|Host: {HOST}", &[400, 421]),
 ];
 
-/// Bytes of which two programs may make two different requests, and protocols within which no rule would hold.
+/// Requests that two programs may split differently (request smuggling), and protocols that would bypass the rules.
 const BYTES: [Attempt; 19] = [
     ("POST / HTTP/1.1|Host: {HOST}|Content-Length: 4|Transfer-Encoding: chunked||0\r\n\r\n", MALFORMED),
     ("POST / HTTP/1.1|Host: {HOST}|Transfer-Encoding: chunked|Content-Length: 4||0\r\n\r\n", MALFORMED),
@@ -94,7 +94,7 @@ const BYTES: [Attempt; 19] = [
     ("TRACE / HTTP/1.1|Host: {HOST}", &[405]),
 ];
 
-/// Spellings of a path that one program takes for another path than the next does.
+/// Paths that two programs may resolve differently.
 const PATHS: [Attempt; 26] = [
     ("GET /a\\b HTTP/1.1|Host: {HOST}", ODD),
     ("GET \\a HTTP/1.1|Host: {HOST}", ODD),
@@ -124,8 +124,8 @@ const PATHS: [Attempt; 26] = [
     ("GET http://{HOST}/a\\b HTTP/1.1|Host: {HOST}", ODD),
 ];
 
-/// What a browser says when another page asks: another name, another port of the same name, a file, and spellings
-/// that only begin or end like a good one.
+/// Origins that a browser sends for other pages: another name, another port of the same name, a file, and origins with
+/// only the prefix or suffix of a valid one.
 const ORIGINS: [&str; 19] = [
     "http://evil.example",
     "https://evil.example",
@@ -154,7 +154,7 @@ const ASKS: [&str; 3] = [
     "GET / HTTP/1.1|Host: {HOST}|Connection: Upgrade|Upgrade: websocket|Sec-WebSocket-Version: 13|Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
 ];
 
-/// What a browser says of a request that a page of another site causes, also where it sends no Origin.
+/// Fetch metadata that a browser sends for pages of other sites, also in requests without an Origin.
 const SITES: [Attempt; 14] = [
     ("GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: no-cors|Sec-Fetch-Dest: image", FOREIGN),
     ("GET / HTTP/1.1|Host: {HOST}|Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: no-cors|Sec-Fetch-Dest: script", FOREIGN),
@@ -184,7 +184,7 @@ const SITES: [Attempt; 14] = [
     ),
 ];
 
-/// What people and programs do, which no rule may refuse: whatever the program behind says to it.
+/// Requests of people and programs, which the front must pass on: any status of the program behind it counts.
 const GOOD: [&str; 14] = [
     "GET / HTTP/1.1|Host: {HOST}",
     "GET / HTTP/1.0|Host: {HOST}",
@@ -204,7 +204,7 @@ const GOOD: [&str; 14] = [
 
 const SIGN_UP: &str = r#"{"email":"attacker@evil.example","password":"long enough","name":"Attacker"}"#;
 const EVENT: &str = r#"{"runId":"attack","action":"start","prompt":"attack","sessionKey":"attack"}"#;
-/// Paths of the Manager at which a sign-up was, or could be, answered.
+/// Paths of the Manager that accept, or could accept, a sign-up.
 const SIGN_UPS: [&str; 16] = [
     "/api/auth/sign-up/email",
     "/api/auth\\sign-up/email",
@@ -223,7 +223,7 @@ const SIGN_UPS: [&str; 16] = [
     "/api/auth/sign-up/email/",
     "/api/auth/sign-up/email?x=/api/auth/sign-in/email",
 ];
-/// Where events of the gateway's plugin go; nobody else's are taken, on whatever port.
+/// The endpoints for events of the gateway's plugin, which must refuse all other clients.
 const EVENTS: [(&str, &str); 15] = [
     ("CONVEX_SITE_PORT", "/openclaw/event"),
     ("CONVEX_SITE_PORT", "//openclaw/event"),
@@ -241,7 +241,7 @@ const EVENTS: [(&str, &str); 15] = [
     ("CONVEX_DASHBOARD_PORT", "/http/openclaw/event"),
     ("CONVEX_DASHBOARD_PORT", "/api\\..\\http/openclaw/event"),
 ];
-/// Ways to call the mutation behind the events.
+/// Calls of the mutation behind the events.
 const MUTATIONS: [(&str, &str); 5] = [
     ("/api/mutation", "openclaw:receiveAgentEvent"),
     ("/api/mutation", "openclaw.js:receiveAgentEvent"),
@@ -251,7 +251,7 @@ const MUTATIONS: [(&str, &str); 5] = [
 ];
 const CONVEX_PORTS: [&str; 3] = ["CONVEX_BACKEND_PORT", "MISSION_CONTROL_PORT", "CONVEX_DASHBOARD_PORT"];
 
-/// What single ports must keep from a program that has no credential, and from other pages.
+/// Requests that single ports must refuse, from programs without a credential and from other pages.
 const DOORS: [Door; 31] = [
     (
         "MANAGER_PORT",
@@ -349,7 +349,7 @@ const DOORS: [Door; 31] = [
         &[400, 401, 403, 404],
     ),
 ];
-/// Where upgrades go to.
+/// Where to request a WebSocket.
 const SOCKETS: [(&str, &str); 6] = [
     ("MISSION_CONTROL_PORT", "/api/1.31.7/sync"),
     ("CONVEX_BACKEND_PORT", "/api/1.31.7/sync"),
@@ -373,7 +373,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.see("events from others than the gateway are refused", 60, events(running)).await;
 }
 
-/// A request that is ready to be sent, and how it must end.
+/// A request that is ready to send, and its expected end.
 struct Shot {
     address: SocketAddr,
     port: String,
@@ -381,7 +381,7 @@ struct Shot {
     wanted: Wanted,
 }
 
-/// What must come back.
+/// The accepted responses.
 enum Wanted {
     One(&'static [u16]),
     None(&'static [u16]),
@@ -404,7 +404,7 @@ fn shot(running: &Running<'_>, setting: &str, text: &str, wanted: Wanted) -> any
     Ok(Shot { address: SocketAddr::from(([127, 0, 0, 1], port)), port: setting.to_owned(), bytes, wanted })
 }
 
-/// Sends all of them, some at a time; tells each that got something else than it must.
+/// Sends all requests, several at once, and fails with those that got another response.
 async fn fire(running: &Running<'_>, shots: Vec<Shot>) -> anyhow::Result<usize> {
     let count = shots.len();
     let replies = futures_util::stream::iter(shots).map(|shot| async move {
@@ -471,7 +471,7 @@ async fn sockets(running: &Running<'_>) -> anyhow::Result<String> {
         if path.ends_with("/sync") {
             shots.push(shot(running, setting, &format!("{head}|Origin: http://{{HOST}}"), Wanted::One(&[101]))?);
             shots.push(shot(running, setting, &head, Wanted::One(&[101]))?);
-            // Another protocol to change to.
+            // Another protocol to upgrade to.
             let other = head.replacen("Upgrade: websocket", "Upgrade: h2c|HTTP2-Settings: AAMAAABkAAQAAP__", 1);
             shots.push(shot(running, setting, &other, Wanted::None(&[101]))?);
         }
@@ -505,7 +505,7 @@ async fn events(running: &Running<'_>) -> anyhow::Result<String> {
     let token = format!("|Authorization: Bearer {}", running.secret("MISSION_CONTROL_EVENT_TOKEN")?);
     let mut shots = Vec::new();
     for (setting, path) in EVENTS {
-        // Not even with the token: only what is inside has business here.
+        // Refused even with the token: only processes inside the container may send events.
         for more in ["", token.as_str()] {
             shots.push(shot(running, setting, &post(path, EVENT, more), Wanted::One(&[400, 403, 404, 405]))?);
         }
@@ -520,10 +520,10 @@ async fn events(running: &Running<'_>) -> anyhow::Result<String> {
             ensure!(!reply.text.contains("success"), "{setting} {path} {function}: {}", reply.told());
         }
     }
-    // A public function answers, so that the refusals above are no fault of the request.
+    // A public function succeeds, so the refusals above are not due to the form of the request.
     let query = post("/api/query", r#"{"path":"queries:listTasks","args":{"tenantId":"default"},"format":"json"}"#, "");
     let query = shot(running, CONVEX_PORTS[0], &query, Wanted::One(&[200]))?;
     let reply = raw::send(query.address, &query.bytes).await?;
-    ensure!(reply.body().contains("success"), "a public function is answered {}", reply.told());
+    ensure!(reply.body().contains("success"), "a public function gets {}", reply.told());
     Ok(format!("{} attempts", count + CONVEX_PORTS.len() * MUTATIONS.len()))
 }

@@ -1,4 +1,4 @@
-//! Backups while all runs, what is refused in the place of one, a restore, and the state of another release.
+//! Backups while all services run, invalid backups, a restore, and the state of another release.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::{UP, convex};
 use crate::engine::container::{Container, Options, Volume};
 
 const FILE: &str = "/tmp/smoke-backup.tar.zst";
-/// How many are made while something writes.
+/// The number of backups made during writes.
 const LIVE: usize = 3;
 const WRITES: usize = 40;
-/// Unpacks the newest backup and has `SQLite` look over each database in it.
+/// Unpacks the newest backup and lets `SQLite` check each database in it.
 const INTEGRITY: &str = r#"
 const { DatabaseSync } = require("node:sqlite"), fs = require("node:fs"), path = require("node:path");
 let count = 0;
@@ -27,14 +27,14 @@ for (const name of fs.readdirSync(process.argv[1], { recursive: true })) {
 }
 console.log(count);
 "#;
-/// `$0` is the archive: unpacked with Node.js and tar, as anybody could, and held against its own digests.
+/// Unpacks the archive `$0` with Node.js and tar only, and verifies its digests.
 const UNPACK: &str = r#"set -euo pipefail
 rm -rf /tmp/unpacked && mkdir /tmp/unpacked && cd /tmp/unpacked
 node -e 'process.stdin.pipe(require("node:zlib").createZstdDecompress()).pipe(process.stdout)' <"$0" | tar -xf -
 sha256sum --quiet --check SHA256SUMS
 node --no-warnings -e "$1" /tmp/unpacked
 rm -rf /tmp/unpacked"#;
-/// Gives a volume a state of OpenClaw that the version `$0` opened.
+/// Writes a state of OpenClaw that version `$0` has opened to a volume.
 const FORMER: &str = r#"mkdir -p /data/kept /data/openclaw && echo former >/data/openclaw/note &&
     printf '{"openclaw":"%s"}\n' "$0" >/data/kept/versions.json"#;
 
@@ -60,12 +60,12 @@ async fn live(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
             ensure!(made.code == 0, "{}", start_of(&made.said));
             ensure!(
                 made.said.contains("keys and passwords"),
-                "it does not say what it holds: {}",
+                "it does not say what it contains: {}",
                 start_of(&made.said)
             );
             let told = running.container.exec(&["bash", "-c", UNPACK, FILE, INTEGRITY]).await?;
             databases = told.trim().parse::<usize>().with_context(|| start_of(&told))?;
-            ensure!(databases >= 3, "it holds {databases} databases");
+            ensure!(databases >= 3, "it contains {databases} databases");
         }
         Ok(databases)
     };

@@ -1,4 +1,5 @@
-//! What a front must stand: clients that never end, many that wait, large and slow transfers, and its own death.
+//! What a front must withstand: requests that never end, many idle clients, large and slow transfers, and its own
+//! crash.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,10 +17,10 @@ use super::running::{PAGE, Running, until};
 use super::security::processes;
 
 const LARGE: usize = 80 * 1024 * 1024;
-/// Seconds for which an answer pauses: the usual limit of a proxy is 60.
+/// Seconds that a response pauses; the usual timeout of a proxy is 60.
 const PAUSE: u64 = 65;
-/// Opens web sockets to a port with an Authorization, and prints how many were opened while another request was
-/// answered with all of them there.
+/// Opens WebSockets to a port with an Authorization header, and prints how many were open while another request was
+/// answered.
 const IDLE: &str = r#"
 import { request } from "node:http";
 import { secret } from "/opt/stack/lib/settings/read.mjs";
@@ -67,7 +68,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, waiting: W
     report.see("the front is killed during an upload", 60, killed(running)).await;
 }
 
-/// Sends the beginning of a request, a line now and then, and waits for the end of the connection.
+/// Sends the start of a request, a line now and then, until the server closes the connection.
 async fn unfinished(address: SocketAddr) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let started = Instant::now();
@@ -75,7 +76,7 @@ async fn unfinished(address: SocketAddr) -> anyhow::Result<String> {
     let mut read = Vec::new();
     loop {
         match tokio::time::timeout(Duration::from_secs(3), stream.read_buf(&mut read)).await {
-            // It has said why, or just closed.
+            // It has sent a status, or just closed.
             Ok(Ok(0) | Err(_)) => break,
             Ok(Ok(_)) => {}
             Err(_) => {

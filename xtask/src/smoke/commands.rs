@@ -1,5 +1,5 @@
-//! Commands that people run with `docker exec`: the programs in the surroundings of their services, and what `status`
-//! tells them to type. And what monitors ask: health and metrics.
+//! Commands that people run with `docker exec`: the programs in the environment of their services, and the hints of
+//! `status`. Also the endpoints for monitoring: health and metrics.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -36,12 +36,12 @@ async fn speak(running: &Running<'_>) -> anyhow::Result<String> {
         let ended = running.container.try_exec(words).await?;
         let command = words.join(" ");
         ensure!(ended.code == 0, "`{command}` ends with {}: {}", ended.code, start_of(&ended.said));
-        ensure!(ended.said.contains(wanted), "`{command}` says nothing of {wanted:?}: {}", start_of(&ended.said));
+        ensure!(ended.said.contains(wanted), "`{command}` does not mention {wanted:?}: {}", start_of(&ended.said));
     }
     Ok(format!("{} commands of four programs", table.len()))
 }
 
-/// Reads what its own service reaches, and what it does not.
+/// Checks which paths a command can read.
 async fn stay(running: &Running<'_>) -> anyhow::Result<String> {
     for (service, own) in [("opencode", "/data/opencode"), ("openclaw", "/data/openclaw"), ("llamacpp", "/data/models")]
     {
@@ -52,15 +52,15 @@ async fn stay(running: &Running<'_>) -> anyhow::Result<String> {
                 anyhow::Ok(running.container.try_exec(&command).await?.code)
             }
         };
-        ensure!(read(own).await? == 0, "a command of {service} does not reach {own}");
-        ensure!(read("/data/secrets").await? != 0, "a command of {service} reaches /data/secrets");
+        ensure!(read(own).await? == 0, "a command of {service} cannot read {own}");
+        ensure!(read("/data/secrets").await? != 0, "a command of {service} can read /data/secrets");
     }
     let owners = running.container.exec(&["find", "/data", "-not", "-user", "stack", "-printf", "%p "]).await?;
-    ensure!(owners.is_empty(), "files of somebody else: {}", start_of(&owners));
+    ensure!(owners.is_empty(), "files of another owner: {}", start_of(&owners));
     Ok("their own folders, and not the secrets".to_owned())
 }
 
-/// What bin/openclaw and its like do, with a program of one's own.
+/// Runs a program like bin/openclaw does.
 const SURROUNDED: &str = r#"set -a; . /run/stack/settings; exec "$0" "$@""#;
 
 fn service<'a>(status: &'a Value, name: &str) -> anyhow::Result<&'a Value> {
@@ -82,7 +82,7 @@ async fn hints(running: &Running<'_>) -> anyhow::Result<String> {
     ] {
         ensure!(measured.as_u64().is_some_and(|it| it > 0), "{what} is {measured}");
     }
-    ensure!(status["machine"]["devices"].is_array(), "it says nothing of llama.cpp's devices");
+    ensure!(status["machine"]["devices"].is_array(), "it does not list llama.cpp's devices");
     running.container.exec(&["s6-svc", "-wD", "-d", "/run/stack/scan/manager"]).await?;
     let status = running.status().await?;
     let hint = service(&status, "manager")?["hint"].as_str().context("no hint for a stopped Manager")?.to_owned();
@@ -118,9 +118,9 @@ async fn metrics(running: &Running<'_>) -> anyhow::Result<String> {
     for wanted in
         ["stack_healthy 1\n", "stack_service_up{service=\"openclaw\"} 1\n", "llamacpp:tokens_predicted_total{model="]
     {
-        ensure!(told.body.contains(wanted), "it says nothing of {wanted}: {}", start_of(&told.body));
+        ensure!(told.body.contains(wanted), "it does not mention {wanted}: {}", start_of(&told.body));
     }
-    // A process in the container is nobody without it.
+    // A process in the container is refused without the token, too.
     let address = format!("http://127.0.0.1:{}/metrics", running.port(PAGE)?);
     let code = |token: &str| {
         let header = format!("Authorization: Bearer {token}");
@@ -131,7 +131,7 @@ async fn metrics(running: &Running<'_>) -> anyhow::Result<String> {
             running.container.exec(&words).await
         }
     };
-    ensure!(code("wrong").await? == "401", "a wrong token is answered {}", code("wrong").await?);
+    ensure!(code("wrong").await? == "401", "a wrong token gets {}", code("wrong").await?);
     ensure!(code(running.secret("METRICS_TOKEN")?).await? == "200", "the token is refused");
     Ok(format!("{} lines", told.body.lines().count()))
 }

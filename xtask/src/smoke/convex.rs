@@ -1,4 +1,4 @@
-//! Convex: the backend, its admin key, and what was pushed to it.
+//! Convex: the backend, its admin key, and the functions that were pushed to it.
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::report::Report;
 use super::running::{Running, ask};
 
 const ADMIN_KEY: &str = "CONVEX_SELF_HOSTED_ADMIN_KEY";
-/// What Mission Control's functions read.
+/// The variables that Mission Control's functions read.
 const VARIABLES: [&str; 3] = ["JWT_PRIVATE_KEY", "JWKS", "SITE_URL"];
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &str) {
@@ -23,7 +23,7 @@ async fn version(running: &Running<'_>) -> anyhow::Result<String> {
     Ok(ask(running.get("CONVEX_BACKEND_PORT", "/version")?).await?.expect(200)?.body)
 }
 
-/// Calls a function, as whoever the header says; its value, or its own error.
+/// Calls a function with that Authorization header; returns its value or its error.
 async fn call(
     running: &Running<'_>,
     kind: &str,
@@ -38,12 +38,12 @@ async fn call(
     }
     let answer = ask(request).await?.expect(200)?.json()?;
     if answer["status"] != "success" {
-        bail!("{path} says: {}", answer["errorMessage"].as_str().unwrap_or("nothing that is understood"));
+        bail!("{path} says: {}", answer["errorMessage"].as_str().unwrap_or("no error message"));
     }
     Ok(answer["value"].clone())
 }
 
-/// A public query of what was pushed.
+/// A public query among the pushed functions.
 pub(super) async fn query(running: &Running<'_>, path: &str, args: Value) -> anyhow::Result<Value> {
     call(running, "query", path, args, None).await
 }
@@ -51,7 +51,7 @@ pub(super) async fn query(running: &Running<'_>, path: &str, args: Value) -> any
 async fn admin(running: &Running<'_>) -> anyhow::Result<String> {
     let key = running.secret(ADMIN_KEY)?;
     let names = environment(running).await?.len();
-    // The last digit changed: the right form, and sealed by nobody.
+    // With another last digit, the key has the right form but an invalid seal.
     let (rest, last) = key.split_at(key.len() - 1);
     let wrong = format!("{rest}{}", if last == "0" { "1" } else { "0" });
     let path = "/api/v1/list_environment_variables";
@@ -61,12 +61,12 @@ async fn admin(running: &Running<'_>) -> anyhow::Result<String> {
             request = request.header("authorization", header);
         }
         let status = ask(request).await?.status;
-        ensure!(matches!(status, 401 | 403), "{what} is answered {status}");
+        ensure!(matches!(status, 401 | 403), "{what} gets {status}");
     }
     Ok(format!("{names} variables are listed for the key; refused without it"))
 }
 
-/// The deployment's variables, which only the admin key lists.
+/// The deployment's variables, which only the admin key can list.
 pub(super) async fn environment(running: &Running<'_>) -> anyhow::Result<serde_json::Map<String, Value>> {
     let request = running.get("CONVEX_BACKEND_PORT", "/api/v1/list_environment_variables")?;
     let request = request.header("authorization", format!("Convex {}", running.secret(ADMIN_KEY)?));
@@ -74,7 +74,7 @@ pub(super) async fn environment(running: &Running<'_>) -> anyhow::Result<serde_j
     listed["environmentVariables"].as_object().cloned().context("no variables are listed")
 }
 
-/// Puts a variable into the deployment, to find it again later.
+/// Sets a variable of the deployment, which a later check looks for.
 pub(super) async fn set_variable(running: &Running<'_>, name: &str, value: &str) -> anyhow::Result<()> {
     let body = json!({ "changes": [{ "name": name, "value": value }] });
     let request = running.post("CONVEX_BACKEND_PORT", "/api/v1/update_environment_variables", &body)?;
@@ -91,7 +91,7 @@ async fn functions(running: &Running<'_>) -> anyhow::Result<String> {
     Ok(format!("{} functions, {} routes", functions.len(), routes.len()))
 }
 
-/// Names of functions, and methods with paths of HTTP actions, in the backend's list.
+/// Returns the names of functions, and the methods and paths of HTTP actions, from the backend's list.
 fn spec(listed: &Value) -> (Vec<String>, Vec<String>) {
     let all = listed.as_array().map(Vec::as_slice).unwrap_or_default();
     let functions = all.iter().filter_map(|one| one["identifier"].as_str()).map(str::to_owned).collect();
@@ -105,7 +105,7 @@ async fn variables(running: &Running<'_>) -> anyhow::Result<String> {
     ensure!(missing.is_empty(), "not set: {}", missing.join(", "));
     let origin = running.origin("MISSION_CONTROL_PORT")?;
     ensure!(set["SITE_URL"] == origin.as_str(), "SITE_URL is {}, the page is at {origin}", set["SITE_URL"]);
-    // What everybody is shown must be the public half of our own key, and nothing of the private one.
+    // The public keys must have the public half of this stack's key, without the private part.
     let shown = ask(running.get("CONVEX_SITE_PORT", "/.well-known/jwks.json")?).await?.expect(200)?.json()?;
     let ours: Value = serde_json::from_str(running.secret("JWKS")?).context("the secret JWKS is not JSON")?;
     ensure!(shown["keys"][0]["n"] == ours["keys"][0]["n"], "the keys shown on the site port are not ours");
@@ -113,7 +113,7 @@ async fn variables(running: &Running<'_>) -> anyhow::Result<String> {
     Ok(format!("{}; SITE_URL is {origin}", VARIABLES.join(", ")))
 }
 
-/// Mission Control's own sign-up: its session is signed with the key that was set, and checked against the key set.
+/// Mission Control's own sign-up: its session is signed with the private key, and verified with the public one.
 async fn account(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     let params = json!({ "flow": "signUp", "email": format!("{nonce}@example.com"), "password": nonce });
     let args = json!({ "provider": "password", "params": params });
@@ -121,7 +121,7 @@ async fn account(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     let token = made["tokens"]["token"].as_str().context("no token was given")?;
     let tasks = json!({ "tenantId": "default" });
     call(running, "query", "queries:listTasks", tasks.clone(), Some(&format!("Bearer {token}"))).await?;
-    // The signature's first character: the last one has bits that mean nothing.
+    // The signature's first character; the last one has unused bits.
     let (signed, signature) = token.rsplit_once('.').context("the token is not a JSON web token")?;
     let first = if signature.starts_with('A') { 'B' } else { 'A' };
     let forged = format!("Bearer {signed}.{first}{}", signature.get(1..).unwrap_or_default());

@@ -1,5 +1,5 @@
-//! A full disk: before the first start, while all runs, and at a start. It says so, breaks nothing, and is well
-//! again when there is room.
+//! A full disk: before the first start, while all services run, and at a start. The container must report it, lose no
+//! data, and recover when there is space.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use super::running::{Bench, Running, start_of, until};
 use super::{UP, convex};
 use crate::engine::container::{Container, Options, Volume};
 
-/// Makes a backup, and lists what it left.
+/// Makes a backup, and lists the files that it left.
 const BACKUP: &str = "backup --keep; code=$?; find /data/backups /data/.backup-* -type f >&2; exit $code";
-/// Enough for all that a fresh start writes.
+/// Enough for all that a first start writes.
 const SIZE: &str = "size=768m";
-/// What a full disk is called, by the C library.
+/// The C library's message for a full disk.
 const FULL: &str = "No space left on device";
-/// How long it is left full while all runs.
+/// How long the disk stays full while all services run.
 const WHILE_FULL: Duration = Duration::from_secs(20);
 
 /// `others` are the secrets of another volume.
@@ -45,7 +45,7 @@ struct Disk {
     volume: Volume,
 }
 
-/// A container that is up.
+/// A running container.
 struct Started<'a> {
     running: Running<'a>,
     healthy: f64,
@@ -68,7 +68,7 @@ impl Disk {
         Ok(Self { holder, volume })
     }
 
-    /// Takes all the room that there is.
+    /// Fills the disk.
     async fn fill(&self) -> anyhow::Result<()> {
         let filled = self.holder.try_exec(&["bash", "-c", "cat /dev/zero >/data/filler"]).await?;
         ensure!(filled.said.contains(FULL), "it could not be filled: {}", start_of(&filled.said));
@@ -79,7 +79,7 @@ impl Disk {
         self.holder.exec(&["rm", "/data/filler"]).await.map(drop)
     }
 
-    /// Sizes and names of the secrets that are there.
+    /// Returns the sizes and names of the secrets.
     async fn secrets(&self) -> anyhow::Result<String> {
         let list = "shopt -s nullglob dotglob; for file in /data/secrets/*; do stat --format '%s %n' \"$file\"; done";
         self.holder.exec(&["bash", "-c", list]).await
@@ -108,7 +108,7 @@ async fn start<'a>(bench: &'a Bench<'a>, disk: &Disk, more: &[(&str, String)]) -
     Ok(Started { running, healthy })
 }
 
-/// No key comes with the image: each volume has its own.
+/// The image contains no key: each volume has its own.
 fn own_keys(running: &Running<'_>, others: &BTreeMap<String, String>) -> anyhow::Result<String> {
     ensure!(!others.is_empty(), "there is no other volume to compare with");
     let same: Vec<&str> = others
@@ -120,7 +120,7 @@ fn own_keys(running: &Running<'_>, others: &BTreeMap<String, String>) -> anyhow:
     Ok(format!("{} differ from those of the other volume", others.len()))
 }
 
-/// That all is well again: health, ports, keys, and a write that is kept.
+/// Checks that all works again: health, ports, keys, and a write that is kept.
 async fn well(running: &Running<'_>, nonce: &str) -> anyhow::Result<()> {
     until(|| async {
         let check = running.container.try_exec(&["status", "--check"]).await?;
@@ -147,10 +147,10 @@ async fn while_running(running: &Running<'_>, disk: &Disk) -> anyhow::Result<Str
     ensure!(refused, "a backup ended with {}: {}", backup.code, start_of(&backup.said));
     ensure!(health != "exited", "the container has ended: {}", start_of(&running.container.logs().await?));
     let room = Instant::now();
-    well(running, "room again").await?;
+    well(running, "with space again").await?;
     let wrote = if written.is_ok() { "Convex still wrote" } else { "Convex refused a write" };
     let seconds = room.elapsed().as_secs_f64();
-    Ok(format!("{wrote}; status said {:?}; well {seconds:.1} s after there was room", start_of(&told)))
+    Ok(format!("{wrote}; status said {:?}; well {seconds:.1} s after there was space", start_of(&told)))
 }
 
 async fn at_start(running: &mut Running<'_>, disk: &Disk) -> anyhow::Result<String> {
@@ -167,6 +167,6 @@ async fn at_start(running: &mut Running<'_>, disk: &Disk) -> anyhow::Result<Stri
         running.container.start_again().await?;
     }
     let room = Instant::now();
-    well(running, "room at last").await?;
-    Ok(format!("it was {health}; well {:.1} s after there was room", room.elapsed().as_secs_f64()))
+    well(running, "with space").await?;
+    Ok(format!("it was {health}; well {:.1} s after there was space", room.elapsed().as_secs_f64()))
 }

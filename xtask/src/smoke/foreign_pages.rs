@@ -1,5 +1,5 @@
-//! Pages that are not the stack's, in a real browser: on another port of the same name, on another name, and on a name
-//! that was made to lead to this machine. They read nothing and send nothing.
+//! Pages of other origins in a real browser: on another port of the same name, on another name, and on a name that was
+//! rebound to this machine. They must read nothing and send nothing.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use super::browser::page::{FOREIGN_NAME, Page};
 use super::running::Running;
 
-/// All ways of a page to reach another origin; what of it succeeded, by name. That a form, a frame or a request
-/// without CORS had no effect shows in the statuses of the answers alone.
+/// Tries all ways of a page to reach another origin, and returns which succeeded. Only the statuses of the responses
+/// show whether forms, frames and requests without CORS had an effect.
 const TRY: &str = r#"(async () => {
   const target = TARGET;
   const done = {};
@@ -49,7 +49,7 @@ const TRY: &str = r#"(async () => {
   await sent;
   return done;
 })()"#;
-/// Where there was something to get.
+/// An attempt that returned data.
 const TARGETS: [(&str, &str); 8] = [
     ("CONVEX_DASHBOARD_PORT", "/api/current_deployment"),
     ("CONVEX_BACKEND_PORT", "/api/1.31.7/sync"),
@@ -61,7 +61,7 @@ const TARGETS: [(&str, &str); 8] = [
     ("MANAGER_PORT", "/api/health"),
 ];
 
-/// Tries all of it in a browser, which may be signed in to the stack.
+/// Makes all attempts in a browser, which may be signed in to the stack.
 pub(super) async fn attack(running: &Running<'_>, page: &mut Page) -> anyhow::Result<String> {
     let (served, port) = serve().await?;
     let result = attack_from(running, page, port).await;
@@ -102,16 +102,16 @@ async fn attack_from(running: &Running<'_>, page: &mut Page, port: u16) -> anyho
                 .collect();
             ensure!(got.is_empty(), "{from} reached {target}: {}", got.join(", "));
             let statuses = page.statuses(&origin);
-            ensure!(!statuses.is_empty(), "{from}: the browser did not even ask {target}");
+            ensure!(!statuses.is_empty(), "{from}: the browser sent no request to {target}");
             let taken: Vec<String> = statuses.iter().filter(|it| **it != 403).map(u16::to_string).collect();
-            ensure!(taken.is_empty(), "{from}: requests to {target} are answered {}", taken.join(", "));
+            ensure!(taken.is_empty(), "{from}: requests to {target} get {}", taken.join(", "));
             answers += statuses.len();
         }
     }
     Ok(format!("{answers} requests of pages on another port and another name, each 403"))
 }
 
-/// An empty page on any port of this machine.
+/// Serves an empty page on a free port of this machine.
 async fn serve() -> anyhow::Result<(tokio::task::JoinHandle<()>, u16)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();

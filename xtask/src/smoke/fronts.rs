@@ -1,4 +1,4 @@
-//! What browsers are shown: the dashboard, Mission Control's page without a browser, and the status page.
+//! The pages for browsers: the dashboard, Mission Control's page without a browser, and the status page.
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
@@ -37,14 +37,14 @@ async fn dashboard(running: &Running<'_>) -> anyhow::Result<String> {
     Ok("/data, /functions, /settings/environment-variables, and 404 for what is not there".to_owned())
 }
 
-/// The address of a page's first file below `folder`.
+/// The path of a page's first file below `folder`.
 fn first_asset<'a>(page: &'a str, folder: &str) -> Option<&'a str> {
     let start = page.find(folder)?;
     let rest = &page[start..];
     Some(&rest[..rest.find(['"', '\'', ' ', '>'])?])
 }
 
-/// What a browser says when a page of that port asks its own server.
+/// The headers of a browser when a page of that port requests from its own server.
 fn from_page(running: &Running<'_>, setting: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
     let origin = running.origin(setting)?;
     Ok(vec![("sec-fetch-site", "same-origin".to_owned()), ("referer", format!("{origin}/")), ("origin", origin)])
@@ -80,7 +80,7 @@ async fn deployment(running: &Running<'_>) -> anyhow::Result<String> {
         }
     }
     let plain = ask(running.get(DASHBOARD, path)?).await?;
-    ensure!(plain.status == 404, "a request of no page is answered {}", plain.status);
+    ensure!(plain.status == 404, "a request that is not of a page gets {}", plain.status);
     Ok("refused to any other page, to a program, for a foreign Host, and behind a proxy".to_owned())
 }
 
@@ -89,32 +89,32 @@ async fn page(running: &Running<'_>) -> anyhow::Result<String> {
     let asset = first_asset(&home.body, "/assets/").context("the page names no file of its own")?;
     let script = ask(running.get(PAGE, asset)?).await?.expect(200)?;
     ensure!(script.body.contains("location.origin"), "{asset} does not look for Convex where it comes from");
-    ensure!(!script.body.contains("placeholder.invalid"), "{asset} still holds the placeholder");
+    ensure!(!script.body.contains("placeholder.invalid"), "{asset} still contains the placeholder");
     let version = ask(running.get(PAGE, "/api/1.31.7/no-such-thing")?).await?;
     ensure!(!is_page(&version), "/api/ is not passed on to Convex");
     let route = ask(running.get(PAGE, "/any/route?of=it")?).await?.expect(200)?;
-    ensure!(route.body == home.body, "a route of the page is answered with something else");
+    ensure!(route.body == home.body, "a route of the page returns another page");
     ask(running.get(PAGE, "/assets/gone.js")?).await?.expect(404).context("a file that is not there")?;
     let policy = home.headers.get("content-security-policy").context("the page has no security policy")?;
     ensure!(!policy.to_str()?.contains("connect-src"), "its security policy lets it speak to others");
     Ok(format!("{asset} speaks to Convex through this port"))
 }
 
-/// The page sends `Bearer ` with nothing behind it; the front puts the token there for the owner's own page.
+/// The page sends an empty `Bearer `; the front sets the token for the owner's own page.
 async fn hooks(running: &Running<'_>) -> anyhow::Result<String> {
-    // Asks for a run of no session: what the gateway says to that tells whether it knows the caller.
+    // It requests a run without a session: the gateway's status shows whether it accepted the token.
     let body = json!({ "name": "Smoke test" });
     let send = || anyhow::Ok(running.post(PAGE, "/hooks/agent", &body)?.header("authorization", "Bearer "));
     let headers = from_page(running, PAGE)?;
     let own = headers.into_iter().fold(send()?, |request, (name, value)| request.header(name, value));
     let known = ask(own).await?;
-    ensure!(known.status == 400, "the page's request without a message is answered {}: {}", known.status, known.body);
+    ensure!(known.status == 400, "the page's request without a message gets {}: {}", known.status, known.body);
     let program = ask(send()?).await?;
-    ensure!(program.status == 401, "a program's is answered {}: {}", program.status, program.body);
+    ensure!(program.status == 401, "a program's gets {}: {}", program.status, program.body);
     let foreign = ask(send()?.header("host", "evil.example")).await?;
-    ensure!(foreign.status == 421, "a foreign one is answered {}: {}", foreign.status, foreign.body);
+    ensure!(foreign.status == 421, "a foreign one gets {}: {}", foreign.status, foreign.body);
     let direct = ask(running.post("OPENCLAW_PORT", "/hooks/agent", &body)?).await?;
-    ensure!(direct.status == 401, "one without a token is answered {} by the gateway itself", direct.status);
+    ensure!(direct.status == 401, "one without a token gets {} from the gateway itself", direct.status);
     Ok("the gateway knows the first; a program without a token gets 401, a foreign name 421".to_owned())
 }
 

@@ -1,5 +1,5 @@
 //! What a process in the container, and another container on the same network, get from the published ports: nothing
-//! without a credential, whatever headers they make up.
+//! without a credential, whatever headers they send.
 
 use anyhow::{Context as _, ensure};
 
@@ -8,8 +8,8 @@ use super::running::{Running, start_of};
 use super::security::{listening, needles};
 use crate::io::process;
 
-/// Asks for each door, `PORT METHOD PATH`, as a program, as a page of that port and as somebody who opens it, with and
-/// without what a proxy or the front itself would add. Prints `=> STATUS DOOR` after each answer.
+/// Requests each door, `PORT METHOD PATH`, as a program, as a page of that port and as a visit, with and without the
+/// headers that a proxy or the front itself adds. Prints `=> STATUS DOOR` after each response.
 const ASK: &str = r#"
 address=$1
 shift
@@ -30,7 +30,7 @@ for door; do
 	ask "${visit[@]}" "${made_up[@]}"
 done
 "#;
-/// What was given to whoever came from this machine.
+/// The doors that the front opens to visits from this machine.
 const DOORS: [(&str, &str, &str); 15] = [
     ("CONVEX_DASHBOARD_PORT", "GET", "/"),
     ("CONVEX_DASHBOARD_PORT", "GET", "/api/current_deployment"),
@@ -48,7 +48,7 @@ const DOORS: [(&str, &str, &str); 15] = [
     ("LLAMACPP_PORT", "POST", "/v1/chat/completions"),
     ("MANAGER_PORT", "GET", "/api/health"),
 ];
-/// Where the programs themselves take events, by the port's setting.
+/// The programs' own endpoints for events, by the port's setting.
 const EVENTS: [(&str, &str); 2] =
     [("CONVEX_SITE_PORT", "/openclaw/event"), ("CONVEX_BACKEND_PORT", "/http/openclaw/event")];
 
@@ -60,11 +60,11 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.see("events without the gateway's token are refused", 20, events(running)).await;
 }
 
-/// The container's own address, and that of the engine's machine on the same network.
+/// Returns the container's IP address, and the host's on the same network.
 async fn addresses(running: &Running<'_>) -> anyhow::Result<(String, String)> {
     let told =
         running.container.inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}").await?;
-    let (own, gateway) = told.split_once(' ').with_context(|| format!("docker tells no addresses: {told:?}"))?;
+    let (own, gateway) = told.split_once(' ').with_context(|| format!("docker reports no addresses: {told:?}"))?;
     Ok((own.to_owned(), gateway.to_owned()))
 }
 
@@ -75,7 +75,7 @@ fn doors(running: &Running<'_>) -> anyhow::Result<Vec<String>> {
     DOORS.iter().map(door).collect()
 }
 
-/// All of it must be refused for want of a sign-in, and hold no secret.
+/// All must be refused without a sign-in, and contain no secret.
 fn refused(running: &Running<'_>, said: &str) -> anyhow::Result<usize> {
     let answers: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("=> ")).collect();
     ensure!(
@@ -89,7 +89,7 @@ fn refused(running: &Running<'_>, said: &str) -> anyhow::Result<usize> {
     ensure!(wrong.is_empty(), "not refused: {}", wrong.join("; "));
     let leaked: Vec<&str> =
         needles(&running.secrets).iter().filter(|(_, value)| said.contains(value)).map(|it| it.0).collect();
-    ensure!(leaked.is_empty(), "it is told {}", leaked.join(", "));
+    ensure!(leaked.is_empty(), "it gets {}", leaked.join(", "));
     Ok(answers.len())
 }
 
@@ -110,7 +110,7 @@ async fn neighbour(running: &Running<'_>) -> anyhow::Result<String> {
     Ok(format!("{} attempts", ask_from_outside(running, &own).await?))
 }
 
-/// The same doors, at the port that is published on every address of the engine's machine.
+/// The same doors, at the port that is published on all of the host's addresses.
 pub(super) async fn through_the_gateway(running: &Running<'_>) -> anyhow::Result<String> {
     let (_, gateway) = addresses(running).await?;
     Ok(format!("{} attempts", ask_from_outside(running, &gateway).await?))

@@ -1,5 +1,4 @@
-//! Services that hang, and `kill -9` of every service in turn: each is back by itself, and leaves nothing of the old one
-//! behind.
+//! Services that hang, and `kill -9` of every service in turn: each must restart, and leave no process behind.
 
 use std::time::Instant;
 
@@ -11,19 +10,19 @@ use super::security::processes;
 use super::turns;
 use crate::domain::service::Service;
 
-/// One that is asked on a port, one on a socket whose worker hangs with it, and the one that watches them.
+/// One that is checked by a port, one by a socket whose worker hangs with it, and the one that watches them.
 const FROZEN: [&str; 3] = ["llamacpp", "front", "status"];
-/// Seconds until they are back: `status` first, then a minute for those that it watches.
+/// Seconds until they are restarted: `status` first, then a minute for those that it watches.
 const THAWED: u64 = 240;
 
-/// Services whose processes were stopped as a hang would, each with its process.
+/// Services that were stopped with SIGSTOP, each with its process id.
 #[derive(Debug)]
 pub(super) struct Frozen {
     services: Vec<(&'static str, u32)>,
     since: Instant,
 }
 
-/// Has services hang. It takes minutes until they are back, so that something else may be done meanwhile.
+/// Stops services with SIGSTOP, as if they hung. Restarting them takes minutes; other checks can run meanwhile.
 pub(super) async fn freeze(running: &Running<'_>) -> anyhow::Result<Frozen> {
     let mut services = Vec::new();
     for name in FROZEN {
@@ -35,7 +34,7 @@ pub(super) async fn freeze(running: &Running<'_>) -> anyhow::Result<Frozen> {
     Ok(Frozen { services, since: Instant::now() })
 }
 
-/// Each was restarted because it hung, and says so.
+/// Each must have been restarted for its hang, and `status` must say so.
 async fn thawed(running: &Running<'_>, frozen: anyhow::Result<Frozen>) -> anyhow::Result<String> {
     let frozen = frozen?;
     let mut told = Vec::new();
@@ -60,23 +59,23 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, frozen: an
     report.see("a turn works again", running.bench.turn, turns::turn(running, nonce)).await;
 }
 
-/// What its supervisor calls the service's process, once it is ready.
+/// The process id of a service, by its supervisor, once it is ready.
 async fn ready_process(running: &Running<'_>, service: &str) -> anyhow::Result<Option<u32>> {
     let folder = format!("/run/stack/scan/{service}");
     let told = running.container.exec(&["s6-svstat", "-o", "pid,ready", &folder]).await?;
-    parse_state(&told).with_context(|| format!("s6-svstat says {told:?}"))
+    parse_state(&told).with_context(|| format!("unexpected output of s6-svstat: {told:?}"))
 }
 
-/// `-1 false` when it is down.
+/// The service is down at `-1 false`.
 fn parse_state(told: &str) -> anyhow::Result<Option<u32>> {
-    let (pid, ready) = told.trim().split_once(' ').context("no two fields")?;
+    let (pid, ready) = told.trim().split_once(' ').context("not two fields")?;
     Ok(if ready == "true" { Some(pid.parse()?) } else { None })
 }
 
-/// Kills the process of a service that its supervisor watches, and waits for the service's return.
+/// Kills the process of a service, and waits until the service is ready again.
 async fn kill(running: &Running<'_>, service: &Service) -> anyhow::Result<String> {
     let main = ready_process(running, &service.name).await?.context("it is not ready")?;
-    // Some carry the service's name no longer: nginx writes its title over its environment.
+    // Some processes do not have the service's name any more: nginx overwrites its environment with its title.
     let mut before = processes(running).await?;
     before.retain(|process| process.session == main || process.service() == service.name);
     running.container.exec(&["bash", "-c", r#"kill -KILL "$0""#, &main.to_string()]).await?;

@@ -1,5 +1,4 @@
-//! Proves an image: that its services do what they are for, that it shows nothing it should not, and that what
-//! goes wrong around it leaves no harm.
+//! Tests an image: its services work, unauthorized clients get no data, and faults do no harm.
 
 use std::path::{Path, PathBuf};
 
@@ -38,45 +37,45 @@ mod stops;
 mod tls;
 mod turns;
 
-/// Seconds until all of it is up on a slow machine: the waits of the probes end before.
+/// Seconds until all services are up on a slow machine: the probes have shorter timeouts.
 const UP: u64 = 400;
 
-/// Seconds of a turn: with the model that is made here it is the reading of a long prompt, with one that says more
-/// than a word it is much more, on processors.
+/// Seconds of a turn. With the generated model it is the time to read a long prompt; a real model that writes more than
+/// a word takes much longer on CPUs.
 const TURN: u64 = 400;
 const LONG_TURN: u64 = 1800;
-/// Tokens: a small model may not find an end by itself.
+/// Tokens: a small model may not stop by itself.
 const LONGEST_ANSWER: u32 = 200;
 
-/// What is asked for.
+/// The options of a smoke test.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) docker: &'a Docker,
     pub(crate) stack: &'a Stack,
-    /// A name that the engine knows.
+    /// The image's name in the engine.
     pub(crate) image: &'a str,
-    /// A model for llama.cpp; without one, one is made.
+    /// A model for llama.cpp; without one, a model is generated.
     pub(crate) model: Option<PathBuf>,
-    /// Where pictures of the pages are kept.
+    /// The folder for screenshots of the pages.
     pub(crate) output: &'a Path,
-    /// The parts that are wanted; none stands for all.
+    /// The parts to run; all if empty.
     pub(crate) only: &'a [String],
-    /// Leave out the faults.
+    /// Skips the faults.
     pub(crate) quick: bool,
     /// Whether a missing browser is a failure.
     pub(crate) require_browser: bool,
 }
 
-/// What can be asked for by itself.
+/// The parts that `--only` can select.
 const PARTS: &[&str] = &[
     "convex", "fronts", "commands", "turns", "browser", "security", "sandbox", "attacks", "inside", "sign-in", "tls",
     "models", "backups", "refusals", "kills", "stops", "disk",
 ];
-/// Those that break something, and take longest.
+/// The parts that break something, and take longest.
 const FAULTS: &[&str] = &["backups", "refusals", "kills", "stops", "disk"];
 
 impl Request<'_> {
-    /// Whether a part is run. What the stops look for afterwards is left by the turns.
+    /// Whether a part runs. The stops need what the turns wrote.
     fn wants(&self, part: &str) -> bool {
         if self.only.is_empty() {
             return !(self.quick && FAULTS.contains(&part));
@@ -92,11 +91,11 @@ impl Request<'_> {
     }
 }
 
-/// Runs all checks. An error says that they could not be run; what they found is in the report.
+/// Runs all checks. An error means that they could not run; failed checks are in the report.
 pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     request.check()?;
     let scratch = TempDir::with_prefix("mission-control-smoke-").context("cannot make a scratch directory")?;
-    // The container's user goes through it to the model.
+    // The container's user reads the model through it.
     fs_err::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let mut more = Vec::new();
     let turn = if request.model.is_some() { LONG_TURN } else { TURN };
@@ -154,7 +153,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     if request.wants("inside") {
         inside::prove(&mut report, &running).await;
     }
-    // It takes a while until those that hang are found; the next groups have containers of their own.
+    // It takes a while until hung services are found; the next groups have containers of their own.
     let frozen = if request.wants("kills") { Some(kills::freeze(&running).await) } else { None };
     if request.wants("sign-in") {
         sign_in::prove(&mut report, &bench).await?;
@@ -179,7 +178,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     }
     report.keep_log(&running.container, &request.output.join("container.log")).await;
     let secrets = std::mem::take(&mut running.secrets);
-    // Two at once would be slow for a reason that is none of the image's.
+    // Two at once would be slow because of each other.
     drop(running);
     if request.wants("disk") {
         disk::prove(&mut report, &bench, &more, &secrets).await;
@@ -187,7 +186,7 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// The start itself; without it there is nothing to ask.
+/// The start itself; without it no other check can run.
 async fn up(report: &mut Report, running: &mut Running<'_>) -> bool {
     report.group("start");
     let slowest = |answered: &[probe::Answered]| {

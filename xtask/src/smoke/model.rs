@@ -1,25 +1,24 @@
-//! A model for llama.cpp that is made on the spot: real GGUF, a quarter of a megabyte, and no learning in it.
+//! A generated model for llama.cpp: a valid GGUF file of a quarter of a megabyte.
 //!
-//! Attention and feed-forward are zero, so that what comes out depends on the last token alone, and the output
-//! matrix is a table of what follows what. So it answers every prompt of whatever length with [`WORD`], at the cost
-//! of reading it.
+//! Attention and feed-forward are zero, so that the output depends on the last token only, and the output matrix is a
+//! table of successors. So it answers every prompt with [`WORD`], at the cost of reading the prompt.
 
 use std::path::Path;
 
 use anyhow::Context as _;
 
-/// No letter twice: what follows a letter is told by the letter alone.
+/// No letter twice: a letter alone determines its successor.
 const WORD: &[u8] = b"ready";
 /// Ends a prompt; its successor is the first letter.
 const BEGIN: &str = "<|answer|>";
 const MARKS: [&str; 4] = ["<unk>", "<s>", "</s>", BEGIN];
-/// Room for the long prompts of OpenClaw and OpenCode, of some two bytes a token.
+/// Context size for the long prompts of OpenClaw and OpenCode, of about two bytes per token.
 pub(super) const CONTEXT: u32 = 131_072;
-/// One place for each token that something follows, one for all others, and room up to what kernels like.
+/// One dimension for each token with a successor and one for all others, padded to the size that kernels need.
 const WIDTH: usize = 32;
 const HEAD: usize = 32;
 
-/// Names tools in the form of models that call them, so that llama.cpp does not invent a form that forces JSON.
+/// Contains tool calls in the usual form, so that llama.cpp does not fall back to a form that forces JSON.
 const TEMPLATE: &str = "{% if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>\
     For each call: <tool_call>{\"name\": NAME, \"arguments\": ARGUMENTS}</tool_call>{% endif %}\
     {% for message in messages %}{{ message.role }}: {{ message.content }}\
@@ -28,7 +27,7 @@ const TEMPLATE: &str = "{% if tools %}<tools>{% for tool in tools %}{{ tool | to
     </tool_call>{% endfor %}{% endif %}\n{% endfor %}\
     {% if add_generation_prompt %}<|answer|>{% endif %}";
 
-/// Writes the model; others may read it, as the container's user has to.
+/// Writes the model. Other users can read it, for the container's user.
 pub(super) fn write(path: &Path) -> anyhow::Result<()> {
     fs_err::write(path, gguf()).context("cannot write the model")?;
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
@@ -39,21 +38,21 @@ fn token_of(byte: u8) -> usize {
     MARKS.len() + usize::from(byte)
 }
 
-/// The tokens that something else than the end follows, each with what does: the word, spelled out.
+/// The tokens with a successor other than the end token: they spell the word.
 fn successors() -> Vec<(usize, usize)> {
     let begin = MARKS.iter().position(|mark| *mark == BEGIN).unwrap_or_default();
     let spelled: Vec<usize> = std::iter::once(begin).chain(WORD.iter().map(|byte| token_of(*byte))).collect();
     spelled.windows(2).map(|pair| (pair[0], pair[1])).collect()
 }
 
-/// The token that ends an answer.
+/// The token that ends a response.
 const END: usize = 2;
-/// How the tokenizer writes a space.
+/// The tokenizer's mark for a space.
 const SPACE: char = '\u{2581}';
 
-/// Every byte, so that nothing is unknown; and pairs of letters, so that a prompt is half as long.
+/// Every byte, so that no text is unknown; and pairs of letters, which halve the length of prompts.
 fn vocabulary() -> Vec<(String, u32)> {
-    // Types of upstream's: 1 normal, 2 unknown, 3 control, 6 byte.
+    // Token types of GGUF: 1 normal, 2 unknown, 3 control, 6 byte.
     let marks = MARKS.iter().enumerate().map(|(index, mark)| ((*mark).to_owned(), if index == 0 { 2 } else { 3 }));
     let bytes = (0..=255).map(|byte: u8| (format!("<0x{byte:02X}>"), 6));
     let first = || std::iter::once(SPACE).chain('a'..='z');
@@ -97,7 +96,7 @@ fn gguf() -> Vec<u8> {
         let place = followed.iter().position(|(one, _)| *one == token).unwrap_or(followed.len());
         embedding[token * WIDTH + place] = 1.0;
     }
-    // The norm makes of the one a 6; ten times that leaves chance nothing at any temperature.
+    // The norm turns the one into a 6; ten times that leaves no other outcome at any temperature.
     for (place, (_, next)) in followed.iter().enumerate() {
         output[next * WIDTH + place] = 10.0;
     }
@@ -125,9 +124,9 @@ fn gguf() -> Vec<u8> {
     file
 }
 
-/// Offsets of tensors are multiples of this, unless the file says otherwise.
+/// GGUF's default alignment of tensors.
 const ALIGNMENT: usize = 32;
-// Upstream's numbers of types.
+// GGUF's numbers of value types.
 const NUMBER: u32 = 4;
 const INTEGER: u32 = 5;
 const FLOAT: u32 = 6;
@@ -144,7 +143,7 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// Keys and values.
+/// Keys and values of the header.
 #[derive(Debug, Default)]
 struct Meta {
     count: u64,
@@ -193,7 +192,7 @@ impl Meta {
     }
 }
 
-/// Tensors: where they are, and their data.
+/// Tensors: their descriptions, and their data.
 #[derive(Debug, Default)]
 struct Weights {
     count: u64,
@@ -209,7 +208,7 @@ impl Weights {
         for size in shape {
             self.infos.extend((*size as u64).to_le_bytes());
         }
-        // 0: 32-bit floats.
+        // Type 0: 32-bit floats.
         self.infos.extend(0u32.to_le_bytes());
         self.infos.extend((self.data.len() as u64).to_le_bytes());
         self.data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_begins_as_gguf_does_and_holds_all_weights() {
+    fn the_file_starts_with_a_gguf_header_and_contains_all_weights() {
         let file = gguf();
         assert_eq!(&file[..8], b"GGUF\x03\0\0\0");
         let floats = WIDTH * vocabulary().len() * 2 + WIDTH * 3 + WIDTH * HEAD * 7;

@@ -1,4 +1,4 @@
-//! Models as people have them: put into a folder later, half of one, downloaded by name; and a server that is not there.
+//! Models as people use them: added to a folder later, incomplete, downloaded by name; and a model server that is down.
 
 use std::time::Instant;
 
@@ -12,9 +12,9 @@ use crate::engine::probe;
 
 const LLAMA: &str = "LLAMACPP_PORT";
 const KEY: &str = "LLAMACPP_API_KEY";
-/// A model of a kind that no llama.cpp knows.
+/// A model of an architecture that llama.cpp does not know.
 const FOREIGN: &str = "/data/models/foreign.gguf";
-/// A hub, and a download from it.
+/// A model hub, and a download from it.
 const HUB: &str = include_str!("hub.mjs");
 
 pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Result<()> {
@@ -75,7 +75,7 @@ async fn none_yet(running: &Running<'_>) -> anyhow::Result<String> {
     let (state, detail) = llamacpp(running).await?;
     ensure!(state == "not configured" && detail.contains("no model yet"), "{state}: {detail}");
     let answer = complete(running).await?;
-    ensure!(answer == 400, "and `local` answers {answer}");
+    ensure!(answer == 400, "but `local` answers {answer}");
     Ok(start_of(&detail))
 }
 
@@ -101,8 +101,8 @@ async fn later(running: &Running<'_>) -> anyhow::Result<String> {
     .await?;
     let seconds = copied.elapsed().as_secs_f64();
     let answer = complete(running).await?;
-    ensure!(answer == 200, "llama.cpp is up, and `local` answers {answer}");
-    ensure!(detail.contains("half.gguf"), "the half file is not told any more: {detail:?}");
+    ensure!(answer == 200, "llama.cpp is up, but `local` answers {answer}");
+    ensure!(detail.contains("half.gguf"), "the incomplete file is not reported any more: {detail:?}");
     Ok(format!("up {seconds:.1} s after it was copied"))
 }
 
@@ -110,12 +110,12 @@ async fn by_name(running: &Running<'_>) -> anyhow::Result<String> {
     let told = running.container.exec(&["node", "--input-type=module", "--eval", HUB, MODEL]).await?;
     let came: Value = serde_json::from_str(&told).with_context(|| format!("it says {}", start_of(&told)))?;
     ensure!(came["code"] == 0 && came["right"] == true, "{}", start_of(&told));
-    // Cut, asked for a range, begun anew.
-    ensure!(came["asked"] == 3, "it was asked for {} times", came["asked"]);
-    Ok("begun anew, and right".to_owned())
+    // The interrupted request, a range, and the whole file again.
+    ensure!(came["asked"] == 3, "{} requests", came["asked"]);
+    Ok("downloaded again, and complete".to_owned())
 }
 
-/// While it is tried again, too.
+/// The status must stay the same while the service restarts.
 async fn unloadable(running: &Running<'_>) -> anyhow::Result<String> {
     let wanted = format!("llama.cpp could not load {FOREIGN}");
     let (detail, hint) = until(|| async {
@@ -126,13 +126,13 @@ async fn unloadable(running: &Running<'_>) -> anyhow::Result<String> {
         Ok(told.into_iter().find(|(detail, _)| detail.contains(&wanted)))
     })
     .await?;
-    ensure!(hint.contains("docker compose up -d"), "to mend it: {hint:?}");
+    ensure!(hint.contains("docker compose up -d"), "the hint is {hint:?}");
     Ok(start_of(&detail))
 }
 
 async fn other_server(running: &Running<'_>) -> anyhow::Result<String> {
     let told = running.container.try_exec(&["status"]).await?.said;
-    let line = told.lines().find(|line| line.contains("MODEL_BASE_URL=")).context("status does not tell")?;
+    let line = told.lines().find(|line| line.contains("MODEL_BASE_URL=")).context("`status` does not report it")?;
     ensure!(line.contains("does not answer"), "{line}");
     Ok(start_of(line))
 }

@@ -1,5 +1,4 @@
-//! A stack that is published beyond the loopback, with echoes in the place of its slow programs; and how a client signs
-//! in to it.
+//! A stack that is published beyond the loopback, with an echo server in place of slow programs; and signing in to it.
 
 use std::net::SocketAddr;
 
@@ -10,14 +9,14 @@ use super::raw::{self, Reply};
 use super::running::{Bench, Running, until};
 use crate::engine::container::Volume;
 
-/// What tells of the requests that reach it, in the place of these services' programs.
+/// The echo server, which replaces the programs of these services.
 const ECHO: &str = include_str!("echo.js");
 pub(super) const ECHOES: [&str; 4] = ["llamacpp", "manager", "opencode", "openclaw"];
-/// One of theirs.
+/// The port of one of them.
 pub(super) const ECHO_PORT: &str = "LLAMACPP_PORT";
 pub(super) const COOKIE: &str = "mission_control_session";
 
-/// A stack that is published everywhere, with an echo in the place of the programs that start slowly.
+/// Starts a stack that is published on all addresses, with an echo server in place of slow programs.
 pub(super) async fn start<'a>(
     bench: &'a Bench<'_>,
     volume: &Volume,
@@ -46,28 +45,28 @@ pub(super) fn address(running: &Running<'_>, setting: &str) -> anyhow::Result<So
     Ok(SocketAddr::from(([127, 0, 0, 1], running.port(setting)?)))
 }
 
-/// Sends a request as tables write it.
+/// Sends a request in the form of [`raw::request`].
 pub(super) async fn ask(running: &Running<'_>, setting: &str, text: &str) -> anyhow::Result<Reply> {
     let address = address(running, setting)?;
     raw::send(address, &raw::request(text, &[("HOST", &address.to_string())])).await
 }
 
-/// Sends the form.
+/// Sends the sign-in form.
 pub(super) async fn send_form(running: &Running<'_>, setting: &str, password: &str, to: &str) -> anyhow::Result<Reply> {
     let head = "POST /_stack/sign-in HTTP/1.1|Host: {HOST}|Origin: http://{HOST}|Content-Type: application/x-www-form-urlencoded";
     ask(running, setting, &format!("{head}|Content-Length: {{LENGTH}}||password={password}&to={to}")).await
 }
 
-/// A new session; gives the value of its cookie.
+/// Signs in, and returns the value of the session's cookie.
 pub(super) async fn sign_in(running: &Running<'_>, setting: &str) -> anyhow::Result<String> {
     let reply = send_form(running, setting, running.secret("ACCESS_PASSWORD")?, "/").await?;
-    ensure!(reply.status == 303, "the password is answered {}", reply.told());
-    let set = reply.header("set-cookie").context("it gives no cookie")?;
+    ensure!(reply.status == 303, "the password gets {}", reply.told());
+    let set = reply.header("set-cookie").context("it sets no cookie")?;
     let value = set.strip_prefix(COOKIE).and_then(|rest| rest.strip_prefix('=')?.split(';').next());
     value.map(str::to_owned).with_context(|| format!("another cookie: {set}"))
 }
 
-/// What reached the program behind.
+/// The request as the program behind the front got it.
 pub(super) async fn echo(running: &Running<'_>, text: &str) -> anyhow::Result<Value> {
     let reply = ask(running, ECHO_PORT, text).await?;
     ensure!(reply.status == 200, "{text:?}: {}", reply.told());

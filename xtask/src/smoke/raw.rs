@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes: a client that sends exactly what it is given. A URL library would mend what an attack is made of.
+//! HTTP/1.1 as bytes: a client that sends exactly the given request. An HTTP library would normalize attacks.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use tokio::net::TcpStream;
 
 use super::running::start_of;
 
-/// A server that says nothing for so long has nothing more to say.
+/// A response counts as complete after this silence.
 const SILENCE: Duration = Duration::from_secs(5);
 const LONGEST: usize = 256 * 1024;
 
-/// What came back.
+/// A response.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
-    /// 0 when the connection was closed without an answer.
+    /// 0 if the connection was closed without a response.
     pub(super) status: u16,
-    /// All of it, with every further answer on the same connection.
+    /// All bytes, with all further responses on the same connection.
     pub(super) text: String,
 }
 
@@ -32,7 +32,7 @@ impl Reply {
         self.text.split_once("\r\n\r\n").map_or("", |(_, body)| body)
     }
 
-    /// The first header of that name.
+    /// The first header with that name.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let (head, _) = self.text.split_once("\r\n\r\n")?;
         head.lines().skip(1).find_map(|line| {
@@ -46,15 +46,15 @@ impl Reply {
     }
 }
 
-/// One exchange on a connection of its own. A request that asks to close is answered until the connection ends.
+/// Sends a request on a new connection. With `Connection: close`, reads until the connection ends.
 pub(super) async fn send(address: SocketAddr, bytes: &[u8]) -> anyhow::Result<Reply> {
     send_patiently(address, bytes, SILENCE).await
 }
 
-/// The same with a server that may say nothing for so long.
+/// Like [`send`], for a server that may be silent for that long.
 pub(super) async fn send_patiently(address: SocketAddr, bytes: &[u8], silence: Duration) -> anyhow::Result<Reply> {
     let mut stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
-    // A server may refuse and close before it has read everything.
+    // A server may refuse and close before it has read all.
     let _ = stream.write_all(bytes).await;
     let mut read = Vec::new();
     while read.len() < LONGEST && !is_whole(&read) {
@@ -66,7 +66,7 @@ pub(super) async fn send_patiently(address: SocketAddr, bytes: &[u8], silence: D
     Ok(Reply::parse(String::from_utf8_lossy(&read).into_owned()))
 }
 
-/// Whether nothing more is to be waited for: a protocol was changed, or the body has its length.
+/// Whether the response is complete: the protocol has changed, or the body has its length.
 fn is_whole(read: &[u8]) -> bool {
     let text = String::from_utf8_lossy(read);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
@@ -75,7 +75,7 @@ fn is_whole(read: &[u8]) -> bool {
     if matches!(status, "101" | "204" | "304") {
         return true;
     }
-    // Asked to close, it may still answer what else it found in the bytes.
+    // With `Connection: close`, further responses to the same bytes may follow.
     if head.contains("\r\nconnection: close") {
         return false;
     }
@@ -83,8 +83,8 @@ fn is_whole(read: &[u8]) -> bool {
     length.is_some_and(|length| body.len() >= length) || body.ends_with("0\r\n\r\n")
 }
 
-/// A request as it is written in tables: `|` ends a line. A body after the empty line is sent as it is; `{LENGTH}` is
-/// its length.
+/// Builds a request from its form in tables: `|` ends a line. A body after the empty line is sent unchanged; `{LENGTH}`
+/// is its length.
 pub(super) fn request(text: &str, values: &[(&str, &str)]) -> Vec<u8> {
     let mut text =
         values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_taken_apart() {
+    fn a_response_is_parsed() {
         let reply = Reply::parse("HTTP/1.1 303 See Other\r\nLocation: /a\r\nX: 1\r\n\r\nbody".to_owned());
         assert_eq!((reply.status, reply.header("location"), reply.body()), (303, Some("/a"), "body"));
         assert_eq!(Reply::parse(String::new()).status, 0);

@@ -1,4 +1,4 @@
-//! What the image must not start with, and how it says so: one message, and what to type.
+//! Conditions under which the image must not start: it prints one message, with what to type.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const CANNOT_CREATE: i32 = 73;
 const TEMPORARY: i32 = 75;
 const NO_PERMISSION: i32 = 77;
 
-/// What is set wrongly, all at once.
+/// Invalid settings, all at once.
 const WRONG: [(&str, &str); 12] = [
     ("CONVEX_BACKEND_PORT", "70000"),
     ("MANAGER_PORT", "8080"),
@@ -30,9 +30,9 @@ const WRONG: [(&str, &str); 12] = [
     ("TRUSTED_PROXIES", "0.0.0.0/0"),
     ("TLS_KEY_FILE", "/no/such/key"),
 ];
-/// An empty volume would be given the image's own owner again.
+/// Not empty: Docker gives an empty volume to the image's user again.
 const GIVE: &str = r#"mkdir -p /data/convex && chown --recursive "$0" /data"#;
-/// Somebody else's.
+/// Another user's.
 const FOREIGN: &str = "12345:12345";
 
 pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, used: &Volume) {
@@ -43,7 +43,7 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, used: &Volume)
     report.see("root is refused", 60, root(bench)).await;
 }
 
-/// What a container that must not start says, and its exit code; never a whole start.
+/// Returns the exit code and output of a container that must not start.
 async fn refused(bench: &Bench<'_>, volume: &Volume, options: &Options) -> anyhow::Result<(i32, String)> {
     let container = Container::start(bench.docker, bench.image, volume, options).await?;
     let ended = tokio::time::timeout(Duration::from_secs(30), container.wait()).await;
@@ -58,8 +58,8 @@ async fn wrong_settings(bench: &Bench<'_>) -> anyhow::Result<String> {
     let (code, said) = refused(bench, &volume, &Options { environment, ..Options::default() }).await?;
     ensure!(code == CONFIG, "exit code {code} instead of {CONFIG}: {}", start_of(&said));
     let missing: Vec<&str> = WRONG.iter().map(|(name, _)| *name).filter(|name| !said.contains(name)).collect();
-    ensure!(missing.is_empty(), "not told: {}; it says {}", missing.join(", "), start_of(&said));
-    ensure!(!said.contains("not-to-be-shown"), "the value of a secret is told");
+    ensure!(missing.is_empty(), "not reported: {}; it says {}", missing.join(", "), start_of(&said));
+    ensure!(!said.contains("not-to-be-shown"), "the value of a secret is printed");
     Ok(format!("exit code {code}, {} settings named, no secret's value", WRONG.len()))
 }
 
@@ -77,9 +77,9 @@ async fn foreign_volume(bench: &Bench<'_>) -> anyhow::Result<String> {
     let image = &bench.stack.image;
     let owner = format!("{}:{}", image.uid, image.gid);
     let remedy = said.lines().find(|line| line.contains("chown") && line.contains(&owner));
-    ensure!(remedy.is_some(), "no chown to {owner} is told: {}", start_of(&said));
+    ensure!(remedy.is_some(), "no chown to {owner} is suggested: {}", start_of(&said));
     ensure!(said.lines().count() <= 4, "it says more than one error: {}", start_of(&said));
-    // What it asks for must be all that was missing.
+    // The suggested chown must suffice.
     give_to(bench, &volume, &owner).await?;
     let container = Container::start(bench.docker, bench.image, &volume, &Options::default()).await?;
     let started = until(|| async {
@@ -91,7 +91,7 @@ async fn foreign_volume(bench: &Bench<'_>) -> anyhow::Result<String> {
     Ok(format!("exit code {code}; after the chown it starts"))
 }
 
-/// Changes a volume's owner, as the person who is told to would.
+/// Changes a volume's owner, as the message suggests.
 async fn give_to(bench: &Bench<'_>, volume: &Volume, owner: &str) -> anyhow::Result<()> {
     let mut command = bench.docker.command();
     command.args(["run", "--rm", "--user", "0", "--entrypoint", "bash"]);

@@ -1,4 +1,4 @@
-//! What was proved, check by check: told as it goes on stderr, as a table and as JSON at the end.
+//! The results of the checks: printed on stderr as they run, as a table and as JSON at the end.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,13 +24,13 @@ impl Report {
         Self { image: image.to_owned(), checks: Vec::new(), group: "" }
     }
 
-    /// What the following checks are about.
+    /// Sets the group of the following checks.
     pub(super) fn group(&mut self, group: &'static str) {
         self.group = group;
     }
 
-    /// Runs one check, for no longer than `limit` seconds; what it gives is there for later ones. `detail` tells in
-    /// a line what was seen.
+    /// Runs one check, for at most `limit` seconds, and returns its value for later ones. `detail` summarizes the value
+    /// in a line.
     pub(super) async fn check<T>(
         &mut self,
         name: &str,
@@ -51,7 +51,7 @@ impl Report {
         result.ok()
     }
 
-    /// The same for a check whose only result is what it saw.
+    /// Like [`check`](Self::check), for a check that returns its own summary only.
     pub(super) async fn see(
         &mut self,
         name: &str,
@@ -61,12 +61,12 @@ impl Report {
         self.check(name, limit, work, String::clone).await.is_some()
     }
 
-    /// Records what was left out, and what it needs.
+    /// Records a skipped check, and what it needs.
     pub(super) fn skip(&mut self, name: &str, why: &str) {
         self.push(name, Outcome::Skipped, 0.0, why.to_owned());
     }
 
-    /// Records what was left out as a failure: somebody asked for it.
+    /// Records a skipped check as a failure, because it was required.
     pub(super) fn miss(&mut self, name: &str, why: &str) {
         self.push(name, Outcome::Failed, 0.0, why.to_owned());
     }
@@ -77,15 +77,15 @@ impl Report {
         self.checks.push(check);
     }
 
-    /// Keeps what a container said beside the report, when something failed.
+    /// Writes the container's logs to a file if a check failed.
     pub(super) async fn keep_log(&self, container: &Container, file: &Path) {
         if self.failed().next().is_none() {
             return;
         }
         let kept = container.logs().await.and_then(|logs| Ok(fs_err::write(file, logs)?));
         match kept {
-            Ok(()) => say(&format!("what the container said is in {}", file.display())),
-            Err(error) => say(&format!("what the container said could not be kept: {}", reasons(&error))),
+            Ok(()) => say(&format!("the container's logs are in {}", file.display())),
+            Err(error) => say(&format!("the container's logs could not be written: {}", reasons(&error))),
         }
     }
 
@@ -93,7 +93,7 @@ impl Report {
         self.checks.iter().filter(|check| check.outcome == Outcome::Failed)
     }
 
-    /// A line a check, and one that counts.
+    /// A line per check, and a summary.
     pub(crate) fn table(&self) -> String {
         format!("{}\n{}", steps::table(&self.checks), self.summary())
     }
@@ -104,7 +104,7 @@ impl Report {
         format!("{done} passed, {failed} failed, {skipped} skipped")
     }
 
-    /// An error that tells every check that failed.
+    /// Returns an error with all failed checks.
     pub(crate) fn verdict(&self) -> anyhow::Result<()> {
         let failed: Vec<anyhow::Error> =
             self.failed().map(|check| anyhow::anyhow!("{}", check.detail).context(check.title())).collect();
@@ -112,7 +112,7 @@ impl Report {
     }
 }
 
-/// An error and its causes on one line: a table has no other place for them.
+/// Joins an error and its causes into one line, for the table.
 fn reasons(error: &anyhow::Error) -> String {
     let all = match error.downcast_ref::<Failures>() {
         Some(Failures(failures)) => failures.iter().map(reasons).collect::<Vec<_>>().join("; "),
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_failed_or_took_too_long_is_told_and_the_rest_goes_on() {
+    async fn failures_and_timeouts_are_reported_and_later_checks_run() {
         let mut report = Report::new("i");
         report.group("g");
         assert!(report.see("good", 5, async { Ok("seen".to_owned()) }).await);

@@ -1,4 +1,4 @@
-//! An image under test, started as compose starts it, and how its services are spoken to.
+//! An image under test, started as compose starts it, and requests to its services.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,59 +19,59 @@ use crate::engine::docker::Docker;
 use crate::engine::probe::{self, Target};
 use crate::io::http;
 
-/// What every start of one smoke test shares.
+/// What all starts of a smoke test have in common.
 #[derive(Debug)]
 pub(super) struct Bench<'a> {
     pub(super) docker: &'a Docker,
     pub(super) stack: &'a Stack,
     pub(super) image: &'a str,
-    /// The model that llama.cpp is given.
+    /// llama.cpp's model.
     pub(super) model: PathBuf,
-    /// Seconds that one turn of it may take.
+    /// Timeout of one of its turns, in seconds.
     pub(super) turn: u64,
     pub(super) web: Client,
-    /// For files that are mounted; the container's user can go through it.
+    /// For files that are mounted; the container's user can read it.
     pub(super) scratch: &'a Path,
-    /// Where pictures and logs are kept.
+    /// Where screenshots and logs are written.
     pub(super) output: &'a Path,
     pub(super) quick: bool,
 }
 
-/// A container whose ports are the same inside and outside, as compose has it.
+/// A container with the same port numbers inside and outside, as with compose.
 #[derive(Debug)]
 pub(super) struct Running<'a> {
     pub(super) bench: &'a Bench<'a>,
     pub(super) container: Container,
     options: Options,
-    /// By the name of their setting.
+    /// By the names of their settings.
     ports: BTreeMap<String, u16>,
-    /// Those that the image made, by name.
+    /// The generated secrets, by name.
     pub(super) secrets: BTreeMap<String, String>,
     pub(super) started: Instant,
 }
 
-/// For what is answered at once; turns of a model take their own time.
+/// For requests with quick responses; turns of a model have their own timeout.
 const ONE_REQUEST: Duration = Duration::from_secs(20);
-/// Where the model is in the container.
 /// The port of Mission Control's page, which serves `/_stack` too.
 pub(super) const PAGE: &str = "MISSION_CONTROL_PORT";
+/// The model's path in the container.
 pub(super) const MODEL: &str = "/models/smoke.gguf";
 
 impl<'a> Bench<'a> {
     pub(super) fn new(request: &Request<'a>, scratch: &'a Path, model: PathBuf, turn: u64) -> anyhow::Result<Self> {
         http::install_tls();
-        // Everything is on this machine, whatever proxy its user has set.
+        // All requests stay on this machine, whatever proxy its user has set.
         let web = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(ONE_REQUEST);
         let &Request { docker, stack, image, output, quick, .. } = request;
         Ok(Self { docker, stack, image, model, turn, web: web.build()?, scratch, output, quick })
     }
 
-    /// The table's ports as compose publishes them, and every one moved: each reference must follow.
+    /// Other ports than the defaults: all references must follow.
     pub(super) fn moved_ports(&self) -> anyhow::Result<BTreeMap<String, u16>> {
         compose::free_ports(self.stack)
     }
 
-    /// Starts the image on a volume; it is not up yet.
+    /// Starts the image on a volume, without waiting until it is up.
     pub(super) async fn start(
         &'a self,
         volume: &Volume,
@@ -82,13 +82,13 @@ impl<'a> Bench<'a> {
         self.launch(volume, ports, options).await
     }
 
-    /// How compose would start it on those ports, with the model and more settings.
+    /// The options that compose would start it with, on those ports, with the model and further settings.
     pub(super) fn options(&self, ports: &BTreeMap<String, u16>, more: &[(&str, String)]) -> Options {
         let mut environment: BTreeMap<String, String> =
             ports.iter().map(|(setting, port)| (setting.clone(), port.to_string())).collect();
         let given = [
             ("LLAMACPP_MODEL", MODEL),
-            // llama.cpp's own: it counts its tokens, so that a turn can be seen to arrive.
+            // llama.cpp counts its tokens, which shows that a turn reached it.
             ("LLAMA_ARG_ENDPOINT_METRICS", "1"),
         ];
         environment.extend(given.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -112,7 +112,7 @@ impl<'a> Bench<'a> {
         Ok(Running { bench: self, container, options, ports, secrets: BTreeMap::new(), started })
     }
 
-    /// A name that nothing else in the container's data has.
+    /// A random name that nothing else in the container's data has.
     pub(super) fn nonce() -> String {
         format!("smoke{:x}", fastrand::u64(..))
     }
@@ -123,12 +123,12 @@ impl Running<'_> {
         self.ports.get(setting).copied().with_context(|| format!("no service has the port {setting}"))
     }
 
-    /// The settings of all ports of the table.
+    /// The settings of all ports.
     pub(super) fn settings(&self) -> impl Iterator<Item = &str> {
         self.bench.stack.endpoints().map(|endpoint| endpoint.setting.as_str())
     }
 
-    /// `http://127.0.0.1:PORT`, as browsers reach it, or the same with https.
+    /// The port's origin for browsers: `http://127.0.0.1:PORT`, or the same with https.
     pub(super) fn origin(&self, setting: &str) -> anyhow::Result<String> {
         let scheme = if self.options.environment.contains_key("TLS_CERT_FILE") { "https" } else { "http" };
         Ok(format!("{scheme}://127.0.0.1:{}", self.port(setting)?))
@@ -142,12 +142,12 @@ impl Running<'_> {
         Ok(self.bench.web.request(Method::POST, format!("{}{path}", self.origin(setting)?)).json(body))
     }
 
-    /// A secret that the image's own `secrets` command gave.
+    /// A generated secret, by the image's `secrets` command.
     pub(super) fn secret(&self, name: &str) -> anyhow::Result<&str> {
-        self.secrets.get(name).map(String::as_str).with_context(|| format!("the image told no secret {name}"))
+        self.secrets.get(name).map(String::as_str).with_context(|| format!("the image has no secret {name}"))
     }
 
-    /// Waits until every port of the table answers and the image calls itself healthy.
+    /// Waits until every port answers and the container is healthy.
     pub(super) async fn up(&self) -> anyhow::Result<(Vec<probe::Answered>, f64)> {
         let up = async {
             let answered = self.ask_ports(self.started).await?;
@@ -160,7 +160,7 @@ impl Running<'_> {
         }
     }
 
-    /// Asks every port of the table until it answers; waits from `since` on.
+    /// Requests every port until it answers; times count from `since`.
     pub(super) async fn ask_ports(&self, since: Instant) -> anyhow::Result<Vec<probe::Answered>> {
         let mut targets = Vec::new();
         for service in &self.bench.stack.services {
@@ -172,20 +172,20 @@ impl Running<'_> {
         probe::ask_all(&self.container, &targets, since).await
     }
 
-    /// A new container in the place of this one, with the same settings, on the volume.
+    /// Replaces the container by a new one with the same settings, on the volume.
     pub(super) async fn replace(&mut self, volume: &Volume) -> anyhow::Result<()> {
-        // The ports are to be had again when the old one is gone.
+        // The ports must be free for the new container.
         self.container.remove().await?;
         self.started = Instant::now();
         self.container = Container::start(self.bench.docker, self.bench.image, volume, &self.options).await?;
         Ok(())
     }
 
-    /// Ends when a service has failed, by the container's own word: waiting longer would not help.
+    /// Returns when a service has failed according to `status`: waiting longer is in vain.
     async fn given_up(&self) -> anyhow::Error {
         loop {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            // While it starts there may be nothing yet to ask.
+            // Early in the start, `status` may not work yet.
             let Ok(status) = self.status().await else { continue };
             let failed: Vec<String> = failed(&status).collect();
             if !failed.is_empty() {
@@ -194,7 +194,7 @@ impl Running<'_> {
         }
     }
 
-    /// Asks the image for all that it generated.
+    /// Reads all generated secrets from the image.
     pub(super) async fn read_secrets(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let listed = self.container.exec(&["secrets"]).await?;
         let mut secrets = BTreeMap::new();
@@ -216,7 +216,7 @@ impl Running<'_> {
         Ok(secrets)
     }
 
-    /// Names what is no real program, by what the rehearsal's stand-ins say of themselves.
+    /// Returns which programs are stand-ins of the rehearsal, by their version.
     pub(super) async fn stand_ins(&self) -> anyhow::Result<String> {
         let status = self.status().await?;
         let services = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -225,22 +225,22 @@ impl Running<'_> {
         Ok(if parts.is_empty() { "nothing: all is real".to_owned() } else { parts.join(", ") })
     }
 
-    /// What `status --json` says.
+    /// The output of `status --json`.
     pub(super) async fn status(&self) -> anyhow::Result<Value> {
-        // It fails when something is down, and tells of that on stdout all the same.
+        // It exits with 1 when a service is down, but prints the status as well.
         let told = self.container.try_exec(&["status", "--json"]).await?;
-        serde_json::from_str(&told.said).with_context(|| format!("`status --json` says {:?}", told.said))
+        serde_json::from_str(&told.said).with_context(|| format!("the output of `status --json` is {:?}", told.said))
     }
 }
 
-/// The services that have failed, with why, in what `status --json` says.
+/// Services that have failed, with the reason, in the output of `status --json`.
 fn failed(status: &Value) -> impl Iterator<Item = String> {
     let services = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
     let failed = services.iter().filter(|service| service["state"] == "failed");
     failed.map(|it| format!("{} failed: {}", it["name"].as_str().unwrap_or("?"), it["detail"].as_str().unwrap_or("?")))
 }
 
-/// An answer of whatever status, read to its end.
+/// A response of any status, read to its end.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -249,7 +249,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The answer itself when it has that status.
+    /// Returns the response if it has that status, else an error.
     pub(super) fn expect(self, status: u16) -> anyhow::Result<Self> {
         if self.status != status {
             bail!("it answers {} instead of {status}: {}", self.status, start_of(&self.body));
@@ -262,14 +262,14 @@ impl Answer {
     }
 }
 
-/// Sends a request; a reply of any status is an answer.
+/// Sends a request; a response of any status counts.
 pub(super) async fn ask(request: RequestBuilder) -> anyhow::Result<Answer> {
     let response = request.send().await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     Ok(Answer { status, headers, body: response.text().await? })
 }
 
-/// Enough of a text to know it by.
+/// The start of a text, to recognize it.
 pub(super) fn start_of(text: &str) -> String {
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match flat.char_indices().nth(200) {
@@ -278,7 +278,7 @@ pub(super) fn start_of(text: &str) -> String {
     }
 }
 
-/// Asks until the answer is there; `limit` of the check around it ends a wait that is in vain.
+/// Polls until there is a value; the timeout of the check around it ends the wait.
 pub(super) async fn until<T, F: Future<Output = anyhow::Result<Option<T>>>>(
     mut question: impl FnMut() -> F,
 ) -> anyhow::Result<T> {

@@ -1,4 +1,4 @@
-//! An unfriendly look at a running container: who it runs as, what it shows, where it listens.
+//! The security of a running container: its user, its secrets, its open ports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::report::Report;
 use super::running::{Running, start_of};
 use crate::io::process;
 
-/// Which services' processes may have a secret in their environment: those that take it in no other way.
+/// The services whose processes may have a secret in their environment, because they accept it in no other way.
 const HOLDERS: [(&str, &[&str]); 7] = [
     ("LLAMACPP_API_KEY", &["llamacpp", "opencode", "openclaw"]),
     ("MISSION_CONTROL_EVENT_TOKEN", &["openclaw"]),
@@ -18,9 +18,9 @@ const HOLDERS: [(&str, &[&str]); 7] = [
     ("OPENCLAW_GATEWAY_TOKEN", &["openclaw"]),
     ("OPENCLAW_HOOKS_TOKEN", &["openclaw"]),
 ];
-/// The backend takes this one on its command line and in no other way; the README says so.
+/// The backend accepts it on its command line only; the README documents this.
 const ON_A_COMMAND_LINE: (&str, &str) = ("CONVEX_INSTANCE_SECRET", "convex");
-/// Public by nature: the key set that everybody may ask for.
+/// Public: the key set for verifying tokens.
 const PUBLIC: &str = "JWKS";
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
@@ -33,23 +33,23 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.see("every line of the log names its service", 20, log_lines(running)).await;
 }
 
-/// What a secret is known by wherever it turns up, by its name.
+/// The part of each secret to search for, by the secret's name.
 pub(super) fn needles(secrets: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
     let known = secrets.iter().filter(|(name, _)| *name != PUBLIC);
     known.map(|(name, value)| (name.as_str(), needle(value))).collect()
 }
 
-/// The line of a key that has the most in it; of an admin key, what stands after the instance's name.
+/// The longest line of a key; the part after the instance's name of an admin key.
 fn needle(value: &str) -> &str {
     let line = value.lines().max_by_key(|line| line.len()).unwrap_or_default();
     line.rsplit_once('|').map_or(line, |(_, sealed)| sealed)
 }
 
-/// One process of the container.
+/// A process of the container.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: u32,
-    /// Its leader is the process that the supervisor started.
+    /// Its session id: the leader is the process that the supervisor started.
     pub(super) session: u32,
     uid: u32,
     pub(super) words: String,
@@ -57,14 +57,14 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Whose it is: services carry their name, the supervisor none.
+    /// Its service, from its environment; the supervisor has none.
     pub(super) fn service(&self) -> &str {
         let mut lines = self.environment.lines();
         lines.find_map(|line| line.strip_prefix("STACK_SERVICE=")).unwrap_or("supervisor")
     }
 }
 
-/// A process that ends meanwhile is left out.
+/// Skips processes that end meanwhile.
 const LIST: &str = r#"for folder in /proc/[0-9]*; do
     uid=$(stat --format %u "$folder" 2>/dev/null) || continue
     words=$(tr '\0' ' ' <"$folder/cmdline" 2>/dev/null) || continue
@@ -76,8 +76,8 @@ done"#;
 
 pub(super) async fn processes(running: &Running<'_>) -> anyhow::Result<Vec<Process>> {
     let listed = running.container.exec(&["bash", "-c", LIST]).await?;
-    let found = parse_processes(&listed).context("the list of processes is not understood")?;
-    ensure!(found.iter().any(|process| process.pid == 1), "the list of processes is not whole");
+    let found = parse_processes(&listed).context("the list of processes does not parse")?;
+    ensure!(found.iter().any(|process| process.pid == 1), "the list of processes is incomplete");
     Ok(found)
 }
 
@@ -119,13 +119,13 @@ async fn open_ports(running: &Running<'_>) -> anyhow::Result<String> {
     Ok(format!("{} ports; everything else listens on the container's loopback", open.len()))
 }
 
-/// Ports that somebody listens on beyond the loopback, from the kernel's tables.
+/// Returns the ports with a listener beyond the loopback, from the kernel's tables.
 pub(super) fn listening(sockets: &str) -> BTreeSet<u16> {
     let parse = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
         let (address, port) = fields.next()?.split_once(':')?;
         let listens = fields.nth(1)? == "0A";
-        // 127.x.y.z and ::1, in the kernel's order of bytes; also 127.x.y.z as IPv6 writes it.
+        // 127.x.y.z and ::1, in the kernel's byte order; also IPv4-mapped 127.x.y.z.
         let loopback = if address.len() == 8 {
             address.ends_with("7F")
         } else {
@@ -161,7 +161,7 @@ async fn environments(running: &Running<'_>) -> anyhow::Result<String> {
     ))
 }
 
-/// What is kept outside of the volume.
+/// The data outside of the volume.
 async fn records(running: &Running<'_>) -> anyhow::Result<String> {
     let bench = running.bench;
     let history = process::text(bench.docker.command().args(["history", "--no-trunc", bench.image])).await?;
@@ -181,7 +181,7 @@ async fn records(running: &Running<'_>) -> anyhow::Result<String> {
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));
-    Ok(format!("{} lines of log looked through", logs.lines().count()))
+    Ok(format!("{} lines of log searched", logs.lines().count()))
 }
 
 async fn modes(running: &Running<'_>) -> anyhow::Result<String> {
@@ -215,14 +215,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_known_by_what_only_it_has() {
+    fn a_secret_is_found_by_its_unique_part() {
         assert_eq!(needle("mission-control|01ab"), "01ab");
         assert_eq!(needle("-----BEGIN-----\nabcdefghijklmnopqrst\n-----END-----"), "abcdefghijklmnopqrst");
         assert_eq!(needle("token"), "token");
     }
 
     #[test]
-    fn processes_are_taken_apart() {
+    fn processes_are_parsed() {
         let listed = "\u{1}1\u{2}1\u{2}10001\u{2}s6-svscan /x\u{2}PATH=/bin\n\u{1}12\u{2}7\u{2}0\u{2}node a b \u{2}A=1\nSTACK_SERVICE=convex\n";
         let found = parse_processes(listed).unwrap();
         assert_eq!(found.len(), 2);

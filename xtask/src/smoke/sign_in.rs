@@ -1,5 +1,5 @@
 //! A stack that is published beyond the loopback: one password opens every port to a browser, a service's own
-//! credential opens that service to a program, and nothing else opens anything.
+//! credential opens that service to a program, and nothing else opens any port.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ use crate::engine::container::{Options, Volume, has_ipv6};
 const DASHBOARD: &str = "CONVEX_DASHBOARD_PORT";
 const DEPLOYMENT: &str = "/api/current_deployment";
 
-/// Destinations after the sign-in that lead elsewhere, or are no paths.
+/// Destinations after the sign-in that are other sites, or not paths.
 const ELSEWHERE: [&str; 9] = [
     "//evil.example/",
     "https://evil.example/",
@@ -33,7 +33,7 @@ const ELSEWHERE: [&str; 9] = [
     "/a%0d%0aSet-Cookie:%20a=b",
     "evil.example",
 ];
-/// Paths for which the token of the hooks is none.
+/// Paths that must not accept the token of the hooks.
 const NO_HOOKS: [&str; 9] = [
     "/",
     "/hooks",
@@ -45,7 +45,7 @@ const NO_HOOKS: [&str; 9] = [
     "/hooks/%2e%2e/v1",
     "/hooks\\..\\v1",
 ];
-/// Cookies that no stack of this password and secret gave, and one that it did, all by the image's own means.
+/// Cookies that must be refused, and a valid one, made by the image's own code.
 const MAKE_COOKIES: &str = r#"
 import { Sessions } from "/opt/stack/lib/access/sessions.mjs";
 import { secret } from "/opt/stack/lib/settings/read.mjs";
@@ -65,8 +65,8 @@ console.log(JSON.stringify({ good, bad: {
   empty: "",
 } }));
 "#;
-/// Guesses a password at a port, as many times as it is told, then sends the right one; prints how often each status
-/// came back, and the last answer with its Retry-After.
+/// Sends wrong passwords to a port, the given number of times, then the right one. Prints the count of each status, and
+/// the last response with its Retry-After.
 const GUESS: &str = r#"
 import { request } from "node:http";
 import { secret } from "/opt/stack/lib/settings/read.mjs";
@@ -129,7 +129,7 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
     Ok(())
 }
 
-/// A stack of pages alone, with that setting.
+/// Starts a stack of pages only, with that setting.
 async fn with_access(bench: &Bench<'_>, access: &str, everywhere: bool, wanted: u16) -> anyhow::Result<String> {
     let volume = Volume::create(bench.docker, &[]).await?;
     let ports = bench.moved_ports()?;
@@ -140,7 +140,7 @@ async fn with_access(bench: &Bench<'_>, access: &str, everywhere: bool, wanted: 
     let running = bench.launch(&volume, ports, options).await?;
     wait(&running).await?;
     let reply = ask(&running, PAGE, "GET / HTTP/1.1|Host: {HOST}").await?;
-    ensure!(reply.status == wanted, "it is answered {}", reply.told());
+    ensure!(reply.status == wanted, "it gets {}", reply.told());
     let off = ask(&running, "LLAMACPP_PORT", "GET / HTTP/1.1|Host: {HOST}").await?;
     let told = off.body().contains("LLAMACPP_ENABLED is false");
     ensure!(off.status == 503 && told, "the port of a service that is off: {}", off.told());
@@ -175,7 +175,7 @@ async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
             ensure!(reply.status == 401, "{setting} {request:?}: {}", reply.told());
             ensure!(
                 needles(&running.secrets).iter().all(|(_, value)| !reply.text.contains(value)),
-                "{setting} tells a secret"
+                "{setting} returns a secret"
             );
         }
     }
@@ -213,7 +213,7 @@ async fn opened(running: &Running<'_>) -> anyhow::Result<String> {
         let reply = ask(running, setting, &format!("GET / HTTP/1.1|Host: {{HOST}}|Cookie: {session}")).await?;
         ensure!(matches!(reply.status, 200 | 404), "{setting}: {}", reply.told());
     }
-    Ok("403 for a wrong one; a cookie that is HttpOnly, SameSite and has an end, for eight ports".to_owned())
+    Ok("403 for a wrong one; a cookie that is HttpOnly, SameSite and expires, for eight ports".to_owned())
 }
 
 async fn kept(running: &Running<'_>) -> anyhow::Result<String> {
@@ -245,7 +245,7 @@ async fn kept(running: &Running<'_>) -> anyhow::Result<String> {
     Ok("its cookie is taken out, and what a client says of proxies is replaced".to_owned())
 }
 
-/// The header that a program sends.
+/// The Authorization header of a program.
 fn authorization(running: &Running<'_>, credential: &Credential) -> anyhow::Result<String> {
     let secret = running.secret(&credential.secret)?;
     Ok(match credential.scheme {
@@ -258,10 +258,10 @@ fn authorization(running: &Running<'_>, credential: &Credential) -> anyhow::Resu
     })
 }
 
-/// Whether the front lets a program pass; what the program behind then says is its own affair.
+/// Whether the front accepts a program's request; the program's own status does not matter.
 async fn passes(running: &Running<'_>, setting: &str, path: &str, authorization: &str) -> anyhow::Result<bool> {
     let address = address(running, setting)?;
-    // An admin key has the bar in it that ends a line in a table.
+    // An admin key contains `|`, which ends a line in tables.
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {authorization}\r\n\r\n");
     let reply = raw::send(address, request.as_bytes()).await?;
     ensure!(reply.status != 0, "{setting}{path} does not answer");
@@ -314,7 +314,7 @@ async fn programs(running: &Running<'_>) -> anyhow::Result<String> {
             }
         }
     }
-    ensure!(wrong.is_empty(), "the front decides otherwise than the table: {}", wrong.join("; "));
+    ensure!(wrong.is_empty(), "the front does not decide as the table: {}", wrong.join("; "));
     Ok(format!("{tried} combinations of {} credentials, ports and paths", all.len()))
 }
 
@@ -329,7 +329,7 @@ async fn cookies(running: &Running<'_>) -> anyhow::Result<String> {
     let bad = made["bad"].as_object().context("no cookies were made")?;
     for (what, value) in bad {
         let reply = ask(value).await?;
-        ensure!(reply.status == 401, "one {what} is answered {}", reply.told());
+        ensure!(reply.status == 401, "one {what} gets {}", reply.told());
     }
     Ok(format!("{} kinds, each 401", bad.len()))
 }
@@ -370,7 +370,7 @@ async fn destinations(running: &Running<'_>) -> anyhow::Result<String> {
     }
     let script = "/_stack/sign-in?to=/\"><script>alert(1)</script>";
     let page = ask(running, PAGE, &format!("GET {script} HTTP/1.1|Host: {{HOST}}")).await?;
-    ensure!(!page.body().contains("<script>"), "a script stands in the form");
+    ensure!(!page.body().contains("<script>"), "the form contains a script");
     let two = ask(running, PAGE, "GET //evil.example/ HTTP/1.1|Host: {HOST}|Accept: text/html").await?;
     let to = two.header("location").unwrap_or_default();
     ensure!(two.status == 303 && to.starts_with("/_stack/sign-in"), "//evil.example/: {}", two.told());
@@ -392,7 +392,7 @@ async fn sign_out(running: &Running<'_>) -> anyhow::Result<String> {
     };
     ensure!(matches!(status("GET", "/_stack/sign-out", &session).await?, 404 | 405), "a link signs out");
     ensure!(status("GET", "/_stack.json", &session).await? == 200, "the session is over too soon");
-    ensure!(status("POST", "/_stack/sign-out", &session).await? == 303, "there is no way out");
+    ensure!(status("POST", "/_stack/sign-out", &session).await? == 303, "signing out fails");
     ensure!(status("GET", "/_stack.json", &session).await? == 401, "the session goes on");
     ensure!(status("GET", "/_stack.json", &other).await? == 200, "another session ended too");
     Ok("401 with its cookie; another session goes on".to_owned())
@@ -403,7 +403,7 @@ async fn guesses(running: &Running<'_>) -> anyhow::Result<String> {
     let said = running.container.exec(&["node", "--input-type=module", "-e", GUESS, &port, "1000"]).await?;
     let said: Value = serde_json::from_str(&said)?;
     let count = |status: &str| said["count"][status].as_u64().unwrap_or_default();
-    ensure!((1..=20).contains(&count("403")) && count("403") + count("429") == 1000, "they are answered {said}");
+    ensure!((1..=20).contains(&count("403")) && count("403") + count("429") == 1000, "they get {said}");
     ensure!(said["right"]["status"] == 429 && said["right"]["wait"].as_u64().is_some(), "then the right one: {said}");
     sign_in(running, PAGE).await.context("from another address")?;
     Ok(format!("{} looked at, the rest 429, also the right one; another address signs in", count("403")))

@@ -1,4 +1,4 @@
-//! Stopping under load, starting again, a power cut: what was there is there again.
+//! Stops under load, starts again, and power cuts: no data may be lost.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use super::{UP, convex};
 use crate::domain::service::stop_within;
 use crate::engine::container::{Container, Options, Volume};
 
-/// A variable of the deployment that we put there.
+/// A variable of the deployment that this test sets.
 const KEPT: &str = "SMOKE_KEPT";
-/// The image's own mark of what was pushed: a push changes it.
+/// The image's mark of the pushed functions: a push changes it.
 const PUSHED: &str = "MISSION_CONTROL_PUSHED";
-/// What the set-up says when there is nothing to push.
+/// The set-up's message when there is nothing to push.
 const NOTHING_TO_PUSH: &str = "Convex has these functions already";
-/// What the image says when it had to kill.
+/// The image's message when it had to kill a service.
 const KILLED: &str = "not all stopped in time";
 
-/// What has to be there after a start.
+/// What a start must find again.
 struct Kept<'a> {
     nonce: &'a str,
     left: &'a Left,
@@ -49,10 +49,10 @@ pub(super) async fn prove(report: &mut Report, running: &mut Running<'_>, volume
 
 /// Milliseconds after the start: while settings are checked, at the supervisor's first steps, while services start.
 const MOMENTS: [u64; 5] = [0, 150, 400, 1000, 3000];
-/// How a shell says that it was ended by SIGTERM.
+/// The exit code of a shell for SIGTERM.
 const TERMINATED: i32 = 143;
 
-/// A signal that comes too early for the supervisor counts all the same.
+/// A signal before the supervisor runs must stop the container, too.
 async fn stop_starts(running: &Running<'_>) -> anyhow::Result<String> {
     let bench = running.bench;
     let volume = Volume::create(bench.docker, &[]).await?;
@@ -78,13 +78,13 @@ async fn put(running: &Running<'_>, nonce: &str) -> anyhow::Result<Value> {
     set.get(PUSHED).cloned().with_context(|| format!("{PUSHED} is not set"))
 }
 
-/// Stops while pages are fetched and a turn is on its way.
+/// Stops while pages are fetched and a turn runs.
 async fn stop_under_load(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     let answered = Cell::new(0);
     let endpoints = running.bench.stack.endpoints();
     let fetches = endpoints.map(|endpoint| fetch_on(running, &endpoint.setting, &answered));
     let load = async {
-        // The turn is cut off; that it may fail is what this is about.
+        // The turn may fail, because the stop interrupts it.
         let _ = tokio::join!(futures_util::future::join_all(fetches), turns::turn(running, nonce));
         bail!("the load ended by itself")
     };
@@ -100,7 +100,7 @@ async fn stop_under_load(running: &Running<'_>, nonce: &str) -> anyhow::Result<S
     Ok(format!("{stopped}, after {} answers", answered.get()))
 }
 
-/// Fetches a port's first page again and again.
+/// Fetches a port's first page repeatedly.
 async fn fetch_on(running: &Running<'_>, setting: &str, answered: &Cell<u32>) {
     loop {
         if let Ok(request) = running.get(setting, "/") {
@@ -121,7 +121,7 @@ async fn stop(running: &Running<'_>) -> anyhow::Result<String> {
     let logs = running.container.logs().await?;
     let killed = logs.lines().find(|line| line.contains(KILLED));
     ensure!(killed.is_none(), "{}", killed.unwrap_or_default());
-    ensure!(seconds <= f64::from(longest), "it took {seconds:.1} s, and the table promises {longest} s");
+    ensure!(seconds <= f64::from(longest), "it took {seconds:.1} s, longer than the {longest} s of the table");
     Ok(format!("exit code 0 after {seconds:.1} s, of {longest} s"))
 }
 
@@ -139,7 +139,7 @@ async fn after_power_cut(running: &mut Running<'_>, volume: &Volume) -> anyhow::
     Ok(format!("healthy after {healthy:.1} s"))
 }
 
-/// Every key, a variable, a task, an account and a session of before, and no second push.
+/// Checks for every key, a variable, a task, an account and a session of before, and that nothing was pushed again.
 async fn same(running: &Running<'_>, kept: &Kept<'_>) -> anyhow::Result<String> {
     let now = running.read_secrets().await?;
     for (name, value) in &running.secrets {

@@ -1,4 +1,4 @@
-//! TLS on every port, a proxy that is trusted, and a certificate that is renewed while all runs.
+//! TLS on every port, a trusted proxy, and a certificate that is renewed while all services run.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::report::Report;
 use super::running::{Bench, PAGE, Running, until};
 use crate::engine::container::Volume;
 
-/// Two pairs for the loopback, made for this test.
+/// Two certificates and keys for the loopback, made for this test.
 const FIRST: [&str; 2] =
     [include_str!("../../testdata/tls/first.cert.pem"), include_str!("../../testdata/tls/first.key.pem")];
 const SECOND: [&str; 2] =
@@ -46,7 +46,7 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
     Ok(())
 }
 
-/// The folder that is mounted.
+/// The mounted folder.
 struct Files(PathBuf);
 
 impl Files {
@@ -67,7 +67,7 @@ impl Files {
     }
 }
 
-/// Asks every port from inside, with a client that knows that certificate only.
+/// Requests every port from inside, with a client that trusts that certificate only.
 async fn served(running: &Running<'_>, name: &str) -> anyhow::Result<String> {
     let authority = format!("/tls/{name}.pem");
     let mut count = 0;
@@ -92,25 +92,25 @@ async fn plain(running: &Running<'_>) -> anyhow::Result<String> {
 
 /// This machine is the gateway that the settings trust; a process inside is not.
 async fn proxy(running: &Running<'_>) -> anyhow::Result<String> {
-    // What it serves was looked at with its own certificate.
+    // An earlier check has verified its certificate.
     let web =
         Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).danger_accept_invalid_certs(true);
     let web = web.build()?;
     let address = format!("https://127.0.0.1:{}{SIGN_IN}", running.port(PAGE)?);
     for (host, wanted) in [(NAME, StatusCode::OK), ("evil.example", StatusCode::MISDIRECTED_REQUEST)] {
         let status = web.get(&address).header("x-forwarded-host", host).send().await?.status();
-        ensure!(status == wanted, "with `X-Forwarded-Host: {host}` it is answered {status}");
+        ensure!(status == wanted, "with `X-Forwarded-Host: {host}` it gets {status}");
     }
     let form = [("password", running.secret("ACCESS_PASSWORD")?), ("to", "/")];
     let body = form.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
     let sent = web.post(&address).header("x-forwarded-host", NAME).header("origin", format!("https://{NAME}"));
     let sent = sent.header("content-type", "application/x-www-form-urlencoded").body(body).send().await?;
-    let cookie = sent.headers().get("set-cookie").context("the password gives no cookie")?.to_str()?.to_owned();
+    let cookie = sent.headers().get("set-cookie").context("the password sets no cookie")?.to_str()?.to_owned();
     ensure!(sent.status() == StatusCode::SEE_OTHER && cookie.ends_with("; Secure"), "{}: {cookie}", sent.status());
     let inside = ["curl", "--silent", "--insecure", "--output", "/dev/null", "--write-out", "%{http_code}"];
     let lie = ["--header", "Host: evil.example", "--header", "X-Forwarded-Host: mc.example.org", &address];
     let told = running.container.exec(&[&inside[..], &lie[..]].concat()).await?;
-    ensure!(told.trim() == "421", "a process inside that says so is answered {told}");
+    ensure!(told.trim() == "421", "a process inside with that header gets {told}");
     Ok("and the session's cookie is for https only".to_owned())
 }
 

@@ -1,5 +1,5 @@
-//! What goes through llama.cpp: a completion, a turn of OpenClaw and its trace in Mission Control, a session of
-//! OpenCode through the Manager.
+//! Requests through llama.cpp: a completion, a turn of OpenClaw and its trace in Mission Control, a session of OpenCode
+//! through the Manager.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const MANAGER: &str = "MANAGER_PORT";
 const LLAMA: &str = "LLAMACPP_PORT";
 const LLAMA_KEY: &str = "LLAMACPP_API_KEY";
 
-/// What later checks find again.
+/// What later checks look for.
 #[derive(Debug, Default)]
 pub(super) struct Left {
     /// The id of an OpenCode session.
@@ -37,13 +37,13 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &st
     Left { session: session.map(|(id, _)| id) }
 }
 
-/// Tokens of prompts that llama.cpp has read since its start.
+/// The number of prompt tokens that llama.cpp has read since its start.
 async fn tokens_read(running: &Running<'_>) -> anyhow::Result<f64> {
     let metrics = ask(running.get(LLAMA, "/metrics")?.bearer_auth(running.secret(LLAMA_KEY)?)).await?.expect(200)?.body;
-    counter(&metrics, "llamacpp:prompt_tokens_total").context("llama.cpp tells no count of prompt tokens")
+    counter(&metrics, "llamacpp:prompt_tokens_total").context("llama.cpp reports no count of prompt tokens")
 }
 
-/// A value of a Prometheus text.
+/// The value of a counter in Prometheus' text format.
 fn counter(metrics: &str, name: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
@@ -82,7 +82,7 @@ async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
     Ok("401 without it, and with a wrong one".to_owned())
 }
 
-/// One turn over the gateway's own endpoint; what the model says is passed on.
+/// One turn through the gateway's own endpoint; the model's text is the result.
 pub(super) async fn turn(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     let before = tokens_read(running).await?;
     let token = running.secret("OPENCLAW_GATEWAY_TOKEN")?;
@@ -90,16 +90,16 @@ pub(super) async fn turn(running: &Running<'_>, nonce: &str) -> anyhow::Result<S
     let answer = ask(request.timeout(patience(running))).await?.expect(200)?.json()?;
     let said = start_of(reply(&answer)?);
     let read = tokens_read(running).await? - before;
-    ensure!(read > 0.0, "it answers {said:?}, but llama.cpp was not asked");
+    ensure!(read > 0.0, "it answers {said:?}, but llama.cpp got no request");
     Ok(format!("llama.cpp read {read} tokens; it says {said:?}"))
 }
 
-/// The check around a request ends it before.
+/// None: the timeout of the check ends it.
 fn patience(running: &Running<'_>) -> Duration {
     Duration::from_secs(running.bench.turn + 1)
 }
 
-/// The task of a run, when Mission Control has one: its id and its status.
+/// The id and status of a run's task, if Mission Control has one.
 pub(super) async fn find_task(running: &Running<'_>, nonce: &str) -> anyhow::Result<Option<(String, String)>> {
     let tasks = convex::query(running, "queries:listTasks", json!({ "tenantId": "default" })).await?;
     let tasks = tasks.as_array().context("no list of tasks")?;
@@ -125,7 +125,7 @@ async fn task(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     if let Some(error) = errors {
         bail!("the run ended with an error: {}", start_of(error));
     }
-    ensure!(messages.len() >= 2, "a run has a beginning and an end, and the task {} message(s)", messages.len());
+    ensure!(messages.len() >= 2, "a run has a start and an end, but the task has {} message(s)", messages.len());
     Ok(format!("{status}, with {} messages", messages.len()))
 }
 
@@ -142,19 +142,19 @@ async fn sign_up(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     for path in ["/api/auth/sign-up/email", "/api/auth//sign-up/email", "/api/auth/sign%2Dup/email"] {
         let request = running.post(MANAGER, path, &body)?.header("origin", running.origin(MANAGER)?);
         let answer = ask(request).await?;
-        ensure!(answer.status >= 400, "POST {path} is answered {}", answer.status);
+        ensure!(answer.status >= 400, "POST {path} gets {}", answer.status);
     }
     ask(running.get(MANAGER, "/api/opencode/session")?).await?.expect(401).context("sessions, with no account")?;
-    // A process inside goes round the front; the Manager's own database refuses.
+    // A process inside bypasses the front; the Manager's own database refuses.
     let inner = "curl --silent --output /dev/null --write-out '%{http_code}' --json \"$0\" \
                  http://127.0.0.1:$MANAGER_INNER_PORT/api/auth/sign-up/email";
     let inside = format!("export $(grep MANAGER_INNER_PORT /run/stack/settings); {inner}");
     let told = running.container.exec(&["bash", "-c", &inside, &body.to_string()]).await?;
-    ensure!(told.starts_with(['4', '5']), "sign-up behind the front is answered {told}");
-    Ok("nothing is shown without an account, and the database takes no other one".to_owned())
+    ensure!(told.starts_with(['4', '5']), "sign-up behind the front gets {told}");
+    Ok("nothing is shown without an account, and the database accepts no other one".to_owned())
 }
 
-/// Signs in as the first account; gives the session's cookies.
+/// Signs in to the first account, and returns the session's cookies.
 pub(super) async fn sign_in(running: &Running<'_>) -> anyhow::Result<String> {
     let setting = running.bench.stack.settings.iter().find(|setting| setting.name == "MANAGER_ADMIN_EMAIL");
     let email = setting.and_then(|setting| setting.default.as_deref()).context("the Manager has no first account")?;
@@ -163,11 +163,11 @@ pub(super) async fn sign_in(running: &Running<'_>) -> anyhow::Result<String> {
     let answer = ask(request).await?.expect(200).context("the generated password")?;
     let cookies = answer.headers.get_all("set-cookie").iter().filter_map(|it| it.to_str().ok());
     let cookies: Vec<&str> = cookies.filter_map(|it| it.split(';').next()).collect();
-    ensure!(!cookies.is_empty(), "signing in gives no cookie");
+    ensure!(!cookies.is_empty(), "signing in sets no cookie");
     Ok(cookies.join("; "))
 }
 
-/// A session, and one message in it that the model answers.
+/// Makes a session and sends a message, which the model answers.
 async fn session(running: &Running<'_>, nonce: &str) -> anyhow::Result<(String, String)> {
     let cookies = sign_in(running).await?;
     let origin = running.origin(MANAGER)?;
@@ -186,11 +186,11 @@ async fn session(running: &Running<'_>, nonce: &str) -> anyhow::Result<(String, 
     let said = start_of(&said.join(" "));
     ensure!(!said.is_empty(), "the model's answer is empty: {}", start_of(&answer.to_string()));
     let read = tokens_read(running).await? - before;
-    ensure!(read > 0.0, "it answers {said:?}, but llama.cpp was not asked");
+    ensure!(read > 0.0, "it answers {said:?}, but llama.cpp got no request");
     Ok((id, format!("llama.cpp read {read} tokens; it says {said:?}")))
 }
 
-/// The title of a session, as the Manager passes it on.
+/// The title of a session, as the Manager returns it.
 pub(super) async fn session_title(running: &Running<'_>, id: &str) -> anyhow::Result<String> {
     let cookies = sign_in(running).await?;
     let request = running.get(MANAGER, &format!("/api/opencode/session/{id}"))?.header("cookie", cookies);
