@@ -1,5 +1,5 @@
-//! What foreign bytes reach first, each with what must hold of it whatever they are. It is the tool's own code, by its
-//! path, because the tool is a program and no library.
+//! Parsers of untrusted bytes, each with its invariants. The tool's source files are included by path, because the tool
+//! is a binary without a library.
 
 #![expect(dead_code, unused_imports, reason = "no target uses all of it")]
 
@@ -25,7 +25,7 @@ const SCHEMES: [Scheme; 8] = [
     Scheme::Tag,
 ];
 
-/// A version reads back as itself, and is safe in a path, an address and a command; so is its tag.
+/// A version parses back to itself, and it and its tag are safe in paths, URLs and commands.
 pub fn versions(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let range = Range::parse(text);
@@ -40,7 +40,7 @@ pub fn versions(data: &[u8]) {
     }
 }
 
-/// What is read of an image's tag makes the same tag; and of any template.
+/// The parts of an image's tag compose the same tag, also with any other template.
 pub fn tags(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (template, tag) = text.split_once('\n').unwrap_or(("", text));
@@ -53,7 +53,7 @@ pub fn tags(data: &[u8]) {
     }
 }
 
-/// What is read as a lock is written, and reads back the same.
+/// A parsed lock can be written, and parses back the same.
 pub fn locks(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(lock) = Lock::parse(text) {
@@ -64,7 +64,7 @@ pub fn locks(data: &[u8]) {
     let _ = Stack::parse(text);
 }
 
-/// No archive that passes has an entry outside of its folder.
+/// A valid archive has no entry outside of its folder.
 pub fn archives(data: &[u8]) {
     for name in archive::names(data).unwrap_or_default() {
         let leaves = name.starts_with('/') || name.split('/').any(|part| part == "..");
@@ -72,7 +72,7 @@ pub fn archives(data: &[u8]) {
     }
 }
 
-/// A release is told without a panic, whatever its fields hold.
+/// Listings parse without a panic.
 pub fn listings(data: &[u8]) {
     use listing::release::{Release, say_missing};
     for release in serde_json::from_slice::<Vec<Release>>(data).unwrap_or_default() {

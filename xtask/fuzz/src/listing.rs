@@ -1,4 +1,4 @@
-//! What reads listings: of releases, and of apt.
+//! The parsers of listings: of releases, and of apt.
 
 #[path = "../../src/upstream/github/release.rs"]
 pub(crate) mod release;
