@@ -1,4 +1,4 @@
-//! What the documentation quotes is what the product says.
+//! Quotes in the documentation match the product.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
 
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::checkout;
 
-/// All text of a file or below a folder, with every run of white space as one space.
+/// All text of a file or folder, with white space collapsed to single spaces.
 fn texts(path: &Path, into: &mut String) {
     if path.is_dir() {
         for entry in std::fs::read_dir(path).unwrap() {
@@ -20,9 +20,9 @@ fn texts(path: &Path, into: &mut String) {
     }
 }
 
-/// Each heading of the page is a message in backticks; `…` stands for what varies.
+/// Each heading of the page is a message in backticks, with `…` for variable parts.
 #[test]
-fn every_entry_of_the_troubleshooting_is_a_message_of_the_product() {
+fn every_entry_of_the_troubleshooting_is_a_message() {
     let root = checkout();
     let page = std::fs::read_to_string(root.join("docs/troubleshooting.md")).unwrap();
     let mut product = String::new();
@@ -37,12 +37,12 @@ fn every_entry_of_the_troubleshooting_is_a_message_of_the_product() {
         .map(str::trim)
         .filter(|piece| !piece.is_empty() && !product.contains(piece))
         .collect();
-    assert!(missing.is_empty(), "no text of the product has {missing:#?}");
+    assert!(missing.is_empty(), "not among the messages: {missing:#?}");
 }
 
-/// A link to a file of the checkout leads somewhere.
+/// Links to files of the checkout are valid.
 #[test]
-fn links_lead_to_files() {
+fn links_point_to_files() {
     let root = checkout();
     let mut pages = vec![root.join("README.md"), root.join("CONTRIBUTING.md")];
     pages.extend(std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
@@ -58,9 +58,10 @@ fn links_lead_to_files() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// Each folder of the tool uses what the table in CONTRIBUTING.md says, and `error`, except for `domain`.
+/// Each folder of the tool uses only the folders in its row of CONTRIBUTING.md's table, and `error`, except for
+/// `domain`.
 #[test]
-fn folders_use_what_the_table_of_folders_says() {
+fn folders_use_only_what_the_table_allows() {
     let root = checkout();
     let page = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
     let rows = page.lines().filter_map(|line| {

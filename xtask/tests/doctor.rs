@@ -1,4 +1,4 @@
-//! `doctor` on machines whose programs are there, too old, or not there: each is a script on a `PATH` of its own.
+//! `doctor` with fit, outdated and missing programs: each is a script on a separate `PATH`.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
 
@@ -24,7 +24,7 @@ const FIT: [(&str, &str); 7] = [
     ("cosign", "echo '--trusted-root='"),
 ];
 
-/// Runs it with these programs in the place of the fit ones; an empty script is none.
+/// Runs it with these programs replacing fit ones; an empty script removes the program.
 fn doctor(changed: &[(&str, &str)]) -> (Option<i32>, Value) {
     let folder = tempfile::tempdir().unwrap();
     for (name, script) in FIT {
@@ -60,7 +60,7 @@ fn a_fit_machine_lacks_nothing() {
 }
 
 #[test]
-fn what_is_missing_too_old_or_cannot_do_it_is_told_apart() {
+fn missing_outdated_and_incapable_programs_are_distinguished() {
     let old = DOCKER.replace("28.0.1", "20.10.24");
     let store = DOCKER.replace("io.containerd.snapshotter.v1", "overlay2");
     for (what, program, script, state, fix) in [

@@ -1,8 +1,7 @@
-//! The Node.js programs of this repository have tests of their own: the stand-ins, which refuse what the programs that
-//! they stand for refuse and keep what they are given, and the parts of the image.
+//! Runs the tests of this repository's Node.js programs: the stand-ins and the image's own programs.
 //!
-//! Convex's stand-in needs the `node:sqlite` of Node.js 22.13; with an older one its tests say that they were skipped,
-//! and the image's own Node.js runs it in the rehearsal.
+//! Convex's stand-in needs `node:sqlite` of Node.js 22.13; with older versions its tests are skipped. The rehearsal
+//! runs it with the image's Node.js.
 
 #![expect(clippy::expect_used, reason = "a test that fails should panic where it fails, helpers included")]
 
@@ -17,17 +16,17 @@ fn run(folder: &str) {
         .filter(|path| path.to_string_lossy().ends_with(".test.mjs"))
         .collect();
     tests.sort();
-    assert!(!tests.is_empty(), "{} holds no test", folder.display());
+    assert!(!tests.is_empty(), "{} contains no test", folder.display());
     let ran = Command::new("node").arg("--test").args(tests).output().expect("node");
     assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
 }
 
 #[test]
-fn the_stand_ins_behave() {
+fn stand_ins() {
     run("standins/tests");
 }
 
 #[test]
-fn the_parts_of_the_image_behave() {
+fn programs_of_the_image() {
     run("tests/image");
 }

@@ -1,7 +1,7 @@
-//! What `render` writes, from the committed stack and templates and a lock that no bump moves
-//! (`testdata/frozen`): a change of a template or of the stack shows here what it does to every file.
+//! Snapshots of the files that `render` writes, from the committed stack and templates and a frozen lock
+//! (`testdata/frozen`), so that changes of a template or the stack show their effect on every file.
 //!
-//! After a change that is meant: `INSTA_UPDATE=always cargo test --test rendered`, and read the difference.
+//! After an intended change: `INSTA_UPDATE=always cargo test --test rendered`, and review the difference.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
 
@@ -15,7 +15,7 @@ use std::process::Output;
 use common::checkout;
 use tempfile::TempDir;
 
-/// A checkout with the frozen lock, and a README of nothing but the generated parts.
+/// A checkout with the frozen lock, and a README of generated parts only.
 fn scratch() -> TempDir {
     let scratch = tempfile::tempdir().unwrap();
     let to = |name: &str| scratch.path().join(name);
@@ -30,7 +30,7 @@ fn scratch() -> TempDir {
     scratch
 }
 
-/// The files below a folder, by path.
+/// The contents of the files below a folder, by path.
 fn files(folder: &Path) -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -71,7 +71,7 @@ fn every_file() {
             insta::assert_snapshot!(path.replace('/', "-"), text);
         }
     });
-    // None is left of a file that is not rendered any more.
+    // No snapshot of a removed file must be left.
     let kept: Vec<String> = files(&checkout().join("xtask/tests/snapshots")).into_keys().collect();
     let expected: Vec<String> = texts.keys().map(|path| format!("{}.snap", path.replace('/', "-"))).collect();
     let missing = |from: &[String], of: &[String]| -> Vec<String> {
@@ -81,7 +81,7 @@ fn every_file() {
 }
 
 #[test]
-fn what_is_rendered_is_rendered_again_the_same_and_a_difference_is_told() {
+fn rendering_is_reproducible_and_check_reports_differences() {
     let scratch = scratch();
     assert!(render(scratch.path(), &[]).status.success());
     let again = render(scratch.path(), &["--check"]);
@@ -103,9 +103,9 @@ fn what_is_rendered_is_rendered_again_the_same_and_a_difference_is_told() {
     assert_eq!(std::fs::read_to_string(&dockerfile).unwrap(), rendered);
 }
 
-/// A file that its template or service has left behind, and one that lost its mode, would go into the image.
+/// Orphaned files and files with a wrong mode would become part of the image.
 #[test]
-fn orphans_and_lost_modes_are_told_and_mended() {
+fn orphans_and_wrong_modes_are_reported_and_fixed() {
     let scratch = scratch();
     assert!(render(scratch.path(), &[]).status.success());
     let image = scratch.path().join("image");
@@ -138,7 +138,7 @@ fn orphans_and_lost_modes_are_told_and_mended() {
 }
 
 #[test]
-fn line_ends_of_windows_are_told_for_what_they_are() {
+fn windows_line_endings_are_reported() {
     let scratch = scratch();
     assert!(render(scratch.path(), &[]).status.success());
     let script = scratch.path().join("image/start.sh");
@@ -149,7 +149,7 @@ fn line_ends_of_windows_are_told_for_what_they_are() {
     assert_eq!(told.lines().count(), 1, "{told}");
 }
 
-/// A template that asks for what there is not fails, with its name, and nothing is written.
+/// An undefined name in a template fails with the template's name, and no file is written.
 #[test]
 fn an_undefined_name_in_a_template_is_an_error() {
     let scratch = scratch();
@@ -161,9 +161,9 @@ fn an_undefined_name_in_a_template_is_an_error() {
     assert!(!scratch.path().join("image").exists());
 }
 
-/// Each program that `stack.toml` says an archive holds is taken out of it, and looked for, in the Dockerfile.
+/// The Dockerfile extracts each program that `stack.toml` expects in an archive.
 #[test]
-fn the_dockerfile_looks_for_what_each_archive_must_hold() {
+fn the_dockerfile_extracts_what_each_archive_must_contain() {
     let scratch = scratch();
     assert!(render(scratch.path(), &[]).status.success());
     let dockerfile = std::fs::read_to_string(scratch.path().join("image/Dockerfile")).unwrap();

@@ -1,5 +1,5 @@
-//! `start.sh` and its parts as they are in the image, run here: their folders are moved below a temporary one, and
-//! what they call of the image (the supervisor, node, the backend) is a script that tells how it was called.
+//! `start.sh` and its parts, run outside of a container: their folders are below a temporary one, and the programs that
+//! they call (the supervisor, node, the backend) are scripts that log their calls.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
 
@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A machine of its own for start.sh.
+/// The environment of one start.sh.
 struct Machine {
     folder: TempDir,
 }
@@ -28,7 +28,7 @@ impl Machine {
         machine.write("opt/stack/etc/passwd", "stack:x:10001:10001::/data/home:/bin/bash\n");
         machine.write("opt/stack/etc/group", "stack:x:10001:\n");
         std::fs::create_dir_all(machine.path("data")).unwrap();
-        // It refuses to run as root, which tests often do.
+        // It refuses to run as root, as tests often do.
         machine.program("bin/id", "echo 10001");
         machine.program("bin/s6-svscan", "env >\"$MACHINE/handed-over\"; echo \"supervised: $1\"");
         let keygen = "echo \"$@\" >>\"$MACHINE/keygen\"; echo \"$4|key\"";
@@ -50,12 +50,12 @@ impl Machine {
         self.write(below, &format!("#!/bin/bash\n{body}\n"));
     }
 
-    /// A script of the image, with its folders moved here.
+    /// Installs a script of the image, with its folders replaced.
     fn install(&self, from: &Path, below: &str) {
         let here = self.folder.path().to_str().unwrap();
         let text = std::fs::read_to_string(from).unwrap();
         let text = ["/opt/", "/data", "/run/stack"].iter().fold(text, |text, folder| {
-            // What stands in a pattern is escaped there.
+            // Paths in patterns are escaped.
             let escaped = folder.replace('/', "\\/");
             text.replace(&escaped, &format!("{}{escaped}", here.replace('/', "\\/")))
                 .replace(folder, &format!("{here}{folder}"))
@@ -86,7 +86,7 @@ impl Machine {
         self.run("opt/stack/start.sh", &[], settings)
     }
 
-    /// Starts it, and gives the list of what is wrong.
+    /// Runs it; returns the list of errors.
     fn problems(&self, settings: &[(&str, &str)]) -> Vec<String> {
         let output = self.start(settings);
         let told = String::from_utf8(output.stderr).unwrap();
@@ -95,7 +95,7 @@ impl Machine {
         told.lines().filter_map(|line| line.strip_prefix("[stack]   - ").map(str::to_owned)).collect()
     }
 
-    /// Starts it, and gives the environment that services would have.
+    /// Runs it; returns the environment of the services.
     fn environment(&self, settings: &[(&str, &str)]) -> BTreeMap<String, String> {
         let output = self.start(settings);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -114,7 +114,7 @@ impl Machine {
 }
 
 #[test]
-fn services_are_given_every_setting_and_those_that_are_off_stay_down() {
+fn services_get_every_setting_and_disabled_ones_stay_down() {
     let machine = Machine::new();
     let environment = machine.environment(&[("OPENCODE_ENABLED", "No"), ("PUBLIC_HOST", "Box.lan"), ("OTHER", "1")]);
     for (name, value) in [
@@ -134,14 +134,14 @@ fn services_are_given_every_setting_and_those_that_are_off_stay_down() {
         .filter(|name| machine.path(&format!("run/stack/scan/{name}/down")).exists())
         .collect();
     assert_eq!(off, ["opencode", "manager"]);
-    // A restart finds what the last start left, and takes nothing of it over.
+    // A restart must not reuse the files of the last start.
     machine.write("run/stack/scan/old", "");
     machine.environment(&[]);
     assert!(!machine.path("run/stack/scan/old").exists() && !machine.path("run/stack/scan/opencode/down").exists());
 }
 
 #[test]
-fn a_proxy_for_the_way_out_is_not_asked_for_this_machine() {
+fn a_proxy_is_not_used_for_this_machine() {
     let machine = Machine::new();
     let environment = machine.environment(&[("https_proxy", "http://proxy:3128"), ("no_proxy", "box.lan")]);
     assert_eq!(
@@ -152,7 +152,7 @@ fn a_proxy_for_the_way_out_is_not_asked_for_this_machine() {
 }
 
 #[test]
-fn everything_wrong_is_told_at_once_and_nothing_was_touched() {
+fn all_errors_are_reported_at_once_and_nothing_is_changed() {
     let machine = Machine::new();
     let problems = machine.problems(&[("LLAMACPP_PORT", "x"), ("OPENCLAW_ENABLED", "x"), ("MANAGER_ADMIN_EMAIL", "x")]);
     assert_eq!(problems.len(), 3, "{problems:?}");
@@ -161,7 +161,7 @@ fn everything_wrong_is_told_at_once_and_nothing_was_touched() {
 }
 
 #[test]
-fn secrets_are_made_once_and_reach_no_environment_and_no_log() {
+fn secrets_are_generated_once_and_are_in_no_environment_or_log() {
     let machine = Machine::new();
     let first = machine.start(&[]);
     assert!(first.status.success());
@@ -178,7 +178,7 @@ fn secrets_are_made_once_and_reach_no_environment_and_no_log() {
     assert_eq!(machine.secrets(), made);
     assert_eq!(std::fs::read_to_string(machine.path("keygen")).unwrap().lines().count(), 1);
     let said = format!("{}{}", String::from_utf8_lossy(&first.stdout), String::from_utf8_lossy(&first.stderr));
-    // The key set is public, and a digest of what something was made from tells nothing.
+    // The key set is public, and a digest of a secret reveals nothing.
     for (name, value) in made.iter().filter(|(name, _)| !name.contains('.') && *name != "jwks") {
         let value = value.lines().next_back().unwrap();
         assert!(!said.contains(value), "{name} was printed");
@@ -187,7 +187,7 @@ fn secrets_are_made_once_and_reach_no_environment_and_no_log() {
 }
 
 #[test]
-fn the_admin_key_goes_with_the_name_and_the_secret_of_the_instance() {
+fn the_admin_key_depends_on_the_instances_name_and_secret() {
     let machine = Machine::new();
     machine.environment(&[]);
     machine.environment(&[("CONVEX_INSTANCE_NAME", "other")]);
@@ -197,7 +197,7 @@ fn the_admin_key_goes_with_the_name_and_the_secret_of_the_instance() {
     let calls = std::fs::read_to_string(machine.path("keygen")).unwrap();
     assert_eq!(calls.lines().count(), 3, "{calls}");
     assert!(calls.lines().last().unwrap().ends_with(&secret));
-    // One that is given needs no backend, and one of an old start is not mixed up with it.
+    // A given key needs no backend, and does not conflict with the one of an earlier start.
     machine.environment(&[("CONVEX_SELF_HOSTED_ADMIN_KEY", "given|key")]);
     assert_eq!(std::fs::read_to_string(machine.path("keygen")).unwrap(), calls);
     let shown = machine.run("opt/stack/bin/secrets", &["CONVEX_SELF_HOSTED_ADMIN_KEY"], &[]);
@@ -205,7 +205,7 @@ fn the_admin_key_goes_with_the_name_and_the_secret_of_the_instance() {
 }
 
 #[test]
-fn a_secret_that_was_given_is_the_one_and_stays_out_of_the_volume() {
+fn a_given_secret_is_used_and_not_written_to_the_volume() {
     let machine = Machine::new();
     let file = machine.write("given", "from-a-file\n");
     let settings = [("OPENCLAW_GATEWAY_TOKEN_FILE", file.to_str().unwrap()), ("LLAMACPP_API_KEY", "key")];
@@ -224,7 +224,7 @@ fn a_secret_that_was_given_is_the_one_and_stays_out_of_the_volume() {
 }
 
 #[test]
-fn half_a_secret_is_told_and_never_replaced() {
+fn an_incomplete_secret_is_reported_and_never_replaced() {
     let machine = Machine::new();
     machine.environment(&[]);
     let file = machine.path("data/secrets/convex-instance-secret");
@@ -253,13 +253,13 @@ fn a_program_that_fails_leaves_no_secret() {
 }
 
 #[test]
-fn a_command_of_ones_own_is_run_instead() {
+fn a_custom_command_runs_instead() {
     let machine = Machine::new();
     let output = machine.run("opt/stack/start.sh", &["echo", "hello"], &[("LLAMACPP_PORT", "x")]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n");
 }
 
-/// The status page is a Node.js program with a test of its own.
+/// The status page is a Node.js program with its own test.
 #[test]
 fn the_status_page_escapes_and_answers() {
     let test = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/status-page.mjs");

@@ -1,4 +1,4 @@
-//! `tag next` and `tag list` in clones of every kind, and with the settings that people have.
+//! `tag next` and `tag list` in different kinds of clones, and with user settings of git.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
 
@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A repository with the stack, the frozen lock and three released tags, and a place for clones of it.
+/// A repository with the stack, the frozen lock and three released tags, and a folder for clones of it.
 struct Scratch {
     folder: TempDir,
 }
@@ -48,7 +48,7 @@ impl Scratch {
         assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
     }
 
-    /// `tag WORDS` in a clone, with a person's settings.
+    /// `tag WORDS` in a clone, with user settings.
     fn tag(&self, below: &str, words: &[&str], settings: &str) -> Output {
         std::fs::write(self.path("gitconfig"), settings).unwrap();
         let mut command = common::xtask(&self.path(below));
@@ -66,7 +66,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_persons_settings_change_nothing() {
+fn user_settings_have_no_effect() {
     let scratch = Scratch::new();
     for settings in [
         "",
@@ -82,7 +82,7 @@ fn a_persons_settings_change_nothing() {
 }
 
 #[test]
-fn machines_are_told_the_parts_too() {
+fn json_has_the_parts_of_tags() {
     let scratch = Scratch::new();
     let json = |words: &[&str]| -> serde_json::Value {
         serde_json::from_slice(&scratch.tag("whole", &[words, &["--format", "json"]].concat(), "").stdout).unwrap()
@@ -95,7 +95,7 @@ fn machines_are_told_the_parts_too() {
 }
 
 #[test]
-fn a_clone_that_lacks_tags_asks_where_it_came_from() {
+fn a_clone_without_all_tags_asks_its_remote() {
     let scratch = Scratch::new();
     let from = format!("file://{}", scratch.path("whole").display());
     for (name, kind) in [("shallow", &["--depth=1", "--no-tags"][..]), ("tagless", &["--no-tags"]), ("full", &[])] {
@@ -103,7 +103,7 @@ fn a_clone_that_lacks_tags_asks_where_it_came_from() {
         let next = scratch.next(name, "");
         assert!(text(&next.stdout).starts_with("v20261125-llamacpp-opencode-openclaw-r4-"), "{name}: {next:?}");
     }
-    // Whoever has all of them asks nobody; where nobody can be asked, nothing is made up.
+    // A full clone asks no remote; without a reachable remote, it fails.
     std::fs::rename(scratch.path("whole"), scratch.path("gone")).unwrap();
     assert!(scratch.next("full", "").status.success());
     for name in ["shallow", "tagless"] {
@@ -117,7 +117,7 @@ fn a_clone_that_lacks_tags_asks_where_it_came_from() {
 }
 
 #[test]
-fn the_first_tag_of_a_repository_is_the_first() {
+fn the_first_tag_has_the_first_revision() {
     let scratch = Scratch::new();
     std::fs::remove_dir_all(scratch.path("whole/.git")).unwrap();
     scratch.git("whole", &["init", "--quiet"]);

@@ -1,4 +1,4 @@
-//! What the program prints, and where: for people, for machines, and where nobody reads.
+//! The program's output: for people, for machines, and with closed streams.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails")]
 
@@ -26,11 +26,11 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_a_quiet_end() {
+fn a_closed_pipe_is_a_quiet_end() {
     for arguments in
         [&["tag", "parse", TAG][..], &["tag", "parse", "x"], &["--help"], &["tag", "parse", TAG, "--format=json"]]
     {
-        // Both streams into a pipe that nobody reads any more.
+        // Both streams are pipes without a reader.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = program(arguments);
@@ -80,7 +80,7 @@ fn stdout_is_one_json_document_whatever_happens() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_those_who_ask() {
+fn colours_are_for_terminals_and_on_request() {
     let wrong = ["tag", "parse", "x"];
     assert!(!text(&run(&wrong).stderr).contains('\u{1b}'));
     let asked = run(&[&wrong[..], &["--color", "always"]].concat());
@@ -90,8 +90,8 @@ fn colours_are_for_terminals_and_for_those_who_ask() {
 }
 
 #[test]
-fn verbose_tells_the_programs_and_quiet_tells_errors_only() {
-    // In a folder that is no repository, so that nobody is asked for anything.
+fn verbose_prints_the_programs_and_quiet_prints_errors_only() {
+    // Not a repository, so that no remote is asked.
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(checkout().join("stack.toml"), folder.path().join("stack.toml")).unwrap();
     let run = |volume| {
@@ -104,7 +104,7 @@ fn verbose_tells_the_programs_and_quiet_tells_errors_only() {
 }
 
 #[test]
-fn shells_complete_every_command_and_man_shows_it() {
+fn completions_and_man_pages_have_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let script = text(&run(&["completions", shell]).stdout);
         for word in ["rehearse", "dry-run", "doctor"] {
@@ -118,9 +118,9 @@ fn shells_complete_every_command_and_man_shows_it() {
     assert!(text(&run(&["man", "nothing"]).stderr).contains("there is no command `nothing`"));
 }
 
-/// `--root` leads elsewhere; what a person types means the folder that they are in.
+/// Relative paths are relative to the current directory, also with `--root`.
 #[test]
-fn relative_paths_are_of_the_current_folder() {
+fn paths_are_relative_to_the_current_directory() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = program(&["benchmark", "--only", "size", "--layout", "here"]);
     let said = text(&command.current_dir(folder.path()).output().unwrap().stderr);

@@ -1,5 +1,5 @@
-//! `build` against a `docker` on PATH that answers as the real one does and then does as each test wants: which
-//! engines are refused and how, and what an interruption leaves behind. The real engine is the rehearsal's.
+//! `build` with a `docker` on PATH that answers like a real engine, except for what each test changes: the refusal of
+//! unfit engines, and interruptions. The rehearsal tests a real engine.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 mod rehearse;
 
-/// What a fit engine says; each test changes an answer.
+/// The answers of a fit engine; each test changes one.
 struct Engine {
     version: &'static str,
     buildx: &'static str,
@@ -33,7 +33,7 @@ const FIT: Engine = Engine {
     build: "exit 1",
 };
 
-/// A copy of this checkout, and a folder with the `docker` in it.
+/// A copy of this checkout, and a folder with the fake `docker`.
 struct Scratch {
     folder: TempDir,
 }
@@ -62,7 +62,7 @@ impl Scratch {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        // Under `nohup` a hangup would be ignored, as it should be.
+        // `nohup` makes a process ignore hangups, which must end it here.
         let mut command = Command::new("env");
         command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_xtask")]);
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
@@ -78,20 +78,20 @@ impl Scratch {
         command
     }
 
-    /// Runs it to its end; gives its exit code and what it said.
+    /// Runs it to its end; returns its exit code and stderr.
     async fn run(&self) -> (Option<i32>, String) {
         let output = self.build().output().await.unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     }
 }
 
-/// A checkout whose image is one file; `fetch` brings it, and then nobody has it any more.
+/// A checkout whose image has one file: `fetch` downloads it, and then the server is gone.
 #[tokio::test]
 #[ignore = "needs a Docker engine"]
-async fn an_offline_build_takes_what_fetch_brought() {
+async fn an_offline_build_uses_the_fetched_files() {
     let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
-    // Of no other run, or the engine would have it already.
+    // Unique to this run, because the engine may cache it.
     let contents = format!("{:?}\n", std::time::SystemTime::now());
     write("tool.txt", &contents);
     let sha256 = common::digest(contents.as_bytes())[7..].to_owned();
@@ -140,7 +140,7 @@ async fn an_offline_build_takes_what_fetch_brought() {
 }
 
 #[tokio::test]
-async fn an_engine_that_cannot_build_the_image_is_named_with_what_to_do() {
+async fn an_unfit_engine_is_refused_with_a_hint() {
     for (engine, error, hint) in [
         (Engine { version: "exit 1", ..FIT }, "no Docker engine answers", "install Docker and start it"),
         (Engine { version: "echo 20.10.24", ..FIT }, "engine is 20.10.24, which is older than 24.0", "install 24.0"),
@@ -156,9 +156,9 @@ async fn an_engine_that_cannot_build_the_image_is_named_with_what_to_do() {
     }
 }
 
-/// A rehearsal that left out half of itself because of an engine that can be mended would look like a good one.
+/// Without this, a rehearsal would skip half of its steps because of an engine that is easy to fix.
 #[tokio::test]
-async fn a_rehearsal_goes_on_without_an_engine_and_not_with_an_unfit_one() {
+async fn a_rehearsal_runs_without_an_engine_but_not_with_an_unfit_one() {
     let unfit = Engine { store: "echo '[]'", ..FIT };
     let output = Scratch::new(&unfit).command(&["rehearse"]).output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -168,13 +168,13 @@ async fn a_rehearsal_goes_on_without_an_engine_and_not_with_an_unfit_one() {
     let scratch = Scratch::new(&Engine { version: "echo 'permission denied on the socket' >&2; exit 1", ..FIT });
     let output = scratch.command(&["rehearse"]).output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    // As far as it goes here: the copy of what is no repository.
+    // It fails at copying the checkout, which is not a repository here.
     assert!(said.contains("note: no Docker engine answers") && said.contains("permission denied"), "{said}");
     assert!(said.contains("copy the checkout ..."), "{said}");
 }
 
 #[tokio::test]
-async fn what_is_rendered_must_be_what_the_lock_says() {
+async fn rendered_files_must_match_the_lock() {
     let scratch = Scratch::new(&FIT);
     let dockerfile = scratch.path("image/Dockerfile");
     let text = std::fs::read_to_string(&dockerfile).unwrap();
@@ -185,7 +185,7 @@ async fn what_is_rendered_must_be_what_the_lock_says() {
 }
 
 #[tokio::test]
-async fn a_build_that_fails_leaves_the_image_before_it_alone() {
+async fn a_failed_build_keeps_the_previous_image() {
     let scratch = Scratch::new(&FIT);
     let before = scratch.path("target/image/aarch64/index.json");
     std::fs::create_dir_all(before.parent().unwrap()).unwrap();
@@ -196,12 +196,12 @@ async fn a_build_that_fails_leaves_the_image_before_it_alone() {
     assert_eq!(std::fs::read_to_string(before).unwrap(), "before");
 }
 
-/// A build that hangs in docker, with all that it keeps on this machine.
+/// A build that hangs in docker, with its files.
 struct Hanging {
     scratch: Scratch,
     temporary: TempDir,
     child: tokio::process::Child,
-    /// The process of the docker that hangs.
+    /// The process id of the docker that hangs.
     docker: String,
 }
 
@@ -223,7 +223,7 @@ impl Hanging {
         Self { scratch, temporary, child, docker }
     }
 
-    /// Signals its process group, as a terminal does.
+    /// Signals its process group, like a terminal.
     async fn signal(&self, signal: &str) {
         let group = format!("-{}", self.child.id().unwrap());
         assert!(Command::new("kill").args([signal, "--", &group]).status().await.unwrap().success());
@@ -232,7 +232,7 @@ impl Hanging {
     async fn end(self) -> (Option<i32>, String, String, Scratch, TempDir) {
         let output = tokio::time::timeout(Duration::from_secs(10), self.child.wait_with_output()).await;
         let output = output.expect("it does not end").unwrap();
-        // A killed child of a dead parent may be waited for by nobody here: a zombie has no command line.
+        // An orphan may stay a zombie here, which has no command line.
         let runs = || !std::fs::read(format!("/proc/{}/cmdline", self.docker)).unwrap_or_default().is_empty();
         for _ in 0..100 {
             if runs() {
@@ -246,7 +246,7 @@ impl Hanging {
 }
 
 #[tokio::test]
-async fn a_signal_in_the_middle_ends_the_build_and_leaves_nothing_behind() {
+async fn a_signal_ends_the_build_and_leaves_no_files() {
     for (signal, expected) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
         let hanging = Hanging::start("echo $$ >$SCRATCH/pid; exec sleep 600").await;
         hanging.signal(signal).await;
@@ -261,9 +261,9 @@ async fn a_signal_in_the_middle_ends_the_build_and_leaves_nothing_behind() {
     }
 }
 
-/// Clean-up waits for a child that takes its time; whoever does not want to wait signals again.
+/// Clean-up waits for a slow child; a second signal does not.
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once_and_the_child_with_it() {
+async fn a_second_signal_kills_the_build_and_its_child() {
     let hanging = Hanging::start("trap '' INT TERM HUP; echo $$ >$SCRATCH/pid; while :; do sleep 0.1; done").await;
     hanging.signal("-INT").await;
     tokio::time::sleep(Duration::from_millis(400)).await;
@@ -275,10 +275,10 @@ async fn a_second_signal_ends_it_at_once_and_the_child_with_it() {
     assert!(said.contains("interrupted twice"), "{said}");
 }
 
-/// BuildKit says "digest mismatch" of all that is not the file: who is asked again tells a server that throttles from
-/// a file that was replaced.
+/// BuildKit reports "digest mismatch" for anything but the pinned file. Another request distinguishes a throttling
+/// server from a replaced file.
 #[tokio::test]
-async fn a_digest_mismatch_is_told_for_what_it_is() {
+async fn a_digest_mismatch_is_explained() {
     let scratch = Scratch::new(&Engine {
         build: "echo \"ERROR: failed to solve: digest mismatch sha256:$WANTED: sha256:$WANTED\" >&2; exit 1",
         ..FIT

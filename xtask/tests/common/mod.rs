@@ -1,4 +1,4 @@
-//! Set-up that several tests share.
+//! Shared set-up of tests.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -20,26 +20,26 @@ pub(crate) fn copy(parts: &[&str], to: &Path) {
     assert!(command.status().unwrap().success());
 }
 
-/// Copies the lock that no bump moves.
+/// Copies the frozen lock.
 pub(crate) fn copy_frozen_lock(to: &Path) {
     std::fs::copy(checkout().join("xtask/testdata/frozen/versions.lock"), to.join("versions.lock")).unwrap();
 }
 
-/// The tool, working on a checkout.
+/// The tool, for a checkout.
 pub(crate) fn xtask(root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.arg("--root").arg(root);
     command
 }
 
-/// Writes a script that can be run, and the folders above it.
+/// Writes an executable script, and creates its parent folders.
 pub(crate) fn script(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// `sha256:` and the digits.
+/// `sha256:` and hex digits.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     let digits: Vec<String> = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{}", digits.concat())

@@ -1,4 +1,4 @@
-//! The scripts of the workflows' jobs, as the jobs call them.
+//! The scripts of the workflows, called like their jobs do.
 
 use std::process::{Command, Output};
 
@@ -8,7 +8,7 @@ use crate::scratch::Scratch;
 fn run(scratch: &Scratch, below: &str, name: &str, words: &[&str]) -> Output {
     let mut command = Command::new(common::checkout().join(".github").join(name));
     scratch.surround(&mut command);
-    // A runner knows nobody: the scripts say who commits.
+    // As on a runner, git knows no user: the scripts set the author.
     for name in ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"] {
         command.env_remove(name);
     }
@@ -21,7 +21,7 @@ fn run(scratch: &Scratch, below: &str, name: &str, words: &[&str]) -> Output {
     command.env("TOOL_SHA256", &common::digest(&tool)[7..]).output().unwrap()
 }
 
-/// A clone for each job, with what it downloads.
+/// A clone for each job, with its downloads.
 fn job(scratch: &Scratch, name: &str) {
     scratch.clone(name);
     std::fs::create_dir_all(scratch.path(name).join("target/tool")).unwrap();
@@ -39,7 +39,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn each_job_of_a_release_does_its_step_and_no_more() {
+fn each_job_of_a_release_does_its_step_only() {
     let scratch = Scratch::new();
     let mut before = (0, 0, false);
     for (step, tagged, registered, published) in
@@ -55,7 +55,7 @@ fn each_job_of_a_release_does_its_step_and_no_more() {
         assert!(!said(&output).contains("secret"));
     }
     assert!(!scratch.log().contains("secret"), "a token stands in a command line");
-    // A tool that is not the one of `plan` does nothing.
+    // Another tool than the one that `plan` compiled is refused.
     job(&scratch, "forged");
     std::fs::write(scratch.path("forged/target/tool/xtask"), "#!/bin/sh\necho forged\n").unwrap();
     let output = run(&scratch, "forged", "release-step", &["tag"]);
@@ -79,7 +79,7 @@ fn patch(scratch: &Scratch, line: &str) {
 }
 
 #[test]
-fn a_bump_is_proposed_once_and_keeps_what_people_commit() {
+fn a_bump_is_proposed_once_and_keeps_commits_of_people() {
     let scratch = Scratch::new();
     let branch = "refs/heads/bump/upstreams";
     let mut run_number = 0;
@@ -95,12 +95,12 @@ fn a_bump_is_proposed_once_and_keeps_what_people_commit() {
     let (first, log, _) = propose();
     assert!(log.contains("gh pr create") && log.contains("gh workflow run ci.yml"), "{log}");
     assert!(scratch.git("remote.git", &["log", "--format=%B", "-1", branch]).contains("what changed: one"));
-    // The same pins again: nothing is pushed.
+    // The same pins again: no push.
     std::fs::write(scratch.path("listed"), "7\n").unwrap();
     let (again, log, told) = propose();
     assert_eq!(again, first);
     assert!(told.contains("already has these pins") && !log.contains("gh pr"), "{log}");
-    // A person's commit stays on top of the next pins.
+    // The commit of a person is rebased onto the next pins.
     scratch.git(".", &["clone", "--quiet", "--branch", "bump/upstreams", "remote.git", "person"]);
     std::fs::write(scratch.path("person/by-hand"), "mended").unwrap();
     scratch.git("person", &["add", "by-hand"]);
@@ -112,7 +112,7 @@ fn a_bump_is_proposed_once_and_keeps_what_people_commit() {
     let subjects = scratch.git("remote.git", &["log", "--format=%s", &format!("main..{branch}")]);
     assert_eq!(subjects, "Mend what the new version breaks\nPin two");
     assert!(scratch.git("remote.git", &["show", &format!("{branch}:versions.lock")]).ends_with("# two"));
-    // One that no longer fits is left alone, with its branch.
+    // If it does not apply any more, the branch stays unchanged.
     std::fs::write(scratch.path("person/versions.lock"), "by hand\n").unwrap();
     scratch.git("person", &["fetch", "--quiet"]);
     scratch.git("person", &["reset", "--quiet", "--soft", "origin/bump/upstreams"]);
@@ -162,7 +162,7 @@ esac
     assert_eq!(subjects, "Pin node\nPin convex\nPin components that are updated together");
     assert_eq!(std::fs::read_to_string(scratch.path("outputs")).unwrap(), "changed=true\n");
     assert_eq!(std::fs::read_to_string(scratch.path("bump.md")).unwrap(), format!("told of {base}\n"));
-    // What it wrote is what the next job applies.
+    // The next job applies its output.
     scratch.clone("next");
     let output = run(&scratch, "next", "open-pull-request", &["../bump.patch", "../bump.md"]);
     assert!(output.status.success(), "{}", said(&output));
@@ -170,7 +170,7 @@ esac
     assert_eq!(pushed, subjects);
 }
 
-/// A `cargo` that logs what it is told; its `build` fails as often as `failures` says.
+/// A `cargo` that logs its arguments; its `build` fails the first `failures` times.
 const CARGO: &str = r#"#!/bin/bash
 echo "cargo $*" >>"$SCRATCH/log"
 case "$*" in
@@ -182,7 +182,7 @@ esac
 "#;
 
 #[test]
-fn an_image_is_built_from_the_second_place_where_the_first_refuses() {
+fn a_build_uses_the_second_mirror_if_the_first_refuses() {
     let scratch = Scratch::new();
     scratch.program("bin", "cargo", CARGO);
     let build = |words: &[&str], failures: &str| {
@@ -199,7 +199,7 @@ fn an_image_is_built_from_the_second_place_where_the_first_refuses() {
     assert!(is_built && log.contains(&format!("{build_it} {mirror}\n{sbom}")), "{log}");
     let (is_built, log) = build(&["aarch64"], "one\ntwo\n");
     assert!(!is_built && !log.contains("sbom"), "{log}");
-    // Of a pull request: the second run goes on from what the first one left.
+    // For a pull request: the second run uses the cache of the first one.
     let (_, log) = build(&["aarch64", "target/cache"], "");
     assert!(
         !log.contains("--cache-from") && log.contains("--cache-to type=local,dest=target/cache.new,mode=max"),
@@ -210,7 +210,7 @@ fn an_image_is_built_from_the_second_place_where_the_first_refuses() {
 }
 
 #[test]
-fn a_plan_compiles_the_tool_once_and_tells_where_the_release_goes() {
+fn a_plan_compiles_the_tool_once_and_outputs_the_releases_target() {
     let scratch = Scratch::new();
     scratch.program("bin", "cargo", CARGO);
     std::fs::create_dir_all(scratch.path("checkout/target/debug")).unwrap();
@@ -230,7 +230,7 @@ fn a_plan_compiles_the_tool_once_and_tells_where_the_release_goes() {
 }
 
 #[test]
-fn the_newest_release_is_built_again_by_its_own_tool() {
+fn the_newest_release_is_rebuilt_by_its_own_tool() {
     let scratch = Scratch::new();
     scratch.program("bin", "cargo", CARGO);
     let rebuild = |code: &str| {

@@ -1,5 +1,5 @@
-//! `release` from layouts that were built before, to a real registry and a bare repository. The engine is a stand-in
-//! whose ports all answer, and so is GitHub; real ones of the first are the rehearsal's.
+//! `release` of existing layouts to a real registry and a bare repository. The engine is a stand-in with all ports
+//! open, and GitHub is one, too; the rehearsal uses a real engine.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
 
@@ -22,7 +22,7 @@ fn steps(document: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn it_goes_from_layouts_to_a_published_release_and_a_second_run_changes_nothing() {
+fn layouts_become_a_published_release_and_a_second_run_changes_nothing() {
     let scratch = Scratch::new();
     let document = scratch.run("checkout", &[]).ok();
     let (tag, digest) = (document["tag"].as_str().unwrap(), document["digest"].as_str().unwrap());
@@ -45,14 +45,14 @@ fn it_goes_from_layouts_to_a_published_release_and_a_second_run_changes_nothing(
     assert_eq!(registered.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["latest", FLAVOR, tag]);
     assert!(registered.iter().all(|(_, it)| it == digest), "{registered:?}");
     assert_eq!(scratch.tagged(), [format!("revisions/{FLAVOR}/1"), format!("tags/{tag}")]);
-    // What the tag says is what is there.
+    // The git tag's digests match the registry.
     let message = scratch.git("remote.git", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
     assert!(message.contains(&format!("Index: {digest}\nManifest x86_64: sha256:")), "{message}");
     assert!(message.contains(&format!("Lock: {}", scratch.lock_digest())), "{message}");
     let release = scratch.path("releases").join(tag);
     assert!(release.join("sbom-aarch64.spdx.json").exists() && !release.join("draft").exists());
     assert!(std::fs::read_to_string(release.join("edit")).unwrap().contains("--latest=true"));
-    // The index says whose it is.
+    // The index has the project's annotations.
     let index: Value = serde_json::from_slice(
         &std::fs::read(scratch.path("checkout/dist/layout/blobs/sha256").join(&digest[7..])).unwrap(),
     )
@@ -78,7 +78,7 @@ fn it_goes_from_layouts_to_a_published_release_and_a_second_run_changes_nothing(
     }
     assert_eq!(scratch.registered(), registered);
 
-    // The next commit is the next revision; the one before is not moved back to.
+    // The next commit is the next revision; `latest` is not moved back to the previous one.
     scratch.commit("checkout");
     let next = scratch.run("checkout", &[]).ok();
     assert!(next["tag"].as_str().unwrap().contains("-r2-"), "{next}");
@@ -90,9 +90,9 @@ fn it_goes_from_layouts_to_a_published_release_and_a_second_run_changes_nothing(
     assert_eq!(latest.1, next["digest"].as_str().unwrap());
 }
 
-/// Wherever it is killed, the same command brings it to the end that it would have had.
+/// After a kill at any step, the same command completes the release.
 #[test]
-fn it_is_continued_from_wherever_it_was_killed() {
+fn it_continues_after_a_kill_at_any_step() {
     let mut seen = 0;
     'each: for at in 1.. {
         for when in ["before", "during", "after"] {
@@ -125,11 +125,11 @@ fn it_is_continued_from_wherever_it_was_killed() {
 }
 
 #[test]
-fn of_two_releases_at_once_one_wins() {
+fn two_releases_at_once_get_different_revisions() {
     let scratch = Scratch::new();
     scratch.clone("other");
     scratch.layouts_of("other", "layouts-of-other");
-    // Of the same commit: the same release, which both bring to its end.
+    // Of the same commit: both complete the same release.
     let other = |below: &str| {
         format!(
             "GIT_COMMITTER_NAME=other {} --root {} release --layouts {} --registry {} --format json",
@@ -145,7 +145,8 @@ fn of_two_releases_at_once_one_wins() {
     assert!(said.contains(both["digest"].as_str().unwrap()), "{said}");
     assert!(both["steps"][1]["detail"].as_str().unwrap().contains("by another run"), "{both}");
 
-    // Of other commits: the second one is told, and takes the next revision. Also where the tags' names differ.
+    // Of other commits: the second one fails with a hint, and takes the next revision. Also if the names of the tags
+    // differ.
     for (versions, revision) in [("", 2), ("1.99.9", 4)] {
         scratch.commit("other");
         scratch.commit("checkout");
@@ -164,11 +165,11 @@ fn of_two_releases_at_once_one_wins() {
 }
 
 #[test]
-fn what_is_there_otherwise_stops_it_with_both_digests() {
+fn different_existing_digests_stop_it() {
     let scratch = Scratch::new();
     let first = scratch.run("checkout", &["--until", "tag"]).ok();
     assert!(scratch.registered().is_empty());
-    // Other bytes of the same lock.
+    // Other images of the same lock.
     scratch.layout("aarch64", "arm64", &scratch.lock_digest(), "other");
     let said = scratch.run("checkout", &[]).failed();
     let digest = first["digest"].as_str().unwrap();
@@ -178,7 +179,7 @@ fn what_is_there_otherwise_stops_it_with_both_digests() {
     );
     assert!(scratch.registered().is_empty());
     scratch.layouts();
-    // Somebody pushed something else under the tag.
+    // Another image was pushed under the tag.
     let tag = first["tag"].as_str().unwrap();
     let elsewhere = format!("docker://{}:{tag}", scratch.registry());
     let layout = format!("oci:{}", scratch.path("layouts/x86_64").display());
@@ -187,7 +188,7 @@ fn what_is_there_otherwise_stops_it_with_both_digests() {
     let said = scratch.run("checkout", &[]).failed();
     assert!(said.contains("a released tag is never moved") && said.contains(&format!("and not {digest}")), "{said}");
     assert_eq!(scratch.registered().len(), 1);
-    // A tag in the registry alone counts, too: the next commit's revision is not its own.
+    // A tag in the registry alone counts, too: it takes the next commit's revision.
     scratch.git("remote.git", &["update-ref", "-d", &format!("refs/tags/{tag}")]);
     scratch.git("checkout", &["tag", "--delete", tag]);
     let next = scratch.run("checkout", &["--until", "layout"]).ok();
@@ -218,9 +219,9 @@ fn layouts_of_another_lock_damaged_ones_and_other_architectures_are_refused() {
     assert!(scratch.tagged().is_empty() && scratch.registered().is_empty());
 }
 
-/// An image that had to be killed, or does not start, gets no name that anybody pulls.
+/// An image that had to be killed or does not start gets no public tag.
 #[test]
-fn what_does_not_run_as_it_should_is_not_public() {
+fn an_image_that_fails_its_probe_is_not_public() {
     let scratch = Scratch::new();
     std::fs::write(scratch.path("exit"), "137\n").unwrap();
     let said = scratch.run("checkout", &[]).failed();
@@ -232,7 +233,7 @@ fn what_does_not_run_as_it_should_is_not_public() {
 }
 
 #[test]
-fn nothing_is_released_from_what_is_not_committed_or_edited_or_of_tomorrow() {
+fn uncommitted_edited_and_future_locks_are_not_released() {
     let scratch = Scratch::new();
     std::fs::write(scratch.path("checkout/image/new"), "").unwrap();
     scratch.git("checkout", &["config", "status.showUntrackedFiles", "no"]);
@@ -256,7 +257,7 @@ fn nothing_is_released_from_what_is_not_committed_or_edited_or_of_tomorrow() {
 }
 
 #[test]
-fn a_dry_run_needs_no_network_and_no_engine_and_writes_what_it_can() {
+fn a_dry_run_needs_no_network_and_no_engine() {
     let scratch = Scratch::new();
     let nowhere = ["--registry", "127.0.0.1:1/mission-control", "--dry-run"];
     std::fs::rename(scratch.path("remote.git"), scratch.path("gone")).unwrap();
@@ -269,7 +270,7 @@ fn a_dry_run_needs_no_network_and_no_engine_and_writes_what_it_can() {
     for name in ["notes.md", "release.json", "sbom-x86_64.cdx.json", "sbom-aarch64.spdx.json", "layout/index.json"] {
         assert!(dist.join(name).exists(), "{name}");
     }
-    // What it says is what is done.
+    // A real run has the same output.
     std::fs::rename(scratch.path("gone"), scratch.path("remote.git")).unwrap();
     let done = scratch.run("checkout", &[]).ok();
     assert_eq!((&document["tag"], &document["digests"]["index"]), (&done["tag"], &done["digest"]));
@@ -282,7 +283,7 @@ fn a_dry_run_needs_no_network_and_no_engine_and_writes_what_it_can() {
 }
 
 #[test]
-fn a_registry_that_refuses_or_fails_is_told_and_nothing_is_public() {
+fn a_failing_registry_is_reported_and_nothing_is_public() {
     let scratch = Scratch::new();
     for (status, expected) in [("401 Unauthorized", "log in"), ("503 Service Unavailable", "cannot list the tags of")] {
         let registry = format!("{}/mission-control", answering(status, ""));
@@ -290,7 +291,7 @@ fn a_registry_that_refuses_or_fails_is_told_and_nothing_is_public() {
         assert!(said.contains(expected), "{said}");
         assert!(scratch.tagged().is_empty());
     }
-    // One that is full: the tag is reserved, and the release is continued when there is room.
+    // A full one: the tag is reserved, and the release continues when there is space.
     scratch.run("checkout", &[]).ok();
     scratch.commit("checkout");
     scratch.layout("aarch64", "arm64", &scratch.lock_digest(), "more");
@@ -307,7 +308,7 @@ fn a_registry_that_refuses_or_fails_is_told_and_nothing_is_public() {
 }
 
 #[test]
-fn a_released_image_is_held_against_its_git_tag() {
+fn a_released_image_is_compared_with_its_git_tag() {
     let scratch = Scratch::new();
     let document = scratch.run("checkout", &[]).ok();
     let (tag, digest) = (document["tag"].as_str().unwrap(), document["digest"].as_str().unwrap());
@@ -320,7 +321,7 @@ fn a_released_image_is_held_against_its_git_tag() {
         let document = verify(&format!("{}{reference}", scratch.registry())).ok();
         assert_eq!(document["checks"].as_array().unwrap().len(), 8, "{document}");
     }
-    // What is attested names every pin, in whatever form; one that it does not name is told.
+    // The attestation must name every pin, in any form.
     let bill = std::fs::read_to_string(scratch.path("checkout/dist/sbom-x86_64.spdx.json")).unwrap();
     let bill = bill + &std::fs::read_to_string(scratch.path("checkout/dist/sbom-aarch64.spdx.json")).unwrap();
     let attested = |bill: &str| {
@@ -336,7 +337,7 @@ fn a_released_image_is_held_against_its_git_tag() {
     assert!(about("llamacpp of the image for aarch64") && about("base of the image for x86_64"), "{checked}");
     let ran = attested(&bill.replace("pkg:generic/opencode@", "pkg:generic/other@"));
     assert!(ran.code == Some(3) && ran.document.to_string().contains("not in its bill of materials"), "{}", ran.said);
-    // A lock of another commit, an image of another architecture's release: the tag says otherwise.
+    // A lock of another commit, or an image of another architecture's release, differs from the git tag.
     let message = scratch.git("clone", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
     let zeros = "0".repeat(64);
     let other = message.replace(&scratch.lock_digest()[7..], &zeros).replace(&digest[7..], &zeros);
@@ -350,7 +351,7 @@ fn a_released_image_is_held_against_its_git_tag() {
         "lock of that commit",
         "lock of the image for x86_64",
         "lock of the image for aarch64",
-        // Nobody was named.
+        // Without an expected signer.
         "signature",
     ];
     assert_eq!(wrong, expected);
@@ -360,7 +361,7 @@ fn a_released_image_is_held_against_its_git_tag() {
 
 #[test]
 #[ignore = "wants cosign, which Debian has from trixie on"]
-fn a_release_is_signed_and_attested_once_and_another_key_is_told() {
+fn a_release_is_signed_and_attested_once_and_another_key_is_reported() {
     let scratch = Scratch::new();
     for name in ["own", "other"] {
         let mut command = Command::new("cosign");
@@ -398,16 +399,16 @@ fn a_release_is_signed_and_attested_once_and_another_key_is_told() {
     }
 }
 
-/// The digest that the git tag says an image has.
+/// The digest of an image in the git tag's message.
 fn manifest(scratch: &Scratch, arch: &str) -> String {
     let message = scratch.git("remote.git", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
     let line = message.lines().find_map(|line| line.strip_prefix(&format!("Manifest {arch}: ")));
     line.unwrap().to_owned()
 }
 
-/// What is said last is true.
+/// The last line of output is true.
 #[test]
-fn an_interruption_tells_what_was_done_by_then() {
+fn an_interruption_reports_what_was_done() {
     let scratch = Scratch::new();
     let mut command = scratch.release("checkout", &[]);
     command.env("AT_PUSH", format!("touch {}; sleep 600", scratch.path("pushes").display()));
@@ -429,7 +430,7 @@ fn an_interruption_tells_what_was_done_by_then() {
 }
 
 #[test]
-fn another_flavor_has_tags_and_revisions_of_its_own_and_leaves_latest_alone() {
+fn another_flavor_has_its_own_tags_and_revisions_and_does_not_move_latest() {
     let scratch = Scratch::new();
     let first = scratch.run("checkout", &[]).ok();
     scratch.layouts_of("checkout", "layouts-remote");
@@ -454,7 +455,7 @@ fn another_flavor_has_tags_and_revisions_of_its_own_and_leaves_latest_alone() {
     );
     let bill = |dist: &str| std::fs::read_to_string(scratch.path("checkout").join(dist).join("sbom-x86_64.cdx.json"));
     assert!(bill("dist").unwrap().contains("llamacpp") && !bill("dist-remote").unwrap().contains("llamacpp"));
-    // Each continues by itself.
+    // Each continues its own release.
     assert_eq!(release("layouts-remote").ok()["digest"], second["digest"]);
     let parsed = scratch.xtask("checkout").args(["tag", "parse", tag]).output().unwrap();
     assert!(String::from_utf8_lossy(&parsed.stdout).contains("flavor    remote-opencode-openclaw"));

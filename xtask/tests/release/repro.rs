@@ -1,4 +1,4 @@
-//! `repro` of layouts that were built before; a build from nothing is the real engine's.
+//! `repro` of existing layouts; builds without a cache need a real engine.
 
 use crate::scratch::{Ran, Scratch};
 
@@ -14,7 +14,7 @@ fn repro(scratch: &Scratch, below: &str, words: &[&str]) -> Ran {
 }
 
 #[test]
-fn what_is_built_again_is_held_against_the_release_and_the_first_difference_is_named() {
+fn a_rebuild_is_compared_with_the_release_and_the_first_difference_is_named() {
     let scratch = Scratch::new();
     built_by(&scratch, "layouts", "BuildKit v0.1 of Docker 1");
     let tag = scratch.run("checkout", &[]).ok()["tag"].as_str().unwrap().to_owned();
@@ -45,7 +45,7 @@ fn what_is_built_again_is_held_against_the_release_and_the_first_difference_is_n
         assert_eq!(aarch64["built_by"], "BuildKit v0.2 of Docker 1");
         assert!(ran.said.contains("1 of 2 images of"), "{}", ran.said);
     }
-    // Another commit makes other bytes, and says nothing of the builder.
+    // The image of another commit differs, which says nothing about the builder.
     scratch.commit("clone");
     let said = repro(&scratch, "clone", &[&image]).failed();
     assert!(said.contains("the release is of commit") && said.contains("git worktree add"), "{said}");

@@ -1,5 +1,5 @@
-//! A checkout with a bare remote, layouts of both architectures, a real registry, and programs in front of the real
-//! ones that log what they are told and kill the release where a test says so.
+//! A checkout with a bare remote, layouts of both architectures, a real registry, and wrappers of programs that log
+//! their arguments and kill the release at a chosen step.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::common::{self, digest};
 
-/// An engine whose containers answer on all ports, and end as `$SCRATCH/exit` says.
+/// An engine whose containers answer on all ports, and exit like `$SCRATCH/exit` says.
 const DOCKER: &str = r#"#!/bin/bash
 echo "docker $*" >>"$SCRATCH/log"
 case "$*" in
@@ -28,8 +28,8 @@ load) cat >/dev/null ;;
 esac
 "#;
 
-/// Stands before git, skopeo and gh. The calls that change something are counted; `KILL="3 before"` kills the release
-/// before the third one is run, `after` when it was, `during` together with it. `AT_PUSH` is run once before git pushes.
+/// A wrapper of git, skopeo and gh that counts the calls with an effect. `KILL="3 before"` kills the release before the
+/// third one runs, `after` after it, `during` while it runs. `AT_PUSH` runs once before git pushes.
 const FRONT: &str = r#"#!/bin/bash
 name=${0##*/}
 echo "$name $*" >>"$SCRATCH/log"
@@ -59,7 +59,7 @@ esac
 kill -KILL "$PPID"
 "#;
 
-/// GitHub's releases, as a folder each.
+/// GitHub's releases, each as a folder.
 const GH: &str = r#"#!/bin/bash
 release=$SCRATCH/releases/$3
 case "$1 $2" in
@@ -83,7 +83,7 @@ esac
 
 pub(crate) struct Scratch {
     folder: TempDir,
-    /// Where all ports of the stand-in's containers are.
+    /// The port of all the stand-in's containers.
     ports: String,
     registry: Registry,
 }
@@ -122,7 +122,7 @@ impl Registry {
     }
 }
 
-/// How a run ended.
+/// Exit code and output of a run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -136,7 +136,7 @@ impl Ran {
         self.document
     }
 
-    /// What a failed run said.
+    /// stderr of a failed run.
     pub(crate) fn failed(self) -> String {
         assert_eq!(self.code, Some(1), "{}", self.said);
         self.said
@@ -169,7 +169,7 @@ impl Scratch {
         scratch
     }
 
-    /// Both images, as the lock of the checkout makes them.
+    /// Both images, according to the checkout's lock.
     pub(crate) fn layouts(&self) {
         self.layouts_of("checkout", "layouts");
     }
@@ -205,7 +205,7 @@ impl Scratch {
         digest(&std::fs::read(self.path("checkout/versions.lock")).unwrap())
     }
 
-    /// An image of one layer, which holds nothing but `contents`.
+    /// An image of one layer with one file, of these contents.
     pub(crate) fn layout(&self, arch: &str, architecture: &str, lock: &str, contents: &str) {
         self.layout_in("layouts", [arch, architecture], lock, contents);
     }
@@ -250,7 +250,7 @@ impl Scratch {
         std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     }
 
-    /// That of a folder of layouts, by its name.
+    /// The digest of a folder of layouts, by its name.
     fn flavor(layouts: &str) -> &'static str {
         if layouts.ends_with("remote") { "remote" } else { "cpu" }
     }
@@ -276,7 +276,7 @@ impl Scratch {
         format!("{}/mission-control", self.registry.address)
     }
 
-    /// The program in a checkout, among the stand-ins.
+    /// The tool in a checkout, with the stand-ins on PATH.
     pub(crate) fn xtask(&self, below: &str) -> Command {
         let mut command = common::xtask(&self.path(below));
         self.surround(&mut command);
@@ -315,7 +315,7 @@ impl Scratch {
         }
     }
 
-    /// What the programs were told since the last time.
+    /// The calls of the programs since the last time.
     pub(crate) fn log(&self) -> String {
         let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
         let _ = std::fs::remove_file(self.path("log"));
@@ -340,7 +340,7 @@ impl Scratch {
         tags.into_iter().map(with).collect()
     }
 
-    /// The git tags of the remote, and the revisions that are taken there.
+    /// The git tags of the remote, and its reserved revisions.
     pub(crate) fn tagged(&self) -> Vec<String> {
         let references =
             self.git("remote.git", &["for-each-ref", "--format=%(refname)", "refs/tags", "refs/revisions"]);
@@ -348,7 +348,7 @@ impl Scratch {
     }
 }
 
-/// A server that gives one answer to everything, for as long as the test runs.
+/// A server with the same response to everything, until the test ends.
 pub(crate) fn answering(status: &'static str, body: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

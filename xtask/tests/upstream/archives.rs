@@ -1,4 +1,4 @@
-//! What is downloaded for its digest is looked into, and a download that breaks off is no digest.
+//! Downloads for a digest are inspected, and an interrupted download has no digest.
 
 use serde_json::Value;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ const X86_64: &str = "convex-local-backend-x86_64-unknown-linux-gnu.zip";
 /// Runs `bump convex` where the x86_64 backend of the newest release has no digest and these bytes.
 async fn bump_with(bytes: &[u8]) -> Ran {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
-    // Read once for the choice; what an error suggests is read from what was kept.
+    // Read once for the choice; the error's suggestion comes from the cache.
     serve(&server, CONVEX, &[(without_digest(STABLE, X86_64, bytes.len()), 1)]).await;
     serve_bytes(&server, &convex_asset(STABLE, X86_64), bytes).await;
     let temporary = tempfile::tempdir().unwrap();
@@ -45,7 +45,7 @@ async fn a_zip_without_the_expected_program() {
 }
 
 #[tokio::test]
-async fn a_page_instead_of_a_zip_and_half_a_zip() {
+async fn a_page_instead_of_a_zip_and_a_truncated_zip() {
     let whole = zip_of(&["convex-local-backend"]);
     for bytes in [b"<html>Sign in</html>", &whole[..whole.len() / 2]] {
         let ran = bump_with(bytes).await;
@@ -82,9 +82,9 @@ async fn a_tar_without_the_expected_program() {
     }
 }
 
-/// Listed with its size and its state, and not there: the "404 on download" of a hand-kept image.
+/// An asset that is listed with its size and state, but whose download is 404.
 #[tokio::test]
-async fn a_file_that_is_listed_and_not_there() {
+async fn a_listed_file_that_does_not_exist() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     serve(&server, CONVEX, &[(without_digest(STABLE, X86_64, 1000), 1)]).await;
     scratch.run(&server, &["bump", "convex"]).await.failed_with(&[
@@ -95,9 +95,9 @@ async fn a_file_that_is_listed_and_not_there() {
     assert_eq!(scratch.names(), ["stack.toml"]);
 }
 
-/// A server that promises more than it sends, each time.
+/// A server that always sends less than its Content-Length.
 #[tokio::test]
-async fn a_download_that_breaks_off_is_tried_again_and_then_told() {
+async fn an_interrupted_download_is_retried_and_then_reported() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let asked = tokio::spawn(async move {
@@ -116,12 +116,12 @@ async fn a_download_that_breaks_off_is_tried_again_and_then_told() {
     assert_eq!(scratch.names(), ["stack.toml"]);
 }
 
-/// A tar of entries as they are: a name, a kind, a link's target and contents.
+/// A tar of raw entries: a name, a kind, a link's target and contents.
 fn raw_tar(entries: &[(&str, tar::EntryType, &str, &[u8])]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for (name, kind, target, contents) in entries {
         let mut header = tar::Header::new_gnu();
-        // Not through the builder, which writes no name that leads out.
+        // Not with the builder, which refuses names outside of the folder.
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.as_mut_bytes()[157..157 + target.len()].copy_from_slice(target.as_bytes());
         header.set_entry_type(*kind);
@@ -144,14 +144,14 @@ async fn bump_tar_with(bytes: &[u8]) -> Ran {
     serve(&server, "a/tool", &[(vec![one], 1)]).await;
     serve_bytes(&server, "/github/files/v1.0.0/tool.tar.gz", bytes).await;
     let mut command = scratch.command(&server, &["bump"]);
-    // No program has to be there to look into one.
+    // Inspecting an archive needs no program.
     let ran = Ran::from(command.env("PATH", "/nowhere").output().await.unwrap());
     assert_eq!(scratch.lock().is_some(), ran.code == Some(0));
     ran
 }
 
 #[tokio::test]
-async fn a_tar_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
+async fn a_harmful_tar_is_refused_with_the_name_of_its_entry() {
     use tar::EntryType as Type;
     let tool = ("tool", Type::Regular, "", &b"x"[..]);
     let whole = raw_tar(&[tool, ("so", Type::Symlink, "tool", b""), ("hard", Type::Link, "tool", b"")]);
@@ -177,7 +177,7 @@ async fn a_tar_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
 type Writer = zip::ZipWriter<std::io::Cursor<Vec<u8>>>;
 
 #[tokio::test]
-async fn a_zip_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
+async fn a_harmful_zip_is_refused_with_the_name_of_its_entry() {
     use zip::write::SimpleFileOptions as Options;
     let program = "convex-local-backend";
     let zip = |write: &dyn Fn(&mut Writer)| {
@@ -198,7 +198,7 @@ async fn a_zip_that_would_do_harm_is_refused_by_the_name_of_its_entry() {
     };
     let other = zip(&|archive| archive.start_file("convex-local-backenD", Options::default()).unwrap());
     let escaping = zip(&|archive| archive.start_file("xx/evil", Options::default()).unwrap());
-    // Bit 0 of the flags of each header says that an entry is encrypted.
+    // Bit 0 of the flags in each header: the entry is encrypted.
     let plain = zip(&|_| {});
     let mut encrypted = plain.clone();
     encrypted[6] |= 1;

@@ -1,5 +1,5 @@
-//! Attestations by Sigstore, of real packages: `xtask/testdata/sigstore` holds what npm's registry told of
-//! sigstore 5.0.0 and 2.0.0, and what GitHub tells of pypi-attestations 0.0.19.
+//! Sigstore attestations of real packages: `xtask/testdata/sigstore` has npm's for sigstore 5.0.0 and 2.0.0, and
+//! GitHub's for pypi-attestations 0.0.19.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,7 +23,7 @@ fn statement(bundle: &Value) -> Value {
     serde_json::from_slice(&STANDARD.decode(payload).unwrap()).unwrap()
 }
 
-/// The digest that a bundle is about, in hexadecimal digits.
+/// The digest of a bundle's subject, in hex.
 fn digest(bundle: &Value, algorithm: &str) -> String {
     statement(bundle)["subject"][0]["digest"][algorithm].as_str().unwrap().to_owned()
 }
@@ -34,7 +34,7 @@ fn integrity(hex: &str) -> String {
     format!("sha512-{}", STANDARD.encode(bytes))
 }
 
-/// Verifies a pin of the package whose registry tells that integrity and that bundle.
+/// Verifies a pin of the package, whose registry has that integrity and that bundle.
 async fn verify(repo: &str, version: &str, integrity: &str, bundle: &Value, roots: &str) -> Ran {
     let stack = format!(
         "[components.tool]\ntitle = \"Tool\"\nscheme = \"semver\"\n\
@@ -68,7 +68,7 @@ async fn verify(repo: &str, version: &str, integrity: &str, bundle: &Value, root
 
 #[tokio::test]
 #[ignore = "needs cosign, which not every machine has"]
-async fn a_provenance_of_npm_holds_for_its_package_and_its_repository() {
+async fn npm_provenance_is_valid_for_its_package_and_repository() {
     for (version, text) in [("5.0.0", NEW), ("2.0.0", OLD)] {
         let bundle = json_of(text);
         let ran = verify(REPO, version, &integrity(&digest(&bundle, "sha512")), &bundle, ROOTS).await;
@@ -79,7 +79,7 @@ async fn a_provenance_of_npm_holds_for_its_package_and_its_repository() {
 
 #[tokio::test]
 #[ignore = "needs cosign, which not every machine has"]
-async fn what_does_not_hold_is_refused() {
+async fn invalid_attestations_are_refused() {
     let good = json_of(NEW);
     let own = integrity(&digest(&good, "sha512"));
     let other = integrity(&digest(&json_of(OLD), "sha512"));
@@ -127,7 +127,7 @@ source = { type = "github", repo = "trailofbits/pypi-attestations" }
 file = { name = "tool.tar.gz", contains = "tool" }
 "#;
 
-/// A release whose file has the digest of the bundle, and what GitHub knows of that.
+/// Serves a release whose file has the digest of the first bundle, and GitHub's attestations.
 async fn serve_file(server: &MockServer, bundles: &[Value]) {
     server.reset().await;
     let digest = digest(&json_of(FILE), "sha256");
@@ -150,9 +150,9 @@ fn scratch() -> Scratch {
 
 #[tokio::test]
 #[ignore = "needs cosign, which not every machine has"]
-async fn a_file_of_a_release_is_attested_and_a_fall_is_refused() {
+async fn a_file_of_a_release_is_attested_and_lower_trust_is_refused() {
     let (scratch, server) = (scratch(), MockServer::start().await);
-    // One of several is enough.
+    // One valid attestation is enough.
     serve_file(&server, &[json_of(NEW), json_of(FILE)]).await;
     scratch.run(&server, &["bump"]).await.succeeded();
     let lock = scratch.lock().unwrap();
@@ -176,7 +176,7 @@ async fn a_file_of_a_release_is_attested_and_a_fall_is_refused() {
 }
 
 #[tokio::test]
-async fn without_cosign_it_is_told_and_is_no_fall() {
+async fn without_cosign_there_is_a_note_and_trust_is_not_lower() {
     let (scratch, server) = (scratch(), MockServer::start().await);
     serve_file(&server, &[json_of(FILE)]).await;
     let run = async |arguments: &[&str]| {
@@ -192,7 +192,7 @@ async fn without_cosign_it_is_told_and_is_no_fall() {
     std::fs::write(scratch.lock_path(), attested).unwrap();
     let ran = run(&["verify"]).await;
     assert_eq!(ran.succeeded().stdout, "tool 0.0.19: as pinned (stated by GitHub's API)\n");
-    // What stack.toml asks for holds on every machine.
+    // The trust that stack.toml requires applies on every machine.
     let stack = std::fs::read_to_string(scratch.root().join("stack.toml")).unwrap();
     let strict = stack.replace("title = \"Tool\"", "title = \"Tool\"\ntrust = \"attested\"");
     std::fs::write(scratch.root().join("stack.toml"), strict).unwrap();

@@ -1,4 +1,4 @@
-//! What upstreams, people and disks can do to a bump. Each time the lock is old or new, never torn.
+//! Faults of upstreams, people and disks during a bump. The lock is always the old or the new one, never torn.
 
 use serde_json::json;
 use wiremock::matchers::{method, path};
@@ -8,7 +8,7 @@ use crate::support::{
     CONVEX, CONVEX_STACK, Ran, Scratch, components, convex_releases, convex_server, find, serve, serve_tags, serve_text,
 };
 
-/// Runs `bump convex` where the listing gives `reply`; the lock stays away.
+/// Runs `bump convex` with `reply` as the listing; there is no lock.
 async fn bump_against(reply: ResponseTemplate) -> Ran {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     Mock::given(method("GET")).and(path(format!("/repos/{CONVEX}/releases"))).respond_with(reply).mount(&server).await;
@@ -20,7 +20,7 @@ async fn bump_against(reply: ResponseTemplate) -> Ran {
 #[tokio::test]
 async fn an_upstream_that_cannot_be_reached() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
-    // A port that was free a moment ago.
+    // A port that was free just now.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = scratch.command(&server, &["bump", "convex"]);
     let ran = Ran::from(command.env("GITHUB_API_URL", format!("http://127.0.0.1:{port}")).output().await.unwrap());
@@ -34,7 +34,7 @@ async fn an_upstream_that_cannot_be_reached() {
 }
 
 #[tokio::test]
-async fn a_server_that_fails_now_and_then_is_asked_again() {
+async fn a_server_with_temporary_failures_is_retried() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     Mock::given(method("GET"))
         .respond_with(ResponseTemplate::new(502))
@@ -56,7 +56,7 @@ async fn a_used_up_rate_limit_says_when_it_resets_and_that_a_token_helps() {
     ran.failed_with(&["the rate limit is used up; it resets at 2026-09-21 14:13:20 UTC", "hint: set GITHUB_TOKEN"]);
     let secondary = ResponseTemplate::new(429).insert_header("retry-after", "60");
     bump_against(secondary).await.failed_with(&["the rate limit is used up; it resets at 2", "UTC"]);
-    // Another 403 is none.
+    // Another 403 is not a rate limit.
     let blocked = ResponseTemplate::new(403).set_body_json(json!({"message": "Repository access blocked"}));
     let ran = bump_against(blocked).await;
     ran.failed_with(&["403", "Repository access blocked"]);
@@ -64,7 +64,7 @@ async fn a_used_up_rate_limit_says_when_it_resets_and_that_a_token_helps() {
 }
 
 #[tokio::test]
-async fn a_repository_that_is_not_there() {
+async fn a_missing_repository() {
     let not_found = || ResponseTemplate::new(404).set_body_json(json!({"message": "Not Found"}));
     bump_against(not_found()).await.failed_with(&[
         "GitHub has no repository `get-convex/convex-backend`",
@@ -77,7 +77,7 @@ async fn a_repository_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_renamed_repository_is_followed_and_its_new_name_told() {
+async fn a_renamed_repository_is_followed_with_a_note() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     Mock::given(path(format!("/repos/{CONVEX}/releases")))
         .respond_with(
@@ -157,7 +157,7 @@ async fn to_takes_a_version_of_the_components_own_scheme_and_no_hostile_one() {
 
 #[tokio::test]
 async fn hostile_versions_and_addresses_from_upstream() {
-    // A tag is no version of the component then, and is not looked at.
+    // Such a tag is not a version of the component, and is ignored.
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     let mut releases = convex_releases();
     for tag in ["precompiled-2026-10-09-157eb19;rm -rf /", "precompiled-2026-10-09-157eb19\nRUN id", "{{ 7 }}", ""] {
@@ -181,14 +181,14 @@ async fn hostile_versions_and_addresses_from_upstream() {
 }
 
 #[tokio::test]
-async fn every_component_that_fails_is_told_and_nothing_is_written() {
+async fn all_failing_components_are_reported_and_nothing_is_written() {
     let more = components(&["bun", "gone"]);
     let (scratch, server) = (Scratch::new(&format!("{CONVEX_STACK}{more}")), convex_server().await);
     let ran = scratch.run(&server, &["bump"]).await;
     ran.failed_with(&["failed to bump `bun`", "failed to bump `gone`"]);
     assert!(!ran.stderr.contains("failed to bump `convex`"), "{}", ran.stderr);
     assert_eq!(scratch.lock(), None);
-    // `outdated` shows what it could find out all the same.
+    // `outdated` prints the others all the same.
     server.reset().await;
     serve(&server, CONVEX, &[(convex_releases(), 1)]).await;
     let ran = scratch.run(&server, &["outdated"]).await;
@@ -196,9 +196,9 @@ async fn every_component_that_fails_is_told_and_nothing_is_written() {
     assert!(ran.stdout.contains("precompiled-2026-09-28-5c7cb5b (2026-09-28)"), "{}", ran.stdout);
 }
 
-/// What parses and is wrong all the same: who reads a lock tells every fault, and a bump of the component mends it.
+/// A lock that parses but is invalid: reading it reports all errors, and a bump of the component fixes it.
 #[tokio::test]
-async fn a_lock_that_was_edited_into_half_a_pin_is_told_and_mended() {
+async fn an_incomplete_pin_in_the_lock_is_reported_and_fixed() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     serve(&server, CONVEX, &[(convex_releases(), 4)]).await;
     scratch.run(&server, &["bump"]).await.succeeded();
@@ -220,7 +220,7 @@ async fn a_lock_that_was_edited_into_half_a_pin_is_told_and_mended() {
     assert!(ran.succeeded().stdout.contains("convx-dashboard: dropped, stack.toml does not have it"), "{}", ran.stdout);
     assert_eq!(scratch.lock().unwrap(), whole);
 
-    // A version that is none, or not this component's; a tag that would be a word of its own in a shell.
+    // An invalid version, and a tag that a shell would split.
     for (pinned, edited, said) in [
         ("version = \"precompiled-2026-09-28-5c7cb5b\"", "version = \"1.2.3\"", "at an invalid version"),
         ("tag = \"precompiled-2026-09-28-5c7cb5b\"", "tag = \"x; id\"", "with the name or version `x; id`"),
@@ -233,7 +233,7 @@ async fn a_lock_that_was_edited_into_half_a_pin_is_told_and_mended() {
 }
 
 #[tokio::test]
-async fn rules_between_components_hold_for_the_new_lock() {
+async fn rules_between_components_apply_to_the_new_lock() {
     let more = components(&["needy", "other", "third"])
         .replace("needy.bin\" }", "needy.bin\" }\nneeds = { other = \">=2.0.0\" }");
     let (scratch, server) = (Scratch::new(&more), MockServer::start().await);
@@ -244,7 +244,7 @@ async fn rules_between_components_hold_for_the_new_lock() {
     let ran = scratch.run(&server, &["bump", "other", "--to", "1.9.0"]).await;
     ran.failed_with(&["stack.toml does not allow 1.9.0: `needy` needs >=2.0.0"]);
 
-    // A lock from before the rule: bumping the other one does not make it right.
+    // A lock from before the rule: bumping the other component does not satisfy it.
     let lock = "schema = 1\n[components.other]\nversion = \"1.9.0\"\ntag = \"v1.9.0\"\n\
         [components.other.pinned.files.any]\nurl = \"https://github.com/x\"\n\
         sha256 = \"c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4\"\n";
@@ -256,7 +256,7 @@ async fn rules_between_components_hold_for_the_new_lock() {
     ]);
     assert_eq!(scratch.lock().unwrap(), lock);
 
-    // Where it was broken before, a bump of something else is not held up by it.
+    // A rule that was violated before does not block the bump of an unrelated component.
     server.reset().await;
     serve(&server, "a/third", &[(vec![release("v3.0.0", "2026-01-01", false, &[("third.bin", "x")])], 1)]).await;
     let broken =

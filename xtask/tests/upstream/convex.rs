@@ -1,4 +1,4 @@
-//! Convex's rule: the newest by publication that is no prerelease and has both zips and the dashboard.
+//! Convex's rule: the newest release by publication that is not a prerelease and has both zips and the dashboard.
 
 use serde_json::{Value, json};
 use wiremock::matchers::{header_exists, method, path, path_regex};
@@ -19,7 +19,7 @@ async fn the_newest_complete_stable_release_is_on_the_second_page() {
     ran.succeeded();
     let lock = scratch.lock().unwrap();
     assert_eq!(lock.matches(&format!("version = \"{STABLE}\"")).count(), 2, "{lock}");
-    // Published digests are taken as they are: nothing is downloaded.
+    // Digests come from the metadata: no downloads.
     assert!(lock.contains("b4d10c8a2a19f6b0e7e0de4fa80753d0ec479655277a87b"), "{lock}");
     for text in [
         "precompiled-2026-10-07-96d219c (2026-10-07): has no `convex-local-backend-aarch64-unknown-linux-gnu.zip`",
@@ -31,7 +31,7 @@ async fn the_newest_complete_stable_release_is_on_the_second_page() {
     }
     assert!(!ran.stdout.contains("2026-09-21"), "only newer releases are passed over: {}", ran.stdout);
 
-    // Again: two pages are read once in each run, and there is nothing to do.
+    // Again: each run reads two pages once, and there is nothing to do.
     server.reset().await;
     serve(&server, CONVEX, &[(recorded("convex-page-1.json"), 1), (recorded("convex-page-2.json"), 1)]).await;
     let again = scratch.run(&server, &["bump"]).await;
@@ -43,7 +43,7 @@ async fn the_newest_complete_stable_release_is_on_the_second_page() {
 async fn later_pages_are_not_read_when_they_can_hold_nothing_newer() {
     let server = MockServer::start().await;
     let mut first = recorded("convex-page-1.json");
-    // Old enough that what comes after it was not published after the chosen one.
+    // Old enough that no release after it in the listing was published after the chosen one.
     first.push(find(&mut recorded("convex-page-2.json"), "precompiled-2026-09-21-0cf49cb").clone());
     find(&mut first, "precompiled-2026-10-07-96d219c")["assets"] =
         find(&mut convex_releases(), STABLE)["assets"].clone();
@@ -53,7 +53,7 @@ async fn later_pages_are_not_read_when_they_can_hold_nothing_newer() {
     assert!(scratch.lock().unwrap().contains("version = \"precompiled-2026-10-07-96d219c\""));
 }
 
-/// The listing is sorted by creation: a release that waited for its publication stands further down.
+/// The listing is sorted by creation date: a release that was published later is further down.
 #[tokio::test]
 async fn a_later_page_is_read_while_it_can_hold_something_newer() {
     let server = MockServer::start().await;
@@ -88,7 +88,7 @@ async fn publication_decides_and_not_the_order_of_the_listing_or_the_hash() {
 }
 
 #[tokio::test]
-async fn a_missing_digest_is_made_by_downloading_and_the_size_is_checked() {
+async fn a_missing_digest_is_computed_from_a_download_whose_size_is_checked() {
     let contents = zip_of(&["index.html", "data.html"]);
     let size = contents.len();
     let serve_without_digest = async |told: usize| {
@@ -113,7 +113,7 @@ async fn a_missing_digest_is_made_by_downloading_and_the_size_is_checked() {
 }
 
 #[tokio::test]
-async fn an_asset_that_to_names_and_that_is_missing_is_told_with_what_to_take_instead() {
+async fn a_missing_asset_of_a_named_release_is_reported_with_other_releases() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     serve(&server, CONVEX, &[(convex_releases(), 3)]).await;
     let ran = scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-10-07-96d219c"]).await;
@@ -139,7 +139,7 @@ async fn a_prerelease_is_taken_when_it_is_named() {
     assert_eq!(scratch.lock().unwrap().matches("version = \"precompiled-2026-10-08-02fe59b\"").count(), 2);
 }
 
-/// The listing ends at 1,000 releases with 422; what Convex promotes lies beyond.
+/// The listing ends at 1,000 releases with 422; the promoted release is beyond.
 #[tokio::test]
 async fn where_the_listing_ends_the_promoted_release_is_looked_up() {
     let server = MockServer::start().await;
@@ -174,7 +174,7 @@ async fn where_the_listing_ends_the_promoted_release_is_looked_up() {
 }
 
 #[tokio::test]
-async fn the_token_goes_to_the_api_and_to_nobody_else() {
+async fn the_token_is_sent_to_the_api_only() {
     let server = MockServer::start().await;
     let dashboard = zip_of(&["index.html"]);
     let releases = without_digest(STABLE, "dashboard.zip", dashboard.len());
@@ -199,7 +199,7 @@ async fn the_token_goes_to_the_api_and_to_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_dry_run_prints_and_writes_nothing_and_actions_is_told() {
+async fn a_dry_run_writes_nothing_and_has_outputs_for_github_actions() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), convex_server().await);
     let outputs = tempfile::tempdir().unwrap();
     let (output, summary) = (outputs.path().join("output"), outputs.path().join("summary"));
@@ -214,9 +214,9 @@ async fn a_dry_run_prints_and_writes_nothing_and_actions_is_told() {
     assert!(std::fs::read_to_string(summary).unwrap().contains("| convex | not pinned |"));
 }
 
-/// What the committed lock is like: backend and dashboard of two releases, until the first bump.
+/// As in the committed lock: backend and dashboard of two releases, until the first bump.
 #[tokio::test]
-async fn a_waiver_is_shown_while_it_is_needed_and_told_when_it_is_not() {
+async fn a_waiver_is_shown_while_it_applies_and_noted_when_it_does_not() {
     let waiver = r#"
 [[waivers]]
 component = "convex-dashboard"
@@ -242,7 +242,7 @@ reason = "digests are published for these two only"
 }
 
 #[tokio::test]
-async fn outdated_shows_what_is_pinned_and_what_is_newest() {
+async fn outdated_shows_the_pinned_and_the_newest_version() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     serve(&server, CONVEX, &[(convex_releases(), 2)]).await;
     scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-09-11-157eb19"]).await.succeeded();

@@ -1,11 +1,11 @@
-//! A component that is added, pinned and removed again.
+//! Adding, pinning and removing a component.
 
 use wiremock::MockServer;
 
 use crate::support::{CONVEX_STACK, Scratch, release, serve};
 
 #[tokio::test]
-async fn a_component_is_added_pinned_and_removed_and_the_rest_stays() {
+async fn a_component_is_added_pinned_and_removed_without_other_changes() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     let stack = || std::fs::read_to_string(scratch.root().join("stack.toml")).unwrap();
     let before = stack();

@@ -1,5 +1,5 @@
-//! Every fault of a network crossed with every kind of source. Three things hold always: the exit code says what came
-//! of it, the lock is the old one to the byte or a whole new one, and a failure names the component and the cause.
+//! Every network fault crossed with every kind of source. Invariants: the exit code matches the outcome, the lock is
+//! the old one byte by byte or a complete new one, and an error names the component and the cause.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub(crate) mod server;
 
 use server::{ALL, Answer, Fault, Request, World};
 
-/// Runs at once; most of them wait.
+/// Concurrent runs; most of them wait.
 const AT_ONCE: usize = 12;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,15 +28,15 @@ enum Kind {
     Debian,
 }
 
-/// A kind of source, pinned at an old version, whose upstream has a new one.
+/// A kind of source, pinned at an old version, with a new one upstream.
 struct Case {
     kind: Kind,
     stack: &'static str,
     lock: String,
-    /// What the new lock holds.
+    /// A text that only the new lock contains.
     new: String,
     world: World,
-    /// What the world serves from.
+    /// Files of the fake network.
     _folder: Option<TempDir>,
 }
 
@@ -63,7 +63,7 @@ fn documents(documents: Vec<(&'static str, Answer)>) -> World {
 
 fn github() -> Case {
     let mut new = release("v2.0.0", "2026-09-02", false, &[("tool.zip", "x")]);
-    // Without a digest of its own it is downloaded.
+    // Downloaded, because it has no published digest.
     (new["assets"][0]["digest"], new["assets"][0]["size"]) = (Value::Null, zip_of(&["tool"]).len().into());
     let listing = json!([new, release("v1.0.0", "2026-09-01", false, &[("tool.zip", "x")])]).to_string();
     Case {
@@ -146,7 +146,7 @@ fn git_server() -> Case {
     }
 }
 
-/// git's own server, as the CGI program that it is.
+/// git's own server, run as a CGI program.
 fn smart_http(root: &Path, request: &Request) -> Option<Answer> {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
     let header = |name: &str| request.headers.get(name).cloned().unwrap_or_default();
@@ -174,7 +174,7 @@ fn smart_http(root: &Path, request: &Request) -> Option<Answer> {
     Some(Answer { status, kind: field("Content-Type: ")?, body: output[end + 4..].to_vec() })
 }
 
-/// An archive without a signature that counts: whatever happens to it, nothing of it is taken.
+/// An archive without a valid signature: no fault makes the bump accept it.
 fn debian() -> Case {
     let package = |arch: &str| {
         format!(
@@ -195,7 +195,7 @@ fn debian() -> Case {
     }
 }
 
-/// What must be said of a failure; nothing where the run is to succeed.
+/// The text that an error must contain; `None` if the run must succeed.
 fn cause(kind: Kind, fault: Fault) -> Option<&'static [&'static str]> {
     Some(match (kind, fault) {
         (Kind::Debian, _) => &["cannot read Debian's indexes"],
@@ -218,7 +218,7 @@ fn cause(kind: Kind, fault: Fault) -> Option<&'static [&'static str]> {
     })
 }
 
-/// A checkout with the old pin, and a bump of it.
+/// A bump in a checkout with the old pin.
 fn bump(case: &Case, address: &str, temporary: &Path, timeout: &str) -> (Scratch, tokio::process::Command) {
     let scratch = Scratch::new(case.stack);
     std::fs::write(scratch.lock_path(), &case.lock).unwrap();
@@ -254,7 +254,7 @@ async fn run(case: &Case, fault: Fault) -> Result<(), String> {
     let is_new = is_new(case, &after);
     match (ran.code, cause(case.kind, fault)) {
         (Some(0), None) if is_new => Ok(()),
-        // What was swapped may never have been asked for twice.
+        // The replaced reply may have been requested only once.
         (Some(0), Some(_)) if is_new && fault == Fault::Swap => Ok(()),
         (Some(1), Some(causes)) if after == case.lock => {
             let named = ran.stderr.contains("failed to bump `tool`");
@@ -266,7 +266,7 @@ async fn run(case: &Case, fault: Fault) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_a_network_does_the_lock_is_old_or_new_and_the_cause_is_told() {
+async fn with_any_network_fault_the_lock_is_old_or_new_and_errors_name_the_cause() {
     let cases = [github(), npm(), git_server(), oci(), debian()];
     let all: Vec<(&Case, Fault)> = cases.iter().flat_map(|case| ALL.map(|fault| (case, fault))).collect();
     let ended: Vec<Option<String>> = stream::iter(all)
@@ -280,10 +280,10 @@ async fn whatever_a_network_does_the_lock_is_old_or_new_and_the_cause_is_told() 
     assert!(wrong.is_empty(), "{} of the runs:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// A signal at any moment, to the process or to its group as a terminal sends it: it ends as signals end, and nothing
-/// is half done. A kill cleans nothing up, and does not tear the lock either.
+/// A signal at any moment, to the process or, as a terminal does, to its group: the exit status is that of the signal,
+/// and there are no partial results. A kill leaves temporary files, but no torn lock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signal_at_any_moment_leaves_the_old_lock_or_the_new_one() {
+async fn a_signal_at_any_moment_leaves_the_old_or_the_new_lock() {
     const RUNS: u64 = 48;
     let cases = [github(), git_server(), npm(), oci()];
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -309,7 +309,7 @@ async fn interrupted(case: &Case, random: &mut fastrand::Rng) -> Result<(), Stri
     let (signal, code) = random.choice([("-INT", 130), ("-TERM", 143), ("-HUP", 129), ("-KILL", -1)]).unwrap();
     let group = if random.bool() { "-" } else { "" };
     let id = format!("{group}{}", child.id().unwrap());
-    // It may have ended by then.
+    // It may have ended before.
     let _ = tokio::process::Command::new("kill").args([signal, "--", &id]).stderr(Stdio::null()).status().await;
     let ended = tokio::time::timeout(std::time::Duration::from_secs(30), child.wait_with_output()).await;
     let ran = Ran::from(ended.map_err(|_| format!("{signal} {id} does not end it"))?.unwrap());
@@ -328,7 +328,7 @@ async fn interrupted(case: &Case, random: &mut fastrand::Rng) -> Result<(), Stri
     }
     match ran.code {
         Some(0) if !is_old => Ok(()),
-        // Before its handlers are there, a signal does what signals do.
+        // Before its handlers are installed, signals have their default effect.
         None if is_old => Ok(()),
         Some(ended) if ended == code => {
             let is_true = ran.stderr.contains("nothing was changed") == is_old;

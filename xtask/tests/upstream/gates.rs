@@ -1,4 +1,4 @@
-//! What keeps a version from being taken unasked, and who can open the gate.
+//! The conditions under which a new version is not taken, and their overrides.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn serve_tool(server: &MockServer, releases: Vec<Value>) {
 }
 
 #[tokio::test]
-async fn a_release_waits_for_a_day_and_now_takes_it_at_once() {
+async fn a_release_waits_for_a_day_unless_with_now() {
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
     let releases = || vec![published("v1.1.0", TimeDelta::hours(5)), published("v1.0.0", TimeDelta::hours(25))];
     serve_tool(&server, releases()).await;
@@ -41,9 +41,9 @@ async fn a_release_waits_for_a_day_and_now_takes_it_at_once() {
     assert!(scratch.lock().unwrap().contains("version = \"1.1.0\""));
 }
 
-/// A year that no lock can hold is in none, whoever names the version.
+/// A date that the lock cannot represent is refused, also for a named version.
 #[tokio::test]
-async fn a_clock_that_is_minutes_off_is_no_reason_and_another_millennium_is() {
+async fn a_clock_may_be_minutes_off_but_not_a_millennium() {
     let waits_for_nothing = TOOL.replace("scheme", "minimum_age_days = 0\nscheme");
     let (scratch, server) = (Scratch::new(&waits_for_nothing), MockServer::start().await);
     let mut odd = published("v2.0.0", TimeDelta::zero());
@@ -61,7 +61,7 @@ async fn a_clock_that_is_minutes_off_is_no_reason_and_another_millennium_is() {
 }
 
 #[tokio::test]
-async fn a_pin_that_is_held_stays_until_the_day_that_was_said() {
+async fn a_held_pin_stays_until_its_day() {
     let stack = |until: &str| {
         TOOL.replace("scheme", &format!("hold = {{ reason = \"1.1 eats data\", until = \"{until}\" }}\nscheme"))
     };
@@ -88,7 +88,7 @@ async fn a_pin_that_is_held_stays_until_the_day_that_was_said() {
         assert!(ran.stdout.contains(compare) && ran.stderr.contains(note), "{}\n{}", ran.stdout, ran.stderr);
     }
     assert!(scratch.lock().unwrap().contains("version = \"1.1.0\""));
-    // Nothing is newer any more, and the difference to nothing has no page.
+    // No version is newer any more, so there is no comparison page.
     serve_tool(&server, releases(&["v1.1.0", "v1.0.0"])).await;
     let ran = scratch.run(&server, &["outdated", "--exit-code", "--format", "json"]).await;
     let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
@@ -96,7 +96,7 @@ async fn a_pin_that_is_held_stays_until_the_day_that_was_said() {
     assert_eq!([&tool["compare"], &tool["ended_hold"]], [&Value::Null, &json!("2026-01-01")]);
 }
 
-/// Makes what the lock noted as seen older, as if an earlier day had run.
+/// Changes the dates of seen versions in the lock, as if days had passed.
 fn let_days_pass(scratch: &Scratch, days: i64) {
     let lock = scratch.lock().unwrap();
     let older = lock.lines().map(|line| match line.rsplit_once(" = \"") {
@@ -109,9 +109,9 @@ fn let_days_pass(scratch: &Scratch, days: i64) {
     std::fs::write(scratch.lock_path(), older.collect::<String>()).unwrap();
 }
 
-/// A commit's date is what its author writes, so that it counts from when it was first seen here.
+/// Authors can set any date of a commit, so its age counts from when it was first seen.
 #[tokio::test]
-async fn tags_and_branches_wait_from_when_they_were_first_seen() {
+async fn tags_and_branches_wait_since_they_were_first_seen() {
     let stack = r#"
 [components.manager]
 title = "Manager"
@@ -137,7 +137,7 @@ source = { type = "git", repository = "https://git.example/manager.git", branch 
     };
     let one = commit("one");
     git(upstream.path(), &["tag", "v1.0.0"]);
-    // There is nothing to stay at yet.
+    // There is no pin yet that could stay.
     run(&["bump"]).await.succeeded();
     assert!(pins(&["1.0.0", &one]));
 
@@ -154,12 +154,12 @@ source = { type = "git", repository = "https://git.example/manager.git", branch 
     let ran = run(&["outdated"]).await;
     assert!(ran.succeeded().stdout.contains("passed over 1.1.0: seen for 0 of 24 hours"), "{}", ran.stdout);
 
-    // A branch that moves every day does not wait for ever: what was its head a day ago is taken.
+    // A branch that changes daily does not wait forever: the head of a day ago is taken.
     let_days_pass(&scratch, 1);
     let three = commit("three");
     run(&["bump"]).await.succeeded();
     assert!(pins(&["1.1.0", &two]), "{:?}", scratch.lock());
-    // What was taken back in the meantime is not.
+    // A commit that was removed meanwhile is not taken.
     let_days_pass(&scratch, 1);
     git(upstream.path(), &["reset", "--quiet", "--hard", &two]);
     let four = commit("four");
@@ -171,7 +171,7 @@ source = { type = "git", repository = "https://git.example/manager.git", branch 
 }
 
 #[tokio::test]
-async fn an_images_tag_that_moved_waits_and_now_takes_it() {
+async fn a_moved_tag_of_an_image_waits_unless_with_now() {
     let stack = "[components.base]\ntitle = \"Base\"\nscheme = \"tag\"\n\
         source = { type = \"oci\", image = \"docker.io/library/debian\", tag = \"slim\" }\n";
     let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
@@ -197,7 +197,7 @@ async fn an_images_tag_that_moved_waits_and_now_takes_it() {
     assert!(scratch.lock().unwrap().contains(&"2".repeat(64)));
 }
 
-/// Where the newest releases lack a file, what is further down the listing is looked at, too.
+/// If the newest releases lack a file, older ones are checked, too.
 #[tokio::test]
 async fn paging_goes_on_while_checksums_lack_a_file() {
     let stack = r#"
@@ -222,7 +222,7 @@ file = { name = "node.tar.xz", url = "https://nodejs.org/{tag}/{name}", checksum
 }
 
 #[tokio::test]
-async fn what_can_be_resolved_is_pinned_when_another_upstream_fails() {
+async fn other_components_are_pinned_when_an_upstream_fails() {
     let two = format!("{TOOL}{}", TOOL.replace("components.tool", "components.other").replace("a/tool", "a/other"));
     let (scratch, server) = (Scratch::new(&two), MockServer::start().await);
     serve_tool(&server, vec![published("v1.0.0", TimeDelta::days(9))]).await;
@@ -233,9 +233,9 @@ async fn what_can_be_resolved_is_pinned_when_another_upstream_fails() {
     assert!(scratch.lock().unwrap().contains("[components.tool]"));
 }
 
-/// What a version itself asks of the others decides, whatever stack.toml says of the one before.
+/// The requirements of a version itself count, in addition to those of stack.toml.
 #[tokio::test]
-async fn a_version_that_asks_for_another_companion_waits_for_it() {
+async fn a_version_that_needs_another_companion_waits_for_it() {
     let stack = r#"
 [components.node]
 title = "Node.js"
@@ -304,7 +304,7 @@ node = { file = "src/lowest.ts", pattern = "LOWEST = '([0-9.]+)'", at-least = tr
         assert!(ran.succeeded().stdout.contains(text), "{text}\n{}", ran.stdout);
     }
     run(&["bump", "manager", "--to", "v1.2.0"]).await.failed_with(&["1.2.0: needs `node` >=26.0.0"]);
-    // What holds the set is told, and then it moves together.
+    // What blocks the set is reported; afterwards all of it is bumped.
     let ran = run(&["bump", "manager", "node"]).await;
     let told = "needs `node` >=26.0.0, but 24.0.0 is the newest that can be taken: ";
     assert!(ran.succeeded().stdout.contains(told), "{}", ran.stdout);

@@ -1,4 +1,4 @@
-//! Bumps and fetches that do not come to their end.
+//! Interrupted bumps and fetches.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -48,7 +48,7 @@ async fn ctrl_c_in_the_middle_leaves_the_old_lock_and_nothing_else() {
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "a temporary file was left behind");
 }
 
-/// Serves a file by and by; gives its address.
+/// Serves a file slowly; returns its URL.
 fn trickling(file: Vec<u8>) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -71,7 +71,7 @@ fn trickling(file: Vec<u8>) -> String {
 }
 
 #[tokio::test]
-async fn a_fetch_that_is_stopped_at_any_moment_leaves_nothing_that_the_next_one_trips_over() {
+async fn a_fetch_that_is_stopped_at_any_moment_does_not_disturb_the_next_one() {
     let file: Vec<u8> = (0..400_000_u32).map(|at| at.to_le_bytes()[1]).collect();
     let digest = digest_of(&file)[7..].to_owned();
     let address = trickling(file);
@@ -89,13 +89,13 @@ async fn a_fetch_that_is_stopped_at_any_moment_leaves_nothing_that_the_next_one_
         let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
         let id = child.id().unwrap().to_string();
         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..500))).await;
-        // A terminal signals the whole group.
+        // A terminal signals the whole process group.
         let whom = if round % 2 == 0 { id } else { format!("-{id}") };
         let kill = ["-s", signal, "--", &whom];
         assert!(Command::new("kill").args(kill).status().await.unwrap().success(), "it ended by itself: {round}");
         let output = tokio::time::timeout(Duration::from_secs(20), child.wait_with_output()).await.unwrap();
         let ran = Ran::from(output.unwrap());
-        // Nothing where it had not begun to listen.
+        // No output if it did not handle signals yet.
         assert!(matches!(ran.code, None | Some(129 | 130 | 143)), "{:?} {}{}", ran.code, ran.stdout, ran.stderr);
         assert_eq!(scratch.lock().unwrap(), lock);
         assert_eq!(scratch.names(), ["stack.toml", "versions.lock"]);
@@ -107,9 +107,9 @@ async fn a_fetch_that_is_stopped_at_any_moment_leaves_nothing_that_the_next_one_
     assert_eq!(digest_of(&std::fs::read(bodies.join(&digest)).unwrap())[7..], digest);
 }
 
-/// root may write everywhere, so the program runs as somebody else then.
+/// root ignores permissions, so the program runs as another user then.
 #[tokio::test]
-async fn a_read_only_checkout_is_told_and_stays_as_it_is() {
+async fn a_read_only_checkout_is_reported_and_unchanged() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     serve(&server, CONVEX, &[(convex_releases(), 1)]).await;
     let set_mode = |mode| std::fs::set_permissions(scratch.root(), std::fs::Permissions::from_mode(mode)).unwrap();

@@ -1,5 +1,5 @@
-//! How long a resolve takes against the longest chain of requests that need each other, on an upstream that is 80 ms
-//! away. Its figures are for people: `cargo test -p xtask --test upstream latency -- --ignored --nocapture`.
+//! The duration of a resolve, compared with its longest chain of dependent requests, with a latency of 80 ms. Not run
+//! by default: `cargo test -p xtask --test upstream latency -- --ignored --nocapture`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::support::{Ran, Scratch, release};
 const AWAY: Duration = Duration::from_millis(80);
 const RUNS: usize = 5;
 
-/// The five components of the stack whose releases are on GitHub.
+/// The five components of the stack with releases on GitHub.
 fn stack() -> String {
     let stack = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../stack.toml")).unwrap();
     let stack: toml::Table = stack.parse().unwrap();
@@ -65,7 +65,7 @@ fn documents() -> BTreeMap<String, Vec<u8>> {
     documents
 }
 
-/// A server with all of that, so far away, and how often it was asked.
+/// A server with all of that and that latency, and its count of requests.
 fn serve_from(away: Duration) -> (String, Arc<Mutex<usize>>) {
     let documents = documents();
     let asked: Arc<Mutex<usize>> = Arc::default();
@@ -81,9 +81,9 @@ fn serve_from(away: Duration) -> (String, Arc<Mutex<usize>>) {
     (server::start(Arc::new(world), Fault::Fail(0)), asked)
 }
 
-/// Who has no token has 60 an hour.
+/// Without a token, GitHub allows 60 requests an hour.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_resolve_asks_githubs_api_twelve_times_at_most() {
+async fn a_full_resolve_sends_at_most_twelve_requests_to_githubs_api() {
     let (address, _) = serve_from(Duration::ZERO);
     let scratch = Scratch::new(&stack());
     let ran = Ran::from(scratch.command_at(&address, &["bump", "--format", "json"]).output().await.unwrap());
@@ -114,10 +114,10 @@ async fn latency() {
         told(&format!("{command}, {} requests", asked.lock().unwrap()), times)
     };
     let (bump, outdated) = (ours("bump").await, ours("outdated").await);
-    // llama.cpp: the newest stable release, the file in it, the build that this names, the attestation of its file.
+    // llama.cpp: the newest stable release, its file, the build that this names, its file's attestation.
     let chain = AWAY * 4;
     println!("bump: {:.2} times the longest chain of {chain:?}", bump / chain.as_secs_f64());
-    // `pip install nvchecker`, told by its path: it reads the tags of the same five, and nothing besides.
+    // For comparison, `pip install nvchecker`, by its path: it reads only the tags of the same five.
     let Some(nvchecker) = std::env::var_os("NVCHECKER") else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("nvchecker.toml");

@@ -1,4 +1,4 @@
-//! The lock: written by one command at a time, whole or not at all, and told for what it is when it is broken.
+//! The lock: written by one command at a time, completely or not at all, and reported precisely when it is broken.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::support::{Ran, Scratch, components, release, serve};
 
-/// A checkout of two components that have nothing to do with each other.
+/// A checkout of two unrelated components.
 fn two() -> Scratch {
     Scratch::new(&components(&["a", "b"]))
 }
@@ -60,7 +60,7 @@ async fn a_lock_that_was_changed_meanwhile_is_not_overwritten() {
 }
 
 #[tokio::test]
-async fn a_broken_lock_is_told_for_what_it_is() {
+async fn a_broken_lock_is_reported_precisely() {
     let (scratch, server) = (two(), server_of_two().await);
     let lock = "schema = 1\n\n[components]\n";
     for (lock, error, hint) in [
@@ -77,7 +77,7 @@ async fn a_broken_lock_is_told_for_what_it_is() {
     }
 }
 
-/// A container gets the lock as a mount of its own: it cannot be replaced, only filled.
+/// A file that is a mount of its own, as in containers, cannot be replaced, only overwritten.
 #[tokio::test]
 async fn a_lock_that_is_a_mount_is_written() {
     let (scratch, server) = (two(), MockServer::start().await);
@@ -99,7 +99,7 @@ async fn a_lock_that_is_a_mount_is_written() {
     }
     let ran = Ran::from(command.output().await.unwrap());
     if ran.code == Some(77) || ran.stderr.contains("unshare failed") {
-        // This machine mounts nothing here.
+        // This machine does not allow mounts.
         return;
     }
     ran.succeeded();

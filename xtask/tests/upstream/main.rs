@@ -1,4 +1,4 @@
-//! `bump`, `outdated` and `verify`, run as people run them, against servers on this machine.
+//! `bump`, `outdated` and `verify`, run as a program against local servers.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails should panic where it fails, helpers included")]
 

@@ -1,4 +1,4 @@
-//! The network between: proxies, servers that throttle, pages of somebody else, encodings that nobody asked for.
+//! The network in between: proxies, throttling servers, captive portals, unexpected encodings.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ async fn serve_one_of_each(server: &MockServer) {
 }
 
 #[tokio::test]
-async fn a_proxy_is_the_way_to_githubs_api_and_to_npms_registry_alike() {
+async fn a_proxy_is_used_for_githubs_api_and_for_npms_registry() {
     let (scratch, proxy) = (Scratch::new(ONE_OF_EACH), MockServer::start().await);
     serve_one_of_each(&proxy).await;
     let run = async |no_proxy: &str| {
@@ -49,7 +49,7 @@ async fn a_proxy_is_the_way_to_githubs_api_and_to_npms_registry_alike() {
     };
     let ran = run("").await;
     assert!(ran.succeeded().stdout.contains("1.4.3 (2026-09-01)"), "{}", ran.stdout);
-    // Who is not to be asked through the proxy is asked directly, and has no address.
+    // Hosts of `no_proxy` are requested directly; this one has no address.
     run("github.company.invalid")
         .await
         .failed_with(&["cannot reach GitHub", "hint: check the network and HTTPS_PROXY"]);
@@ -57,7 +57,7 @@ async fn a_proxy_is_the_way_to_githubs_api_and_to_npms_registry_alike() {
 }
 
 #[tokio::test]
-async fn a_server_that_throttles_is_waited_for_as_it_asks() {
+async fn a_retry_after_header_is_obeyed() {
     for status in [429, 503] {
         let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
         Mock::given(method("GET"))
@@ -73,7 +73,7 @@ async fn a_server_that_throttles_is_waited_for_as_it_asks() {
     }
 }
 
-/// A limit, a page of somebody in between and a file that was replaced are told apart.
+/// A rate limit, a captive portal's page and a replaced file have different messages.
 #[tokio::test]
 async fn a_throttle_a_page_and_a_replaced_file_are_three_messages() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
@@ -110,7 +110,7 @@ async fn a_throttle_a_page_and_a_replaced_file_are_three_messages() {
 }
 
 #[tokio::test]
-async fn a_reply_that_is_compressed_unasked_is_read_all_the_same() {
+async fn an_unexpectedly_compressed_reply_is_read() {
     let (scratch, server) = (Scratch::new(ONE_OF_EACH), MockServer::start().await);
     serve_one_of_each(&server).await;
     let squeezed = |body: &str| {
@@ -130,7 +130,7 @@ async fn a_reply_that_is_compressed_unasked_is_read_all_the_same() {
     assert!(ran.succeeded().stdout.contains("2026.9.7 (2026-09-02)"), "{}", ran.stdout);
 }
 
-/// A mirror may redirect, and a login goes no further than the server that asked for it.
+/// A mirror may redirect, and credentials are sent only to the server that requires them.
 #[tokio::test]
 async fn redirects_are_followed_ten_times() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);

@@ -1,4 +1,4 @@
-//! Packages of an npm registry: which version is taken, and what npm itself makes of it.
+//! Packages of an npm registry: the choice of a version, and its lockfile by npm.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ scheme = "calver"
 source = { type = "npm", package = "tool", directory = "npm/tool" }
 "#;
 
-/// SHA-512 of nothing: no tarball is downloaded.
+/// SHA-512 of no bytes: no tarball is downloaded.
 const INTEGRITY: &str =
     "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==";
 
@@ -29,7 +29,7 @@ fn manifest(server: &MockServer, package: &str, version: &str, more: &Value) -> 
     manifest
 }
 
-/// Serves a package with its versions, each with what is special of it.
+/// Serves a package with its versions, each with additional fields.
 async fn serve_package(server: &MockServer, package: &str, latest: &str, versions: &[(&str, Value)]) {
     let mut manifests = BTreeMap::new();
     let mut time = BTreeMap::new();
@@ -43,7 +43,7 @@ async fn serve_package(server: &MockServer, package: &str, latest: &str, version
     serve_text(server, &format!("/{package}"), &packument.to_string()).await;
 }
 
-/// The program for one platform, in some versions.
+/// Serves the package of a program for one platform, in some versions.
 async fn serve_platform(server: &MockServer, cpu: &str, versions: &[&str]) {
     let only = json!({"os": ["linux"], "cpu": [cpu]});
     let versions: Vec<(&str, Value)> = versions.iter().map(|version| (*version, only.clone())).collect();
@@ -62,7 +62,7 @@ async fn run(scratch: &Scratch, server: &MockServer, arguments: &[&str]) -> Ran 
 }
 
 #[tokio::test]
-async fn the_newest_whole_version_is_taken_and_locked_by_npm() {
+async fn the_newest_complete_version_is_taken_and_locked_by_npm() {
     let (scratch, server) = (Scratch::new(STACK), MockServer::start().await);
     let versions = [
         ("2026.9.5", with_platforms("2026.9.5")),
@@ -75,7 +75,7 @@ async fn the_newest_whole_version_is_taken_and_locked_by_npm() {
     ];
     serve_package(&server, "tool", "2026.9.33", &versions).await;
     serve_platform(&server, "x64", &["2026.9.5", "2026.9.6", "2026.9.7"]).await;
-    // The packages for the platforms come one after another; this one never came.
+    // The packages for the platforms are published one after another; this one is missing.
     serve_platform(&server, "arm64", &["2026.9.5", "2026.9.6"]).await;
     let ran = run(&scratch, &server, &["bump"]).await;
     ran.succeeded();
@@ -96,7 +96,7 @@ async fn the_newest_whole_version_is_taken_and_locked_by_npm() {
     for text in [INTEGRITY, &format!("lockfile = \"{pinned}\""), "version = \"2026.9.6\""] {
         assert!(lock.contains(text), "{text}\n{lock}");
     }
-    // Both architectures, whatever this machine is, and no address of the registry.
+    // Both architectures, on any machine, and no URL of the registry.
     let packages: Value = serde_json::from_str(&lockfile).unwrap();
     for package in ["tool", "tool-linux-x64", "tool-linux-arm64"] {
         assert_eq!(packages["packages"][format!("node_modules/{package}")]["integrity"], INTEGRITY, "{package}");
@@ -106,7 +106,7 @@ async fn the_newest_whole_version_is_taken_and_locked_by_npm() {
 
     run(&scratch, &server, &["verify"]).await.succeeded();
     assert!(run(&scratch, &server, &["bump"]).await.succeeded().stdout.contains("nothing to bump"));
-    // Somebody edits what is installed.
+    // The template of the installation was edited.
     std::fs::write(scratch.root().join("image/npm/tool/package-lock.json"), lockfile.replace("x64", "x32")).unwrap();
     let ran = run(&scratch, &server, &["verify"]).await;
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
@@ -114,7 +114,7 @@ async fn the_newest_whole_version_is_taken_and_locked_by_npm() {
 }
 
 #[tokio::test]
-async fn a_version_that_is_named_and_cannot_be_installed_everywhere() {
+async fn a_named_version_that_lacks_a_platform() {
     let (scratch, server) = (Scratch::new(STACK), MockServer::start().await);
     let versions = [("2026.9.5", json!({})), ("2026.9.7", with_platforms("2026.9.7"))];
     serve_package(&server, "tool", "2026.9.7", &versions).await;
@@ -131,7 +131,7 @@ async fn a_version_that_is_named_and_cannot_be_installed_everywhere() {
 }
 
 #[tokio::test]
-async fn a_registry_that_is_not_there_or_answers_nonsense() {
+async fn a_missing_registry_and_invalid_answers() {
     let (scratch, server) = (Scratch::new(STACK), MockServer::start().await);
     let ran = run(&scratch, &server, &["bump"]).await;
     ran.failed_with(&["npm's registry has no package `tool`", "hint: the registry is http://127.0.0.1:"]);
@@ -144,7 +144,7 @@ async fn a_registry_that_is_not_there_or_answers_nonsense() {
         serve_text(&server, "/tool", answer).await;
         run(&scratch, &server, &["bump"]).await.failed_with(&["failed to bump `tool`", said]);
     }
-    // An integrity that is none reaches no lock.
+    // An invalid integrity does not reach the lock.
     server.reset().await;
     serve_package(&server, "tool", "2026.9.6", &[("2026.9.6", json!({"dist": {"integrity": "sha1-x"}}))]).await;
     run(&scratch, &server, &["bump"]).await.failed_with(&["is not an npm integrity"]);

@@ -1,4 +1,4 @@
-//! Listings as they really come: long, unordered, with tags of other kinds and releases that are not whole.
+//! Realistic listings: long, unordered, with other kinds of tags and incomplete releases.
 
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path, query_param};
@@ -10,7 +10,7 @@ const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
 const PROMOTED: &str = "precompiled-2026-09-11-157eb19";
 const SERVICE: &str = "/version/v1/local_backend_version";
 
-/// A complete release of another tag and moment.
+/// A complete release with another tag and date.
 fn complete(tag: &str, moment: &str) -> Value {
     let mut release = find(&mut convex_releases(), STABLE).clone();
     release["tag_name"] = tag.into();
@@ -19,16 +19,16 @@ fn complete(tag: &str, moment: &str) -> Value {
     release
 }
 
-/// What comes after a listing's last page.
+/// What follows the last page of a listing.
 #[derive(Clone, Copy)]
 enum End {
-    /// The last page links no further one.
+    /// The last page has no link to another one.
     NoLink,
-    /// The page after the last is refused.
+    /// The page after the last is an error.
     Refused(u16),
 }
 
-/// Pages of 100 prereleases, fourteen a day.
+/// Pages of 100 prereleases, fourteen per day.
 struct Prereleases {
     pages: u64,
     end: End,
@@ -103,7 +103,7 @@ async fn a_server_that_fails_before_the_thousandth_release_is_an_error() {
 }
 
 #[tokio::test]
-async fn what_a_version_service_can_answer_instead() {
+async fn invalid_answers_of_the_version_service() {
     let (hostile, gone) = (r#"{"version": "precompiled-2026-09-11-157eb19/../x"}"#, "precompiled-2026-09-12-0123abc");
     for (answer, said) in [
         ("<html>", "is not the expected JSON"),
@@ -122,15 +122,15 @@ async fn what_a_version_service_can_answer_instead() {
 }
 
 #[tokio::test]
-async fn tags_of_other_kinds_drafts_and_what_is_not_whole_are_told_from_the_newest() {
+async fn other_tags_drafts_and_incomplete_releases_are_passed_over() {
     let mut listing = vec![
-        // No versions of the backend, however new and whole.
+        // Not versions of the backend, though new and complete.
         complete("self-hosted-release-2026-11-01", "2026-11-01T12:00:00Z"),
         complete("testing-precompiled-2026-11-01-1234567", "2026-11-01T12:00:00Z"),
         complete("precompiled-2026-11-01", "2026-11-01T12:00:00Z"),
         complete("precompiled-2026-13-01-1234567", "2026-11-01T12:00:00Z"),
         complete("latest", "2026-11-01T12:00:00Z"),
-        // One commit, two days: the later publication is the newer one.
+        // One commit on two days: the later publication is newer.
         complete("precompiled-2026-10-21-652b828", "2026-10-21T12:00:00Z"),
         complete("precompiled-2026-10-22-652b828", "2026-10-22T12:00:00Z"),
     ];
@@ -153,7 +153,7 @@ async fn tags_of_other_kinds_drafts_and_what_is_not_whole_are_told_from_the_newe
     listing.extend([draft, unpublished, without_x86_64, without_dashboard, half, empty]);
     listing.extend(convex_releases());
 
-    // In whatever order they are listed.
+    // In any order of the listing.
     for turn in [0, 5, 11] {
         listing.rotate_left(turn);
         let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
@@ -182,7 +182,7 @@ fn told_of(passed_over: &Value) -> (&str, &str) {
 }
 
 #[tokio::test]
-async fn a_listing_that_links_in_a_circle_ends() {
+async fn a_listing_with_circular_links_ends() {
     let server = MockServer::start().await;
     for at in [format!("/repos/{CONVEX}/releases"), "/repositories/1/releases".to_owned()] {
         let next = "<https://api.github.com/repositories/1/releases?page=2>; rel=\"next\"";
@@ -197,12 +197,12 @@ async fn a_listing_that_links_in_a_circle_ends() {
     let scratch = Scratch::new(CONVEX_STACK);
     let ran = scratch.run(&server, &["bump", "convex"]).await;
     ran.failed_with(&["none of the 0 checked releases of `get-convex/convex-backend` can be taken"]);
-    // A page that was read is not asked for again.
+    // No page is requested twice.
     let requests = server.received_requests().await.unwrap();
     assert!(requests.len() < 10, "{} requests", requests.len());
 }
 
-/// Who asks for the next page with what the page itself said, and not with a number that it counted.
+/// The next page is the one that the page links to, not a counted number.
 #[tokio::test]
 async fn pages_are_followed_by_their_links() {
     let server = MockServer::start().await;

@@ -1,4 +1,4 @@
-//! Pins whose upstream changed underneath: they stay, it is told, and `--to` takes what is there now.
+//! Pins whose upstream has changed: they stay with a warning, and `--to` pins the current state.
 
 use serde_json::json;
 use wiremock::MockServer;
@@ -24,7 +24,7 @@ fn tool(tag: &str, contents: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_release_that_was_made_again_under_its_tag() {
+async fn a_release_that_was_recreated_under_its_tag() {
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
     let publish = async |releases: Vec<serde_json::Value>| {
         server.reset().await;
@@ -34,7 +34,7 @@ async fn a_release_that_was_made_again_under_its_tag() {
     publish(vec![tool("v1.0.0", "one")]).await;
     scratch.run(&server, &["bump"]).await.succeeded();
     let lock = scratch.lock();
-    // The name has a `+`, which its address writes as `%2B`.
+    // The name has a `+`, which is `%2B` in its URL.
     scratch.run(&server, &["verify"]).await.succeeded();
 
     let mut again = tool("v1.0.0", "two");
@@ -56,7 +56,7 @@ async fn a_release_that_was_made_again_under_its_tag() {
     scratch.run(&server, &["bump", "tool", "--to", "v1.0.0"]).await.succeeded();
     assert_ne!(scratch.lock(), lock);
 
-    // It was deleted, and an older one is what is left: nobody goes back unasked.
+    // It was deleted, and only an older one is left, which is not pinned automatically.
     publish(vec![tool("v0.9.0", "old")]).await;
     let ran = scratch.run(&server, &["bump"]).await;
     assert!(ran.succeeded().stdout.contains("warning: deleted: release v1.0.0 of a/tool"), "{}", ran.stdout);
@@ -79,7 +79,7 @@ source = { type = "git", repository = "https://git.example/manager.git", branch 
 "#;
 
 #[tokio::test]
-async fn a_tag_that_was_moved_and_a_commit_that_was_taken_back() {
+async fn a_moved_tag_and_a_removed_commit() {
     let (scratch, server) = (Scratch::new(GIT), MockServer::start().await);
     let upstream = tempfile::tempdir().unwrap();
     let git = |arguments: &[&str]| git(upstream.path(), arguments);
@@ -102,7 +102,7 @@ async fn a_tag_that_was_moved_and_a_commit_that_was_taken_back() {
     assert!(ran.succeeded().stdout.contains(warning), "{}", ran.stdout);
     run(&["bump", "manager", "--to", "v1.0.0"]).await.succeeded();
     assert_ne!(scratch.lock(), lock);
-    // The pinned tag is gone, and the one newer tag was never seen before: the pin stays, and both are told.
+    // The pinned tag is deleted, and the only newer tag is new: the pin stays, and both are reported.
     git(&["tag", "--delete", "v1.0.0"]);
     git(&["tag", "v1.0.1"]);
     let kept = scratch.lock();
@@ -111,13 +111,13 @@ async fn a_tag_that_was_moved_and_a_commit_that_was_taken_back() {
         assert!(ran.succeeded().stdout.contains(told), "{}", ran.stdout);
     }
     assert_eq!(scratch.lock(), kept);
-    // A prerelease that somebody names is taken, although no plain requirement is met by one.
+    // A named prerelease is taken, although no ordinary requirement matches it.
     git(&["tag", "v1.1.0-rc.1"]);
     run(&["bump", "manager", "--to", "v1.1.0-rc.1"]).await.succeeded();
     git(&["tag", "v2.0.0-rc.1"]);
     run(&["bump", "manager", "--to", "v2.0.0-rc.1"]).await.failed_with(&["stack.toml requires ^1"]);
 
-    // The old commit is on no branch any more, and then gone.
+    // The old commit is on no branch any more, and later deleted.
     run(&["verify", "app"]).await.succeeded();
     git(&["reflog", "expire", "--expire=now", "--all"]);
     git(&["gc", "--quiet", "--prune=now"]);
@@ -134,11 +134,11 @@ source = { type = "npm", package = "tool", directory = "npm/tool" }
 require = "1"
 "#;
 
-/// SHA-512 of nothing: no tarball is downloaded.
+/// SHA-512 of no bytes: no tarball is downloaded.
 const INTEGRITY: &str =
     "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==";
 
-/// A registry that knows whole packages only, as some do.
+/// A registry without the short form of documents, as some are.
 async fn serve_package(server: &MockServer, latest: &str, deprecated: Option<&str>, more: &str) {
     server.reset().await;
     let manifest = |version: &str| json!({"name": "tool", "version": version, "dist": {"integrity": INTEGRITY}});
@@ -162,7 +162,7 @@ async fn run_npm(scratch: &Scratch, server: &MockServer, npmrc: &str, arguments:
 }
 
 #[tokio::test]
-async fn a_package_that_its_publisher_advises_against() {
+async fn a_deprecated_package() {
     let (scratch, server) = (Scratch::new(PACKAGE), MockServer::start().await);
     serve_package(&server, "1.1.0", None, "").await;
     run_npm(&scratch, &server, "", &["bump"]).await.succeeded();
@@ -176,15 +176,15 @@ async fn a_package_that_its_publisher_advises_against() {
     let ran = run_npm(&scratch, &server, "", &["verify"]).await;
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
     assert!(ran.stdout.contains(withdrawn), "{}", ran.stdout);
-    // Named on purpose, a prerelease and a withdrawn one are taken.
+    // A named version is taken, also a prerelease or a withdrawn one.
     for version in ["1.2.0-rc.1", "1.1.0"] {
         run_npm(&scratch, &server, "", &["bump", "tool", "--to", version]).await.succeeded();
     }
 }
 
-/// What a person has in `~/.npmrc` of logins is used, and what would change the lockfile is not.
+/// Logins in `~/.npmrc` are used; settings that would change the lockfile are not.
 #[tokio::test]
-async fn of_a_persons_npmrc_the_login_counts_and_the_taste_does_not() {
+async fn of_the_users_npmrc_only_the_login_counts() {
     let (scratch, server) = (Scratch::new(PACKAGE), MockServer::start().await);
     serve_package(&server, "1.1.0", None, "").await;
     run_npm(&scratch, &server, "", &["bump"]).await.succeeded();
@@ -202,7 +202,7 @@ async fn of_a_persons_npmrc_the_login_counts_and_the_taste_does_not() {
 }
 
 #[tokio::test]
-async fn a_document_that_is_too_long_is_asked_for_in_its_short_form() {
+async fn a_document_that_is_too_long_is_requested_in_its_short_form() {
     let (scratch, server) = (Scratch::new(PACKAGE), MockServer::start().await);
     serve_package(&server, "1.1.0", None, &"x".repeat(65 << 20)).await;
     let short = json!({"name": "tool", "dist-tags": {"latest": "1.0.0"}, "modified": "2026-09-03T00:00:00Z",

@@ -1,4 +1,4 @@
-//! The other kinds of source: a release that points to another, files elsewhere, prefixes, git, registries.
+//! The other kinds of sources: a release that names another one, files elsewhere, prefixes, git, registries.
 
 use serde_json::json;
 use wiremock::matchers::{header, header_regex, method, path, query_param};
@@ -22,7 +22,7 @@ fn build(tag: &str, arches: &[&str]) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_stable_llama_cpp_release_names_the_build_to_take() {
+async fn a_stable_llama_cpp_release_names_its_build() {
     let (scratch, server) = (Scratch::new(LLAMACPP), MockServer::start().await);
     let stable = release("v0.6.0", "2026-09-02", false, &[("nightly-tag.txt", "b11429\n")]);
     let older = release("v0.5.0", "2026-08-30", false, &[("nightly-tag.txt", "b11400\n")]);
@@ -37,13 +37,13 @@ async fn a_stable_llama_cpp_release_names_the_build_to_take() {
     scratch.run(&server, &["bump"]).await.succeeded();
     assert!(scratch.lock().unwrap().contains("version = \"b11429\""), "{:?}", scratch.lock());
 
-    // Named directly; one that lacks an architecture is refused.
+    // Also a build by name; one that lacks an architecture is refused.
     let ran = scratch.run(&server, &["bump", "llamacpp", "--to", "b11430"]).await;
     ran.failed_with(&["b11430 has no `llama-b11430-bin-ubuntu-arm64.tar.gz`"]);
     let ran = scratch.run(&server, &["bump", "llamacpp", "--to", "v0.6.0"]).await;
     ran.failed_with(&["`v0.6.0` is not a build version"]);
 
-    // A stable release whose build is not complete is passed over for the one before it.
+    // A stable release with an incomplete build is passed over for the one before it.
     server.reset().await;
     let broken = release("v0.7.0", "2026-09-09", false, &[("nightly-tag.txt", "b11430\n")]);
     serve_text(&server, "/github/files/v0.7.0/nightly-tag.txt", "b11430\n").await;
@@ -54,7 +54,7 @@ async fn a_stable_llama_cpp_release_names_the_build_to_take() {
     let ran = fresh.run(&server, &["bump"]).await;
     assert!(ran.succeeded().stdout.contains("passed over v0.7.0"), "{}", ran.stdout);
     assert!(fresh.lock().unwrap().contains("version = \"b11400\""));
-    // What is pinned already is newer than that, and nobody asked to go back.
+    // The pin is newer than that, and is not moved back automatically.
     let ran = scratch.run(&server, &["bump"]).await;
     assert!(
         ran.succeeded().stderr.contains("`llamacpp` stays pinned at b11429, which is newer than b11400"),
@@ -67,7 +67,7 @@ async fn a_stable_llama_cpp_release_names_the_build_to_take() {
 }
 
 #[tokio::test]
-async fn node_is_the_highest_allowed_version_whose_checksums_are_out() {
+async fn node_is_the_highest_allowed_version_with_checksums() {
     let stack = r#"
 [components.node]
 title = "Node.js"
@@ -129,7 +129,7 @@ file = { name = "bun-linux.zip", contains = "bun" }
     assert!(ran.succeeded().stdout.contains("out for 0 of the 7 days"), "{}", ran.stdout);
     let lock = scratch.lock().unwrap();
     assert!(lock.contains("version = \"1.4.2\"\ntag = \"bun-v1.4.2\""), "{lock}");
-    // However it is spelled.
+    // In any spelling.
     for to in ["1.5.0", "v1.5.0", "bun-v1.5.0"] {
         server.reset().await;
         serve_tags(&server, "oven-sh/bun", &[release("bun-v1.5.0", &today, false, &names)]).await;
@@ -184,7 +184,7 @@ source = { type = "git", repository = "https://git.example/manager.git", branch 
     assert!(scratch.lock().unwrap().contains("tag = \"0.9.02\""));
     run(&["verify"]).await.succeeded();
 
-    // Somebody moves the tag, or takes it away.
+    // The tag is moved, then deleted.
     git(upstream.path(), &["tag", "--force", "0.9.02", "HEAD"]);
     let moved = run(&["verify"]).await;
     assert_eq!(moved.code, Some(3), "{}", moved.stderr);
@@ -260,7 +260,7 @@ source = { type = "oci", image = "docker.io/library/debian", tag = "trixie-slim"
     assert!(run(&["bump"]).await.succeeded().stdout.contains("nothing to bump"));
     let ran = run(&["bump", "base", "--to", "bookworm"]).await;
     ran.failed_with(&["`docker.io/library/debian` has no manifests/bookworm"]);
-    // A registry whose bytes are not what it says they are.
+    // A registry whose stated digest is wrong.
     server.reset().await;
     serve_index(Some(&format!("sha256:{}", "0".repeat(64)))).await;
     Mock::given(path("/token"))

@@ -1,5 +1,5 @@
-//! What runs remember of the network: unchanged replies are not sent again, a transfer that broke off goes on, and
-//! with `--offline` nobody is asked.
+//! The cache of network replies: unchanged replies are not sent again, interrupted transfers continue, and `--offline`
+//! sends no requests.
 
 use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use crate::support::{Scratch, TOOL, release, serve, serve_text, zip_of};
 
 #[tokio::test]
-async fn a_listing_that_did_not_change_is_not_sent_again() {
+async fn an_unchanged_listing_is_not_sent_again() {
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
     let releases = vec![release("v1.0.0", "2026-09-01", false, &[("tool.zip", "x")])];
     let listing = || path("/repos/a/tool/releases");
@@ -22,7 +22,7 @@ async fn a_listing_that_did_not_change_is_not_sent_again() {
         .mount(&server)
         .await;
     scratch.run(&server, &["bump"]).await.succeeded();
-    // A body that was damaged since is not built on.
+    // A damaged cached body is not used.
     let bodies = scratch.cache.path().join("mission-control-xtask/bodies");
     Mock::given(listing())
         .and(header("if-none-match", "W/\"1\""))
@@ -51,7 +51,7 @@ async fn a_listing_that_did_not_change_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn offline_is_what_the_last_run_read_and_nobody_is_asked() {
+async fn offline_uses_the_last_runs_replies_and_sends_no_requests() {
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
     serve(&server, "a/tool", &[(vec![release("v1.0.0", "2026-09-01", false, &[("tool.zip", "x")])], 1)]).await;
     scratch.run(&server, &["outdated", "--offline"]).await.failed_with(&[
@@ -70,7 +70,7 @@ async fn offline_is_what_the_last_run_read_and_nobody_is_asked() {
     assert!(server.received_requests().await.unwrap().is_empty());
 }
 
-/// Serves one file with an `ETag`, in pieces of which each breaks off; counts requests and the bytes that it sent.
+/// Serves one file with an `ETag`, but only `piece` bytes per request; records requests and the number of sent bytes.
 fn breaking_server(file: Vec<u8>, piece: usize, asked: Arc<Mutex<Vec<String>>>, sent: Arc<AtomicUsize>) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -104,12 +104,12 @@ fn breaking_server(file: Vec<u8>, piece: usize, asked: Arc<Mutex<Vec<String>>>, 
 }
 
 #[tokio::test]
-async fn a_transfer_that_breaks_off_goes_on_where_it_was_also_in_the_next_run() {
+async fn an_interrupted_transfer_continues_also_in_the_next_run() {
     let mut file = zip_of(&["tool"]);
     file.resize(400_000, 7);
     let digest = crate::support::digest_of(&file);
     let (asked, sent) = (Arc::default(), Arc::default());
-    // Three tries of a run bring 300,000 bytes.
+    // The three tries of a run transfer 300,000 bytes.
     let address = breaking_server(file.clone(), 100_000, Arc::clone(&asked), Arc::clone(&sent));
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
     let lock = format!(
@@ -135,7 +135,7 @@ async fn a_transfer_that_breaks_off_goes_on_where_it_was_also_in_the_next_run() 
 }
 
 #[tokio::test]
-async fn what_is_fetched_must_be_what_is_pinned_and_a_bad_beginning_is_not_gone_on_with() {
+async fn fetched_files_must_match_their_pins_and_damaged_parts_are_discarded() {
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
     let digest = crate::support::digest_of(b"the file");
     let lock = format!(
@@ -159,7 +159,7 @@ async fn what_is_fetched_must_be_what_is_pinned_and_a_bad_beginning_is_not_gone_
         .mount(&server)
         .await;
     serve_text(&server, "/github/tool.zip", "the file").await;
-    // A run that was killed left this.
+    // Left by a killed run.
     let partial = scratch.cache.path().join("mission-control-xtask/partial");
     let uri = format!("file {}/github/tool.zip\n\n", server.uri());
     let key = crate::support::digest_of(uri.as_bytes())[7..].to_owned();

@@ -1,4 +1,4 @@
-//! A scratch checkout, a server that answers as GitHub does, and the program between them.
+//! A scratch checkout, a server with GitHub's API, and runs of the program against it.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use crate::common;
 pub(crate) use crate::common::digest as digest_of;
 
-/// A component with one file of a release, and nothing besides.
+/// A component with one file of a release.
 pub(crate) const TOOL: &str = r#"
 [components.tool]
 title = "Tool"
@@ -22,7 +22,7 @@ source = { type = "github", repo = "a/tool" }
 file = { name = "tool.zip", contains = "tool" }
 "#;
 
-/// Components with one file of a release each, by their names: `a/NAME`, `NAME.bin`.
+/// Components with one file of a release each, by name: `a/NAME`, `NAME.bin`.
 pub(crate) fn components(names: &[&str]) -> String {
     let one = |name: &&str| {
         format!(
@@ -36,7 +36,7 @@ pub(crate) fn components(names: &[&str]) -> String {
 
 pub(crate) const CONVEX: &str = "get-convex/convex-backend";
 
-/// What of the surroundings would change a run.
+/// Environment variables that would influence a run.
 const UNSET: [&str; 12] = [
     "GITHUB_TOKEN",
     "GH_TOKEN",
@@ -80,10 +80,10 @@ source = { type = "github", repo = "get-convex/convex-backend", same-release-as 
 file = { name = "dashboard.zip", contains = "index.html" }
 "#;
 
-/// A checkout of its own for each test.
+/// A checkout for one test.
 pub(crate) struct Scratch {
     folder: TempDir,
-    /// What runs in this checkout keep of the network.
+    /// The cache of this checkout's runs.
     pub(crate) cache: TempDir,
 }
 
@@ -106,7 +106,7 @@ impl Scratch {
         std::fs::read_to_string(self.lock_path()).ok()
     }
 
-    /// The names of all that is in the checkout.
+    /// The names of all files in the checkout.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.root()).unwrap();
         let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -114,7 +114,7 @@ impl Scratch {
         names
     }
 
-    /// The program, with everything of the outside world led to the server.
+    /// The program, with all its requests redirected to the server.
     pub(crate) fn command(&self, server: &MockServer, arguments: &[&str]) -> Command {
         self.command_at(&server.uri(), arguments)
     }
@@ -141,7 +141,7 @@ impl Scratch {
     }
 }
 
-/// What a run said, and how it ended.
+/// Output and exit code of a run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -163,7 +163,7 @@ impl Ran {
         self
     }
 
-    /// Failed, and said all of `texts` on stderr.
+    /// Checks that it failed, with all of `texts` on stderr.
     #[track_caller]
     pub(crate) fn failed_with(&self, texts: &[&str]) -> &Self {
         assert_eq!(self.code, Some(1), "{}\n{}", self.stdout, self.stderr);
@@ -179,7 +179,7 @@ pub(crate) fn recorded(name: &str) -> Vec<Value> {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// The recorded releases of Convex, both pages in one.
+/// The recorded releases of Convex, of both pages.
 pub(crate) fn convex_releases() -> Vec<Value> {
     let mut releases = recorded("convex-page-1.json");
     releases.extend(recorded("convex-page-2.json"));
@@ -195,7 +195,7 @@ pub(crate) fn asset<'a>(release: &'a mut Value, name: &str) -> &'a mut Value {
     assets.iter_mut().find(|asset| asset["name"] == name).unwrap()
 }
 
-/// A release as small as the fields that are read, each asset with the digest of its contents.
+/// A release with only the fields that are read, each asset with the digest of its contents.
 pub(crate) fn release(tag: &str, day: &str, prerelease: bool, assets: &[(&str, &str)]) -> Value {
     let assets: Vec<Value> = assets
         .iter()
@@ -248,8 +248,8 @@ pub(crate) async fn serve_tags(server: &MockServer, repo: &str, releases: &[Valu
     }
 }
 
-/// Serves a listing of pages with GitHub's `Link` headers (which name the public API), and each release by
-/// its tag. The numbers are how often each page is to be asked for.
+/// Serves a paged listing with GitHub's `Link` headers (which name the public API), and each release by its tag. The
+/// numbers are the expected requests of each page.
 pub(crate) async fn serve(server: &MockServer, repo: &str, pages: &[(Vec<Value>, u64)]) {
     for (index, (releases, expected)) in pages.iter().enumerate() {
         let number = index + 1;
@@ -286,12 +286,12 @@ pub(crate) async fn serve_bytes(server: &MockServer, at: &str, bytes: &[u8]) {
         .await;
 }
 
-/// Where an asset of a Convex release is downloaded.
+/// The URL path of an asset of a Convex release.
 pub(crate) fn convex_asset(tag: &str, name: &str) -> String {
     format!("/github/{CONVEX}/releases/download/{tag}/{name}")
 }
 
-/// The recorded releases, where one asset has no digest, and the size of what is served in its place.
+/// The recorded releases, with one asset that has no digest and the given size.
 pub(crate) fn without_digest(tag: &str, name: &str, size: usize) -> Vec<Value> {
     let mut releases = convex_releases();
     let asset = asset(find(&mut releases, tag), name);

@@ -1,4 +1,4 @@
-//! How well a pin is vouched for: what was really checked, never less than before unasked.
+//! The trust of a pin: by the verified evidence, and never lower than before unless named.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use wiremock::MockServer;
 
 use crate::support::{Ran, Scratch, TOOL, release, serve, serve_bytes, serve_tags, serve_text, zip_of};
 
-/// A release with the digest that GitHub tells, or without.
+/// A release with or without GitHub's digest.
 fn tool(tag: &str, is_told: bool) -> Value {
     let mut one = release(tag, "2026-09-01", false, &[("tool.zip", "x")]);
     if !is_told {
@@ -21,7 +21,7 @@ fn tool(tag: &str, is_told: bool) -> Value {
 }
 
 #[tokio::test]
-async fn a_level_that_falls_is_refused_and_taken_by_name_only() {
+async fn lower_trust_is_refused_unless_by_name() {
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
     let upstream = async |releases: Vec<Value>| {
         server.reset().await;
@@ -48,7 +48,7 @@ async fn a_level_that_falls_is_refused_and_taken_by_name_only() {
     assert!(ran.succeeded().stderr.contains("warning: the digests of `tool` v2.0.0 are computed"), "{}", ran.stderr);
     assert!(scratch.lock().unwrap().contains("trust = \"computed\""));
 
-    // What stack.toml asks for holds by name, too, and for what is pinned.
+    // The trust that stack.toml requires applies to named versions and to existing pins, too.
     let stack = std::fs::read_to_string(scratch.root().join("stack.toml")).unwrap();
     let strict = stack.replace("title = \"Tool\"", "title = \"Tool\"\ntrust = \"stated\"");
     std::fs::write(scratch.root().join("stack.toml"), strict).unwrap();
@@ -67,7 +67,7 @@ async fn a_level_that_falls_is_refused_and_taken_by_name_only() {
 }
 
 #[tokio::test]
-async fn a_signed_list_of_checksums_counts_by_its_keys() {
+async fn a_signed_list_of_checksums_needs_a_known_key() {
     let stack = r#"
 [components.tool]
 title = "Tool"
@@ -92,13 +92,13 @@ file = { name = "tool.tar.gz", url = "https://nodejs.org/{tag}/{name}", checksum
     ran.succeeded();
     let lock = lock.unwrap();
     assert!(lock.contains("trust = \"signed\"") && lock.contains("09ddb77640da3e6e8aaa6cad068a01432cfed551"), "{lock}");
-    // What stands around the signed part is not signed.
+    // Text around the signed part is not signed.
     let (ran, lock) = bump(&own, &format!("{}  tool.tar.gz\n{signed}", "b".repeat(64))).await;
     ran.succeeded();
     assert!(lock.unwrap().contains("09ddb77640da3e6e8aaa6cad068a01432cfed551"));
     let (ran, _) = bump(&own, &signed.replace("09ddb", "19ddb")).await;
     ran.failed_with(&["failed to bump `tool`", "SUMS.asc was changed after it was signed"]);
-    // By a key that nobody knows it is a list like others.
+    // Signed by an unknown key, it counts as unsigned.
     let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../keys/nodejs.gpg").display().to_string();
     let (ran, lock) = bump(&other, &signed).await;
     assert!(ran.succeeded().stderr.contains("its signature is ignored"), "{}", ran.stderr);
@@ -107,7 +107,7 @@ file = { name = "tool.tar.gz", url = "https://nodejs.org/{tag}/{name}", checksum
 }
 
 #[tokio::test]
-async fn the_signature_of_npms_registry_is_checked() {
+async fn the_signature_of_npms_registry_is_verified() {
     let stack = "[components.tool]\ntitle = \"Tool\"\nscheme = \"semver\"\n\
         source = { type = \"npm\", package = \"tool\", directory = \"npm/tool\" }\n";
     let random = ring::rand::SystemRandom::new();

@@ -1,4 +1,4 @@
-//! `verify` names what was replaced or deleted since it was pinned.
+//! `verify` finds files that were replaced or deleted since they were pinned.
 
 use serde_json::Value;
 use wiremock::MockServer;
@@ -37,13 +37,13 @@ async fn a_replaced_and_a_deleted_file_are_named() {
     let rows = &rows["components"];
     assert_eq!(rows[0]["findings"][0]["finding"], "replaced");
 
-    // The whole release is gone, and the repository is not.
+    // The release is deleted, but the repository is not.
     server.reset().await;
     serve(&server, CONVEX, &[(Vec::new(), 1)]).await;
     let ran = scratch.run(&server, &["verify", "convex"]).await;
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
     assert!(ran.stdout.contains(&format!("deleted: release {STABLE} of {CONVEX}")), "{}", ran.stdout);
-    // An upstream that does not answer is no finding.
+    // A failing upstream is an error, not a finding.
     server.reset().await;
     scratch.run(&server, &["verify"]).await.failed_with(&["failed to verify `convex`", "hint: check the spelling"]);
 }

@@ -1,4 +1,4 @@
-//! A server that answers well, and then does to the answer what networks do.
+//! A server that answers correctly, and then injects a network fault into the answer.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -9,9 +9,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Delay,
-    /// The half of it, and then nothing.
+    /// Half of it, then silence.
     Stall,
-    /// The half of it, and the connection is closed.
+    /// Half of it, then the connection is closed.
     Cut,
     Corrupt,
     /// The first request is refused for a second.
@@ -20,15 +20,15 @@ pub(crate) enum Fault {
     ThrottleForLong,
     Redirect,
     Loop,
-    /// It is told to be half as long as it is.
+    /// Its Content-Length is half its length.
     ToldShorter,
-    /// It is told to be twice as long as it is.
+    /// Its Content-Length is twice its length.
     ToldLonger,
-    /// Whoever asks again gets something else.
+    /// The second request gets another file.
     Swap,
-    /// So often, and then it works.
+    /// That many failures, then success.
     Fail(usize),
-    /// The page of somebody in between.
+    /// A captive portal's page.
     Page,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Answer {
 
 pub(crate) type World = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
 
-/// Serves a world until the test ends; gives its address.
+/// Serves until the test ends; returns its URL.
 pub(crate) fn start(world: World, fault: Fault) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -129,7 +129,7 @@ fn serve(mut stream: TcpStream, world: &World, fault: Fault, asked: &Mutex<BTree
     stream.write_all(head.as_bytes()).ok()?;
     stream.write_all(&body[..sent.min(body.len())]).ok()?;
     if fault == Fault::Stall {
-        // Until the other side gives up.
+        // Until the client gives up.
         let _ = stream.read(&mut [0]);
     }
     Some(())
