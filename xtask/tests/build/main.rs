@@ -7,6 +7,7 @@
     reason = "a test that fails should panic where it fails, helpers included"
 )]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::path::{Path, PathBuf};
