@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::domain::stack::StackError;
 use crate::io::ending::Signal;
+use crate::io::files::NoKeyring;
+use crate::io::git::MayLackTags;
 use crate::io::http::HttpError;
 use crate::io::process::NotRun;
 
@@ -150,6 +152,12 @@ pub(crate) fn advice(cause: &(dyn StdError + 'static)) -> Option<String> {
     }
     if let Some(StackError::Unknown { nearest, .. }) = cause.downcast_ref() {
         return nearest.as_ref().map(|nearest| format!("did you mean `{nearest}`?"));
+    }
+    if cause.is::<NoKeyring>() {
+        return Some("apt-get install debian-archive-keyring (Debian and Ubuntu)".to_owned());
+    }
+    if cause.is::<MayLackTags>() {
+        return Some("git fetch --tags".to_owned());
     }
     let told = match cause.downcast_ref::<HttpError>()? {
         HttpError::Transport { .. } | HttpError::Slow { .. } => {

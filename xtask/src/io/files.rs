@@ -9,13 +9,16 @@ use anyhow::Context as _;
 use tempfile::NamedTempFile;
 
 use super::say;
-use crate::error::HintExt as _;
 
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// Renamed in Debian trixie; older systems have the second name only.
 const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
+
+#[derive(Debug, thiserror::Error)]
+#[error("this machine has no keyring of the Debian archive")]
+pub(crate) struct NoKeyring;
 
 pub(crate) const STACK: &str = "stack.toml";
 pub(crate) const LOCK: &str = "versions.lock";
@@ -144,13 +147,8 @@ pub(crate) fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// The keyring of the Debian archive.
-pub(crate) fn debian_keyring() -> anyhow::Result<PathBuf> {
-    KEYRINGS
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|path| path.is_file())
-        .context("this machine has no keyring of the Debian archive")
-        .hint(|| "apt-get install debian-archive-keyring (Debian and Ubuntu)")
+pub(crate) fn debian_keyring() -> Result<PathBuf, NoKeyring> {
+    KEYRINGS.into_iter().map(PathBuf::from).find(|path| path.is_file()).ok_or(NoKeyring)
 }
 
 /// Makes a script executable.

@@ -10,10 +10,14 @@ use chrono::{DateTime, Utc};
 use tokio::process::Command;
 
 use super::process;
-use crate::error::HintExt as _;
 
 /// The time limit for a remote.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The tags of the remote cannot be listed.
+#[derive(Debug, thiserror::Error)]
+#[error("this clone may lack tags")]
+pub(crate) struct MayLackTags(#[source] anyhow::Error);
 
 /// git that never prompts, and ignores the repository of a hook that runs this program.
 pub(crate) fn git() -> Command {
@@ -147,7 +151,7 @@ pub(crate) async fn tags(folder: &Path, wanted: impl Fn(&str) -> bool) -> anyhow
         // A new repository.
         None => return Ok(tags),
     };
-    let asked = asked.context("this clone may lack tags").hint(|| "git fetch --tags")?;
+    let asked = asked.map_err(MayLackTags)?;
     tags.extend(asked.into_iter().map(|tag| tag.name));
     tags.sort();
     tags.dedup();

@@ -19,7 +19,7 @@ use super::security::processes;
 const LARGE: usize = 80 * 1024 * 1024;
 /// Seconds that a response pauses; the usual timeout of a proxy is 60.
 const PAUSE: u64 = 65;
-/// Opens WebSockets to a port with an Authorization header, and prints how many were open while another request was
+/// Opens web sockets to a port with an Authorization header, and prints how many were open while another request was
 /// answered.
 const IDLE: &str = r#"
 import { request } from "node:http";

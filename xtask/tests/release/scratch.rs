@@ -151,8 +151,8 @@ impl Scratch {
         let scratch = Self { folder, ports, registry };
         let checkout = scratch.path("checkout");
         std::fs::create_dir(&checkout).unwrap();
-        let parts = ["stack.toml", "versions.lock", "README.md", "docs", "templates", "image", ".gitignore"];
-        common::copy(&parts, &checkout);
+        let copied = ["stack.toml", "versions.lock", "README.md", "docs", "templates", "image", ".gitignore"];
+        common::copy(&copied, &checkout);
         for (name, script) in [("docker", DOCKER), ("git", FRONT), ("skopeo", FRONT), ("gh", FRONT)] {
             scratch.program("bin", name, script);
         }

@@ -91,12 +91,11 @@ impl Plan {
         let ours = |name: &str| template.parse_tag(name).ok().filter(|parts| parts.flavor == flavor);
         let known = || tags.iter().map(|tag| tag.name.as_str()).chain(registered.iter().map(String::as_str));
         let here = tags.iter().filter(|tag| tag.commit == commit).filter_map(|tag| ours(&tag.name));
-        let (begun, parts) = match here.max_by_key(|parts| parts.revision) {
-            Some(parts) => (true, parts),
-            None => {
-                let revision = next_revision(&template, known(), &flavor);
-                (false, tag::parts(&template, &flavor, lock, moment.date_naive(), revision)?)
-            }
+        let (begun, parts) = if let Some(parts) = here.max_by_key(|parts| parts.revision) {
+            (true, parts)
+        } else {
+            let revision = next_revision(&template, known(), &flavor);
+            (false, tag::parts(&template, &flavor, lock, moment.date_naive(), revision)?)
         };
         let revision = parts.revision;
         let tag = template.compose(&parts)?;
