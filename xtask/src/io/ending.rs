@@ -1,4 +1,4 @@
-//! A run that is ended by a signal: the first one drops the command, which cleans up; the second one exits at once.
+//! Ending by a signal: the first one drops the command, which cleans up; the second one exits immediately.
 
 use std::fmt::Write as _;
 use std::sync::Mutex;
@@ -10,15 +10,15 @@ use tokio::sync::oneshot;
 
 use super::{locked, say};
 
-/// `timeout` and the like signal a process and then its group: what comes so soon is the same request.
+/// `timeout` and others signal a process and then its group: signals this close together count as one.
 const SAME_REQUEST: Duration = Duration::from_millis(200);
-/// A clean-up that takes longer is told.
+/// A clean-up that takes longer is reported.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// Who asked us to stop.
+/// The signal that ended the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// The terminal is gone.
+    /// The terminal was closed.
     Hangup,
     /// Ctrl-C.
     Interrupt,
@@ -26,7 +26,7 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
-    /// 128 and the number of the signal, as shells tell it.
+    /// 128 plus the signal's number, as in shells.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Hangup => 129,
@@ -36,26 +36,26 @@ impl Signal {
     }
 }
 
-/// Watches for signals from now on; gives the first one. The watch has a thread and a runtime of its own: whatever the
-/// command or its clean-up waits for, a second signal ends the process.
+/// Starts watching for signals, and returns the first one. The watch has its own thread and runtime: a second signal
+/// ends the process even if the command or its clean-up blocks.
 pub(crate) fn watch() -> oneshot::Receiver<Signal> {
     let (sender, receiver) = oneshot::channel();
     let (watches, is_watching) = std::sync::mpsc::channel();
     let watching = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        // Without handlers the signals keep their default, which ends the process.
+        // Without handlers, signals have their default effect, which ends the process.
         if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
             let _ = runtime.block_on(wait(&watches, sender));
         }
     });
     drop(watching);
-    // Nothing is begun before a signal would clean it up; an error says that the thread has given up.
+    // The command starts only when the handlers are installed; an error means that the thread has given up.
     let _ = is_watching.recv();
     receiver
 }
 
 async fn wait(watches: &std::sync::mpsc::Sender<()>, sender: oneshot::Sender<Signal>) -> std::io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    // `nohup` ignores it, and that stays so.
+    // `nohup` ignores hangups, which must stay so.
     let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
     let _ = watches.send(());
     let mut next = async || {
@@ -72,7 +72,7 @@ async fn wait(watches: &std::sync::mpsc::Sender<()>, sender: oneshot::Sender<Sig
         }
     };
     let first = next().await;
-    // The command may be over already.
+    // The command may have ended already.
     let _ = sender.send(first);
     let soon = async {
         loop {
@@ -87,7 +87,7 @@ async fn wait(watches: &std::sync::mpsc::Sender<()>, sender: oneshot::Sender<Sig
     exit_at_once(next().await)
 }
 
-/// The mask of ignored signals: `SigIgn` of proc(5), where the lowest bit is signal 1.
+/// Whether SIGHUP is ignored, by `SigIgn` of proc(5): its lowest bit is signal 1.
 fn ignores_hangup() -> bool {
     let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
@@ -106,13 +106,13 @@ fn exit_at_once(signal: Signal) -> ! {
     std::process::exit(signal.exit_code().into())
 }
 
-/// The process groups of the children that run now.
+/// The process groups of running children.
 static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// What was begun that outlives this process, and whether it was finished.
+/// Actions whose effects outlive this process, and whether they were finished.
 static LASTING: Mutex<Vec<(String, bool)>> = Mutex::new(Vec::new());
 
-/// A process group that a second signal kills, for as long as this lives.
+/// A process group that a second signal kills, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Group(pub(super) Pid);
 
@@ -129,7 +129,7 @@ impl Drop for Group {
     }
 }
 
-/// Something that outlives this process, begun now; an interruption tells of it.
+/// An action in progress whose effects outlive this process; an interruption reports it.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Lasting(usize);
@@ -148,7 +148,7 @@ impl Lasting {
     }
 }
 
-/// What an interruption leaves as it is, in words.
+/// Describes the lasting effects at an interruption.
 pub(crate) fn left() -> String {
     in_words(&locked(&LASTING))
 }
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interruption_tells_what_was_done_and_what_was_begun() {
+    fn an_interruption_reports_finished_and_unfinished_actions() {
         let lasting = |list: &[(&str, bool)]| list.iter().map(|(what, done)| ((*what).to_owned(), *done)).collect();
         for (list, told) in [
             (&[][..], "nothing was changed"),

@@ -1,4 +1,4 @@
-//! What a rehearsal needs of the distribution: its packages, none of whose services is started.
+//! Installs the distribution's packages for a rehearsal, without starting their services.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use crate::error::HintExt as _;
 use crate::io::{ending, files, process, say};
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
-/// In the second line, so that a later run knows it again when this one is killed.
+/// The comment in the second line identifies the file of a killed run.
 const NO_SERVICES: &str =
     "#!/bin/sh\n# Of `cargo xtask rehearse --provision`, while it runs: no package starts a service.\nexit 101\n";
-/// Links in it make systemd start a service at boot.
+/// systemd starts the services that are linked there at boot.
 const ENABLED: &str = "/etc/systemd/system";
 
-/// The distributions that this knows how to install from.
+/// The supported distributions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Distribution {
-    /// Debian 12 has no buildx: the engine comes from Debian 13, whose packages run on its C library.
+    /// Debian 12 has no buildx: the engine comes from Debian 13, whose packages run with its C library.
     Bookworm,
     /// Debian 13 and newer.
     Debian,
@@ -36,7 +36,7 @@ impl Distribution {
         }
     }
 
-    /// What is needed, but an engine and npm where there are others than the distribution's.
+    /// Returns the required packages, without those for an existing engine and npm.
     fn packages(self, has_engine: bool, has_npm: bool) -> Vec<&'static str> {
         let engine: &[&str] = match self {
             _ if has_engine => &[],
@@ -63,8 +63,8 @@ impl Distribution {
     }
 }
 
-/// The address of the Debian archive that this machine's apt uses, so that a machine behind a mirror stays behind it;
-/// none where apt knows no Debian, as on Ubuntu.
+/// Returns the URL of the Debian archive in this machine's apt configuration, so that a configured mirror is used;
+/// `None` if apt has no Debian archive, as on Ubuntu.
 pub(crate) async fn debian_mirror() -> anyhow::Result<Option<String>> {
     let codename = os_release("VERSION_CODENAME");
     let told = async |more: &[&str]| {
@@ -79,12 +79,12 @@ pub(crate) async fn debian_mirror() -> anyhow::Result<Option<String>> {
     if os_release("ID") != "debian" {
         return Ok(None);
     }
-    // Before the first update apt knows its sources, and nothing of whose they are.
+    // Before the first update, apt knows the URLs of its sources but not their origins.
     let sources = told(&["--no-release-info"]).await?;
     Ok(archive(&sources, |_, release| release == codename))
 }
 
-/// The first archive of `main`, other than the one of security updates, of such an origin or release.
+/// Returns the first archive with `main` of such an origin or release, except the one of security updates.
 fn archive(told: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<String> {
     told.lines().find_map(|line| {
         let [origin, release, "main", address] = line.split('\t').collect::<Vec<_>>()[..] else { return None };
@@ -100,8 +100,7 @@ fn os_release(name: &str) -> String {
     line.map(|value| value.trim_matches('"').to_owned()).unwrap_or_default()
 }
 
-/// Installs the packages with a configuration of apt that lives in the scratch directory: the machine's own
-/// sources stay as they are.
+/// Installs the packages with an apt configuration in the scratch directory: the machine's own sources are not changed.
 pub(super) async fn install(distribution: Distribution, scratch: &Path) -> anyhow::Result<()> {
     let apt = scratch.join("apt");
     fs_err::create_dir_all(apt.join("lists/partial"))?;
@@ -114,14 +113,14 @@ pub(super) async fn install(distribution: Distribution, scratch: &Path) -> anyho
     }
     let apt_get = || {
         let mut command = process::command("apt-get");
-        // Ubuntu's servers restart services after each installation, whose ever they are.
+        // needrestart of Ubuntu servers would restart unrelated services after each installation.
         command.env("DEBIAN_FRONTEND", "noninteractive").env("NEEDRESTART_SUSPEND", "1");
         for (option, name) in
             [("State::lists", "lists"), ("Etc::sourceparts", "sources"), ("Etc::preferencesparts", "preferences")]
         {
             command.arg("-o").arg(format!("Dir::{option}={}", apt.join(name).display()));
         }
-        // A machine that was just made may be installing its updates.
+        // A new machine may be installing its updates.
         command.args(["-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=120"]);
         command
     };
@@ -135,13 +134,13 @@ pub(super) async fn install(distribution: Distribution, scratch: &Path) -> anyho
     }
     process::to_its_end(apt_get().arg("update"), &log, None).await.context("cannot read the package lists")?;
     let has_npm = process::ended(process::command("npm").arg("--version")).await.is_ok();
-    // The distribution's engine would take the place of Docker's own.
+    // The distribution's engine would replace Docker's own packages.
     let has_other_engine = !installed(&["docker-ce", "moby-engine"]).await.is_empty();
     let packages = distribution.packages(has_other_engine, has_npm);
     let names: Vec<&str> = packages.iter().map(|package| package.split('/').next().unwrap_or(package)).collect();
     let before = installed(&names).await;
     let _guard = NoServices::new(Path::new(POLICY), Path::new(ENABLED))?;
-    // Whatever is installed stays.
+    // Installed packages are not removed again.
     let mut install = apt_get();
     install.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(&packages);
     let lasting = ending::begin("the engine's packages were installed");
@@ -153,18 +152,18 @@ pub(super) async fn install(distribution: Distribution, scratch: &Path) -> anyho
     Ok(())
 }
 
-/// Which of these packages are installed.
+/// Returns which of these packages are installed.
 async fn installed(names: &[&str]) -> BTreeSet<String> {
     let mut command = process::command("dpkg-query");
     command.args(["--show", "--showformat", "${db:Status-Status}\t${Package}\n"]).args(names);
-    // It fails when one of them is not known, and tells of the others all the same.
+    // It fails if one of them is unknown, but prints the others.
     let told = process::ended(&mut command).await.map(|output| output.stdout).unwrap_or_default();
     let told = String::from_utf8_lossy(&told);
     told.lines().filter_map(|line| line.strip_prefix("installed\t").map(str::to_owned)).collect()
 }
 
-/// While this lives, packages start no services (Debian policy, "invoke-rc.d"), and what they would have started at
-/// boot is taken back at its end: ours is started by us, with a socket of its own, and for this once.
+/// Until dropped, packages start no services (Debian policy, "invoke-rc.d"); then the services that they enabled at
+/// boot are disabled again. The rehearsal starts its own engine, with its own socket.
 struct NoServices {
     policy: Option<PathBuf>,
     enabled: PathBuf,
@@ -172,14 +171,14 @@ struct NoServices {
 }
 
 impl NoServices {
-    /// A policy of the machine's own stays; one that a killed run of ours left is taken over.
+    /// An existing policy of the machine stays; one of a killed run is reused.
     fn new(policy: &Path, enabled: &Path) -> anyhow::Result<Self> {
         let before = links(enabled).collect();
         let mut it = Self { policy: None, enabled: enabled.to_owned(), before };
         if policy.exists() && fs_err::read(policy)? != NO_SERVICES.as_bytes() {
             return Ok(it);
         }
-        // From here on it is removed again, also where it cannot be completed.
+        // Set first, so that an incomplete file is removed, too.
         it.policy = Some(policy.to_owned());
         fs_err::write(policy, NO_SERVICES)?;
         files::make_executable(policy)?;
@@ -187,7 +186,7 @@ impl NoServices {
     }
 }
 
-/// The links below a folder, by their paths there.
+/// The links below a folder, as relative paths.
 fn links(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let is_link = |path: &PathBuf| folder.join(path).is_symlink();
     files::below(folder).unwrap_or_default().into_iter().filter(is_link)
@@ -195,7 +194,7 @@ fn links(folder: &Path) -> impl Iterator<Item = PathBuf> {
 
 impl Drop for NoServices {
     fn drop(&mut self) {
-        // If any of this fails, the file is still there to be seen.
+        // Errors are ignored: the file's comment explains it.
         for link in links(&self.enabled).filter(|link| !self.before.contains(link)) {
             let _ = fs_err::remove_file(self.enabled.join(link));
         }
@@ -210,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_archive_is_found_before_the_first_update_too() {
+    fn the_archive_is_found_also_before_the_first_update() {
         let updated = "Docker\ttrixie\tstable\thttp://x/debian/\nDebian\ttrixie-security\tmain\thttp://m/debian-security/\n\
                        Debian\ttrixie\tmain\thttp://m/debian/\n";
         assert_eq!(archive(updated, |origin, _| origin == "Debian").as_deref(), Some("http://m/debian"));
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_of_dockers_own_stays() {
+    fn an_engine_of_docker_stays() {
         for distribution in [Distribution::Bookworm, Distribution::Debian, Distribution::Ubuntu] {
             let is_engine = |package: &&str| package.starts_with("docker") && *package != "docker-registry";
             assert!(distribution.packages(false, true).iter().any(is_engine));
@@ -231,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn npm_is_installed_where_there_is_none() {
+    fn npm_is_installed_if_missing() {
         for (has_npm, wanted) in [(true, false), (false, true)] {
             assert_eq!(Distribution::Ubuntu.packages(true, has_npm).contains(&"npm"), wanted);
         }
     }
 
     #[test]
-    fn the_policy_of_a_killed_run_is_known_again_and_another_is_left_alone() {
+    fn the_policy_of_a_killed_run_is_recognized_and_another_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy-rc.d");
         let new = || NoServices::new(&path, &folder.path().join("systemd")).unwrap();
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_packages_would_start_at_boot_is_not_started() {
+    fn packages_start_no_services_at_boot() {
         let folder = tempfile::tempdir().unwrap();
         let (policy, enabled) = (folder.path().join("policy-rc.d"), folder.path().join("system"));
         let wants = enabled.join("multi-user.target.wants");

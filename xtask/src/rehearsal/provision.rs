@@ -1,5 +1,5 @@
-//! A private Docker engine where there is none: installed from the distribution, run with a socket and a data
-//! root of its own in the rehearsal's scratch directory, stopped and removed with it.
+//! A private Docker engine for machines without one: installed from the distribution, run with its own socket and data
+//! in the rehearsal's scratch directory, stopped and removed with it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::error::HintExt as _;
 use crate::io::{loopback, process};
 
 const SOCKET: &str = "docker.sock";
-/// dockerd stops its containers and unmounts.
+/// dockerd stops its containers and unmounts their file systems.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a rehearsal runs on.
+/// The engine of a rehearsal.
 #[derive(Debug)]
 pub(crate) struct Provisioned {
     pub(crate) docker: Docker,
@@ -43,7 +43,7 @@ struct Daemon {
     dockerd: process::Running,
     containerd: process::Running,
     state: PathBuf,
-    // Taken back after the daemons have stopped: fields are dropped in this order.
+    // Removed after the daemons have stopped: fields are dropped in order.
     _network: Network,
 }
 
@@ -52,11 +52,11 @@ impl Daemon {
         let state = scratch.join("engine");
         fs_err::create_dir_all(&state)?;
         let below = |name: &str| state.join(name);
-        // The containerd image store is what exports OCI layouts and holds images of foreign platforms.
+        // The containerd image store is required to export OCI layouts and to hold images of foreign platforms.
         fs_err::write(below("daemon.json"), r#"{"features":{"containerd-snapshotter":true}}"#)?;
         fs_err::write(below("containerd.toml"), "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n")?;
         let network = Network::new().await?;
-        // By itself dockerd takes the machine's containerd where one runs, and leaves our images there.
+        // Otherwise dockerd would use the machine's containerd if one runs, and leave images there.
         let mut containerd = process::command("containerd");
         for (option, name) in [
             ("--config", "containerd.toml"),
@@ -102,22 +102,22 @@ impl Daemon {
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        bail!("dockerd did not answer within a minute; it said last: {}", last(&self.state.join("dockerd.log")))
+        bail!("dockerd did not answer within a minute; the end of its log: {}", last(&self.state.join("dockerd.log")))
     }
 }
 
-/// Starts a daemon whose words go into a file.
+/// Starts a daemon whose output goes into a file.
 fn logged(command: &mut Command, log: &Path) -> anyhow::Result<process::Running> {
     let log = fs_err::File::create(log)?.into_parts().0;
     process::spawn(command.stdout(log.try_clone()?).stderr(log))
 }
 
-/// What a daemon said last: its log goes with the scratch directory.
+/// The end of a daemon's log: the log itself is removed with the scratch directory.
 fn last(log: &Path) -> String {
     process::tail(&fs_err::read_to_string(log).unwrap_or_default(), 8)
 }
 
-/// A registry on the loopback, from the distribution's package, stopped when dropped.
+/// A registry on the loopback, from the distribution's package; stopped when dropped.
 #[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) address: String,
@@ -130,7 +130,7 @@ impl Registry {
         fs_err::create_dir_all(&state)?;
         let port = loopback::free_ports(1)?[0];
         let address = format!("127.0.0.1:{port}");
-        // Debian's own configuration asks for a password; this one listens on the loopback only.
+        // Debian's own configuration requires a password; this one listens on the loopback only.
         let config = format!(
             "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {address}\n",
             state.join("data").display()
@@ -143,6 +143,6 @@ impl Registry {
         if loopback::listens(port).await {
             return Ok(Self { address, _running: running });
         }
-        bail!("the registry does not listen; it said last: {}", last(&log))
+        bail!("the registry does not listen; the end of its log: {}", last(&log))
     }
 }

@@ -1,4 +1,4 @@
-//! The folder of a rehearsal, which goes with it.
+//! The temporary folder of a rehearsal.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::io::{process, say};
 
-/// Dropping it removes the folder with all that is mounted in it, and tells where that fails.
+/// Dropping it removes the folder with all mounts in it, and reports failures.
 #[derive(Debug)]
 pub(crate) struct Scratch(Option<TempDir>);
 
@@ -21,7 +21,7 @@ impl Scratch {
         self.0.as_ref().map_or(Path::new(""), TempDir::path)
     }
 
-    /// Leaves it where it is.
+    /// Keeps the folder.
     pub(crate) fn keep(mut self) -> PathBuf {
         self.0.take().map(TempDir::keep).unwrap_or_default()
     }
@@ -32,17 +32,17 @@ impl Drop for Scratch {
         let Some(folder) = self.0.take() else { return };
         let path = folder.path().to_owned();
         let mounts = fs_err::read_to_string("/proc/self/mounts").unwrap_or_default();
-        // An engine that was killed leaves them; and dockerd one of its data where no mount of the machine is shared.
+        // Mounts of a killed engine; and of dockerd's data, if no mount of the machine is shared.
         for mount in mounted_below(&mounts, &fs_err::canonicalize(&path).unwrap_or(path.clone())).into_iter().rev() {
             let _ = process::clean_up(std::process::Command::new("umount").arg(mount));
         }
         if let Err(error) = folder.close() {
-            say(&format!("note: {} could not be removed whole: {error}", path.display()));
+            say(&format!("note: {} could not be removed completely: {error}", path.display()));
         }
     }
 }
 
-/// The points below a folder, of proc(5)'s list of mounts: a later one may lie in an earlier one.
+/// The mount points below a folder, from proc(5)'s list of mounts. A later one may be inside an earlier one.
 fn mounted_below(mounts: &str, folder: &Path) -> Vec<PathBuf> {
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
     let points = points.map(|point| PathBuf::from(point.replace("\\040", " ")));
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_in_the_folder_are_known_and_no_others() {
+    fn only_mounts_in_the_folder_are_found() {
         let mounts = "proc /proc proc rw 0 0\n/dev/vda /tmp/a\\040b/data ext4 rw 0 0\noverlay /tmp/a\\040b/data/x overlay rw 0 0\n\
                       /dev/vda /tmp/a\\040bc ext4 rw 0 0\n";
         let below = mounted_below(mounts, Path::new("/tmp/a b"));

@@ -1,4 +1,4 @@
-# What an agent may try: attempts.sh PID OTHER, a process of its own service and one of another. Tells what it reached, a line each.
+# Access attempts of an agent: attempts.sh PID OTHER, a process of its own service and one of another. Prints a line for each that succeeds.
 try() {
 	local name=$1
 	shift

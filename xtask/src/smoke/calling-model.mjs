@@ -1,5 +1,5 @@
-// Stands where llama.cpp's server was, with OpenAI's protocol: calling-model.mjs PORT CALLS. Asks for the tool calls once
-// a turn, then says what came of them.
+// Replaces llama.cpp's server, with OpenAI's protocol: calling-model.mjs PORT CALLS. Makes the tool calls once per turn,
+// then answers with their results.
 import { createServer } from "node:http";
 
 const [port, calls] = process.argv.slice(-2);

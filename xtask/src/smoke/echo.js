@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// In the place of a program behind the front: tells what of a request reached it, or what it is asked for.
+// Replaces a program behind the front: responds with the request as it arrived, or what the path selects.
 const http = require("node:http");
 const path = require("node:path");
 

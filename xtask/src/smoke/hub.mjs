@@ -1,5 +1,5 @@
-// A hub on the loopback whose first answer is cut and that knows no ranges, and a download from it: hub.mjs MODEL.
-// Prints what came of it.
+// A hub on the loopback that truncates its first response and does not support ranges, and a download from it:
+// hub.mjs MODEL. Prints the result.
 import { spawnSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";

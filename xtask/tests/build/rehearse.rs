@@ -1,4 +1,4 @@
-//! `rehearse` that is interrupted, with stand-ins for all that takes long or changes the machine.
+//! Interrupted `rehearse`, with stand-ins for everything slow and for programs that change the machine.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const NAMES: [&str; 10] = [
     "npm",
     "systemctl",
 ];
-/// Puts what is written to the machine into the scratch folder, and the stand-ins in the place of its programs.
+/// Redirects writes to the machine into the scratch folder, and replaces its programs by the stand-ins.
 const MACHINE: &str = r#"
 ip link set lo up || exit 77
 for folder in usr etc; do
@@ -34,8 +34,8 @@ exec "$@"
 "#;
 const AT_ONCE: usize = 4;
 
-/// A signal at any moment, of the process or of its group, once or twice: it ends as signals end, says what is true, and
-/// nothing of it is left.
+/// A signal at any moment, to the process or to its group, once or twice: the exit status is that of the signal, the
+/// output is true, and nothing is left behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_at_any_moment_of_a_rehearsal_leaves_nothing_behind() {
     interrupt(12).await;
@@ -58,7 +58,7 @@ async fn interrupt(runs: u64) {
     assert!(wrong.is_empty(), "{} of {runs}, with the seed {seed}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What a rehearsal finds and leaves.
+/// What a rehearsal needs, and its traces.
 struct Run {
     state: TempDir,
 }
@@ -70,7 +70,7 @@ impl Run {
             std::fs::create_dir_all(state.path().join(folder)).unwrap();
         }
         for name in NAMES {
-            // Where they are on a Debian or an Ubuntu.
+            // Their paths on Debian and Ubuntu.
             let folder = if ["dockerd", "ip", "iptables"].contains(&name) { "usr/sbin" } else { "usr/bin" };
             symlink(STAND_IN, state.path().join(folder).join(name)).unwrap();
         }
@@ -83,7 +83,7 @@ impl Run {
 
     fn command(&self, provision: bool) -> Command {
         let mut command = Command::new("env");
-        // Under `nohup` a hangup would be ignored, as it should be.
+        // `nohup` makes a process ignore hangups, which must end it here.
         command.args(["--default-signal=HUP", "unshare", "--mount", "--net", "--map-root-user"]);
         command.args(["bash", "-c", MACHINE, "-", env!("CARGO_BIN_EXE_xtask"), "--root"]);
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).arg("rehearse");
@@ -98,7 +98,7 @@ impl Run {
         let mut child = self.command(random.bool()).spawn().unwrap();
         while !self.path("begun").exists() {
             if child.try_wait().unwrap().is_some() {
-                // This machine lets nobody pretend.
+                // This machine does not allow overlay mounts.
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -109,7 +109,7 @@ impl Run {
         let twice = random.u8(0..4) == 0;
         let id = format!("{group}{}", child.id().unwrap());
         let kill = async || {
-            // It may have ended by then.
+            // It may have ended before.
             let _ = Command::new("kill").args([signal, "--", &id]).stderr(Stdio::null()).status().await;
         };
         kill().await;
@@ -123,7 +123,7 @@ impl Run {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let told = format!("{signal} {id}: exit {:?}\n{said}", output.status.code());
         match output.status.code() {
-            // It had not begun to listen.
+            // It did not handle signals yet.
             None => return Ok(()),
             Some(ended) if ended == code => {}
             _ => return Err(format!("it does not end as it must: {told}")),
@@ -147,13 +147,13 @@ impl Run {
         if said.lines().last() == Some(true_words) { Ok(()) } else { Err(format!("what it says is not true: {told}")) }
     }
 
-    /// What is left of it on the machine.
+    /// Its traces on the machine.
     fn left(&self) -> Vec<String> {
         let names = |folder: &str| std::fs::read_dir(self.path(folder)).unwrap().map(|it| it.unwrap().path());
         let mut left: Vec<PathBuf> = names("have").chain(names("tmp")).collect();
         left.extend([self.path("etc/systemd/system/multi-user.target.wants/xtask-stand-in.service")]);
         left.retain(|path| path.is_symlink() || path.exists());
-        // What hides the machine's own is a device.
+        // If it hides the machine's own, it is a device and not left over.
         left.extend(Some(self.path("usr/sbin/policy-rc.d")).filter(|path| path.is_file()));
         let state = format!("STATE={}", self.state.path().display());
         for process in std::fs::read_dir("/proc").unwrap().flatten() {

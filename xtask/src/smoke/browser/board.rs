@@ -1,4 +1,4 @@
-//! A first hour in Mission Control's own page: an account, an agent, a task that OpenClaw answers, and its end.
+//! Mission Control's page as a new user: an account, an agent, a task that OpenClaw completes, archiving it.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use super::page::Page;
 use crate::smoke::report::Report;
 use crate::smoke::running::{Bench, Running};
 
-/// Of a laptop's screen and of a desktop's; on the first, the board is wider than its place.
+/// A laptop's and a desktop's screen; on the first, the board is wider than the window.
 const WIDTHS: [u32; 2] = [1280, 1920];
 
-/// `run` is a word of a task that was begun elsewhere.
+/// `run` is a word in the task of an earlier turn.
 pub(super) async fn prove(
     report: &mut Report,
     running: &Running<'_>,
@@ -20,7 +20,7 @@ pub(super) async fn prove(
     program: &Path,
 ) {
     for width in WIDTHS {
-        let name = format!("a person makes a task, has it done and archives it, at {width} pixels");
+        let name = format!("a user creates, completes and archives tasks, at {width} pixels");
         let picture = output.join(format!("mission-control-{width}.png"));
         report.see(&name, running.bench.turn + 120, first_hour(running, run, width, &picture, program)).await;
     }
@@ -41,7 +41,7 @@ async fn first_hour(
     walked?;
     page.fine().await?;
     let spoken = page.heard_from(&format!("{origin}/api"));
-    ensure!(spoken > 0, "it heard nothing from Convex");
+    ensure!(spoken > 0, "no message from Convex");
     Ok(format!("OpenClaw's answer on the card, a comment, done, archived; {spoken} messages from Convex; {picture}"))
 }
 
@@ -57,7 +57,7 @@ async fn walk(page: &mut Page, run: Option<&str>, turn: u64) -> anyhow::Result<(
     page.click("Create Agent").await?;
     page.read(&agent).await?;
 
-    // One that OpenClaw does.
+    // A task for OpenClaw.
     let task = format!("Greet {name}");
     create(page, &task).await?;
     page.click("Start task").await?;
@@ -65,7 +65,7 @@ async fn walk(page: &mut Page, run: Option<&str>, turn: u64) -> anyhow::Result<(
     page.expect_within(turn, "answer in its panel", &panel(&task, "completed")).await?;
     archive(page, &task).await?;
 
-    // One that the person does.
+    // A task for the user.
     let task = format!("Water {name}");
     create(page, &task).await?;
     page.click(&task).await?;
@@ -81,7 +81,7 @@ async fn walk(page: &mut Page, run: Option<&str>, turn: u64) -> anyhow::Result<(
     page.expect(&format!("card {task} among the archived"), &card(&task)).await
 }
 
-/// Makes an account in the page's own form; the board then knows who acts.
+/// Makes an account in the page's own form, which the board then uses.
 pub(super) async fn sign_up(page: &mut Page, name: &str) -> anyhow::Result<()> {
     page.click("Initialize new account").await?;
     page.fill("input[type=email]", &format!("{name}@example.com")).await?;
@@ -105,7 +105,7 @@ async fn archive(page: &mut Page, task: &str) -> anyhow::Result<()> {
     page.expect(&format!("board without {task}"), &format!("!({})", card(task))).await
 }
 
-/// Whether a task's panel says something, in small letters: what holds its title and the field for a comment.
+/// Whether the panel of a task contains a text (in lower case): the element with its title and the field for a comment.
 fn panel(task: &str, text: &str) -> String {
     format!(
         "(() => {{
@@ -116,12 +116,12 @@ fn panel(task: &str, text: &str) -> String {
     )
 }
 
-/// Whether a task's card is on the board; the feed beside it names the task for ever.
+/// Whether the card of a task is on the board; the feed beside it keeps the task's name.
 fn card(task: &str) -> String {
     format!("[...document.querySelectorAll('h3')].some((it) => it.innerText.includes(`{task}`))")
 }
 
-/// A press beside the task's panel closes it.
+/// A click beside the task's panel closes it.
 async fn close(page: &mut Page) -> anyhow::Result<()> {
     page.press(10.0, 10.0).await
 }

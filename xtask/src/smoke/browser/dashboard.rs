@@ -1,4 +1,4 @@
-//! The Convex dashboard: logged in, with its editor, and every page that its links lead to.
+//! The Convex dashboard: logged in, with its editor, and every page that it links to.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,21 +10,21 @@ use serde_json::Value;
 use super::page::Page;
 use crate::smoke::running::Running;
 
-/// Pages that the stand-in has too, without links to them.
+/// Pages that the stand-in has without links to them.
 const FIRST: [&str; 4] = ["/", "/data", "/functions", "/settings/environment-variables"];
 const LINKS: &str = "[...document.querySelectorAll('a[href^=\"/\"]')].map((it) => it.pathname)";
-/// How long a page loads its data.
+/// How long a page may load its data.
 const LOADING: Duration = Duration::from_secs(2);
 
 pub(super) async fn open(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<String> {
     let origin = running.origin("CONVEX_DASHBOARD_PORT")?;
     let backend = format!("{origin}/api");
     let mut page = Page::open(program, &format!("{origin}/data")).await?;
-    // The first answer is the front's, with the key.
+    // The first response is the front's, with the key.
     let asked = tokio::time::timeout(Duration::from_secs(40), page.hear(&backend, 2)).await;
     let shown = page.read("tasks").await;
     let picture = page.screenshot(&output.join("dashboard.png")).await?;
-    ensure!(asked.is_ok(), "nothing from {backend}; it shows {:?}, {}", page.text().await?, page.told());
+    ensure!(asked.is_ok(), "no response from {backend}; the page shows {:?}, {}", page.text().await?, page.told());
     shown?;
     page.go(&format!("{origin}/functions")).await?;
     page.read("listTasks").await?;
@@ -35,7 +35,7 @@ pub(super) async fn open(running: &Running<'_>, output: &Path, program: &Path) -
     Ok(format!("{} answers from Convex; {picture}", page.heard_from(&backend)))
 }
 
-/// Follows all links; fails on a page that shows or logs an error.
+/// Follows all links; fails if a page shows or logs an error.
 pub(super) async fn walk(running: &Running<'_>, program: &Path) -> anyhow::Result<String> {
     let origin = running.origin("CONVEX_DASHBOARD_PORT")?;
     let mut page = Page::open(program, &origin).await?;

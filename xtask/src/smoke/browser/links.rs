@@ -1,4 +1,4 @@
-//! What a new user finds behind each link of `/_stack`: clicked there, read on the page that opens.
+//! The links of `/_stack`: each is clicked, and its page is read.
 
 use std::path::Path;
 
@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::page::Page;
 use crate::smoke::running::Running;
 
-/// By service: texts of which its page has one, and those of a page that asks for credentials.
+/// By service: texts of which its page must show one, and texts of a page that requires credentials.
 const PAGES: [(&str, &[&str], &[&str]); 7] = [
     ("llamacpp", &["llama.cpp"], &["api key"]),
-    // The second one is its stand-in's.
+    // The second one is of its stand-in.
     ("manager", &["logout", "healthy"], &["password", "sign in"]),
     ("opencode", &["projects"], &["password"]),
     ("openclaw", &["main session"], &["expects its token", "approve this browser"]),
     ("dashboard", &["health"], &["admin key"]),
-    // Users have accounts of their own there.
+    // Its users sign up themselves.
     ("mission-control", &["initialize new account"], &[]),
     ("status", &["all enabled services are up"], &[]),
 ];
@@ -41,7 +41,7 @@ pub(super) async fn press_all(running: &Running<'_>, program: &Path) -> anyhow::
     Ok(titles.join(", "))
 }
 
-/// Gives the link's title.
+/// Returns the link's title.
 async fn open(page: &mut Page, stack: &str, name: &str, texts: &[&str], asks: &[&str]) -> anyhow::Result<String> {
     page.go(stack).await?;
     page.read(UP).await?;
@@ -55,12 +55,12 @@ async fn open(page: &mut Page, stack: &str, name: &str, texts: &[&str], asks: &[
     }
     let shown = format!("{texts:?}.some((it) => document.body.innerText.toLowerCase().includes(it))");
     page.expect(&format!("text of {texts:?}"), &shown).await?;
-    // A page asks for credentials after its first request.
+    // A page shows the form for credentials only after its first request.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let shown = page.value("document.body.innerText.toLowerCase()").await?;
     let shown = shown.as_str().unwrap_or_default();
     if let Some(asked) = asks.iter().find(|it| shown.contains(**it)) {
-        bail!("it says {asked:?}: {:?}", page.text().await?);
+        bail!("it shows {asked:?}: {:?}", page.text().await?);
     }
     page.fine().await?;
     Ok(title)

@@ -1,4 +1,4 @@
-//! What a person sees of the pages, in a headless Chromium.
+//! The pages in a headless Chromium.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,11 +25,11 @@ pub(super) async fn prove(
     report.see("every link of /_stack opens its page, logged in", 240, links::press_all(running, program)).await;
     report.see("the dashboard is logged in", 60, dashboard::open(running, output, program)).await;
     report.see("every page of the dashboard opens", 240, dashboard::walk(running, program)).await;
-    let name = "pages that are not the stack's get nothing";
+    let name = "pages of other origins get no data";
     report.see(name, 120, foreign_pages::attack_unsigned(running, program)).await;
 }
 
-/// On a stack that asks for its password: the form, what it opens, and that it opens nothing to another page.
+/// On a stack with a password: the form, the pages after it, and that other pages have no access.
 pub(super) async fn prove_signed_in(report: &mut Report, running: &Running<'_>, output: &Path, program: &Path) {
     let mut page = None;
     let signed_in = async {
@@ -39,7 +39,7 @@ pub(super) async fn prove_signed_in(report: &mut Report, running: &Running<'_>, 
     };
     report.see("a browser signs in through the form", 90, signed_in).await;
     if let Some(mut page) = page {
-        let name = "no other page has a part in its session";
+        let name = "no other page can use its session";
         report.see(name, 120, foreign_pages::attack(running, &mut page)).await;
     }
 }
@@ -61,7 +61,7 @@ async fn sign_in(running: &Running<'_>, output: &Path, program: &Path) -> anyhow
     Ok((page, format!("Mission Control, the dashboard and /_stack open; {picture}")))
 }
 
-/// Fills in the form, then opens one page after the other; gives the picture of the form.
+/// Fills in the form, then opens one page after the other; returns the form's screenshot.
 async fn open_pages(running: &Running<'_>, output: &Path, page: &mut Page, origin: &str) -> anyhow::Result<String> {
     page.wait("!!document.querySelector('form[action=\"/_stack/sign-in\"]')").await?;
     page.fill("input[type=password]", running.secret("ACCESS_PASSWORD")?).await?;
@@ -71,7 +71,7 @@ async fn open_pages(running: &Running<'_>, output: &Path, page: &mut Page, origi
     board::sign_up(page, &Bench::nonce()).await?;
     let dashboard = running.origin("CONVEX_DASHBOARD_PORT")?;
     page.go(&format!("{dashboard}/data")).await?;
-    // The first answer is the front's, with the key.
+    // The first response is the front's, with the key.
     page.hear(&format!("{dashboard}/api"), 2).await?;
     page.go(&format!("{origin}/_stack")).await?;
     page.wait("document.body.innerText.includes('All enabled services are up')").await?;

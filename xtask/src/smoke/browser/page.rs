@@ -1,4 +1,4 @@
-//! A headless Chromium that is spoken to over a pipe, and what it sees of a page.
+//! A headless Chromium, controlled through a pipe, and its network and console events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -16,13 +16,13 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use crate::io::process;
 use crate::smoke::running::start_of;
 
-/// Chrome first: where a runner has both, its Chromium has no sandbox that can be used.
+/// Chrome first: on GitHub's runners, Chromium cannot use its sandbox.
 const NAMES: [&str; 3] = ["google-chrome", "chromium", "chromium-browser"];
-/// What there is to install where none of them is found.
+/// The advice if there is none.
 pub(in crate::smoke) const MISSING: &str = "no Chromium on PATH: apt-get install chromium";
-/// Chromium reads commands from its third file and answers on its fourth; ours are the first two.
+/// Chromium reads commands from file descriptor 3 and answers on 4; here they are its standard input and output.
 const PIPE: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >&2"#;
-/// Nothing but the pages is to be fetched, and nothing kept.
+/// No requests but those of the pages, and no stored state.
 const FLAGS: [&str; 11] = [
     "--headless",
     "--remote-debugging-pipe",
@@ -36,16 +36,16 @@ const FLAGS: [&str; 11] = [
     "--window-size=1400,900",
     "--host-resolver-rules=MAP evil.example 127.0.0.1",
 ];
-/// A name that leads to this machine and is not the stack's.
+/// A name that resolves to this machine and is not the stack's.
 pub(in crate::smoke) const FOREIGN_NAME: &str = "evil.example";
-/// Where requests stay on this machine.
+/// The hosts that are on this machine.
 const THIS_MACHINE: [&str; 3] = ["127.0.0.1", "localhost", FOREIGN_NAME];
-/// What a page says when it is broken, in small letters.
+/// Texts of a broken page, in lower case.
 const BROKEN: [&str; 5] =
     ["something went wrong", "application error", "server error", "uncaught", "user agent not found"];
-/// What may be missing.
+/// Files that may be missing.
 const PICTURES: [&str; 2] = ["/favicon.ico", "/avatar"];
-/// Seconds that a page has for what a person waits for without a turn of the model.
+/// Timeout in seconds of what the page does without a turn of the model.
 const PATIENCE: u64 = 30;
 
 /// The first Chromium on PATH.
@@ -55,19 +55,19 @@ pub(in crate::smoke) fn find() -> Option<PathBuf> {
     NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|file| file.is_file())
 }
 
-/// A browser and what it keeps; both end when this is dropped.
+/// A browser and its profile; both end when dropped.
 struct Browser {
     program: Child,
     profile: TempDir,
 }
 
 impl Drop for Browser {
-    /// Its processes write into the profile until the last of them has ended: so they are ended all at once, and
-    /// what one of them still wrote is removed after it. Nothing can be awaited here.
+    /// Processes write into the profile until all have ended: so all are killed at once, and removing is retried. It
+    /// blocks, because `drop` cannot await.
     fn drop(&mut self) {
         if let Some(group) = self.program.id() {
             let mut kill = std::process::Command::new("kill");
-            // There is nobody left to tell.
+            // There is no caller for an error.
             let _ = kill.args(["-KILL", "--", &format!("-{group}")]).stderr(Stdio::null()).status();
         }
         for _ in 0..30 {
@@ -81,11 +81,11 @@ impl Drop for Browser {
     }
 }
 
-/// A browser with one page in it.
+/// A browser with one page.
 pub(in crate::smoke) struct Page {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    /// A message that is not all there: a wait that is given up must not lose its beginning.
+    /// An incomplete message, kept so that a timeout does not lose its start.
     begun: Vec<u8>,
     session: Option<String>,
     calls: u64,
@@ -93,22 +93,22 @@ pub(in crate::smoke) struct Page {
     _browser: Browser,
 }
 
-/// What went over the wire, and what went wrong.
+/// Network traffic and errors.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Addresses by request: of sockets, and of what was fetched.
+    /// URLs by request: of WebSockets, and of other requests.
     requests: BTreeMap<String, String>,
-    /// Messages and good answers, by address.
+    /// The number of messages and successful responses, by URL.
     heard: BTreeMap<String, u32>,
-    /// Every answer, also one that the page does not get: its request and its status.
+    /// Every response's request and status, also of responses that the page cannot read.
     answers: Vec<(String, u16)>,
-    /// Requests that nothing has answered yet.
+    /// Requests without a response yet.
     pending: BTreeSet<String>,
     wrong: Vec<String>,
 }
 
 impl Seen {
-    /// Takes in an event of the browser.
+    /// Records an event of the browser.
     fn note(&mut self, event: &Value) {
         let params = &event["params"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -148,7 +148,7 @@ impl Seen {
             "Page.javascriptDialogOpening" if params["type"] != "beforeunload" => {
                 self.wrong.push(start_of(&format!("it opens a dialog: {}", text(&params["message"]))));
             }
-            // A page without a picture for its tab or its user is not broken.
+            // A missing icon or picture of the user is no error.
             "Log.entryAdded" if params["entry"]["level"] == "error" => {
                 let entry = &params["entry"];
                 let url = text(&entry["url"]);
@@ -165,13 +165,13 @@ impl Seen {
     fn request(&mut self, id: String, address: String) {
         let outside = reqwest::Url::parse(&address).ok().and_then(|url| Some(url.host_str()?.to_owned()));
         if let Some(host) = outside.filter(|host| !THIS_MACHINE.contains(&host.as_str())) {
-            self.wrong.push(format!("it asks {host}, outside of this machine: {}", start_of(&address)));
+            self.wrong.push(format!("it requests {host}, outside of this machine: {}", start_of(&address)));
         }
         self.pending.insert(id.clone());
         self.requests.insert(id, address);
     }
 
-    /// How often something came from that origin, over HTTP or a web socket.
+    /// The number of messages and responses from that origin.
     fn heard_from(&self, origin: &str) -> u32 {
         let socket = origin.replacen("http", "ws", 1);
         let from = |address: &str| {
@@ -182,17 +182,17 @@ impl Seen {
     }
 
     fn told(&self) -> String {
-        if self.wrong.is_empty() { "nothing went wrong in it".to_owned() } else { self.wrong.join("; ") }
+        if self.wrong.is_empty() { "no errors".to_owned() } else { self.wrong.join("; ") }
     }
 
-    /// The addresses that have not answered.
+    /// The URLs that have not responded.
     fn unanswered(&self) -> String {
         let addresses: Vec<_> =
             self.pending.iter().filter_map(|id| self.requests.get(id)).map(|it| start_of(it)).collect();
         if addresses.is_empty() {
-            "every request is answered".to_owned()
+            "every request has a response".to_owned()
         } else {
-            format!("no answer from {}", addresses.join(", "))
+            format!("no response from {}", addresses.join(", "))
         }
     }
 }
@@ -223,8 +223,8 @@ impl Page {
         let target = page.call("Target.createTarget", json!({ "url": "about:blank" })).await?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let session = page.call("Target.attachToTarget", attach).await?;
-        page.session = Some(session["sessionId"].as_str().context("the browser gives no session")?.to_owned());
-        // Nobody has signed the certificate of a test.
+        page.session = Some(session["sessionId"].as_str().context("the browser returns no session")?.to_owned());
+        // The test's certificate is self-signed.
         if address.starts_with("https:") {
             page.call("Security.setIgnoreCertificateErrors", json!({ "ignore": true })).await?;
         }
@@ -239,7 +239,7 @@ impl Page {
         self.call("Page.navigate", json!({ "url": address })).await.map(drop)
     }
 
-    /// Waits until something came from an origin so often.
+    /// Waits for that number of messages and responses from an origin.
     pub(super) async fn hear(&mut self, origin: &str, times: u32) -> anyhow::Result<()> {
         loop {
             self.wait("document.body.innerText.trim() !== ''").await?;
@@ -250,12 +250,12 @@ impl Page {
         }
     }
 
-    /// Begins to note afresh.
+    /// Discards the recorded events.
     pub(in crate::smoke) fn forget(&mut self) {
         self.seen = Seen::default();
     }
 
-    /// What was answered to the page's requests to an origin.
+    /// Returns the statuses of responses from an origin.
     pub(in crate::smoke) fn statuses(&self, origin: &str) -> Vec<u16> {
         let seen = &self.seen;
         let from = |request: &String| {
@@ -264,7 +264,7 @@ impl Page {
         seen.answers.iter().filter(|(request, _)| from(request)).map(|(_, status)| *status).collect()
     }
 
-    /// Sends one command and waits for its answer; events that come before it are noted.
+    /// Sends a command and waits for its response; events before it are recorded.
     async fn call(&mut self, method: &str, params: Value) -> anyhow::Result<Value> {
         match tokio::time::timeout(Duration::from_secs(PATIENCE), self.exchange(method, params)).await {
             Ok(answer) => answer,
@@ -287,7 +287,7 @@ impl Page {
                 ensure!(message["error"].is_null(), "{method}: {}", message["error"]["message"]);
                 return Ok(message["result"].take());
             }
-            // Convex's client asks whether to leave while a write is on its way; the page waits for the answer.
+            // Convex's client asks for confirmation to leave while a write is pending, which blocks the page.
             if message["method"] == "Page.javascriptDialogOpening" {
                 self.send("Page.handleJavaScriptDialog", json!({ "accept": true })).await?;
             }
@@ -295,7 +295,7 @@ impl Page {
         }
     }
 
-    /// Sends one command; returns its number.
+    /// Sends a command; returns its number.
     async fn send(&mut self, method: &str, params: Value) -> anyhow::Result<u64> {
         self.calls += 1;
         let mut message = json!({ "id": self.calls, "method": method, "params": params });
@@ -308,7 +308,7 @@ impl Page {
         Ok(self.calls)
     }
 
-    /// The value of an expression in the page.
+    /// Evaluates an expression in the page.
     pub(in crate::smoke) async fn value(&mut self, expression: &str) -> anyhow::Result<Value> {
         let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let mut result = self.call("Runtime.evaluate", params).await?;
@@ -316,7 +316,7 @@ impl Page {
         Ok(result["result"]["value"].take())
     }
 
-    /// Waits until an expression is true; a page that is being replaced has no answer yet.
+    /// Waits until an expression is true; a page that is being replaced has no value yet.
     pub(in crate::smoke) async fn wait(&mut self, expression: &str) -> anyhow::Result<()> {
         loop {
             match self.value(&format!("document.body !== null && ({expression})")).await {
@@ -327,7 +327,7 @@ impl Page {
         }
     }
 
-    /// Types into a field, as a person does.
+    /// Types into a field.
     pub(super) async fn fill(&mut self, field: &str, text: &str) -> anyhow::Result<()> {
         self.expect(&format!("a field {field}"), &format!("document.querySelector(`{field}`)?.disabled === false"))
             .await?;
@@ -335,7 +335,7 @@ impl Page {
         self.call("Input.insertText", json!({ "text": text })).await.map(drop)
     }
 
-    /// Waits for what a person waits for, and tells what the page shows when it does not come.
+    /// Waits for an expression to be true; the error has the page's text.
     pub(super) async fn expect(&mut self, what: &str, expression: &str) -> anyhow::Result<()> {
         self.expect_within(PATIENCE, what, expression).await
     }
@@ -347,14 +347,14 @@ impl Page {
         bail!("no {what} after {seconds} s; the page shows {:?}, {}", self.text().await?, self.seen.told())
     }
 
-    /// Waits until a person reads a text, in whatever case.
+    /// Waits until the page shows a text, ignoring case.
     pub(super) async fn read(&mut self, text: &str) -> anyhow::Result<()> {
         let text = text.to_lowercase();
         let shown = format!("document.body.innerText.toLowerCase().includes({})", json!(text));
         self.expect(&format!("text {text:?}"), &shown).await
     }
 
-    /// Presses with the mouse what has a text or a title, when it is enabled and nothing covers it.
+    /// Clicks an element with a text or title, once it is enabled and not covered.
     pub(super) async fn click(&mut self, text: &str) -> anyhow::Result<()> {
         let place = format!(
             "(() => {{
@@ -387,7 +387,7 @@ impl Page {
         self.call("Emulation.setDeviceMetricsOverride", size).await.map(drop)
     }
 
-    /// Fails on an error that the page shows or had, and on a request that left this machine.
+    /// Fails on an error that the page shows or logged, and on a request that left this machine.
     pub(super) async fn fine(&mut self) -> anyhow::Result<()> {
         let text = self.value("document.body.innerText.toLowerCase()").await?;
         let text = text.as_str().unwrap_or_default();
@@ -411,10 +411,10 @@ impl Page {
         Ok(start_of(text.as_str().unwrap_or_default()))
     }
 
-    /// Keeps a picture; gives where.
+    /// Writes a screenshot; returns its path.
     pub(super) async fn screenshot(&mut self, file: &Path) -> anyhow::Result<String> {
         let taken = self.call("Page.captureScreenshot", json!({ "format": "png" })).await?;
-        let data = taken["data"].as_str().context("the browser gives no picture")?;
+        let data = taken["data"].as_str().context("the browser returns no picture")?;
         let bytes = base64::engine::general_purpose::STANDARD.decode(data).context("the picture is not base64")?;
         fs_err::write(file, bytes)?;
         Ok(file.display().to_string())
@@ -426,7 +426,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_from_an_origin_is_counted_over_http_and_sockets() {
+    fn responses_and_messages_of_an_origin_are_counted() {
         let mut seen = Seen::default();
         let event = |method: &str, params: Value| json!({ "method": method, "params": params });
         let created = json!({ "requestId": "1", "url": "ws://127.0.0.1:3210/api/1.2/sync" });
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_and_requests_that_leave_the_machine_are_kept() {
+    fn errors_and_requests_to_other_machines_are_recorded() {
         let mut seen = Seen::default();
         let thrown =
             json!({ "exceptionDetails": { "text": "Uncaught", "exception": { "description": "Error: a\n b" } } });
@@ -460,7 +460,7 @@ mod tests {
             let sent = json!({ "requestId": url, "request": { "url": url } });
             seen.note(&json!({ "method": "Network.requestWillBeSent", "params": sent }));
         }
-        let outside = "it asks cdn.example, outside of this machine: https://cdn.example/editor.js";
+        let outside = "it requests cdn.example, outside of this machine: https://cdn.example/editor.js";
         assert_eq!(seen.wrong, ["Error: a b", "Failed to load http://a/b", "no Error: c", outside]);
     }
 }
