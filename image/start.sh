@@ -7,7 +7,7 @@
 set -euo pipefail
 
 . /opt/stack/lib/service.sh
-. /opt/stack/lib/walls.sh
+. /opt/stack/lib/sandbox.sh
 
 # A custom command: docker run IMAGE bash
 if (($# > 0)); then

@@ -72,7 +72,7 @@ pub(crate) struct Service {
     pub(crate) socket: Option<Socket>,
     /// Its sandbox; without one it can access everything.
     #[serde(default)]
-    pub(crate) walls: Option<Walls>,
+    pub(crate) sandbox: Option<Sandbox>,
 }
 
 /// A socket below `/run/stack`, and the path to check.
@@ -88,7 +88,7 @@ pub(crate) struct Socket {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all(deserialize = "kebab-case"))]
-pub(crate) struct Walls {
+pub(crate) struct Sandbox {
     /// Folders that it can read and write.
     pub(crate) reach: Vec<String>,
     /// Its home directory, in one of those.
@@ -321,7 +321,7 @@ impl Service {
 
     /// Services that it waits for, uses or controls.
     fn neighbours(&self) -> impl Iterator<Item = &str> {
-        let controlled = self.walls.iter().filter_map(|walls| walls.controls.as_ref());
+        let controlled = self.sandbox.iter().filter_map(|sandbox| sandbox.controls.as_ref());
         self.needs.iter().chain(self.uses.iter().map(|used| &used.service)).chain(controlled).map(String::as_str)
     }
 
@@ -351,8 +351,8 @@ impl Service {
                 return Err(format!("{path:?} is not below a folder of its `data`"));
             }
         }
-        if let Some(walls) = &self.walls {
-            walls.check()?;
+        if let Some(sandbox) = &self.sandbox {
+            sandbox.check()?;
         }
         for used in &self.uses {
             if used.about.chars().any(|char| char.is_control() || matches!(char, '"' | '|' | '`' | '$')) {
@@ -389,7 +389,7 @@ impl Service {
     }
 }
 
-impl Walls {
+impl Sandbox {
     /// Folders that no agent may access.
     const KEPT: [&str; 3] = ["/data/secrets", "/data/home", "/run/stack/secrets"];
 
@@ -486,10 +486,10 @@ mod tests {
     #[test]
     fn a_sandbox_excludes_secrets_and_contains_home_and_shells() {
         let check = |reach: &str, home: &str, shell: &str| {
-            let walls = format!(
-                "walls = {{ reach = [{reach}], home = {home:?}, temporary = \"/data/a/t\", shell = [{shell:?}] }}\n"
+            let sandbox = format!(
+                "sandbox = {{ reach = [{reach}], home = {home:?}, temporary = \"/data/a/t\", shell = [{shell:?}] }}\n"
             );
-            check(&table(&format!("[[services]]\nname = \"a\"\n{walls}")))
+            check(&table(&format!("[[services]]\nname = \"a\"\n{sandbox}")))
         };
         assert_eq!(check("\"/data/a\", \"/tmp\"", "/data/a/.home", "/data/a/*"), Ok(()));
         for (reach, home, shell) in [

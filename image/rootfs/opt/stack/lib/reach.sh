@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # @generated from templates/rootfs/opt/stack/lib/reach.sh.j2 by `cargo xtask render`; do not edit by hand.
-# What each sandboxed service can access besides the system, for walls.sh.
+# What each sandboxed service can access besides the system, for sandbox.sh.
 
 # reach_of SERVICE: sets HOME, TMPDIR, REACH, CONTROLS (a service that it may start and stop), and for its agents'
 # shells SHELL_TMPDIR, SHELL_REACH, and SHELL_LISTS, in which they see names only.
@@ -41,6 +41,6 @@ reach_of() {
 		SHELL_REACH=(/data/openclaw/workspace* /data/openclaw/media /data/openclaw/skills /tmp /dev/shm)
 		SHELL_LISTS=()
 		;;
-	*) die "$1 has no walls in stack.toml" ;;
+	*) die "$1 has no sandbox in stack.toml" ;;
 	esac
 }

@@ -63,7 +63,7 @@ function* file(name, content) {
 
 /** The entries of one root, read by a sandboxed process that can access nothing else. */
 async function* pack(what, report) {
-  const command = '. /opt/stack/lib/service.sh; . /opt/stack/lib/walls.sh; within "$@"';
+  const command = '. /opt/stack/lib/service.sh; . /opt/stack/lib/sandbox.sh; within "$@"';
   const program = [process.execPath, "--disable-warning=ExperimentalWarning", "/opt/stack/lib/backup/pack.mjs", JSON.stringify(what)];
   const child = spawn("/bin/bash", ["-c", command, "within", what.path, what.scratch, "--", ...program], { stdio: ["ignore", "pipe", "pipe", "pipe"] });
   const ended = new Promise((resolve) => child.on("close", resolve));

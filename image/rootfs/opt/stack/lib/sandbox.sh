@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Landlock sandboxes ("walls") for services that run or process untrusted code and text. Landlock needs no privilege;
+# Landlock sandboxes for services that run or process untrusted code and text. Landlock needs no privilege;
 # each service can access only what stack.toml lists. Sourced after service.sh.
 . /opt/stack/lib/reach.sh
 
