@@ -38,7 +38,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<
     let (stack, lock) = session.read()?;
     check_rendered(session, &stack, &lock)?;
     let stack = stack.flavored(args.flavor.name())?;
-    let docker = Docker::with_builder(args.builder.name());
+    let docker = Docker::with_builder(args.builder.name()).await;
     docker.check().await?;
     let output = session.path(args.output.as_deref(), &stack.folder("target/image"))?;
     let offline = match session.memory {

@@ -89,7 +89,7 @@ async fn rebuild(session: &Session, args: &cli::Repro, wanted: &Wanted) -> anyho
     build::check_rendered(session, &stack, &lock)?;
     wanted.check(session, args.arch, &stack.image.lock_label()).await?;
     let stack = stack.flavored(args.flavor.name())?;
-    let docker = Docker::with_builder(args.builder.name());
+    let docker = Docker::with_builder(args.builder.name()).await;
     docker.check().await?;
     let output = session.path(args.output.as_deref(), &stack.folder("target/repro"))?;
     let request = build::Request {

@@ -168,7 +168,7 @@ impl Build<'_> {
 
     /// What every build has: the policy made from the lock, and the moment that its files are dated.
     fn command(&self, inputs: &Inputs) -> tokio::process::Command {
-        let mut command = self.docker.command();
+        let mut command = self.docker.building();
         command
             .args(["buildx", "build", "--provenance=false", "--sbom=false"])
             .env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", inputs.policy.path())

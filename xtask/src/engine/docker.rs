@@ -18,8 +18,17 @@ const OLDEST_BUILDX: (u32, u32) = (0, 11);
 pub(crate) struct Docker {
     /// Without one, docker's own settings (`DOCKER_HOST`, contexts) decide.
     private: Option<Private>,
-    /// A builder of buildx; without one, the one that is in use.
-    builder: Option<String>,
+    builder: Builder,
+}
+
+/// What builds, if it is not the builder in use.
+#[derive(Debug, Clone, Default)]
+enum Builder {
+    #[default]
+    InUse,
+    Named(String),
+    /// Another engine. buildx lists it as a builder, but refuses it by that name.
+    Context(String),
 }
 
 /// An engine that nobody else knows.
@@ -35,12 +44,18 @@ struct Private {
 impl Docker {
     pub(crate) fn private(socket: &Path, program: PathBuf) -> Self {
         let host = format!("unix://{}", socket.display());
-        Self { private: Some(Private { host, program, buildx: socket.with_file_name("buildx") }), builder: None }
+        let private = Private { host, program, buildx: socket.with_file_name("buildx") };
+        Self { private: Some(private), builder: Builder::InUse }
     }
 
     /// Builds are the named builder's, wherever it is.
-    pub(crate) fn with_builder(builder: Option<&str>) -> Self {
-        Self { builder: builder.map(str::to_owned), ..Self::default() }
+    pub(crate) async fn with_builder(builder: Option<&str>) -> Self {
+        let mut docker = Self::default();
+        if let Some(name) = builder {
+            let is_context = process::output(docker.command().args(["context", "inspect", name])).await.is_ok();
+            docker.builder = if is_context { Builder::Context } else { Builder::Named }(name.to_owned());
+        }
+        docker
     }
 
     pub(crate) fn command(&self) -> Command {
@@ -50,15 +65,23 @@ impl Docker {
             command.env("DOCKER_HOST", host).env("BUILDX_CONFIG", buildx);
             command.env_remove("DOCKER_CONTEXT").env_remove("BUILDX_BUILDER");
         }
-        if let Some(builder) = &self.builder {
-            command.env("BUILDX_BUILDER", builder);
+        command
+    }
+
+    /// The same for what builds, which may be another engine than the one that runs images.
+    pub(crate) fn building(&self) -> Command {
+        let mut command = self.command();
+        match &self.builder {
+            Builder::InUse => {}
+            Builder::Named(name) => drop(command.env("BUILDX_BUILDER", name)),
+            Builder::Context(name) => drop(command.env("DOCKER_CONTEXT", name).env_remove("DOCKER_HOST")),
         }
         command
     }
 
     /// Finds out whether this engine can build; the error names what is missing or too old.
     pub(crate) async fn check(&self) -> anyhow::Result<Versions> {
-        let engine = process::text(self.command().args(["version", "--format", "{{.Server.Version}}"]))
+        let engine = process::text(self.building().args(["version", "--format", "{{.Server.Version}}"]))
             .await
             .context(NoEngine)
             .hint(|| {
@@ -83,14 +106,14 @@ impl Docker {
 
     /// What builds, in one line, as it is noted beside what it built.
     pub(crate) async fn builder(&self) -> anyhow::Result<String> {
-        let engine = process::text(self.command().args(["version", "--format", "{{.Server.Version}}"])).await?;
+        let engine = process::text(self.building().args(["version", "--format", "{{.Server.Version}}"])).await?;
         Ok(described(&self.inspect().await?, &engine))
     }
 
     async fn inspect(&self) -> anyhow::Result<String> {
-        let mut command = self.command();
+        let mut command = self.building();
         command.args(["buildx", "inspect"]);
-        let Some(builder) = &self.builder else { return process::text(&mut command).await };
+        let Builder::Named(builder) = &self.builder else { return process::text(&mut command).await };
         // One that does not run yet has no version.
         process::text(command.arg("--bootstrap"))
             .await
@@ -103,7 +126,7 @@ impl Docker {
     async fn check_export(&self) -> anyhow::Result<()> {
         let builder = self.inspect().await?;
         let driver = values(&builder, &["Driver"]).join(" ");
-        let status = process::text(self.command().args(["info", "--format", "{{json .DriverStatus}}"])).await?;
+        let status = process::text(self.building().args(["info", "--format", "{{json .DriverStatus}}"])).await?;
         if driver == "docker" && !status.contains("io.containerd.snapshotter") {
             return Err(anyhow::anyhow!(
                 "this Docker engine cannot export an OCI layout: its containerd image store is off"

@@ -47,7 +47,7 @@ impl Scratch {
         assert!(common::xtask(folder.path()).arg("render").output().unwrap().status.success());
         let Engine { version, buildx, store, build } = engine;
         let docker = format!(
-            "#!/bin/sh\ncase \"$*\" in\n'version '*) {version} ;;\n'buildx version') {buildx} ;;\n'buildx inspect') echo 'Driver: docker' ;;\n\
+            "#!/bin/sh\ncase \"$*\" in\n'version '*) {version} ;;\n'buildx version') {buildx} ;;\n'buildx inspect') echo 'Driver: docker' ;;\n'context inspect other') ;;\n\
              'info '*) {store} ;;\n'buildx build '*) {build} ;;\n*) echo \"unexpected: $*\" >&2; exit 9 ;;\nesac\n"
         );
         common::script(&folder.path().join("bin/docker"), &docker);
@@ -84,6 +84,16 @@ impl Scratch {
         let output = self.build().output().await.unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     }
+}
+
+/// buildx lists the engines of docker's contexts as builders, and refuses to use them by that name.
+#[tokio::test]
+async fn another_engine_is_a_builder_by_its_context() {
+    let build = "echo \"here: ${DOCKER_CONTEXT-}, ${BUILDX_BUILDER-none}\" >&2; exit 1";
+    let scratch = Scratch::new(&Engine { build, ..FIT });
+    let output = scratch.build().args(["--builder", "other"]).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("here: other, none"), "{said}");
 }
 
 /// A checkout whose image has one file: `fetch` downloads it, and then the server is gone.

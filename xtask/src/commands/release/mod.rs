@@ -36,7 +36,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Resul
         return plan.rehearse(session, &stack, &lock).await;
     }
     let mut steps = Steps::lasting();
-    let docker = Docker::with_builder(args.builder.name());
+    let docker = Docker::with_builder(args.builder.name()).await;
     let until = args.until.unwrap_or(cli::Until::Github);
     let result = plan.execute(session, &docker, &stack, &lock, until, &mut steps).await;
     let index = result.as_ref().ok().map(|promise| &promise.index);
