@@ -57,6 +57,7 @@ async fn check_overlays(project: &Project, stack: &Stack) -> anyhow::Result<()> 
     let config = |overlay: &str, unset: Option<&str>| {
         let mut command = project.command(&["--file"]);
         command.arg(project.file.with_file_name(overlay)).args(["config", "--format", "json"]).env("RENDER_GID", "992");
+        command.envs(stack.flavors.iter().flat_map(|flavor| &flavor.needs).map(|name| (name, "given")));
         unset.map(|name| command.env(name, ""));
         command
     };
@@ -66,8 +67,20 @@ async fn check_overlays(project: &Project, stack: &Stack) -> anyhow::Result<()> 
             ensure!(told.contains(wanted), "{overlay} does not have {wanted}");
         }
     }
-    for (overlay, name) in [("compose.gpu-amd.yml", "RENDER_GID"), ("compose.build.yml", "MISSION_CONTROL_IMAGE")] {
-        let refused = process::ended(&mut config(overlay, Some(name))).await?;
+    let mut asked = vec![
+        ("compose.gpu-amd.yml".to_owned(), "RENDER_GID"),
+        ("compose.build.yml".to_owned(), "MISSION_CONTROL_IMAGE"),
+    ];
+    for flavor in stack.flavors.iter().filter(|flavor| flavor.later.is_none() && !flavor.without.is_empty()) {
+        let overlay = format!("compose.{}.yml", flavor.name);
+        let told: serde_json::Value = serde_json::from_str(&process::text(&mut config(&overlay, None)).await?)?;
+        let published = told["services"]["stack"]["ports"].as_array().map_or(0, Vec::len);
+        let wanted = stack.flavored(Some(&flavor.name))?.endpoints().count();
+        ensure!(published == wanted, "{overlay} publishes {published} ports instead of {wanted}");
+        asked.extend(flavor.needs.iter().map(|name| (overlay.clone(), name.as_str())));
+    }
+    for (overlay, name) in asked {
+        let refused = process::ended(&mut config(&overlay, Some(name))).await?;
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         let names_it = said.contains(&format!("put {name}="));
         ensure!(!refused.status.success() && names_it, "{overlay} does not require {name}: {said}");

@@ -162,13 +162,18 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// The values that some templates are rendered for, by kind and name: GPUs and Kubernetes workloads.
+    /// The values that some templates are rendered for, by kind and name: GPUs, flavors that lack a service, and
+    /// Kubernetes workloads.
     pub(super) fn each(&self) -> impl Iterator<Item = (&'static str, &'a str, minijinja::Value)> {
         let gpus = self
             .gpus
             .iter()
             .map(|gpu| ("gpu", gpu.name.as_str(), minijinja::Value::from(minijinja::value::Serde(gpu))));
-        gpus.chain(["statefulset", "pod"].map(|kind| ("workload", kind, minijinja::Value::from(kind))))
+        let flavors =
+            self.flavors.iter().map(|it| it.flavor).filter(|flavor| !flavor.without.is_empty()).map(|flavor| {
+                ("flavor", flavor.name.as_str(), minijinja::Value::from(minijinja::value::Serde(flavor)))
+            });
+        gpus.chain(flavors).chain(["statefulset", "pod"].map(|kind| ("workload", kind, minijinja::Value::from(kind))))
     }
 }
 

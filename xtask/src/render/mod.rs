@@ -1,9 +1,9 @@
 //! Renders `image/` and the generated parts of the README and `docs/` from the stack and the lock.
 //!
-//! `templates/X.j2` becomes `image/X`, once for each GPU or workload if its path has `{gpu}` or `{workload}`.
-//! `templates/pages/NAME.md.j2` is put into `README.md` or a page of `docs/`, between the markers
-//! `<!-- @generated NAME -->` and `<!-- @end NAME -->`. Templates see one [`context::Context`] (and their `gpu` or
-//! `workload`); undefined names are errors. Values from upstreams were validated when the lock was read.
+//! `templates/X.j2` becomes `image/X`, once for each GPU, flavor or workload if its path has `{gpu}`, `{flavor}` or
+//! `{workload}`. `templates/pages/NAME.md.j2` is put into `README.md` or a page of `docs/`, between the markers
+//! `<!-- @generated NAME -->` and `<!-- @end NAME -->`. Templates see one [`context::Context`] (and their `gpu`, `flavor`
+//! or `workload`); undefined names are errors. Values from upstreams were validated when the lock was read.
 
 use std::path::{Path, PathBuf};
 
