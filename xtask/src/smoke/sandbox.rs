@@ -209,8 +209,7 @@ async fn with_calling_model(running: &Running<'_>, calls: &str) -> anyhow::Resul
 
 /// Runs the attempts in the sandbox of a service that has no shell.
 async fn confined(running: &Running<'_>, service: &str, own: &[&str]) -> anyhow::Result<String> {
-    let confined =
-        ". /opt/stack/lib/service.sh; . /opt/stack/lib/sandbox.sh; service_rules; behind bash -c \"$0\" attempts \"$@\"";
+    let confined = ". /opt/stack/lib/service.sh; . /opt/stack/lib/sandbox.sh; service_rules; behind bash -c \"$0\" attempts \"$@\"";
     let service = format!("STACK_SERVICE={service}");
     let told = running.container.exec(&["env", &service, "bash", "-c", confined, ATTEMPTS, "1", "1"]).await?;
     only(&told, own)?;
