@@ -1,4 +1,4 @@
-// Changes Mission Control's sources, and adds the files beside this one: change-mission-control.mjs SOURCES.
+// Changes Mission Control's sources, and adds the files next to this one: change-mission-control.mjs SOURCES.
 //
 // - Upstream accepts events from anybody, by an HTTP action without authentication and by a public mutation. Here the
 //   action requires the token of the gateway's plugin, and only the action can call the mutation.

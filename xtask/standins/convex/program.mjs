@@ -31,7 +31,7 @@ export class Program {
     fs.writeFileSync(nodePath.join(program.folder, "package.json"), '{"type":"module"}');
     for (const { path, source } of modules) {
       const target = nodePath.join(program.folder, path);
-      if (!target.startsWith(`${program.folder}/`)) throw new HttpError(400, "InvalidModules", `${path} is no path of a module`);
+      if (!target.startsWith(`${program.folder}/`)) throw new HttpError(400, "InvalidModules", `${path} is not the path of a module`);
       fs.mkdirSync(nodePath.dirname(target), { recursive: true });
       fs.writeFileSync(target, source);
     }

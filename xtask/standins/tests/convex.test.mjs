@@ -126,10 +126,10 @@ test("refuses invalid flags and invalid or missing secrets like the real one", a
     [["keygen", "admin-key", "--instance-name", "mc"], 2, "--instance-secret <INSTANCE_SECRET>"],
   ];
   const folder = temporaryFolder(t);
-  for (const [words, wanted, told] of cases) {
+  for (const [words, wanted, message] of cases) {
     const { code, output } = await run(t, SCRIPT, words, { cwd: folder });
     assert.equal(code, wanted, `${words}: ${output}`);
-    assert.ok(output.includes(told), output);
+    assert.ok(output.includes(message), output);
   }
 });
 

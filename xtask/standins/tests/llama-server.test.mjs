@@ -33,20 +33,20 @@ test("refuses what the real one refuses", async (t) => {
     [["--port"], {}, "expected value for argument"],
     [[], { LLAMA_ARG_JINJA: "maybe" }, 'error while handling environment variable "LLAMA_ARG_JINJA": invalid boolean value'],
   ];
-  for (const [words, env, told] of cases) {
+  for (const [words, env, message] of cases) {
     const { code, output } = await run(t, SCRIPT, words, { env });
     assert.equal(code, 1, output);
-    assert.ok(output.includes(told), output);
+    assert.ok(output.includes(message), output);
   }
 });
 
 test("exits with 1 if the model is missing or not GGUF", async (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, "page.gguf"), "<!doctype html>");
-  for (const [name, told] of [["missing.gguf", "failed to open GGUF file"], ["page.gguf", "invalid magic characters"]]) {
+  for (const [name, message] of [["missing.gguf", "failed to open GGUF file"], ["page.gguf", "invalid magic characters"]]) {
     const { code, output } = await run(t, SCRIPT, ["--port", String(await freePort()), "-m", join(folder, name)]);
     assert.equal(code, 1);
-    assert.ok(output.includes(told), output);
+    assert.ok(output.includes(message), output);
   }
 });
 

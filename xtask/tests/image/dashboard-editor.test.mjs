@@ -35,7 +35,7 @@ test("the CDN's URL is replaced by one of the image, with the files that browser
 });
 
 test("unknown pages fail the build with a hint", (context) => {
-  for (const [script, told] of [
+  for (const [script, message] of [
     ['"https://cdn.jsdelivr.net/npm/monaco-editor@0.55.1/min/vs"', "cargo xtask bump monaco --to 0.55.1"],
     ['"https://cdn.jsdelivr.net/npm/monaco-editor@0.54.0/dev/vs"', `use cdn.jsdelivr.net in ${CHUNK}`],
     ['"https://cdn.jsdelivr.net/npm/monaco-editor@0.54.0/min/vs","https://cdn.jsdelivr.net/npm/other"', `use cdn.jsdelivr.net in ${CHUNK}`],
@@ -43,6 +43,6 @@ test("unknown pages fail the build with a hint", (context) => {
   ]) {
     const { status, stderr } = run(context, script);
     assert.equal(status, 1, script);
-    assert.ok(stderr.includes(told), stderr);
+    assert.ok(stderr.includes(message), stderr);
   }
 });

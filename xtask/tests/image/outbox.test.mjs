@@ -25,11 +25,11 @@ async function endpoint(context, answer) {
 }
 
 function makeOutbox(url, options = {}) {
-  const told = [];
-  const tell = (message) => told.push(message);
-  const outbox = new Outbox({ token: "token", warn: tell, info: tell, pauses: [10, 10], limit: 5000, ...options });
+  const lines = [];
+  const log = (message) => lines.push(message);
+  const outbox = new Outbox({ token: "token", warn: log, info: log, pauses: [10, 10], limit: 5000, ...options });
   outbox.url = url;
-  return { outbox, told };
+  return { outbox, lines };
 }
 
 async function until(condition) {
@@ -63,12 +63,12 @@ test("a hanging endpoint delays one event until its time limit, and does not blo
 
 test("a failed event is sent again before the next one", async (context) => {
   const { url, received } = await endpoint(context, (count) => (count < 3 ? 503 : 200));
-  const { outbox, told } = makeOutbox(url);
+  const { outbox, lines } = makeOutbox(url);
   outbox.put({ number: 1 });
   outbox.put({ number: 2 });
   await until(() => received.length === 4);
   assert.deepEqual(received.map((event) => event.number), [1, 1, 1, 2]);
-  assert.deepEqual(told, []);
+  assert.deepEqual(lines, []);
 });
 
 test("404 is not final, as functions may be deployed later", async (context) => {
@@ -79,25 +79,25 @@ test("404 is not final, as functions may be deployed later", async (context) => 
 
 test("a refused event is not sent again", async (context) => {
   const { url, received } = await endpoint(context, () => 400);
-  const { outbox, told } = makeOutbox(url);
+  const { outbox, lines } = makeOutbox(url);
   outbox.put({ number: 1 });
-  await until(() => told.length === 1);
+  await until(() => lines.length === 1);
   await sleep(50);
   assert.equal(received.length, 1);
-  assert.match(told[0], /400/);
+  assert.match(lines[0], /400/);
 });
 
 test("an outage is logged once, and its end with the number of lost events", async (context) => {
   let status = 500;
   const { url, received } = await endpoint(context, () => status);
-  const { outbox, told } = makeOutbox(url, { pauses: [] });
+  const { outbox, lines } = makeOutbox(url, { pauses: [] });
   for (let number = 0; number < 3; number += 1) outbox.put({ number });
   await until(() => received.length === 3);
   status = 200;
   outbox.put({ number: 3 });
-  await until(() => told.length === 2);
-  assert.match(told[0], /does not accept/);
-  assert.match(told[1], /again; 3 were lost/);
+  await until(() => lines.length === 2);
+  assert.match(lines[0], /does not accept/);
+  assert.match(lines[1], /again; 3 were lost/);
 });
 
 test("a full queue drops progress events before starts and ends", async (context) => {

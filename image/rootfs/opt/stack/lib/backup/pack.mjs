@@ -13,8 +13,8 @@ const HEAD = Buffer.from("SQLite format 3\0");
 const AT_ONCE = 16 * 2 ** 20;
 const TRIES = 3;
 
-const tell = (line) => writeSync(3, `${JSON.stringify(line)}\n`);
-const leftOut = (file, why) => tell({ left: file, why });
+const send = (line) => writeSync(3, `${JSON.stringify(line)}\n`);
+const leftOut = (file, why) => send({ left: file, why });
 const output = createWriteStream(null, { fd: 1 });
 
 async function put(chunk) {
@@ -98,11 +98,11 @@ async function emit(name, file, descriptor, stat = fstatSync(descriptor)) {
     }
     await put(padding(size));
   }
-  tell({ sum: [name, digest.digest("hex")] });
+  send({ sum: [name, digest.digest("hex")] });
 }
 
 // Copy databases first: files that their rows refer to exist by then, and are read afterwards.
-const entries = (report) => walk({ root, path, without, mounted, tell: report });
+const entries = (report) => walk({ root, path, without, mounted, report });
 const databases = new Map();
 for (const { name, path: file, stat } of entries(() => {})) {
   if (!stat.isFile() || stat.size === 0 || !isDatabase(file)) continue;
@@ -126,5 +126,5 @@ for (const { name, path: file, stat } of entries(leftOut)) {
     if (copy) rmSync(copy);
   }
 }
-tell({ databases: databases.size });
+send({ databases: databases.size });
 output.end();

@@ -28,8 +28,8 @@ function stageOf(root, mounted = mounts()) {
   return `${apart ? real : DATA}/${STAGE}`;
 }
 
-/** Returns the head of a backup if this image can restore it. `tell` gets warnings. */
-function checkHead(text, tell) {
+/** Returns the head of a backup if this image can restore it. `warn` gets warnings. */
+function checkHead(text, warn) {
   let head;
   try {
     head = JSON.parse(text);
@@ -48,14 +48,14 @@ function checkHead(text, tell) {
     if (!theirs) continue;
     const order = compare(theirs, service.version);
     if (order > 0) newer.push(`${service.name} ${theirs} (this image has ${service.version})`);
-    if (order === undefined) tell(`it is from ${service.name} ${theirs}; whether ${service.version} is newer is unknown`);
+    if (order === undefined) warn(`it is from ${service.name} ${theirs}; whether ${service.version} is newer is unknown`);
   }
   if (newer.length > 0) throw new Invalid(`it is from a newer release: ${newer.join(", ")}. Restore it with that image`);
   return head;
 }
 
 /** Unpacks a backup into the stages of its roots and checks it completely. Returns its head. Changes nothing else. */
-export async function stage(source, tell) {
+export async function stage(source, warn) {
   const files = new Map();
   const modes = [];
   const made = new Set();
@@ -71,7 +71,7 @@ export async function stage(source, tell) {
       if (name !== HEAD || bytes > LARGEST_HEAD) throw new Invalid("it was not made by `backup`");
       const text = await buffer(body);
       files.set(name, createHash("sha256").update(text).digest("hex"));
-      head = checkHead(text.toString(), tell);
+      head = checkHead(text.toString(), warn);
       const free = freeSpace(DATA);
       if (free < head.bytes) throw new Error(`not enough space: ${size(head.bytes)} is needed in ${DATA}, ${size(free)} is free`);
       return;

@@ -49,28 +49,28 @@ export function mounts() {
 
 /**
  * Yields everything below a root, folders before their contents: `name` (in a backup), `path`, and `stat`. Follows no
- * links. `tell(path, why)` reports what is left out for other reasons than `without`.
+ * links. `report(path, why)` reports what is left out for other reasons than `without`.
  */
-export function* walk({ root, path, without, mounted, tell = () => {} }) {
+export function* walk({ root, path, without, mounted, report = () => {} }) {
   const left = among([...without, `${root}/${STAGE}`]);
   function* visit(name, real) {
-    const stat = attempt(() => lstatSync(real), real, tell);
+    const stat = attempt(() => lstatSync(real), real, report);
     if (!stat || left.has(name)) return;
-    if (name !== root && mounted.includes(real)) return tell(real, "it is a separate mount");
-    if (real.includes("\ufffd")) return tell(real, "its name is not UTF-8");
+    if (name !== root && mounted.includes(real)) return report(real, "it is a separate mount");
+    if (real.includes("\ufffd")) return report(real, "its name is not UTF-8");
     yield { name, path: real, stat };
     if (!stat.isDirectory()) return;
-    for (const child of (attempt(() => readdirSync(real), real, tell) ?? []).sort()) yield* visit(`${name}/${child}`, `${real}/${child}`);
+    for (const child of (attempt(() => readdirSync(real), real, report) ?? []).sort()) yield* visit(`${name}/${child}`, `${real}/${child}`);
   }
   yield* visit(root, path);
 }
 
 /** Returns undefined if the file is gone, or if it may not be read, which is reported. */
-export function attempt(action, path, tell) {
+export function attempt(action, path, report) {
   try {
     return action();
   } catch (error) {
-    if (error.code === "EACCES" || error.code === "EPERM") tell(path, "it may not be read");
+    if (error.code === "EACCES" || error.code === "EPERM") report(path, "it may not be read");
     // ELOOP, ENXIO, ENOTDIR: it was replaced by another kind of file.
     else if (!["ENOENT", "ELOOP", "ENXIO", "ENOTDIR"].includes(error.code)) throw error;
     return undefined;

@@ -20,14 +20,14 @@ const lengthOf = (path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 /** A URL without credentials and query. */
 export const shown = (address) => address.replace(/[?#].*/, "").replace(/^(\w+:\/\/)[^/]*@/, "$1");
 
-async function digestOf(path, told) {
+async function digestOf(path, report) {
   const hash = createHash("sha256");
   const [whole, step] = [lengthOf(path), 2 ** 30];
   let done = 0;
   for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) {
     hash.update(chunk);
     done += chunk.length;
-    if (done % step < chunk.length) told(`checking ${basename(path)}: ${size(done)} of ${size(whole)}`);
+    if (done % step < chunk.length) report(`checking ${basename(path)}: ${size(done)} of ${size(whole)}`);
   }
   return hash.digest("hex");
 }
@@ -81,13 +81,13 @@ async function tryOnce({ url, header }, part) {
   return why || `curl ended with ${code}`;
 }
 
-/** Makes sure that `file` (`path`, `url`, `header`, `sha256`, `size` if known) exists and is right. `told` gets the progress. */
-export async function ensure(file, checked, told) {
+/** Makes sure that `file` (`path`, `url`, `header`, `sha256`, `size` if known) exists and is right. `report(text)` gets the progress. */
+export async function ensure(file, checked, report) {
   const { path, sha256 } = file;
   if (existsSync(path)) {
     if (checked.has(path, sha256)) return;
-    told(`checking ${basename(path)}`);
-    if ((await digestOf(path, told)) !== sha256) {
+    report(`checking ${basename(path)}`);
+    if ((await digestOf(path, report)) !== sha256) {
       throw new Refused(`${path} was changed after the download: its SHA-256 is not ${sha256}; remove the file and start again to download it`);
     }
     checked.add(path, sha256);
@@ -98,18 +98,18 @@ export async function ensure(file, checked, told) {
   const [missing, free] = [file.size - lengthOf(part), freeSpace(dirname(path))];
   if (missing > free) throw new Error(`not enough space for ${basename(path)} on the volume: ${size(missing)} is needed, ${size(free)} is free`);
   const isRight = async () => {
-    told(`checking ${basename(path)}`);
-    return (await digestOf(part, told)) === sha256;
+    report(`checking ${basename(path)}`);
+    return (await digestOf(part, report)) === sha256;
   };
   // The part may already be complete. If its digest is wrong, it may be the start of another file: download it once more
   // from the beginning.
-  let begun = lengthOf(part) > 0;
-  while (!(begun && (!file.size || missing === 0) && (await isRight()))) {
-    await fetchPart(file, part, told);
+  let started = lengthOf(part) > 0;
+  while (!(started && (!file.size || missing === 0) && (await isRight()))) {
+    await fetchPart(file, part, report);
     if (await isRight()) break;
     rmSync(part);
-    if (!begun) throw new Refused(`no model from ${shown(file.url)}: the download does not have the SHA-256 ${sha256}`);
-    begun = false;
+    if (!started) throw new Refused(`no model from ${shown(file.url)}: the download does not have the SHA-256 ${sha256}`);
+    started = false;
   }
   const descriptor = openSync(part, "r");
   fsyncSync(descriptor);
@@ -118,15 +118,15 @@ export async function ensure(file, checked, told) {
   checked.add(path, sha256);
 }
 
-async function fetchPart(file, part, told) {
+async function fetchPart(file, part, report) {
   console.log(`downloading ${shown(file.url)}`);
-  const tell = () => {
+  const update = () => {
     const now = lengthOf(part);
     const rate = file.size ? ` of ${size(file.size)}, ${Math.floor((100 * now) / file.size)} %` : " so far";
-    told(`downloading ${basename(file.path)}: ${size(now)}${rate}`);
+    report(`downloading ${basename(file.path)}: ${size(now)}${rate}`);
   };
-  tell();
-  const progress = setInterval(tell, 5000);
+  update();
+  const progress = setInterval(update, 5000);
   try {
     let failure;
     for (const seconds of [...PAUSES, 0]) {

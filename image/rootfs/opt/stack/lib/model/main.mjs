@@ -19,7 +19,7 @@ mkdirSync(records, { recursive: true });
 const checked = new Checked(join(records, "checked.json"));
 
 /** Sets the note on the status page, which is shown until the service is ready. */
-function told(text) {
+function report(text) {
   if (settings.STACK_SERVICE) writeFileSync(`/run/stack/state/${settings.STACK_SERVICE}/note`, `${text}\n`);
   else console.log(text);
 }
@@ -28,7 +28,7 @@ function told(text) {
 async function fromAddress(url, sha256) {
   const name = stem(shown(url)).replace(/[^A-Za-z0-9._-]/g, "-");
   const path = join(folder, `${name}-${sha256.slice(0, 12)}.gguf`);
-  await ensure({ path, url, sha256 }, checked, told);
+  await ensure({ path, url, sha256 }, checked, report);
   return path;
 }
 
@@ -48,13 +48,13 @@ async function fromHub(name) {
   for (const { path, name: kept, sha256, size } of files) {
     const url = `${base}/${repository}/resolve/${commit}/${path.split("/").map(encodeURIComponent).join("/")}`;
     paths.push(join(folder, "hf", repository, kept));
-    await ensure({ path: paths.at(-1), url, header, sha256, size }, checked, told);
+    await ensure({ path: paths.at(-1), url, header, sha256, size }, checked, report);
   }
   return [paths[0], paths.find((path) => PROJECTOR.test(stem(path)))];
 }
 
 async function askHub(url, header, repository, quant) {
-  told(`asking ${shown(url)}`);
+  report(`asking ${shown(url)}`);
   const { code, output } = await curl(url, header, ["--max-time", "60", "--max-filesize", "64M", "--write-out", "\n%{http_code} %{errormsg}"]);
   const [, body, status, why] = /^([^]*)\n(\d+) (.*)$/.exec(output) ?? [];
   const where = `${repository} at ${shown(settings.HF_ENDPOINT)}`;

@@ -122,7 +122,7 @@ function isIll(service, { state }, settings) {
 export async function examineAll() {
   const settings = readSettings();
   const examined = await Promise.all(table.services.map((service) => examine(service, settings)));
-  const services = examined.map((told, index) => ({ ...told, ill: isIll(table.services[index], told, settings) }));
+  const services = examined.map((found, index) => ({ ...found, ill: isIll(table.services[index], found, settings) }));
   const notices = peek(`${RUNTIME}/landlock`) ? [] : ["this kernel has no Landlock: services and their agents can read each other's files"];
   return { title: table.title, healthy: !services.some(({ ill }) => ill), services, notices };
 }
@@ -135,13 +135,13 @@ export async function describeAll() {
   const [settings, samples] = [readSettings(), readSamples()];
   const [status, bytes] = [await examineAll(), memoryOfServices()];
   const services = await Promise.all(
-    status.services.map(async (told, index) => {
+    status.services.map(async (found, index) => {
       const row = table.services[index];
-      const seen = await versionOf(row, told.state === "up", settings);
+      const seen = await versionOf(row, found.state === "up", settings);
       const kept = row.data.map((name) => samples.folders?.[name]).filter((size) => size !== undefined);
-      const counted = row.site ? {} : { restarts: deaths(told.name) };
-      const takes = { memory: told.state === "off" ? null : (bytes[told.name] ?? null), disk: kept.length > 0 ? kept.reduce((sum, size) => sum + size) : null };
-      return { ...told, ...seen, hint: hintFor(row, told), ...counted, ...takes };
+      const counted = row.site ? {} : { restarts: deaths(found.name) };
+      const takes = { memory: found.state === "off" ? null : (bytes[found.name] ?? null), disk: kept.length > 0 ? kept.reduce((sum, size) => sum + size) : null };
+      return { ...found, ...seen, hint: hintFor(row, found), ...counted, ...takes };
     }),
   );
   const machine = { memory: memory(), disk: disk(), tokensPerSecond: samples.speed?.last ?? null, devices: samples.devices ?? null };
