@@ -246,7 +246,7 @@ fn uncommitted_edited_and_future_locks_are_not_released() {
     let lock = scratch.path("checkout/versions.lock");
     let text = std::fs::read_to_string(&lock).unwrap();
     std::fs::write(&lock, format!("{text}\n# edited\n")).unwrap();
-    assert!(scratch.run("checkout", &[]).failed().contains("it was edited"));
+    assert!(scratch.run("checkout", &[]).failed().contains("was edited by hand"));
     std::fs::write(&lock, text).unwrap();
     let mut amend = Command::new("git");
     amend.arg("-C").arg(scratch.path("checkout")).args(["-c", "user.name=t", "-c", "user.email=t@example.invalid"]);
