@@ -173,7 +173,7 @@ impl Bench<'_> {
         // Both clocks are read at the same time, except for the end of `docker exec`, so the engine may run on a
         // machine with another clock.
         let elapsed = started.elapsed().as_secs_f64();
-        let told = Told::parse(&said).with_context(|| format!("cannot read when services were ready: {said}"))?;
+        let told = Readings::parse(&said).with_context(|| format!("cannot read when services were ready: {said}"))?;
         let ready: BTreeMap<String, f64> =
             told.ready.into_iter().map(|(name, moment)| (name, elapsed - (told.now - moment))).collect();
         let seconds = ready.values().copied().fold(0.0, f64::max);
@@ -286,13 +286,13 @@ fn questions(service: &Service) -> [String; 5] {
 
 /// The scripts' output, by the container's clock.
 #[derive(Debug, PartialEq)]
-struct Told {
+struct Readings {
     ready: Vec<(String, f64)>,
     now: f64,
     cpu_seconds: Option<f64>,
 }
 
-impl Told {
+impl Readings {
     fn parse(said: &str) -> Option<Self> {
         let (mut ready, mut now, mut cpu_seconds) = (Vec::new(), None, None);
         for line in said.lines() {
@@ -349,11 +349,11 @@ mod tests {
 
     #[test]
     fn the_scripts_output_parses_or_is_refused() {
-        let told = Told::parse("ready a 100.25\nready b-c 101.5\nnow 102.000001\nusage_usec 2500000\n").unwrap();
+        let told = Readings::parse("ready a 100.25\nready b-c 101.5\nnow 102.000001\nusage_usec 2500000\n").unwrap();
         assert_eq!(told.ready, [("a".to_owned(), 100.25), ("b-c".to_owned(), 101.5)]);
         assert_eq!((told.now, told.cpu_seconds), (102.000_001, Some(2.5)));
-        assert_eq!(Told::parse("ready a 1\nnow 2\n").unwrap().cpu_seconds, None);
-        assert_eq!(Told::parse("ready a\nnow 2\n"), None);
-        assert_eq!(Told::parse("ready a 1\n"), None);
+        assert_eq!(Readings::parse("ready a 1\nnow 2\n").unwrap().cpu_seconds, None);
+        assert_eq!(Readings::parse("ready a\nnow 2\n"), None);
+        assert_eq!(Readings::parse("ready a 1\n"), None);
     }
 }

@@ -23,7 +23,7 @@ use crate::upstream::npm;
 mod mismatch;
 mod offline;
 
-/// One built image, as it is printed.
+/// A built image, as it is printed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Built {
     pub(crate) arch: Arch,
@@ -60,14 +60,14 @@ pub(super) fn check_rendered(session: &Session, stack: &Stack, lock: &Lock) -> a
         return Ok(());
     }
     Err(Ended::Difference(
-        "image/ is not what the lock and the templates say; run `cargo xtask render`, look at the change, \
+        "image/ is out of date; run `cargo xtask render`, review the change, \
          and build again"
             .to_owned(),
     )
     .into())
 }
 
-/// A builder that was named may be of any age and place: whether it keeps to the policy is tried before it is trusted.
+/// A builder that was named may have any version and location: it must prove that it enforces the policy.
 pub(super) async fn try_builder(
     session: &Session,
     request: &Request<'_>,
@@ -76,8 +76,8 @@ pub(super) async fn try_builder(
     let Some(name) = builder.name() else { return Ok(()) };
     refusals::check(&inputs(session, request, Progress::Shown).await?)
         .await
-        .with_context(|| format!("the builder `{}` does not keep to what is pinned", name.escape_debug()))
-        .hint(|| "take one with BuildKit 0.11 or newer, which has source policies: docker buildx inspect")?;
+        .with_context(|| format!("the builder `{}` does not enforce the pins", name.escape_debug()))
+        .hint(|| "use one with BuildKit 0.11 or newer, which supports source policies: docker buildx inspect")?;
     Ok(())
 }
 
@@ -88,27 +88,27 @@ impl Built {
         format!("{}  {}  {mebibytes} in {} layers  {} s  {layout}", self.arch, self.digest, self.layers, self.seconds)
     }
 
-    /// For a table of steps.
+    /// For the table of steps.
     pub(crate) fn summary(&self) -> String {
         format!("{}  {} in {} layers", self.digest, mebibytes(self.size), self.layers)
     }
 }
 
-/// How images are built in one run.
+/// The options of a run's builds.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) docker: &'a Docker,
     pub(crate) lock: &'a Lock,
-    /// Holds one folder an architecture.
+    /// Has one folder per architecture.
     pub(crate) output: &'a Path,
     pub(crate) cache: Cache<'a>,
-    /// A stage of the Dockerfile, by the flavor's name.
+    /// A stage of the Dockerfile; the flavor's name.
     pub(crate) target: Option<&'a str>,
-    /// Where BuildKit's progress is written, one file an architecture; without it, to stderr.
+    /// The folder for BuildKit's progress, one file per architecture; stderr if `None`.
     pub(crate) logs: Option<&'a Path>,
 }
 
-/// What [`build`] and the rehearsal build from: the rendered context of the checkout.
+/// The inputs of [`build`] and the rehearsal: the rendered context of the checkout.
 pub(crate) async fn inputs<'a>(
     session: &'a Session,
     request: &Request<'a>,
@@ -126,7 +126,7 @@ pub(crate) async fn inputs<'a>(
     })
 }
 
-/// Builds images at the same time: what they share is built once, and while one waits the other computes.
+/// Builds images concurrently: shared stages are built once, and one computes while the other waits.
 pub(super) async fn all(session: &Session, request: &Request<'_>, arches: cli::Arches) -> anyhow::Result<Vec<Built>> {
     let arches = arches.list();
     let one = async |arch: &Arch| {
@@ -137,7 +137,7 @@ pub(super) async fn all(session: &Session, request: &Request<'_>, arches: cli::A
     error::all(join_all(arches.iter().map(one)).await)
 }
 
-/// Builds the image of one architecture. `marked`: what goes to stderr names it, since another is built meanwhile.
+/// Builds the image of one architecture. `marked`: prefix lines on stderr, because another build runs.
 pub(crate) async fn build(session: &Session, request: &Request<'_>, arch: Arch, marked: bool) -> anyhow::Result<Built> {
     let started = std::time::Instant::now();
     let log = request.logs.map(|folder| folder.join(format!("build-{arch}.log")));

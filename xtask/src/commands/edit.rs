@@ -21,7 +21,7 @@ pub(crate) async fn add(session: &Session, args: &cli::Add) -> anyhow::Result<()
         .with_context(|| format!("cannot add `{name}`; nothing was changed"))
         .hint(|| "see `cargo xtask add --help`")?;
     files::replace_all(&session.root, &[(PathBuf::from(files::STACK), edited)])?;
-    told(session, &name, "added to", &format!("pin it: cargo xtask bump {name}"))
+    report(session, &name, "added to", &format!("pin it: cargo xtask bump {name}"))
 }
 
 pub(crate) async fn remove(session: &Session, args: &cli::Remove) -> anyhow::Result<()> {
@@ -42,10 +42,10 @@ pub(crate) async fn remove(session: &Session, args: &cli::Remove) -> anyhow::Res
         drifts = render::drifts(root, &stack, &lock).with_context(cannot).hint(|| "remove it from templates/ first")?;
     }
     render::write(root, &drifts, contents)?;
-    told(session, name, "removed from", "delete its other files in image/ and templates/")
+    report(session, name, "removed from", "delete its other files in image/ and templates/")
 }
 
-fn told(session: &Session, name: &str, what: &str, next: &str) -> anyhow::Result<()> {
+fn report(session: &Session, name: &str, what: &str, next: &str) -> anyhow::Result<()> {
     session.print(&serde_json::json!({ "component": name }), || format!("{name}: {what} stack.toml; {next}"))
 }
 

@@ -61,13 +61,13 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
         }
     }
     let rows: Vec<Row> = rows.into_iter().map(|(name, row)| Row { name: name.to_owned(), ..row }).collect();
-    let lines = || rows.iter().map(Row::told).collect::<Vec<_>>().join("\n");
+    let lines = || rows.iter().map(Row::text).collect::<Vec<_>>().join("\n");
     session.print(&serde_json::json!({ "components": rows }), lines)?;
     ended(failures)
 }
 
 impl Row {
-    fn told(&self) -> String {
+    fn text(&self) -> String {
         let Self { name, files, size, known } = self;
         let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
         format!("{name}: {files}, {}, {known} of them in the store already", mebibytes(*size))

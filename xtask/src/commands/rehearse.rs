@@ -30,9 +30,9 @@ use crate::rehearsal::{base, checkout, install, upstream};
 use crate::smoke;
 use crate::upstream::debian;
 
-/// The tag of the stand-in sources whose versions are tags.
+/// The tag in stand-in repositories whose versions are tags.
 const STAND_IN_TAG: &str = "v0.16.2";
-/// What can be put in besides repositories: a program, and a folder of pages.
+/// What `--with` can replace besides repositories: a program, and a folder of pages.
 const PUT_IN: [&str; 2] = ["llamacpp", "convex-dashboard"];
 const WITHOUT_ENGINE: &str = "no Docker engine: `cargo xtask rehearse --provision`, as root on Debian or Ubuntu";
 
@@ -92,9 +92,9 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     };
     let build = build::inputs(&rehearsed, &request, Progress::Shown).await?;
     let refused = refusals::check(&build);
-    steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused, as they must be")).await?;
+    steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused")).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, cli::Until::Move, steps).await?;
-    // The files that stand beside the image, for whoever wants to look at them.
+    // The files beside the image, for inspection.
     files::copy_files(&plan.dist, &session.root.join("target/rehearsal"))?;
     for flavor in stack.flavors.iter().skip(1).filter(|flavor| flavor.later.is_none()) {
         try_flavor(&rehearsed, &engine.docker, &stack.flavored(Some(&flavor.name))?, &lock, steps).await?;
@@ -102,7 +102,7 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
     Box::pin(prove(&engine.docker, &rehearsed.root, &stack, args.quick, scratch, steps)).await
 }
 
-/// Builds another flavor and starts it, with what it needs: its layers are proved as those of the first.
+/// Builds another flavor and starts it with what it needs, which checks its layers, too.
 async fn try_flavor(
     session: &Session,
     docker: &Docker,
@@ -124,7 +124,7 @@ async fn try_flavor(
     Ok(())
 }
 
-/// What is proved of the released image beyond its ports: that compose starts it, and that it does what it is for.
+/// Checks the released image beyond its ports: it starts with compose, and passes the smoke test.
 async fn prove(
     docker: &Docker,
     root: &Path,
@@ -160,7 +160,7 @@ async fn prove(
     Ok(())
 }
 
-/// The engine that the rehearsal runs on; dropping it stops what was provisioned.
+/// The engine of the rehearsal; dropping it stops what was provisioned.
 struct Engine {
     docker: Docker,
     _provisioned: Option<provision::Provisioned>,
@@ -182,13 +182,13 @@ async fn engine(args: &cli::Rehearse, scratch: &Path, steps: &mut Steps) -> anyh
             io::say(&format!("note: {error:#}"));
             Ok(None)
         }
-        // One that is there and cannot do it is not the same as none.
+        // An unfit engine is an error, a missing one is not.
         Err(error) => Err(error),
     }
 }
 
-/// As far as it goes: everything is resolved and pinned but the base image, which no registry gives; nothing is built.
-/// Debian's packages want a machine whose apt knows Debian.
+/// Runs the part that needs no engine: everything is resolved and pinned, except for the base image, which needs a
+/// registry; nothing is built. Debian's packages need a machine whose apt has a Debian archive.
 async fn without_engine(
     session: &Session,
     stack: &Stack,
@@ -229,7 +229,7 @@ async fn without_engine(
     Ok(())
 }
 
-/// The scratch checkout and everything that stands in for an upstream. Dropping it ends them.
+/// The scratch checkout and all stand-ins of upstreams. Dropping it ends them.
 struct Rehearsal {
     root: std::path::PathBuf,
     mirrors: Vec<Mirror>,
@@ -239,7 +239,7 @@ struct Rehearsal {
 
 impl Rehearsal {
     fn session(&self, session: &Session) -> Session {
-        // Of two mirrors of one address the first is taken: what the person typed.
+        // The first matching mirror counts: the user's own.
         let mirrors = session.mirrors.iter().chain(&self.mirrors).cloned();
         Session {
             root: self.root.clone(),
@@ -278,7 +278,7 @@ async fn prepare(
     Ok(Rehearsal { root, mirrors, _upstream: upstream, _repositories: repositories })
 }
 
-/// What `--with` names, by component; all that is wrong with it is told.
+/// The replacements of `--with`, by component; reports all errors.
 fn real(stack: &Stack, args: &cli::Rehearse) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let mut failures = Vec::new();
     for cli::Real { name, path } in &args.with {
@@ -300,7 +300,7 @@ fn real(stack: &Stack, args: &cli::Rehearse) -> anyhow::Result<BTreeMap<String, 
     Ok(args.with.iter().map(|real| (real.name.clone(), real.path.clone())).collect())
 }
 
-/// The repositories of the stack; what is real of them is taken out of `real`.
+/// The repositories of the stack; real ones are removed from `real`.
 fn git_sources(stack: &Stack, standins: &Path, real: &mut BTreeMap<String, PathBuf>) -> Vec<Repo> {
     let repositories = stack.components.iter().filter_map(|(name, component)| {
         let Source::Git { repository, branch } = &component.source else { return None };
@@ -317,15 +317,15 @@ fn git_sources(stack: &Stack, standins: &Path, real: &mut BTreeMap<String, PathB
     repositories.collect()
 }
 
-/// Where Debian's packages come from, and what leads there.
+/// The Debian archive, and the mirrors that redirect to it.
 struct Archive {
     address: String,
     mirrors: Vec<Mirror>,
 }
 
 impl Archive {
-    /// Debian's archive of any moment is this machine's archive of today; where its apt knows none, the archive of
-    /// `stack.toml` itself, after the mirrors that a person named.
+    /// This machine's own archive, as of today, replaces Debian's archive of any date. If its apt has none, it is the
+    /// archive of `stack.toml`, after the user's mirrors.
     async fn find(session: &Session, stack: &Stack) -> anyhow::Result<Self> {
         if let Some(address) = install::debian_mirror().await? {
             return Ok(Self { mirrors: debian_mirrors(stack, &address)?, address });
@@ -335,7 +335,7 @@ impl Archive {
     }
 }
 
-/// A mirror in the place of the archive, of today and of tomorrow: a run may go on past midnight.
+/// A mirror for the archive of today and of tomorrow, because a run may continue past midnight.
 fn debian_mirrors(stack: &Stack, mirror: &str) -> anyhow::Result<Vec<Mirror>> {
     let now = chrono::Utc::now();
     let mut mirrors = Vec::new();
@@ -347,7 +347,7 @@ fn debian_mirrors(stack: &Stack, mirror: &str) -> anyhow::Result<Vec<Mirror>> {
     Ok(mirrors)
 }
 
-/// The addresses of the archive and of its security updates, as they are pinned at a moment.
+/// The URLs of the archive and its security updates at a date.
 fn debian_at(stack: &Stack, moment: chrono::DateTime<chrono::Utc>) -> anyhow::Result<(String, String)> {
     let Source::Debian { archive, security, .. } = &stack.component("debian")?.source else {
         anyhow::bail!("the component `debian` is not a Debian archive");
@@ -357,7 +357,7 @@ fn debian_at(stack: &Stack, moment: chrono::DateTime<chrono::Utc>) -> anyhow::Re
     Ok((fill(archive), fill(security)))
 }
 
-/// Bumps the scratch checkout, which renders it too.
+/// Bumps the scratch checkout, which also renders it.
 async fn bump_all(session: &Session, steps: &mut Steps, names: &[String]) -> anyhow::Result<()> {
     let args = cli::Bump { names: names.to_vec(), to: None, now: true, keep_going: false, dry_run: false };
     let bumped = bump::bump(session, &args);

@@ -38,7 +38,7 @@ impl Check {
         self.wanted.as_ref().is_some_and(|wanted| *wanted != self.found)
     }
 
-    fn told(&self) -> String {
+    fn text(&self) -> String {
         let Self { what, found, wanted } = self;
         match wanted {
             Some(wanted) if wanted != found => format!("WRONG    {what}: {found} instead of {wanted}"),
@@ -52,7 +52,7 @@ pub(crate) async fn run(session: &Session, image: &str, args: &cli::Verify) -> a
     let checks = checks(session, image, args.key.as_deref(), args.github.as_deref()).await?;
     match session.format {
         Format::Json => io::document(&serde_json::json!({ "image": image, "checks": checks }))?,
-        Format::Text => checks.iter().for_each(|check| io::print(&check.told())),
+        Format::Text => checks.iter().for_each(|check| io::print(&check.text())),
     }
     let wrong = checks.iter().filter(|check| check.is_wrong()).count();
     if wrong > 0 {

@@ -25,7 +25,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Render) -> anyhow::Result
     if !args.check {
         write(&session.root, &drifts, Vec::new())?;
     }
-    let line = |drift: &Drift| if args.check { drift.told() } else { drift.path.display().to_string() };
+    let line = |drift: &Drift| if args.check { drift.text() } else { drift.path.display().to_string() };
     let lines = || drifts.iter().map(line).collect::<Vec<_>>().join("\n");
     session.print(&serde_json::json!({ "changed": drifts, "written": !args.check }), lines)?;
     if args.check && !drifts.is_empty() {
@@ -59,7 +59,7 @@ enum Difference {
 }
 
 impl Drift {
-    fn told(&self) -> String {
+    fn text(&self) -> String {
         let path = self.path.display();
         match &self.difference {
             Difference::Contents { diff, .. } => diff.clone(),

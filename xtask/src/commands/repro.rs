@@ -1,4 +1,4 @@
-//! `repro`: builds an image again, from nothing, and holds it against the one that was released.
+//! `repro`: builds an image again without a cache, and compares it with the released one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,36 +18,36 @@ use crate::engine::registry::Repository;
 use crate::error::{Ended, HintExt as _};
 use crate::io::{self, git};
 
-/// One image, twice.
+/// A released and a rebuilt image.
 #[derive(Debug, Serialize)]
 struct Compared {
     arch: Arch,
     released: OciDigest,
     built: OciDigest,
     difference: Option<Difference>,
-    /// What built each, where that was noted.
+    /// The builder of each, if known.
     released_by: Option<String>,
     built_by: Option<String>,
 }
 
 impl Compared {
-    fn told(&self) -> String {
+    fn text(&self) -> String {
         let Self { arch, released, built, difference, .. } = self;
         let Some(difference) = difference else { return format!("same       {arch}: {built}") };
         let reason = match (&self.released_by, &self.built_by) {
             (Some(one), Some(other)) if one != other => {
-                format!("\n           a likely reason: {other} built this one, and {one} the other")
+                format!("\n           a likely reason: {other} built this one, but {one} the released one")
             }
-            (None, _) => "\n           what built the other one was not noted".to_owned(),
+            (None, _) => "\n           the builder of the released one is unknown".to_owned(),
             _ => String::new(),
         };
         format!("different  {arch}: {built} instead of {released}\n           {difference}{reason}")
     }
 }
 
-/// What a build is held against.
+/// What the build is compared with.
 enum Wanted {
-    /// One folder an architecture.
+    /// One folder per architecture.
     Folder(PathBuf),
     Image {
         repository: Repository,
@@ -69,21 +69,16 @@ pub(crate) async fn run(session: &Session, args: &cli::Repro) -> anyhow::Result<
     }
     match session.format {
         Format::Json => io::document(&serde_json::json!({ "image": args.image, "images": all }))?,
-        Format::Text => all.iter().for_each(|compared| io::print(&compared.told())),
+        Format::Text => all.iter().for_each(|compared| io::print(&compared.text())),
     }
     let different = all.iter().filter(|compared| compared.difference.is_some()).count();
     if different > 0 {
-        return Err(Ended::Difference(format!(
-            "{different} of {} images of {} came out otherwise",
-            all.len(),
-            args.image
-        ))
-        .into());
+        return Err(Ended::Difference(format!("{different} of {} images differ from {}", all.len(), args.image)).into());
     }
     Ok(())
 }
 
-/// Builds from the checkout, which must be that of the image.
+/// Builds from the checkout, which must match the image.
 async fn rebuild(session: &Session, args: &cli::Repro, wanted: &Wanted) -> anyhow::Result<PathBuf> {
     let (stack, lock) = session.read()?;
     build::check_rendered(session, &stack, &lock)?;
@@ -111,17 +106,17 @@ impl Wanted {
             return Ok(Self::Folder(std::path::absolute(image)?));
         }
         let (name, reference) = released::parts(image)
-            .hint(|| format!("there is no folder `{image}` either; `cargo xtask build --output DIR` writes one"))?;
+            .hint(|| format!("there is no folder `{image}` either; to build one: cargo xtask build --output DIR"))?;
         let repository = Repository::new(name)?;
         let index = repository.raw(reference).await?.with_context(|| format!("there is no {image}"))?;
         let released = Released::parse(&index).with_context(|| format!("{image} is not a release of this tool"))?;
-        // Digests are the registry's here; `verify --image` holds them against the tag.
+        // The digests are the registry's; `verify --image` compares them with the git tag.
         let promise = released::promise(&session.root, &released.version).await;
         let builders = promise.map(|(promise, _)| promise.builders).unwrap_or_default();
         Ok(Self::Image { repository, released, builders })
     }
 
-    /// The same commit, or at least the same lock, is what can give the same bytes.
+    /// Only the same commit, or at least the same lock, can result in the same image.
     async fn check(&self, session: &Session, arches: cli::Arches, label: &str) -> anyhow::Result<()> {
         match self {
             Self::Folder(folder) => {
@@ -164,7 +159,7 @@ impl Wanted {
             Self::Folder(_) => layout::read(&folder, arch)?.digest,
             Self::Image { repository, released, .. } => {
                 let digest = released.manifests.get(&arch).with_context(|| format!("it has no image for {arch}"))?;
-                // Fetched only to see where it differs.
+                // Fetched only to find the difference.
                 if *digest != image.digest {
                     repository.fetch(digest, &folder).await?;
                 }

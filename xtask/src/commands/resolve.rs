@@ -213,7 +213,7 @@ pub(super) fn shortened(passed_over: &[PassedOver], most: usize) -> Vec<String> 
     }
     // Prereleases come last.
     groups.sort_by_key(|(reason, _)| *reason == PRERELEASE);
-    let mut lines: Vec<String> = groups.iter().take(most).map(|(reason, group)| told(reason, group)).collect();
+    let mut lines: Vec<String> = groups.iter().take(most).map(|(reason, group)| group_line(reason, group)).collect();
     let left: usize = groups.iter().skip(most).map(|(_, group)| group.len()).sum();
     if left > 0 {
         lines.push(format!("{left} more, see --format json"));
@@ -228,7 +228,7 @@ pub(super) fn short_version(version: &str) -> &str {
 
 const PRERELEASE: &str = "a prerelease";
 
-fn told(reason: &str, group: &[&PassedOver]) -> String {
+fn group_line(reason: &str, group: &[&PassedOver]) -> String {
     let dated = |passed: &PassedOver| match &passed.published {
         Some(published) => format!("{} ({})", passed.version, published.date()),
         None => passed.version.clone(),

@@ -1,4 +1,4 @@
-//! One image of one architecture, as an OCI layout on disk: the same bytes for the same lock.
+//! Builds the image of one architecture as an OCI layout on disk, reproducibly for the same lock.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -18,23 +18,22 @@ use crate::domain::mirror::Mirrors;
 use crate::error::hinted;
 use crate::io::process;
 
-/// The name that a built image has in an engine that loads its layout. It stands in the layout's index
-/// only and is no part of what is pushed.
+/// The name of a built image in an engine that loads its layout. It is in the layout's index only and is not pushed.
 pub(crate) fn local_name(arch: Arch) -> String {
     format!("localhost/mission-control:build-{arch}")
 }
 
-/// What earlier builds left.
+/// The cache of earlier builds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cache<'a> {
-    /// Not even the builder's own.
+    /// Use no cache, not even the builder's own.
     pub(crate) none: bool,
-    /// Caches elsewhere, in buildx's words.
+    /// Additional caches, in the syntax of buildx.
     pub(crate) from: Option<&'a str>,
     pub(crate) to: Option<&'a str>,
 }
 
-/// What a build is made from.
+/// The inputs of a build.
 #[derive(Debug)]
 pub(crate) struct Build<'a> {
     pub(crate) docker: &'a Docker,
@@ -42,30 +41,30 @@ pub(crate) struct Build<'a> {
     pub(crate) context: PathBuf,
     pub(crate) lock: &'a Lock,
     pub(crate) mirrors: &'a Mirrors,
-    /// Address of the npm registry that build steps use.
+    /// URL of the npm registry for build steps.
     pub(crate) npm_registry: String,
     pub(crate) cache: Cache<'a>,
-    /// The stage to build; without one, the last.
+    /// The stage to build; the last one if `None`.
     pub(crate) target: Option<&'a str>,
     pub(crate) progress: Progress<'a>,
 }
 
-/// Where BuildKit's own progress goes.
+/// Where BuildKit's progress goes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Progress<'a> {
-    /// To our stderr.
+    /// To stderr.
     Shown,
-    /// To our stderr, each line after this mark: another build runs at the same time.
+    /// To stderr, each line prefixed with this, because another build runs at the same time.
     Marked(&'a str),
     File(&'a Path),
 }
 
-/// A build that came to no image.
+/// A failed build.
 #[derive(Debug, thiserror::Error)]
-#[error("docker buildx failed with {status}{}", if *.is_told { "; what it said stands above".to_owned() } else { say(.said.as_deref()) })]
+#[error("docker buildx failed with {status}{}", if *.is_told { "; see its output above".to_owned() } else { say(.said.as_deref()) })]
 pub(crate) struct BuildFailed {
     status: ExitStatus,
-    /// The end of what BuildKit said, where it did not go to a terminal.
+    /// The end of BuildKit's output, if it did not go to a terminal.
     said: Option<String>,
     is_told: bool,
 }
@@ -75,7 +74,7 @@ fn say(said: Option<&str>) -> String {
 }
 
 impl BuildFailed {
-    /// The digest that a file should have had, where BuildKit was given something else (`digest mismatch GOT: WANTED`).
+    /// The expected digest of a file for which BuildKit got another one (`digest mismatch GOT: WANTED`).
     pub(crate) fn wanted(&self) -> Option<Sha256> {
         let (_, digests) = self.said.as_deref()?.rsplit_once("digest mismatch ")?;
         let wanted = digests.split_whitespace().nth(1)?.strip_prefix("sha256:")?;
@@ -83,8 +82,8 @@ impl BuildFailed {
     }
 }
 
-/// Files that exist for the time of one build. None of them reaches a layer: secrets are mounted for single
-/// steps, and the policy is read by the client.
+/// Temporary files of one build. No layer contains them: secrets are mounted for single steps, and the client reads the
+/// policy.
 struct Inputs {
     policy: NamedTempFile,
     npmrc: NamedTempFile,
@@ -110,7 +109,7 @@ impl Build<'_> {
         }
         command.arg("--secret").arg(format!("id=npmrc,src={}", inputs.npmrc.path().display()));
         if is_loopback(host_of(&self.npm_registry)) {
-            // A registry on this machine's loopback is not to be seen from a container's own network.
+            // A container's own network cannot reach a registry on this machine's loopback.
             command.args(["--network=host"]);
         }
         let options = [("--cache-from", self.cache.from), ("--cache-to", self.cache.to), ("--target", self.target)];
@@ -138,7 +137,7 @@ impl Build<'_> {
             let is_told = failed.said.is_none();
             let failed = anyhow::Error::new(failed);
             return Err(if is_told {
-                hinted(failed, "where it says `digest mismatch`, `cargo xtask verify` tells what the server gives")
+                hinted(failed, "if it reports `digest mismatch`, see `cargo xtask verify`")
             } else {
                 failed
             });
@@ -152,8 +151,7 @@ impl Build<'_> {
         Ok(image)
     }
 
-    /// What BuildKit answers to a Dockerfile that it must refuse under this build's policy; an error when it did
-    /// not refuse it.
+    /// Returns BuildKit's error for a Dockerfile that this build's policy must refuse; an error if it was built.
     pub(crate) async fn refusal(&self, dockerfile: &str) -> anyhow::Result<String> {
         let context = TempDir::with_prefix("xtask-refusal-")?;
         fs_err::write(context.path().join("Dockerfile"), dockerfile)?;
@@ -161,7 +159,10 @@ impl Build<'_> {
         let mut command = self.command(&inputs);
         let output = process::ended(command.args(["--no-cache", "--progress=plain"]).arg(context.path())).await?;
         if output.status.success() {
-            bail!("this was built and should have been refused:\n    {}", dockerfile.trim().replace('\n', "\n    "));
+            bail!(
+                "this was built, but the policy should have refused it:\n    {}",
+                dockerfile.trim().replace('\n', "\n    ")
+            );
         }
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     }
@@ -184,7 +185,7 @@ impl Build<'_> {
         serde_json::to_writer_pretty(&mut policy, &policy::policy(self.lock, self.mirrors))?;
         policy.flush()?;
         let mut npmrc = tempfile::Builder::new().prefix("xtask-npmrc-").tempfile()?;
-        // The person's own file may hold the token of a private registry; the address stands last and wins.
+        // The user's own file may have the token of a private registry; the URL is last and takes precedence.
         if let Some(own) = std::env::home_dir().map(|home| home.join(".npmrc")).filter(|path| path.is_file()) {
             writeln!(npmrc, "{}", fs_err::read_to_string(own)?)?;
         }
@@ -194,8 +195,8 @@ impl Build<'_> {
     }
 }
 
-/// The certificates that this machine trusts, for build steps that speak HTTPS. Machines behind a proxy
-/// that re-signs traffic need them; elsewhere they are the same as the image's.
+/// The certificates that this machine trusts, for build steps that use HTTPS. A TLS-intercepting proxy requires them;
+/// otherwise they are the same as the image's.
 fn certificate_bundle() -> Option<PathBuf> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let usual = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];

@@ -117,7 +117,7 @@ impl Container {
     pub(crate) async fn address(&self, port: u16) -> anyhow::Result<SocketAddr> {
         let told = process::text(self.docker.command().args(["port", &self.name, &port.to_string()])).await?;
         let first = told.lines().next().unwrap_or_default();
-        first.parse().with_context(|| format!("docker tells no address of port {port}: {told}"))
+        first.parse().with_context(|| format!("docker reports no address of port {port}: {told}"))
     }
 
     /// `starting`, `healthy` or `unhealthy`, or the state of a stopped container, such as `exited`.
@@ -149,14 +149,14 @@ impl Container {
     /// Waits for its end, and returns the exit code.
     pub(crate) async fn wait(&self) -> anyhow::Result<i32> {
         let code = process::text(self.docker.command().args(["wait", &self.name])).await?;
-        code.parse().context("docker tells no exit code")
+        code.parse().context("docker reports no exit code")
     }
 
     /// Stops it, and returns the exit code.
     pub(crate) async fn stop(&self) -> anyhow::Result<i32> {
         process::text(self.docker.command().args(["stop", "--time", "30", &self.name])).await?;
         let code = self.inspect("{{.State.ExitCode}}").await?;
-        code.parse().context("docker tells no exit code")
+        code.parse().context("docker reports no exit code")
     }
 
     /// Kills it, like a power failure.

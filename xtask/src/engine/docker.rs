@@ -1,4 +1,4 @@
-//! Which Docker this machine has, and whether it can build our image.
+//! The Docker engine of this machine, and whether it can build the image.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,8 @@ use tokio::process::Command;
 use crate::error::HintExt as _;
 use crate::io::process;
 
-/// Oldest versions that are known to build the image: BuildKit's `ADD --checksum`, `COPY --link` and source
-/// policies came with Docker 24 and buildx 0.11; what is older was not tried.
+/// Minimum versions: BuildKit's `ADD --checksum`, `COPY --link` and source policies came with Docker 24 and buildx
+/// 0.11. Older versions are not tested.
 const OLDEST_ENGINE: (u32, u32) = (24, 0);
 const OLDEST_BUILDX: (u32, u32) = (0, 11);
 
@@ -79,7 +79,7 @@ impl Docker {
         command
     }
 
-    /// Finds out whether this engine can build; the error names what is missing or too old.
+    /// Checks that this engine can build the image; the error names what is missing or too old.
     pub(crate) async fn check(&self) -> anyhow::Result<Versions> {
         let engine = process::text(self.building().args(["version", "--format", "{{.Server.Version}}"]))
             .await
@@ -114,15 +114,15 @@ impl Docker {
         let mut command = self.building();
         command.args(["buildx", "inspect"]);
         let Builder::Named(builder) = &self.builder else { return process::text(&mut command).await };
-        // One that does not run yet has no version.
+        // A builder that is not running has no version.
         process::text(command.arg("--bootstrap"))
             .await
             .with_context(|| format!("the builder `{}` does not answer", builder.escape_debug()))
             .hint(|| "docker buildx ls")
     }
 
-    /// Only the containerd image store exports OCI layouts with the `docker` driver; a builder in a container
-    /// of its own (`docker-container`) always does.
+    /// With the `docker` driver, only the containerd image store exports OCI layouts; a `docker-container` builder
+    /// always does.
     async fn check_export(&self) -> anyhow::Result<()> {
         let builder = self.inspect().await?;
         let driver = values(&builder, &["Driver"]).join(" ");
@@ -139,7 +139,7 @@ impl Docker {
     }
 }
 
-/// Of the engine's own BuildKit the engine's version tells more than BuildKit's, which distributions leave out.
+/// For the engine's own BuildKit the engine's version is more useful than BuildKit's, which distributions omit.
 fn described(inspected: &str, engine: &str) -> String {
     let buildkit = values(inspected, &["BuildKit version", "Buildkit", "BuildKit"]).join(" and ");
     let driver = values(inspected, &["Driver"]).join(" ");
@@ -149,7 +149,7 @@ fn described(inspected: &str, engine: &str) -> String {
     }
 }
 
-/// The values of the lines with such names, each once.
+/// Returns the distinct values of the lines with these names.
 fn values<'a>(text: &'a str, names: &[&str]) -> Vec<&'a str> {
     let lines = text.lines().filter_map(|line| line.trim().split_once(':'));
     let mut values: Vec<&str> = lines.filter(|(name, _)| names.contains(name)).map(|(_, value)| value.trim()).collect();
@@ -158,19 +158,19 @@ fn values<'a>(text: &'a str, names: &[&str]) -> Vec<&'a str> {
     values
 }
 
-/// There is nothing that could be asked.
+/// There is no engine.
 #[derive(Debug, thiserror::Error)]
 #[error("no Docker engine answers")]
 pub(crate) struct NoEngine;
 
-/// What answered.
+/// Its output.
 #[derive(Debug)]
 pub(crate) struct Versions {
     pub(crate) engine: String,
     pub(crate) buildx: String,
 }
 
-/// The first two numbers of `28.2.2`, `v0.13.1`, `0.13.1+ds1` or `26.1.5+dfsg1`.
+/// Returns the first two numbers of versions such as `28.2.2`, `v0.13.1`, `0.13.1+ds1` or `26.1.5+dfsg1`.
 pub(crate) fn major_minor(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.trim_start_matches('v').split('.');
     let major = numbers.next()?.parse().ok()?;
@@ -178,7 +178,7 @@ pub(crate) fn major_minor(text: &str) -> Option<(u32, u32)> {
     Some((major, minor))
 }
 
-/// Bails unless `text` can stand in an image reference.
+/// Fails unless `text` can be part of an image reference.
 pub(crate) fn check_reference(text: &str) -> anyhow::Result<()> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/:".contains(&byte);
     if text.is_empty() || text.starts_with('-') || !text.bytes().all(plain) || !text.contains('/') {
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_of_every_packaging_are_understood() {
+    fn versions_of_every_packaging_parse() {
         for (text, version) in [
             ("28.2.2", Some((28, 2))),
             ("26.1.5+dfsg1", Some((26, 1))),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_no_option_and_no_shell() {
+    fn a_reference_is_neither_an_option_nor_shell_syntax() {
         assert!(check_reference("127.0.0.1:5000/mission-control").is_ok());
         for text in ["", "name", "--all/x", "ghcr.io/Owner/x", "ghcr.io/a b", "ghcr.io/$(id)"] {
             assert!(check_reference(text).is_err(), "{text}");

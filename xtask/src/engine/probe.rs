@@ -1,4 +1,4 @@
-//! Starting an image as its users do and asking every port of the service table.
+//! Starts an image as its users do, and requests every port of the service table.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,27 +15,27 @@ use crate::domain::stack::Stack;
 use crate::error;
 use crate::io::{http, process};
 
-/// How long an image may take until all of it is up: OpenClaw alone takes half a minute on two cores.
+/// Timeout until all services are up: OpenClaw alone takes half a minute on two cores.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// OpenCode never answers some requests of its first seconds, so that a probe must give up and ask again.
+/// OpenCode never responds to some requests of its first seconds, so a probe must time out and retry.
 const ONE_REQUEST: Duration = Duration::from_secs(3);
 
-/// One answered port.
+/// A port that has responded.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Answered {
     pub(crate) service: String,
     pub(crate) port: u16,
     pub(crate) status: u16,
-    /// From the container's start to the first accepted answer.
+    /// From the container's start to the first accepted response.
     pub(crate) seconds: f64,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Probed {
     pub(crate) answered: Vec<Answered>,
-    /// From the container's start until it called itself healthy.
+    /// From the container's start until it was healthy.
     pub(crate) healthy_after: f64,
-    /// What `docker stop` took.
+    /// The duration of `docker stop`.
     pub(crate) stopped_after: f64,
 }
 
@@ -52,13 +52,13 @@ impl Probed {
     }
 }
 
-/// Loads the image of a layout and proves it as [`image`] does.
+/// Loads the image of a layout and probes it like [`image`].
 pub(crate) async fn layout(docker: &Docker, stack: &Stack, layout: &Path) -> anyhow::Result<Probed> {
     let loaded = Loaded::from_layout(docker, layout).await?;
     image(docker, stack, loaded.name()).await
 }
 
-/// Starts an image that the engine has, asks every port, waits for its own health check, stops it.
+/// Starts an image of the engine, requests every port, waits for its health check, and stops it.
 pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow::Result<Probed> {
     let ports = stack.endpoints().map(|it| (it.port, 0)).collect();
     let volume = Volume::create(docker, &[]).await?;
@@ -70,7 +70,7 @@ pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow
             let stopping = Instant::now();
             let exit_code = container.stop().await?;
             if exit_code != 0 {
-                // 137: it did not stop when asked, and was killed.
+                // 137: it did not stop in time and was killed.
                 let stopped = anyhow::anyhow!("the container ended with exit code {exit_code} when it was stopped");
                 return Err(stopped.context(last_words(&container).await));
             }
@@ -92,10 +92,10 @@ async fn answers(container: &Container, stack: &Stack, started: Instant) -> anyh
     Ok((answered, healthy_after))
 }
 
-/// What a container said last, for an error.
+/// The end of a container's log, for an error.
 pub(crate) async fn last_words(container: &Container) -> String {
     let logs = container.logs().await.unwrap_or_default();
-    format!("the container said last:\n    {}", process::tail(&logs, 25))
+    format!("the end of the container's log:\n    {}", process::tail(&logs, 25))
 }
 
 /// A port of the table, and where it is published.
@@ -106,7 +106,7 @@ pub(crate) struct Target<'a> {
     pub(crate) address: SocketAddr,
 }
 
-/// Asks every port until all have answered; the error names each one that has not.
+/// Requests every port until all have responded; the error names those that have not.
 pub(crate) async fn ask_all(
     container: &Container,
     targets: &[Target<'_>],
@@ -127,14 +127,14 @@ pub(crate) async fn ask_all(
     error::all(futures_util::future::join_all(asked).await)
 }
 
-/// A client for ports of this machine, whatever proxy its user has set.
+/// A client for ports of this machine, which ignores its user's proxy.
 pub(super) fn client() -> anyhow::Result<reqwest::Client> {
     http::install_tls();
     let client = reqwest::Client::builder().timeout(ONE_REQUEST).redirect(reqwest::redirect::Policy::none());
     Ok(client.no_proxy().build()?)
 }
 
-/// The status, where it is one of the table's; or else what came instead.
+/// Returns the status if the table accepts it, or else a description of the response.
 pub(super) async fn ask_once(client: &reqwest::Client, url: &str, endpoint: &Endpoint) -> Result<u16, String> {
     match client.get(url).send().await {
         Ok(response) if endpoint.accept.contains(&response.status().as_u16()) => Ok(response.status().as_u16()),
@@ -162,10 +162,10 @@ async fn ask(
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    bail!("GET {} was not answered within {} s: {last}", endpoint.path, PATIENCE.as_secs())
+    bail!("no accepted response to GET {} within {} s: {last}", endpoint.path, PATIENCE.as_secs())
 }
 
-/// Waits until the image's own health check says that all is well.
+/// Waits until the image's health check succeeds.
 pub(crate) async fn wait_healthy(container: &Container, started: Instant) -> anyhow::Result<f64> {
     loop {
         let health = container.health().await?;

@@ -1,5 +1,5 @@
-//! Child processes: always an argument list, never a shell; each in a process group of its own, so that Ctrl-C at a
-//! terminal reaches us alone, and a stop of ours reaches all that the child started.
+//! Child processes: always an argument list, never a shell. Each has its own process group, so that Ctrl-C in a
+//! terminal reaches this process only, and stopping a child also stops what it started.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -16,20 +16,20 @@ use tokio::process::{Child, ChildStdout, Command};
 use super::ending::{Group, Lasting};
 use super::{say, tell};
 
-/// How long a child that was asked to stop may take before it is killed.
+/// Time to stop between SIGTERM and SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a clean-up waits for one command.
+/// Timeout of a clean-up command.
 const CLEANING: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A command with nothing on its standard input.
+/// A command without standard input.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).process_group(0);
     command
 }
 
-/// How a command reads in a message.
+/// The command in messages.
 fn shown(command: &Command) -> String {
     let command = command.as_std();
     let words = std::iter::once(command.get_program()).chain(command.get_args());
@@ -50,7 +50,7 @@ enum WhenDropped {
         group: Group,
         patience: Duration,
     },
-    /// It must not be stopped half way; what is done then.
+    /// It must run to its end; the action that is finished then.
     Wait(Option<Lasting>),
     /// It has ended.
     Nothing,
@@ -73,7 +73,7 @@ pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Running> {
 }
 
 impl Running {
-    /// Gives it so long to stop before it is killed.
+    /// Sets the time to stop before it is killed.
     pub(crate) fn with_patience(mut self, longer: Duration) -> Self {
         if let WhenDropped::Stop { patience, .. } = &mut self.when_dropped {
             *patience = longer;
@@ -117,7 +117,7 @@ impl Drop for Running {
         match std::mem::replace(&mut self.when_dropped, WhenDropped::Nothing) {
             WhenDropped::Nothing => {}
             WhenDropped::Wait(lasting) => {
-                say("interrupted; waiting for a program that must not be stopped half way");
+                say("interrupted; waiting for a program that must run to its end");
                 self.has_ended_within(Duration::MAX);
                 if let (Some(lasting), Ok(Some(status))) = (lasting, self.child.try_wait())
                     && status.success()
@@ -126,10 +126,10 @@ impl Drop for Running {
                 }
             }
             WhenDropped::Stop { group: Group(leader), patience } => {
-                // What has ended meanwhile cannot be signalled, which is no failure.
+                // A process that has ended cannot be signalled.
                 let _ = kill_process_group(leader, Signal::TERM);
                 let has_ended = self.has_ended_within(patience);
-                // Also where the leader has ended: its children may not have.
+                // Its children may outlive the leader.
                 let _ = kill_process_group(leader, Signal::KILL);
                 if !has_ended {
                     self.has_ended_within(PATIENCE);
@@ -180,7 +180,7 @@ pub(crate) async fn passed_on(command: &mut Command, mark: &str) -> anyhow::Resu
     Ok((running.wait().await?, String::from_utf8_lossy(&kept).into_owned()))
 }
 
-/// Runs a command to its end and gives what it wrote; an error holds the end of what it said on stderr.
+/// Runs a command to its end and returns its output; an error has the end of its stderr.
 pub(crate) async fn output(command: &mut Command) -> anyhow::Result<Output> {
     let output = ended(command).await?;
     if !output.status.success() {
@@ -190,21 +190,20 @@ pub(crate) async fn output(command: &mut Command) -> anyhow::Result<Output> {
     Ok(output)
 }
 
-/// Runs a command to its end, for what it does.
+/// Runs a command to its end.
 pub(crate) async fn run(command: &mut Command) -> anyhow::Result<()> {
     output(command).await.map(drop)
 }
 
-/// The standard output of a command, as text without the last newline.
+/// Runs a command and returns its standard output, without the last newline.
 pub(crate) async fn text(command: &mut Command) -> anyhow::Result<String> {
     let output = output(command).await?;
     let text = String::from_utf8(output.stdout).context("its output is not UTF-8")?;
     Ok(text.trim_end().to_owned())
 }
 
-/// Runs a command that must not be stopped half way, as a package manager must not: an interruption waits for its end,
-/// and a second one leaves it to itself. What it says goes to `log`, since nobody may be left to read a pipe.
-/// `lasting` is what it does that outlives this process.
+/// Runs a command that must run to its end, such as a package manager: an interruption waits for it, and a second one
+/// leaves it running. Its output goes to `log`, because a pipe may lose its reader. `lasting` describes its effect.
 pub(crate) async fn to_its_end(command: &mut Command, log: &Path, lasting: Option<Lasting>) -> anyhow::Result<()> {
     let file = fs_err::File::create(log)?.into_parts().0;
     let mut running = spawn(command.stdout(file.try_clone()?).stderr(file))?;
@@ -235,7 +234,7 @@ pub(crate) fn clean_up(command: &mut std::process::Command) -> std::io::Result<O
     child.wait_with_output()
 }
 
-/// Whether a program could not be run because it is not there.
+/// Whether a program could not run because it does not exist.
 pub(crate) fn is_missing(error: &anyhow::Error) -> bool {
     let not_found = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::NotFound;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(not_found))
@@ -256,7 +255,7 @@ mod tests {
         !std::fs::read(format!("/proc/{}/cmdline", id.trim())).unwrap_or_default().is_empty()
     }
 
-    /// Whether something becomes true, soon.
+    /// Waits until something is true; `false` after a timeout.
     fn comes(what: impl Fn() -> bool) -> bool {
         (0..200).any(|_| {
             std::thread::sleep(LOOK);
@@ -268,7 +267,7 @@ mod tests {
         comes(|| !runs(id))
     }
 
-    /// A shell that has told the id of a child of its own.
+    /// A shell that has printed the id of its child.
     async fn family(script: &str) -> (Running, String) {
         let mut running = spawn(command("bash").args(["-c", script]).stdout(Stdio::piped())).unwrap();
         let mut told = [0; 32];
@@ -277,16 +276,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_child_started_ends_with_it() {
+    async fn children_of_a_child_end_with_it() {
         let (running, grandchild) = family("sleep 600 & echo $!; wait").await;
-        // While a process becomes another program, it has no command line for a moment.
+        // During exec, a process has no command line for a moment.
         assert!(comes(|| runs(&grandchild)));
         drop(running);
         assert!(ends(&grandchild));
     }
 
     #[tokio::test]
-    async fn what_does_not_stop_when_asked_is_killed() {
+    async fn a_child_that_ignores_sigterm_is_killed() {
         let (running, grandchild) = family("trap '' TERM; sleep 600 & echo $!; while :; do sleep 0.1; done").await;
         let started = Instant::now();
         drop(running.with_patience(Duration::from_millis(300)));
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_must_not_be_stopped_half_way_is_waited_for() {
+    async fn a_child_that_must_run_to_its_end_is_awaited() {
         let folder = tempfile::tempdir().unwrap();
         let (mark, log) = (folder.path().join("mark"), folder.path().join("log"));
         let mut command = command("bash");
@@ -306,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_tells_what_was_said_last() {
+    async fn a_failure_has_the_end_of_stderr() {
         let folder = tempfile::tempdir().unwrap();
         let script = ["-c", "echo out; echo no such thing >&2; exit 3"];
         for error in [

@@ -1,4 +1,4 @@
-//! The steps of a long command: told as they go on stderr, and as a table at the end.
+//! The steps of a long command: printed on stderr as they run, and as a table at the end.
 
 use std::time::Instant;
 
@@ -8,25 +8,25 @@ use serde::Serialize;
 use super::{columns, ending, say};
 use crate::error;
 
-/// How a step ended.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
     Done,
     Failed,
-    /// Not tried, because something that it needs is not here.
+    /// Not run, because a requirement is missing.
     Skipped,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Step {
-    /// What it is a part of, where there are groups.
+    /// Its group, if there are groups.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) group: &'static str,
     pub(crate) name: String,
     pub(crate) outcome: Outcome,
     pub(crate) seconds: f64,
-    /// What came out of it, in a line: what was seen, why it failed, what it would have needed.
+    /// A line: the result, the error, or the missing requirement.
     pub(crate) detail: String,
 }
 
@@ -45,12 +45,12 @@ impl Step {
     }
 }
 
-/// A line a step.
+/// A line per step.
 pub(crate) fn table(steps: &[Step]) -> String {
     columns(steps.iter().map(Step::cells).collect()).join("\n")
 }
 
-/// What has been done so far.
+/// The steps so far.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Steps {
@@ -60,12 +60,12 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// Steps that outlive this process: an interruption tells which were done.
+    /// Steps whose effects outlive this process: an interruption reports the finished ones.
     pub(crate) fn lasting() -> Self {
         Self { lasting: true, ..Self::default() }
     }
 
-    /// Runs one step and records how it ended. `detail` tells its result in a line.
+    /// Runs a step and records its result. `detail` summarizes its value in a line.
     pub(crate) async fn run<T>(
         &mut self,
         name: &str,
@@ -77,7 +77,7 @@ impl Steps {
         result
     }
 
-    /// Runs steps at the same time; each has its row, with its own time.
+    /// Runs steps concurrently; each has its own row and time.
     pub(crate) async fn together<T>(
         &mut self,
         steps: impl IntoIterator<Item = (String, impl Future<Output = anyhow::Result<T>>)>,
@@ -90,7 +90,7 @@ impl Steps {
         error::all(results)
     }
 
-    /// Records what was left out, and why.
+    /// Records a skipped step, and why.
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
         let (name, detail) = (name.to_owned(), why.to_owned());
         self.steps.push(Step { group: "", name, outcome: Outcome::Skipped, seconds: 0.0, detail });

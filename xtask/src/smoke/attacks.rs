@@ -418,7 +418,7 @@ async fn fire(running: &Running<'_>, shots: Vec<Shot>) -> anyhow::Result<usize> 
         let leaked = needles(&running.secrets).into_iter().find(|(_, value)| reply.text.contains(value));
         if leaked.is_some() || !shot.wanted.fits(reply.status) {
             let asked = String::from_utf8_lossy(&shot.bytes).trim_end().replace("\r\n", " | ");
-            let what = leaked.map_or_else(|| reply.told(), |(name, _)| format!("{name} in it"));
+            let what = leaked.map_or_else(|| reply.summary(), |(name, _)| format!("{name} in it"));
             wrong.push(format!("{} {asked:?}: {} {what}", shot.port, reply.status));
         }
     }
@@ -517,13 +517,13 @@ async fn events(running: &Running<'_>) -> anyhow::Result<String> {
             let shot = shot(running, setting, &post(path, &body, ""), Wanted::One(&[]))?;
             let reply = raw::send(shot.address, &shot.bytes).await?;
             ensure!(reply.status != 0, "{setting} does not answer to {path}");
-            ensure!(!reply.text.contains("success"), "{setting} {path} {function}: {}", reply.told());
+            ensure!(!reply.text.contains("success"), "{setting} {path} {function}: {}", reply.summary());
         }
     }
     // A public function succeeds, so the refusals above are not due to the form of the request.
     let query = post("/api/query", r#"{"path":"queries:listTasks","args":{"tenantId":"default"},"format":"json"}"#, "");
     let query = shot(running, CONVEX_PORTS[0], &query, Wanted::One(&[200]))?;
     let reply = raw::send(query.address, &query.bytes).await?;
-    ensure!(reply.body().contains("success"), "a public function gets {}", reply.told());
+    ensure!(reply.body().contains("success"), "a public function gets {}", reply.summary());
     Ok(format!("{} attempts", count + CONVEX_PORTS.len() * MUTATIONS.len()))
 }

@@ -113,7 +113,7 @@ async fn upload(running: &Running<'_>) -> anyhow::Result<String> {
     .concat();
     for (how, bytes) in [("with its length", sized), ("in chunks", chunked)] {
         let reply = raw::send_patiently(address, &bytes, Duration::from_secs(30)).await?;
-        let seen: Value = serde_json::from_str(reply.body()).with_context(|| format!("{how}: {}", reply.told()))?;
+        let seen: Value = serde_json::from_str(reply.body()).with_context(|| format!("{how}: {}", reply.summary()))?;
         ensure!(seen["bytes"] == LARGE, "{how}, {} bytes arrive", seen["bytes"]);
     }
     Ok(format!("{} MiB, with their length and in chunks", LARGE >> 20))
@@ -123,7 +123,7 @@ async fn pause(address: SocketAddr, session: String) -> anyhow::Result<String> {
     let request =
         format!("GET /pause?seconds={PAUSE} HTTP/1.1\r\nHost: {address}\r\nCookie: {COOKIE}={session}\r\n\r\n");
     let reply = raw::send_patiently(address, request.as_bytes(), Duration::from_secs(PAUSE + 10)).await?;
-    ensure!(reply.text.contains("begin\n") && reply.text.contains("end\n"), "it is cut: {}", reply.told());
+    ensure!(reply.text.contains("begin\n") && reply.text.contains("end\n"), "it is cut: {}", reply.summary());
     Ok(format!("{PAUSE} s within a stream"))
 }
 

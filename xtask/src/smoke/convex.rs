@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn functions_and_routes_are_told_apart() {
+    fn functions_and_routes_are_distinguished() {
         let listed = json!([
             { "identifier": "queries.js:listTasks", "functionType": "Query" },
             { "functionType": "HttpAction", "method": "POST", "path": "/openclaw/event" },

@@ -60,7 +60,7 @@ pub(super) async fn send_form(running: &Running<'_>, setting: &str, password: &s
 /// Signs in, and returns the value of the session's cookie.
 pub(super) async fn sign_in(running: &Running<'_>, setting: &str) -> anyhow::Result<String> {
     let reply = send_form(running, setting, running.secret("ACCESS_PASSWORD")?, "/").await?;
-    ensure!(reply.status == 303, "the password gets {}", reply.told());
+    ensure!(reply.status == 303, "the password gets {}", reply.summary());
     let set = reply.header("set-cookie").context("it sets no cookie")?;
     let value = set.strip_prefix(COOKIE).and_then(|rest| rest.strip_prefix('=')?.split(';').next());
     value.map(str::to_owned).with_context(|| format!("another cookie: {set}"))
@@ -69,6 +69,6 @@ pub(super) async fn sign_in(running: &Running<'_>, setting: &str) -> anyhow::Res
 /// The request as the program behind the front got it.
 pub(super) async fn echo(running: &Running<'_>, text: &str) -> anyhow::Result<Value> {
     let reply = ask(running, ECHO_PORT, text).await?;
-    ensure!(reply.status == 200, "{text:?}: {}", reply.told());
-    serde_json::from_str(reply.body()).with_context(|| format!("no echo: {}", reply.told()))
+    ensure!(reply.status == 200, "{text:?}: {}", reply.summary());
+    serde_json::from_str(reply.body()).with_context(|| format!("no echo: {}", reply.summary()))
 }

@@ -41,7 +41,7 @@ impl Reply {
         })
     }
 
-    pub(super) fn told(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         if self.text.is_empty() { "nothing".to_owned() } else { start_of(&self.text) }
     }
 }

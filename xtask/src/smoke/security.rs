@@ -204,7 +204,7 @@ async fn log_lines(running: &Running<'_>) -> anyhow::Result<String> {
     let owner = |line: &'_ str| Some(line.strip_prefix('[')?.split_once(']')?.0.to_owned());
     for line in logs.lines() {
         if !owner(line).is_some_and(|name| services.contains(name.as_str())) {
-            bail!("nobody's line: {}", start_of(line));
+            bail!("a line without a service: {}", start_of(line));
         }
     }
     Ok(format!("{} lines", logs.lines().count()))

@@ -140,10 +140,10 @@ async fn with_access(bench: &Bench<'_>, access: &str, everywhere: bool, wanted: 
     let running = bench.launch(&volume, ports, options).await?;
     wait(&running).await?;
     let reply = ask(&running, PAGE, "GET / HTTP/1.1|Host: {HOST}").await?;
-    ensure!(reply.status == wanted, "it gets {}", reply.told());
+    ensure!(reply.status == wanted, "it gets {}", reply.summary());
     let off = ask(&running, "LLAMACPP_PORT", "GET / HTTP/1.1|Host: {HOST}").await?;
     let told = off.body().contains("LLAMACPP_ENABLED is false");
-    ensure!(off.status == 503 && told, "the port of a service that is off: {}", off.told());
+    ensure!(off.status == 503 && told, "the port of a service that is off: {}", off.summary());
     let told = running.container.exec(&["status"]).await?;
     ensure!(told.contains("ACCESS=never") == (access == "never"), "`status` says {told}");
     Ok(format!("{wanted} without a password"))
@@ -157,12 +157,12 @@ async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
     for setting in running.settings() {
         let page = ask(running, setting, "GET /a?b=c HTTP/1.1|Host: {HOST}|Accept: text/html,*/*").await?;
         let to = page.header("location").unwrap_or_default();
-        ensure!(page.status == 303 && to == "/_stack/sign-in?to=/a?b=c", "{setting}, a browser: {}", page.told());
+        ensure!(page.status == 303 && to == "/_stack/sign-in?to=/a?b=c", "{setting}, a browser: {}", page.summary());
         let form = ask(running, setting, &format!("GET {to} HTTP/1.1|Host: {{HOST}}")).await?;
         ensure!(
             form.status == 200 && form.body().contains("type=\"password\""),
             "{setting}, the form: {}",
-            form.told()
+            form.summary()
         );
         for request in [
             "GET / HTTP/1.1|Host: {HOST}".to_owned(),
@@ -172,7 +172,7 @@ async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
             "OPTIONS / HTTP/1.1|Host: {HOST}".to_owned(),
         ] {
             let reply = ask(running, setting, &request).await?;
-            ensure!(reply.status == 401, "{setting} {request:?}: {}", reply.told());
+            ensure!(reply.status == 401, "{setting} {request:?}: {}", reply.summary());
             ensure!(
                 needles(&running.secrets).iter().all(|(_, value)| !reply.text.contains(value)),
                 "{setting} returns a secret"
@@ -180,7 +180,7 @@ async fn closed(running: &Running<'_>) -> anyhow::Result<String> {
         }
     }
     let keys = ask(running, "CONVEX_SITE_PORT", "GET /.well-known/jwks.json HTTP/1.1|Host: {HOST}").await?;
-    ensure!(keys.status == 200, "the public keys of Mission Control's sessions: {}", keys.told());
+    ensure!(keys.status == 200, "the public keys of Mission Control's sessions: {}", keys.summary());
     Ok("303 to the form for a browser, 401 for a program; only the public keys are open".to_owned())
 }
 
@@ -191,7 +191,7 @@ async fn over_ipv6(running: &Running<'_>) -> anyhow::Result<String> {
         for (accept, wanted) in [("text/html", 303), ("*/*", 401)] {
             let request = format!("GET / HTTP/1.1|Host: {address}|Accept: {accept}");
             let reply = raw::send(address, &raw::request(&request, &[])).await?;
-            ensure!(reply.status == wanted, "{setting}: {}", reply.told());
+            ensure!(reply.status == wanted, "{setting}: {}", reply.summary());
         }
         count += 1;
     }
@@ -200,9 +200,9 @@ async fn over_ipv6(running: &Running<'_>) -> anyhow::Result<String> {
 
 async fn opened(running: &Running<'_>) -> anyhow::Result<String> {
     let wrong = send_form(running, PAGE, "wrong", "/").await?;
-    ensure!(wrong.status == 403 && wrong.header("set-cookie").is_none(), "a wrong one: {}", wrong.told());
+    ensure!(wrong.status == 403 && wrong.header("set-cookie").is_none(), "a wrong one: {}", wrong.summary());
     let right = send_form(running, PAGE, running.secret("ACCESS_PASSWORD")?, "/a?b=c").await?;
-    ensure!(right.status == 303 && right.header("location") == Some("/a?b=c"), "the right one: {}", right.told());
+    ensure!(right.status == 303 && right.header("location") == Some("/a?b=c"), "the right one: {}", right.summary());
     let cookie = right.header("set-cookie").context("no cookie")?;
     for part in ["; HttpOnly", "; SameSite=Lax", "; Path=/", "; Max-Age="] {
         ensure!(cookie.contains(part), "the cookie has no {part:?}");
@@ -211,7 +211,7 @@ async fn opened(running: &Running<'_>) -> anyhow::Result<String> {
     let session = cookie.split(';').next().unwrap_or_default();
     for setting in running.settings() {
         let reply = ask(running, setting, &format!("GET / HTTP/1.1|Host: {{HOST}}|Cookie: {session}")).await?;
-        ensure!(matches!(reply.status, 200 | 404), "{setting}: {}", reply.told());
+        ensure!(matches!(reply.status, 200 | 404), "{setting}: {}", reply.summary());
     }
     Ok("403 for a wrong one; a cookie that is HttpOnly, SameSite and expires, for eight ports".to_owned())
 }
@@ -329,7 +329,7 @@ async fn cookies(running: &Running<'_>) -> anyhow::Result<String> {
     let bad = made["bad"].as_object().context("no cookies were made")?;
     for (what, value) in bad {
         let reply = ask(value).await?;
-        ensure!(reply.status == 401, "one {what} gets {}", reply.told());
+        ensure!(reply.status == 401, "one {what} gets {}", reply.summary());
     }
     Ok(format!("{} kinds, each 401", bad.len()))
 }
@@ -365,7 +365,7 @@ async fn destinations(running: &Running<'_>) -> anyhow::Result<String> {
     let password = running.secret("ACCESS_PASSWORD")?;
     for to in ELSEWHERE {
         let reply = send_form(running, PAGE, password, to).await?;
-        ensure!(reply.status == 303 && reply.header("location") == Some("/"), "to={to}: {}", reply.told());
+        ensure!(reply.status == 303 && reply.header("location") == Some("/"), "to={to}: {}", reply.summary());
         ensure!(reply.text.matches("Set-Cookie").count() == 1, "to={to} sets another cookie");
     }
     let script = "/_stack/sign-in?to=/\"><script>alert(1)</script>";
@@ -373,13 +373,13 @@ async fn destinations(running: &Running<'_>) -> anyhow::Result<String> {
     ensure!(!page.body().contains("<script>"), "the form contains a script");
     let two = ask(running, PAGE, "GET //evil.example/ HTTP/1.1|Host: {HOST}|Accept: text/html").await?;
     let to = two.header("location").unwrap_or_default();
-    ensure!(two.status == 303 && to.starts_with("/_stack/sign-in"), "//evil.example/: {}", two.told());
+    ensure!(two.status == 303 && to.starts_with("/_stack/sign-in"), "//evil.example/: {}", two.summary());
     for foreign in
         ["Origin: http://evil.example", "Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: document"]
     {
         let head = format!("POST /_stack/sign-in HTTP/1.1|Host: {{HOST}}|{foreign}|Content-Length: {{LENGTH}}");
         let reply = ask(running, PAGE, &format!("{head}||password={password}")).await?;
-        ensure!(reply.status == 403, "a foreign page's form: {}", reply.told());
+        ensure!(reply.status == 403, "a foreign page's form: {}", reply.summary());
     }
     Ok(format!("{} destinations, and a foreign page's form", ELSEWHERE.len()))
 }

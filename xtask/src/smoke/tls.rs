@@ -84,9 +84,9 @@ async fn served(running: &Running<'_>, name: &str) -> anyhow::Result<String> {
 async fn plain(running: &Running<'_>) -> anyhow::Result<String> {
     let reply = ask(running, PAGE, "GET /a?b=c HTTP/1.1|Host: {HOST}").await?;
     let wanted = format!("https://127.0.0.1:{}/a?b=c", running.port(PAGE)?);
-    ensure!(reply.status == 308 && reply.header("location") == Some(&wanted), "{}", reply.told());
+    ensure!(reply.status == 308 && reply.header("location") == Some(&wanted), "{}", reply.summary());
     let foreign = ask(running, PAGE, "GET / HTTP/1.1|Host: evil.example").await?;
-    ensure!(foreign.status == 421, "for a foreign name: {}", foreign.told());
+    ensure!(foreign.status == 421, "for a foreign name: {}", foreign.summary());
     Ok("308, and 421 for a foreign name".to_owned())
 }
 

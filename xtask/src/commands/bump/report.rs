@@ -127,7 +127,7 @@ impl Bumped {
                 let _ = writeln!(text, "  {compare}");
             }
             for finding in &resolution.findings {
-                let _ = writeln!(text, "  warning: {}", told(&resolution.name, &resolution.new, finding));
+                let _ = writeln!(text, "  warning: {}", finding_line(&resolution.name, &resolution.new, finding));
             }
             for line in shortened(&resolution.passed_over, TOLD) {
                 let _ = writeln!(text, "  passed over {line}");
@@ -198,7 +198,7 @@ fn change(resolution: &Resolution) -> String {
 }
 
 /// A finding, with the command that pins a replaced version again.
-fn told(name: &str, pin: &Pin, finding: &Finding) -> String {
+fn finding_line(name: &str, pin: &Pin, finding: &Finding) -> String {
     match finding {
         Finding::Replaced { .. } => {
             let version = pin.tag.as_deref().unwrap_or(&pin.version);

@@ -1,4 +1,4 @@
-//! The steps of a release. Nothing that users see changes before what was pushed was pulled again and has run.
+//! The steps of a release. Users see no change before the pushed image was pulled again and has run.
 
 use std::path::{Path, PathBuf};
 
@@ -96,7 +96,7 @@ impl Plan {
         Ok(promise)
     }
 
-    /// Whether the images that the git tag promises lie there already.
+    /// Whether the images with the git tag's digests exist already.
     fn is_built(&self, layouts: &Path, stack: &Stack) -> bool {
         let Some(promised) = &self.promised else { return false };
         Arch::ALL.into_iter().all(|arch| {
@@ -105,7 +105,7 @@ impl Plan {
         })
     }
 
-    /// One image, which must be made from this lock.
+    /// Reads an image, which must be made from this lock.
     fn read(&self, folder: &Path, arch: Arch, stack: &Stack) -> anyhow::Result<layout::Image> {
         let image = layout::read(folder, arch)?;
         for (what, label, wanted) in [
@@ -124,7 +124,7 @@ impl Plan {
         Ok(image)
     }
 
-    /// Joins the images; gives all digests of the release, which are those that the git tag promises where there is one.
+    /// Joins the images; returns all digests of the release, which must be those of the git tag if there is one.
     pub(super) fn merge(&self, layouts: &Path, stack: &Stack) -> anyhow::Result<Promise> {
         let folders = Arch::ALL.map(|arch| (arch, layouts.join(arch.as_str())));
         let image = |(arch, folder): &(Arch, PathBuf)| Ok((*arch, self.read(folder, *arch, stack)?.digest));
@@ -143,11 +143,11 @@ impl Plan {
         self.dist.join("layout")
     }
 
-    /// Pushes the index and its images under a digest or tag, unless it is there.
+    /// Pushes the index and its images under a digest or tag, unless it exists.
     pub(super) async fn push(&self, promise: &Promise, reference: &str) -> anyhow::Result<String> {
         let shown = format!("{}{reference}", self.repository.name);
         match self.repository.digest(reference).await? {
-            Some(found) if found == promise.index => return Ok(format!("{shown} is there already")),
+            Some(found) if found == promise.index => return Ok(format!("{shown} is already there")),
             Some(found) => self.registered_otherwise(Some((&found, &promise.index)))?,
             None => {}
         }
@@ -159,7 +159,7 @@ impl Plan {
         Ok(self.repository.digest(&format!(":{}", self.tag)).await?.as_ref() == Some(&promise.index))
     }
 
-    /// Pulls what was pushed and runs it: the registry gives what it was given, and that works.
+    /// Pulls the pushed image and runs it: the registry must return the same image, and it must work.
     async fn probe(&self, docker: &Docker, stack: &Stack, reference: &str) -> anyhow::Result<probe::Probed> {
         Arch::native().context("what was pushed cannot be probed here")?;
         let image = Loaded::pulled(docker, format!("{}{reference}", self.repository.name)).await?;

@@ -24,7 +24,7 @@ pub(super) async fn open(running: &Running<'_>, output: &Path, program: &Path) -
     let asked = tokio::time::timeout(Duration::from_secs(40), page.hear(&backend, 2)).await;
     let shown = page.read("tasks").await;
     let picture = page.screenshot(&output.join("dashboard.png")).await?;
-    ensure!(asked.is_ok(), "no response from {backend}; the page shows {:?}, {}", page.text().await?, page.told());
+    ensure!(asked.is_ok(), "no response from {backend}; the page shows {:?}, {}", page.text().await?, page.errors());
     shown?;
     page.go(&format!("{origin}/functions")).await?;
     page.read("listTasks").await?;

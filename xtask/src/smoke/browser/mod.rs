@@ -54,7 +54,7 @@ async fn sign_in(running: &Running<'_>, output: &Path, program: &Path) -> anyhow
     let mut page = Page::open(program, &format!("{origin}/")).await?;
     let opened = open_pages(running, output, &mut page, &origin);
     let Ok(picture) = tokio::time::timeout(Duration::from_secs(60), opened).await else {
-        anyhow::bail!("after 60 s it shows {:?}, {}", page.text().await?, page.told())
+        anyhow::bail!("after 60 s it shows {:?}, {}", page.text().await?, page.errors())
     };
     let picture = picture?;
     page.fine().await?;

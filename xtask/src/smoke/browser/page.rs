@@ -96,7 +96,7 @@ pub(in crate::smoke) struct Page {
 /// Network traffic and errors.
 #[derive(Debug, Default)]
 struct Seen {
-    /// URLs by request: of WebSockets, and of other requests.
+    /// URLs by request: of web sockets, and of other requests.
     requests: BTreeMap<String, String>,
     /// The number of messages and successful responses, by URL.
     heard: BTreeMap<String, u32>,
@@ -181,7 +181,7 @@ impl Seen {
         self.heard.iter().filter(|(address, _)| from(address)).map(|(_, count)| count).sum()
     }
 
-    fn told(&self) -> String {
+    fn errors(&self) -> String {
         if self.wrong.is_empty() { "no errors".to_owned() } else { self.wrong.join("; ") }
     }
 
@@ -271,7 +271,7 @@ impl Page {
             Err(_) => bail!(
                 "the browser did not answer to {method} within {PATIENCE} s; {}, {}",
                 self.seen.unanswered(),
-                self.seen.told()
+                self.seen.errors()
             ),
         }
     }
@@ -344,7 +344,7 @@ impl Page {
         if tokio::time::timeout(Duration::from_secs(seconds), self.wait(expression)).await.is_ok_and(|it| it.is_ok()) {
             return Ok(());
         }
-        bail!("no {what} after {seconds} s; the page shows {:?}, {}", self.text().await?, self.seen.told())
+        bail!("no {what} after {seconds} s; the page shows {:?}, {}", self.text().await?, self.seen.errors())
     }
 
     /// Waits until the page shows a text, ignoring case.
@@ -392,9 +392,9 @@ impl Page {
         let text = self.value("document.body.innerText.toLowerCase()").await?;
         let text = text.as_str().unwrap_or_default();
         if let Some(broken) = BROKEN.iter().find(|it| text.contains(**it)) {
-            bail!("the page says {broken:?}: {:?}, {}", self.text().await?, self.seen.told());
+            bail!("the page says {broken:?}: {:?}, {}", self.text().await?, self.seen.errors());
         }
-        ensure!(self.seen.wrong.is_empty(), "{}", self.seen.told());
+        ensure!(self.seen.wrong.is_empty(), "{}", self.seen.errors());
         Ok(())
     }
 
@@ -402,8 +402,8 @@ impl Page {
         self.seen.heard_from(origin)
     }
 
-    pub(super) fn told(&self) -> String {
-        self.seen.told()
+    pub(super) fn errors(&self) -> String {
+        self.seen.errors()
     }
 
     pub(in crate::smoke) async fn text(&mut self) -> anyhow::Result<String> {
