@@ -303,7 +303,7 @@ node = { file = "src/lowest.ts", pattern = "LOWEST = '([0-9.]+)'", at-least = tr
     ] {
         assert!(ran.succeeded().stdout.contains(text), "{text}\n{}", ran.stdout);
     }
-    run(&["bump", "manager", "--to", "v1.2.0"]).await.failed_with(&["1.2.0: needs `node` >=26.0.0"]);
+    run(&["bump", "manager", "--to", "v1.2.0"]).await.failed_with(&["1.2.0 needs `node` >=26.0.0"]);
     // What blocks the set is reported; afterwards all of it is bumped.
     let ran = run(&["bump", "manager", "node"]).await;
     let told = "needs `node` >=26.0.0, but 24.0.0 is the newest that can be taken: ";
