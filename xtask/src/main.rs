@@ -1,6 +1,7 @@
 //! `cargo xtask`: makes the Mission Control image. See README.md for what each command does.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 mod benchmark;
 mod cli;
@@ -16,7 +17,9 @@ mod upstream;
 
 use cli::Format;
 use error::Ended;
-use io::ending;
+use io::{ending, process};
+
+const ON_ITS_WAY: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     let cli = match cli::parse() {
@@ -35,16 +38,25 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: cli::Cli) -> anyhow::Result<()> {
-    let signals = ending::watch();
+    let mut signals = ending::watch();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // A command keeps its temporary files, child processes and containers in values that clean up
     // when they are dropped, so an interruption only has to drop its future.
     let result = runtime.block_on(async {
-        tokio::select! {
+        let interrupted = |signal| Err(Ended::Interrupted { signal, left: ending::left() }.into());
+        let result = tokio::select! {
             biased;
-            Ok(signal) = signals => Err(Ended::Interrupted { signal, left: ending::left() }.into()),
+            Ok(signal) = &mut signals => return interrupted(signal),
             result = commands::run(cli) => result,
+        };
+        // The signal that ended a child may be on its way to us as well.
+        if result.is_err()
+            && process::was_struck()
+            && let Ok(Ok(signal)) = tokio::time::timeout(ON_ITS_WAY, signals).await
+        {
+            return interrupted(signal);
         }
+        result
     });
     // Do not wait for blocking tasks.
     runtime.shutdown_background();

@@ -3,9 +3,10 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -34,6 +35,23 @@ fn shown(command: &Command) -> String {
     let command = command.as_std();
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a child was ended by a signal that may have been meant for us: for a moment after its start it is still in our
+/// process group.
+static STRUCK: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn was_struck() -> bool {
+    STRUCK.load(Ordering::Relaxed)
+}
+
+fn is_struck(status: ExitStatus) -> bool {
+    status.signal().is_some_and(|signal| [Signal::HUP, Signal::INT, Signal::TERM].map(Signal::as_raw).contains(&signal))
+}
+
+fn seen(status: ExitStatus) -> ExitStatus {
+    STRUCK.fetch_or(is_struck(status), Ordering::Relaxed);
+    status
 }
 
 /// A child that runs. Dropping it stops its whole process group: with SIGTERM, so that it can clean up, and with
@@ -88,7 +106,7 @@ impl Running {
     pub(crate) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         let status = self.child.wait().await?;
         self.when_dropped = WhenDropped::Nothing;
-        Ok(status)
+        Ok(seen(status))
     }
 
     /// How it ended, where it has.
@@ -141,17 +159,19 @@ impl Drop for Running {
 
 /// Runs a command to its end and gives what it wrote, however it ended.
 pub(crate) async fn ended(command: &mut Command) -> anyhow::Result<Output> {
+    // Dropped after the child: one that cleans up and has nobody to say so to would be ended by that.
+    let (mut out, mut err);
     let mut running = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
-    let (out, err) = (running.child.stdout.take(), running.child.stderr.take());
-    let (status, stdout, stderr) = tokio::try_join!(running.child.wait(), whole(out), whole(err))
+    (out, err) = (running.child.stdout.take(), running.child.stderr.take());
+    let (status, stdout, stderr) = tokio::try_join!(running.child.wait(), whole(out.as_mut()), whole(err.as_mut()))
         .with_context(|| format!("cannot read what `{}` says", shown(command)))?;
     running.when_dropped = WhenDropped::Nothing;
-    Ok(Output { status, stdout, stderr })
+    Ok(Output { status: seen(status), stdout, stderr })
 }
 
-async fn whole(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+async fn whole(pipe: Option<&mut (impl AsyncRead + Unpin)>) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    if let Some(mut pipe) = pipe {
+    if let Some(pipe) = pipe {
         pipe.read_to_end(&mut bytes).await?;
     }
     Ok(bytes)
@@ -165,10 +185,12 @@ pub(crate) async fn status(command: &mut Command) -> anyhow::Result<ExitStatus> 
 /// Runs a command whose stderr goes on to ours line by line, each after `mark`, and gives the end of it, too.
 pub(crate) async fn passed_on(command: &mut Command, mark: &str) -> anyhow::Result<(ExitStatus, String)> {
     const KEPT: usize = 64 << 10;
-    let mut running = spawn(command.stderr(Stdio::piped()))?;
     let mut kept: Vec<u8> = Vec::new();
-    if let Some(pipe) = running.child.stderr.take() {
-        let mut pipe = BufReader::new(pipe);
+    // Dropped after the child, as in `ended`.
+    let mut pipe;
+    let mut running = spawn(command.stderr(Stdio::piped()))?;
+    pipe = running.child.stderr.take().map(BufReader::new);
+    if let Some(pipe) = &mut pipe {
         let mut line = Vec::new();
         while pipe.read_until(b'\n', &mut line).await? > 0 {
             // Whether anybody reads it or not: the build goes on.
@@ -208,7 +230,7 @@ pub(crate) async fn to_its_end(command: &mut Command, log: &Path, lasting: Optio
     let file = fs_err::File::create(log)?.into_parts().0;
     let mut running = spawn(command.stdout(file.try_clone()?).stderr(file))?;
     running.when_dropped = WhenDropped::Wait(lasting);
-    let status = running.child.wait().await?;
+    let status = seen(running.child.wait().await?);
     let when_dropped = std::mem::replace(&mut running.when_dropped, WhenDropped::Nothing);
     if !status.success() {
         let said = fs_err::read_to_string(log).unwrap_or_default();
@@ -222,6 +244,12 @@ pub(crate) async fn to_its_end(command: &mut Command, log: &Path, lasting: Optio
 
 /// Runs a command of a clean-up, where nothing can be awaited, and not for ever.
 pub(crate) fn clean_up(command: &mut std::process::Command) -> std::io::Result<Output> {
+    let output = clean_up_once(command)?;
+    // It does nothing by halves, so that it can be done again.
+    if is_struck(output.status) { clean_up_once(command) } else { Ok(output) }
+}
+
+fn clean_up_once(command: &mut std::process::Command) -> std::io::Result<Output> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.process_group(0).spawn()?;
     let started = Instant::now();
@@ -291,6 +319,25 @@ mod tests {
         drop(running.with_patience(Duration::from_millis(300)));
         assert!(started.elapsed() >= Duration::from_millis(300));
         assert!(ends(&grandchild));
+    }
+
+    /// A write to a pipe that nobody reads would end it in the middle of its clean-up.
+    #[tokio::test]
+    async fn what_cleans_up_may_say_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ready, mark) = (folder.path().join("ready"), folder.path().join("mark"));
+        let script = "trap 'echo cleaning; echo cleaning >&2; echo >\"$1\"; exit' TERM; echo >\"$0\"; while :; do sleep 0.05; done";
+        let work = async || ended(command("bash").args(["-c", script]).args([&ready, &mark])).await;
+        let is_ready = async {
+            while !ready.exists() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            _ = work() => panic!("it ended by itself"),
+            () = is_ready => {}
+        }
+        assert!(mark.exists());
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod rehearse;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,8 +17,6 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::process::Command;
-
-mod rehearse;
 
 /// The answers of a fit engine; each test changes one.
 struct Engine {

@@ -1,13 +1,15 @@
 //! Interrupted `rehearse`, with stand-ins for everything slow and for programs that change the machine.
 
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use tempfile::TempDir;
 use tokio::process::Command;
+
+use crate::common::checkout;
 
 const STAND_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/rehearsal/stand-in");
 const NAMES: [&str; 10] = [
@@ -86,7 +88,7 @@ impl Run {
         // `nohup` makes a process ignore hangups, which must end it here.
         command.args(["--default-signal=HUP", "unshare", "--mount", "--net", "--map-root-user"]);
         command.args(["bash", "-c", MACHINE, "-", env!("CARGO_BIN_EXE_xtask"), "--root"]);
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).arg("rehearse");
+        command.arg(checkout()).arg("rehearse");
         command.args(provision.then_some("--provision"));
         command.env("STATE", self.state.path()).env("TMPDIR", self.path("tmp")).env("PATH", "/usr/sbin:/usr/bin");
         command.env_remove("DOCKER_HOST").env_remove("npm_config_registry").kill_on_drop(true);
