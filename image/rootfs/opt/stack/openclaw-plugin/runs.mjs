@@ -1,7 +1,7 @@
 // Converts the gateway's events about runs to Mission Control's.
 //
-// The gateway's lifecycle stream reports the end or error of each run, but not its prompt and trigger. Those come with the
-// first request to the model.
+// The gateway's lifecycle stream reports the end or error of each run, but not its prompt and trigger. Those come with
+// the first request to the model.
 
 const LONGEST_TEXT = 4000;
 const RESPONSE_LIMIT = 3_000; // milliseconds that an end waits for the response

@@ -1,5 +1,5 @@
-// The certificate that the front serves: a copy of TLS_CERT_FILE and TLS_KEY_FILE, updated when both files are valid and
-// match. Renewed files are loaded without a restart.
+// The certificate that the front serves: a copy of TLS_CERT_FILE and TLS_KEY_FILE, updated when both files are valid
+// and match. Renewed files are loaded without a restart.
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { peek, replaceFile } from "../common.mjs";
 import { RUNTIME } from "../settings/read.mjs";

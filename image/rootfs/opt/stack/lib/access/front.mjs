@@ -1,6 +1,6 @@
 // Writes the front's configuration, /run/stack/front/nginx.conf, from the image's nginx.conf and the settings of this
-// start. It replaces words between two @, and removes the part between `# begin X` and `# end X` if the service X is off.
-// The port of such a service responds with a message, because compose publishes it anyway.
+// start. It replaces words between two @, and removes the part between `# begin X` and `# end X` if the service X is
+// off. The port of such a service responds with a message, because compose publishes it anyway.
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { takeCertificate } from "./certificate.mjs";
@@ -69,7 +69,7 @@ export function fill(template, table, settings, here, secretOf) {
     return value;
   });
 
-  /** Servers for the ports of disabled services. On the host's network there are none: another program may use the port. */
+  /** Servers for ports of disabled services. None on the host's network, where another program may use the port. */
   function servers() {
     if (!here.host) return "";
     const ports = (text) => [...text.matchAll(/@LISTEN:(\w+)@/g)].map(([, setting]) => setting);

@@ -3,8 +3,8 @@ import { existsSync } from "node:fs";
 import { peek } from "../common.mjs";
 
 /**
- * The source address of the host's own requests to a published port: the gateway, if the container's interface is one end
- * of a veth pair, as with bridges. On the host's own network the gateway is a router, and with a tunnel there is no
+ * The source address of the host's own requests to a published port: the gateway, if the container's interface is one
+ * end of a veth pair, as with bridges. On the host's own network the gateway is a router, and with a tunnel there is no
  * gateway: then the host's requests cannot be recognized, and the result is undefined.
  */
 export function hostAddress(routes = peek("/proc/net/route"), link = (name, what) => peek(`/sys/class/net/${name}/${what}`)) {

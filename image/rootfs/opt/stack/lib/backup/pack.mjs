@@ -1,5 +1,5 @@
-// Writes one root of a backup to stdout as entries of a tar archive, and reports to descriptor 3 as lines of JSON. It runs in
-// a sandbox with this root and a scratch folder only, so that links planted by agents cannot lead elsewhere.
+// Writes one root of a backup to stdout as entries of a tar archive, and reports to descriptor 3 as lines of JSON. It
+// runs in a sandbox with this root and a scratch folder only, so that links planted by agents cannot lead elsewhere.
 import { createHash } from "node:crypto";
 import { closeSync, constants, createWriteStream, fstatSync, openSync, readSync, readlinkSync, rmSync, writeSync } from "node:fs";
 import { once } from "node:events";
@@ -37,7 +37,7 @@ function isDatabase(file) {
   }
 }
 
-/** Makes a consistent copy of a database, even while it is written. Undefined if the file is not a database after all. */
+/** Makes a consistent copy of a database, even while it is written. Undefined if the file is not a database. */
 async function snapshot(file, number) {
   const copy = `${scratch}/${number}`;
   try {

@@ -1,6 +1,6 @@
 // Paths in a backup.
 
-/** Matches paths: `has` if it equals a pattern or is below one, `below` if a pattern is below it. A pattern may end with `*`. */
+/** Matches paths: `has` if it is or is below a pattern, `below` if a pattern is below it. Patterns may end with `*`. */
 export function among(patterns) {
   const parts = patterns.map((pattern) => ({ plain: pattern.replace(/\*$/, ""), open: pattern.endsWith("*") }));
   return {

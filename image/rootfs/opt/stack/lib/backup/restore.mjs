@@ -1,6 +1,6 @@
 // Replaces the state with a backup. The backup is first unpacked to the same file system (staged) and checked. Then a
-// journal of renames is written. If the process dies before the journal is complete, the old state stays; afterwards, the
-// next start finishes the renames.
+// journal of renames is written. If the process dies before the journal is complete, the old state stays; afterwards,
+// the next start finishes the renames.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, closeSync, constants, fchmodSync, futimesSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeSync } from "node:fs";
@@ -178,7 +178,7 @@ function sync(moves) {
   execFileSync("sync", ["--file-system", ...new Set(moves.map(({ aside }) => dirname(aside)))]);
 }
 
-/** Does the remaining renames of the journal; then, or without one, removes staged files. Returns whether there was one. */
+/** Does the remaining renames of the journal, if there is one, and removes staged files. Returns whether there was one. */
 export function finish() {
   const isDue = Boolean(there(JOURNAL));
   if (isDue) {

@@ -1,9 +1,9 @@
 // Compares versions, and chooses the saved states of a rollback.
 
 /**
- * Compares two versions of a program: negative, 0, positive, or undefined if their order is unknown. Convex's versions are
- * ordered by day; two of the same day are not. Others are ordered by their numbers, `-beta.1` before the release and `-2`
- * after it.
+ * Compares two versions of a program: negative, 0, positive, or undefined if their order is unknown. Convex's versions
+ * are ordered by day; two of the same day are not. Others are ordered by their numbers, `-beta.1` before the release
+ * and `-2` after it.
  */
 export function compare(a, b) {
   if (a === b) return 0;
@@ -28,9 +28,9 @@ function parts(version) {
 const rank = (rest) => (rest === "" ? 1 : /^\d+$/.test(rest) ? 2 : 0);
 
 /**
- * Chooses the saved states of a rollback from `states` (newest first), in the order to restore them. If the image is older
- * than the data: for each refused service, the newest state that the image can open. Otherwise: the state saved before the
- * last update.
+ * Chooses the saved states of a rollback from `states` (newest first), in the order to restore them. If the image is
+ * older than the data: for each refused service, the newest state that the image can open. Otherwise: the state saved
+ * before the last update.
  */
 export function choose(states, versions, ours) {
   const isNewer = (name, version) => Boolean(version) && compare(version, ours[name] ?? version) > 0;

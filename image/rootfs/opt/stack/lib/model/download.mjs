@@ -1,5 +1,5 @@
-// Downloads a file with a known SHA-256. It gets its name only when complete and checked. The check is recorded, so that
-// a large model is read again only if its file changed, not at every start.
+// Downloads a file with a known SHA-256. It gets its name only when complete and checked. The check is recorded, so
+// that a large model is read again only if its file changed, not at every start.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { closeSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from "node:fs";
@@ -81,7 +81,7 @@ async function tryOnce({ url, header }, part) {
   return why || `curl ended with ${code}`;
 }
 
-/** Makes sure that `file` (`path`, `url`, `header`, `sha256`, `size` if known) exists and is right. `report(text)` gets the progress. */
+/** Makes sure that `file` (`path`, `url`, `header`, `sha256`, `size` if known) exists and is right; reports progress. */
 export async function ensure(file, checked, report) {
   const { path, sha256 } = file;
   if (existsSync(path)) {
@@ -101,8 +101,8 @@ export async function ensure(file, checked, report) {
     report(`checking ${basename(path)}`);
     return (await digestOf(part, report)) === sha256;
   };
-  // The part may already be complete. If its digest is wrong, it may be the start of another file: download it once more
-  // from the beginning.
+  // The part may already be complete. If its digest is wrong, it may be the start of another file: download it once
+  // more from the beginning.
   let started = lengthOf(part) > 0;
   while (!(started && (!file.size || missing === 0) && (await isRight()))) {
     await fetchPart(file, part, report);

@@ -65,7 +65,7 @@ class Reader {
   }
 }
 
-/** Returns `architecture` ("clip" is an image projector, not a model), `context` of the training, and `parts` of a split model. */
+/** Returns `architecture` ("clip" is an image projector), the training's `context`, and `parts` of a split model. */
 export function readGguf(path) {
   const file = openSync(path, "r");
   try {

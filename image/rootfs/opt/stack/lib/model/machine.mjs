@@ -46,8 +46,8 @@ export function cacheOfPrompts(limit = memory()?.limit, all = totalmem()) {
 }
 
 /**
- * The maximum length of an answer in tokens. A weak model may never stop by itself, so the default is what the processors
- * generate in a few minutes, and at most a quarter of the context.
+ * The maximum length of an answer in tokens. A weak model may never stop by itself, so the default is what the
+ * processors generate in a few minutes, and at most a quarter of the context.
  */
 export function longestAnswer({ LLAMACPP_MAX_TOKENS: set, LLAMACPP_GPU_LAYERS: layers }, context) {
   const most = Number(set) || (layers !== "0" && hasGpu() ? 8192 : Math.min(8192, 1024 * Math.min(share(), cores())));

@@ -66,8 +66,8 @@ export function projectorOf(file, models, projectors) {
 }
 
 /**
- * Returns `models` in the order of their paths, each with `name`, `file`, `mmproj` and `context`, and `problems`: a line
- * for each file that looks like a model but cannot be used.
+ * Returns `models` in the order of their paths, each with `name`, `file`, `mmproj` and `context`, and `problems`: a
+ * line for each file that looks like a model but cannot be used.
  */
 export function scanModels(folder) {
   const found = { models: [], problems: [] };

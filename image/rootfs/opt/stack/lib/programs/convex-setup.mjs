@@ -1,4 +1,5 @@
-// Sets Mission Control's environment variables in Convex and deploys its functions, if they differ from the deployed ones.
+// Sets Mission Control's environment variables in Convex and deploys its functions, if they differ from the deployed
+// ones.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";

@@ -1,6 +1,6 @@
-// Closes the Manager's sign-up in its database: manager-accounts.mjs FILE EMAIL NOTE DIGEST. Upstream allows anybody to create
-// an account; here a trigger refuses all but that of EMAIL. On a new volume, it waits until the Manager has created its
-// tables.
+// Closes the Manager's sign-up in its database: manager-accounts.mjs FILE EMAIL NOTE DIGEST. Upstream allows anybody to
+// create an account; here a trigger refuses all but that of EMAIL. On a new volume, it waits until the Manager has
+// created its tables.
 import { existsSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";

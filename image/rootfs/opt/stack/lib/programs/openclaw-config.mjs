@@ -53,9 +53,9 @@ const ours = {
     },
   },
 };
-// The front rewrites /hooks/agent of Mission Control's page to this mapping. A run keeps the session of its task, by which
-// Mission Control finds the task. The plain /hooks/agent would start a new session, and wake the main agent at the end.
-// The text is from the owner, so it is not treated as untrusted.
+// The front rewrites /hooks/agent of Mission Control's page to this mapping. A run keeps the session of its task, by
+// which Mission Control finds the task. The plain /hooks/agent would start a new session, and wake the main agent at
+// the end. The text is from the owner, so it is not treated as untrusted.
 const mapping = {
   id: "mission-control",
   match: { path: "mission-control" },
@@ -68,8 +68,8 @@ const mapping = {
   deliver: false,
   allowUnsafeExternalContent: true,
 };
-// Lists: add our members if they are missing, and remove those that the previous start added and that are no longer ours.
-// A file next to the configuration records them.
+// Lists: add our members if they are missing, and remove those that the previous start added and that are no longer
+// ours. A file next to the configuration records them.
 const members = {
   "gateway.controlUi.allowedOrigins": settings.ALLOWED_ORIGINS.split("\n"),
   "hooks.allowedSessionKeyPrefixes": ["mission:", "hook:"],

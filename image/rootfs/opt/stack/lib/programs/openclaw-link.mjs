@@ -1,4 +1,5 @@
-// Rewrites the pairing link of `openclaw dashboard --json` from the gateway's inner port to the address that browsers use.
+// Rewrites the pairing link of `openclaw dashboard --json` from the gateway's inner port to the address that browsers
+// use.
 import { text } from "node:stream/consumers";
 
 const { reason, error, browserUrl } = JSON.parse(await text(process.stdin));

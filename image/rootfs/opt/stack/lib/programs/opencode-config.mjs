@@ -1,5 +1,5 @@
-// Writes the OpenCode configuration file with the lowest priority: opencode-config.mjs FILE. It configures llama.cpp and the
-// server of MODEL_BASE_URL. Users' settings in opencode.json next to it override it.
+// Writes the OpenCode configuration file with the lowest priority: opencode-config.mjs FILE. It configures llama.cpp
+// and the server of MODEL_BASE_URL. Users' settings in opencode.json next to it override it.
 import { writeJson } from "../common.mjs";
 import { PATIENCE, modelSources } from "../model/sources.mjs";
 

@@ -24,7 +24,7 @@ export function checkSettings(table, environment, kept = () => undefined) {
   const switches = Object.fromEntries(table.services.map((service) => [service.name, service.switch]));
   const flavor = flavorOf(table, environment);
 
-  // A default refers to settings earlier in the table. If one of them is wrong, the default is empty: one error is enough.
+  // A default refers to settings earlier in the table. If one is wrong, the default is empty: one error is enough.
   const expand = (text) => {
     const parts = [...text.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
     if (parts.some((name) => values[name] === "")) return "";
@@ -106,8 +106,8 @@ function isReadable(file) {
 }
 
 /**
- * An unknown variable that looks like a setting is probably mistyped. An unknown NAME_FILE is an error, because its secret
- * would silently be missing; others get a notice, as they may be meant for one of the programs.
+ * An unknown variable that looks like a setting is probably mistyped. An unknown NAME_FILE is an error, because its
+ * secret would silently be missing; others get a notice, as they may be meant for one of the programs.
  */
 function checkUnknown(table, environment, links, { problems, notices }) {
   const known = new Map(table.settings.map((setting) => [setting.name, setting]));
@@ -129,7 +129,7 @@ function checkUnknown(table, environment, links, { problems, notices }) {
   }
 }
 
-/** Checks that no port is used twice. The programs behind the front have ports of their own on the loopback interface. */
+/** Checks that no port is used twice. Programs behind the front have their own ports on the loopback interface. */
 function checkPorts(table, values, isOn, problems) {
   const owners = new Map();
   const endpoints = (service) => service.endpoints.map((endpoint) => ({ ...endpoint, on: isOn(service.name) }));

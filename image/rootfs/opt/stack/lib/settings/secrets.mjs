@@ -64,8 +64,8 @@ export function makeSecrets(table, { values, given, made, isOn }) {
     JSON.stringify({ keys: [{ use: "sig", ...createPublicKey(valueOf("JWT_PRIVATE_KEY")).export({ format: "jwk" }) }] }));
   if (!isOn("convex") || ADMIN_KEY in given) return;
   const [instance, secret] = [values.CONVEX_INSTANCE_NAME, valueOf("CONVEX_INSTANCE_SECRET")];
-  // Only the backend can generate its admin key, and it accepts the secret only as a flag: during this call, `ps` inside
-  // the container shows it.
+  // Only the backend can generate its admin key, and it accepts the secret only as a flag: during this call, `ps`
+  // inside the container shows it.
   const keygen = ["keygen", "admin-key", "--instance-name", instance, "--instance-secret", secret];
   const options = { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] };
   derived(fileOf(ADMIN_KEY), `${instance} ${secret}`, () => execFileSync("/opt/convex/bin/convex-local-backend", keygen, options).trimEnd());

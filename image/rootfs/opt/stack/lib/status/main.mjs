@@ -1,5 +1,5 @@
-// The state of the services, for the `status` command, the image's health check (`--check`), programs (`--json`), and the
-// page at /_stack (`--serve SOCKET`).
+// The state of the services, for the `status` command, the image's health check (`--check`), programs (`--json`), and
+// the page at /_stack (`--serve SOCKET`).
 import { statSync } from "node:fs";
 import http from "node:http";
 import { PROBLEM, watchCertificate } from "../access/certificate.mjs";

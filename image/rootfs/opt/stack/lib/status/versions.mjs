@@ -46,7 +46,7 @@ function isStandIn(file) {
   return standIns.get(file);
 }
 
-/** Returns the running `version`, the image's `pinned` one, whether they differ (`replaced`), and whether it is a stand-in. */
+/** Returns the running `version`, the image's `pinned` one, whether they differ (`replaced`), and `standIn`. */
 export async function versionOf({ name, version: pinned, program }, isUp, settings) {
   const standIn = program !== null && isStandIn(program);
   let running;

@@ -12,8 +12,9 @@ const SLOW_START = 3;
 const fresh = (before, seen) => !before || ["begun", "ready"].some((mark) => before[mark] !== seen[mark]);
 
 /**
- * Updates what is known of a service after a check. `seen` has the times of its state files (0 if missing) and why it does
- * not answer. `hung` is the reason once that lasted too long. A service that waits or changes its note does not hang.
+ * Updates what is known of a service after a check. `seen` has the times of its state files (0 if missing) and why it
+ * does not answer. `hung` is the reason once that lasted too long. A service that waits or changes its note does not
+ * hang.
  */
 export function judge(service, before, seen) {
   const news = fresh(before, seen) || (!seen.ready && before.note !== seen.note);
