@@ -113,7 +113,7 @@ impl fmt::Display for Failures {
 
 impl StdError for Failures {}
 
-/// What succeeded, where nothing failed; else every failure.
+/// Returns all results, or all errors if any failed.
 pub(crate) fn all<T>(results: Vec<anyhow::Result<T>>) -> anyhow::Result<Vec<T>> {
     let (succeeded, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
     let mut failed: Vec<anyhow::Error> = failed.into_iter().filter_map(Result::err).collect();

@@ -13,31 +13,31 @@ use crate::io::process;
 const OLDEST_ENGINE: (u32, u32) = (24, 0);
 const OLDEST_BUILDX: (u32, u32) = (0, 11);
 
-/// The docker command line and the engine that it talks to.
+/// The docker command line and its engine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Docker {
-    /// Without one, docker's own settings (`DOCKER_HOST`, contexts) decide.
+    /// `None`: docker's own settings (`DOCKER_HOST`, contexts) apply.
     private: Option<Private>,
     builder: Builder,
 }
 
-/// What builds, if it is not the builder in use.
+/// The builder of buildx.
 #[derive(Debug, Clone, Default)]
 enum Builder {
     #[default]
     InUse,
     Named(String),
-    /// Another engine. buildx lists it as a builder, but refuses it by that name.
+    /// A docker context. buildx lists its engine as a builder, but refuses it by that name.
     Context(String),
 }
 
-/// An engine that nobody else knows.
+/// A private engine.
 #[derive(Debug, Clone)]
 struct Private {
     host: String,
-    /// The client that came with it.
+    /// The client of the same installation.
     program: PathBuf,
-    /// What buildx keeps: nothing of a person's, who may have chosen another builder.
+    /// buildx's own folder: the user's may select another builder.
     buildx: PathBuf,
 }
 
@@ -48,7 +48,7 @@ impl Docker {
         Self { private: Some(private), builder: Builder::InUse }
     }
 
-    /// Builds are the named builder's, wherever it is.
+    /// An engine whose builds run on the builder or docker context of that name.
     pub(crate) async fn with_builder(builder: Option<&str>) -> Self {
         let mut docker = Self::default();
         if let Some(name) = builder {
@@ -68,7 +68,7 @@ impl Docker {
         command
     }
 
-    /// The same for what builds, which may be another engine than the one that runs images.
+    /// The command line for builds, which may run on another engine.
     pub(crate) fn building(&self) -> Command {
         let mut command = self.command();
         match &self.builder {
@@ -104,7 +104,7 @@ impl Docker {
         Ok(Versions { engine, buildx })
     }
 
-    /// What builds, in one line, as it is noted beside what it built.
+    /// Describes the builder in one line, which is stored beside the image.
     pub(crate) async fn builder(&self) -> anyhow::Result<String> {
         let engine = process::text(self.building().args(["version", "--format", "{{.Server.Version}}"])).await?;
         Ok(described(&self.inspect().await?, &engine))
