@@ -37,8 +37,8 @@ fn shown(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a child was ended by a signal that may have been meant for us: for a moment after its start it is still in our
-/// process group.
+/// Whether a child ended by a signal that may have been sent to this process: for a moment after its start, a child is
+/// still in the same process group.
 static STRUCK: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn was_struck() -> bool {
@@ -54,8 +54,8 @@ fn seen(status: ExitStatus) -> ExitStatus {
     status
 }
 
-/// A child that runs. Dropping it stops its whole process group: with SIGTERM, so that it can clean up, and with
-/// SIGKILL when that takes too long.
+/// A running child. Dropping it stops its whole process group: with SIGTERM, so that it can clean up, and with SIGKILL
+/// if that takes too long.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -109,7 +109,7 @@ impl Running {
         Ok(seen(status))
     }
 
-    /// How it ended, where it has.
+    /// Returns its exit status if it has ended.
     pub(crate) fn try_wait(&mut self) -> std::io::Result<Option<ExitStatus>> {
         let status = self.child.try_wait()?;
         if status.is_some() {
@@ -157,14 +157,14 @@ impl Drop for Running {
     }
 }
 
-/// Runs a command to its end and gives what it wrote, however it ended.
+/// Runs a command to its end and returns its output and exit status.
 pub(crate) async fn ended(command: &mut Command) -> anyhow::Result<Output> {
-    // Dropped after the child: one that cleans up and has nobody to say so to would be ended by that.
+    // Declared first to be dropped after the child, which may still write while it cleans up.
     let (mut out, mut err);
     let mut running = spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
     (out, err) = (running.child.stdout.take(), running.child.stderr.take());
     let (status, stdout, stderr) = tokio::try_join!(running.child.wait(), whole(out.as_mut()), whole(err.as_mut()))
-        .with_context(|| format!("cannot read what `{}` says", shown(command)))?;
+        .with_context(|| format!("cannot read the output of `{}`", shown(command)))?;
     running.when_dropped = WhenDropped::Nothing;
     Ok(Output { status: seen(status), stdout, stderr })
 }
@@ -177,12 +177,12 @@ async fn whole(pipe: Option<&mut (impl AsyncRead + Unpin)>) -> std::io::Result<V
     Ok(bytes)
 }
 
-/// Runs a command whose output goes where it was led, to its end.
+/// Runs a command to its end, without capturing its output.
 pub(crate) async fn status(command: &mut Command) -> anyhow::Result<ExitStatus> {
     Ok(spawn(command)?.wait().await?)
 }
 
-/// Runs a command whose stderr goes on to ours line by line, each after `mark`, and gives the end of it, too.
+/// Runs a command and copies its stderr to this process's line by line, each after `mark`. Returns the end of it, too.
 pub(crate) async fn passed_on(command: &mut Command, mark: &str) -> anyhow::Result<(ExitStatus, String)> {
     const KEPT: usize = 64 << 10;
     let mut kept: Vec<u8> = Vec::new();
@@ -193,7 +193,7 @@ pub(crate) async fn passed_on(command: &mut Command, mark: &str) -> anyhow::Resu
     if let Some(pipe) = &mut pipe {
         let mut line = Vec::new();
         while pipe.read_until(b'\n', &mut line).await? > 0 {
-            // Whether anybody reads it or not: the build goes on.
+            // The build continues even if stderr is closed.
             let _ = std::io::stderr().write_all(&[mark.as_bytes(), &line].concat());
             kept.append(&mut line);
             kept.drain(..kept.len().saturating_sub(KEPT));
@@ -242,10 +242,10 @@ pub(crate) async fn to_its_end(command: &mut Command, log: &Path, lasting: Optio
     Ok(())
 }
 
-/// Runs a command of a clean-up, where nothing can be awaited, and not for ever.
+/// Runs a clean-up command, with a timeout. It blocks, because `drop` cannot await.
 pub(crate) fn clean_up(command: &mut std::process::Command) -> std::io::Result<Output> {
     let output = clean_up_once(command)?;
-    // It does nothing by halves, so that it can be done again.
+    // Clean-up commands can be repeated.
     if is_struck(output.status) { clean_up_once(command) } else { Ok(output) }
 }
 
@@ -321,9 +321,9 @@ mod tests {
         assert!(ends(&grandchild));
     }
 
-    /// A write to a pipe that nobody reads would end it in the middle of its clean-up.
+    /// Writing to a closed pipe would end the child in the middle of its clean-up.
     #[tokio::test]
-    async fn what_cleans_up_may_say_so() {
+    async fn a_child_may_write_while_it_cleans_up() {
         let folder = tempfile::tempdir().unwrap();
         let (ready, mark) = (folder.path().join("ready"), folder.path().join("mark"));
         let script = "trap 'echo cleaning; echo cleaning >&2; echo >\"$1\"; exit' TERM; echo >\"$0\"; while :; do sleep 0.05; done";
