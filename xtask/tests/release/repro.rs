@@ -43,7 +43,7 @@ fn a_rebuild_is_compared_with_the_release_and_the_first_difference_is_named() {
         assert!(aarch64["difference"]["what"].as_str().unwrap().starts_with("content sha256:"), "{aarch64}");
         assert_eq!(aarch64["released_by"], "BuildKit v0.1 of Docker 1");
         assert_eq!(aarch64["built_by"], "BuildKit v0.2 of Docker 1");
-        assert!(ran.said.contains("1 of 2 images of"), "{}", ran.said);
+        assert!(ran.said.contains("1 of 2 images differ from"), "{}", ran.said);
     }
     // The image of another commit differs, which says nothing about the builder.
     scratch.commit("clone");
