@@ -53,7 +53,10 @@ if [ "$(wc -l <"$SCRATCH/changes")" != "$at" ]; then
 fi
 case $when in
 before) ;;
-during) PATH=${PATH#*:} timeout --signal KILL 0.1 "$name" "$@" ;;
+during)
+	# git alone: its remote sees the end of the connection, and undoes what it began.
+	PATH=${PATH#*:} timeout --foreground --signal KILL 0.1 "$name" "$@"
+	while grep --quiet --no-messages 'receive-pac[k]' /proc/[0-9]*/cmdline; do sleep 0.05; done ;;
 after) real "$name" "$@" ;;
 esac
 kill -KILL "$PPID"
