@@ -19,5 +19,6 @@ pub(crate) mod service;
 pub(crate) mod setting;
 pub(crate) mod size;
 pub(crate) mod stack;
+pub(crate) mod text;
 pub(crate) mod trust;
 pub(crate) mod version;

@@ -21,7 +21,7 @@ mod error;
 mod files;
 mod retry;
 
-pub(crate) use error::{HttpError, Refusal, json, shown};
+pub(crate) use error::{HttpError, Refusal, json};
 pub(crate) use retry::again;
 
 /// GitHub refuses requests without one.

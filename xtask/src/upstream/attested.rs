@@ -12,9 +12,10 @@ use serde_json::Value;
 use super::{Candidate, Upstream};
 use crate::domain::host::is_repository;
 use crate::domain::lock::{FileFor, FilePin};
+use crate::domain::text;
 use crate::domain::trust::Trust;
 use crate::error::HintExt as _;
-use crate::io::{http, process};
+use crate::io::process;
 
 /// Sigstore's certificate authorities and logs: its `trusted_root.json`.
 const ROOTS: &str = "keys/sigstore.json";
@@ -125,7 +126,7 @@ async fn holds(up: Upstream<'_>, subject: Subject<'_>, bundle: &Value) -> anyhow
         return Ok(unchecked(up, what, "install cosign 2.5 or newer"));
     }
     if !ended.status.success() {
-        bail!("cosign says: {}", http::shown(said.lines().next().unwrap_or_default(), 300));
+        bail!("cosign says: {}", text::shown(said.lines().next().unwrap_or_default(), 300));
     }
     Ok(Attested::Yes)
 }

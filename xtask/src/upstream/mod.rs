@@ -21,10 +21,11 @@ use crate::domain::digest::{CommitId, FileUrl, Sha256};
 use crate::domain::lock::{Lock, Pin, Pinned, Published};
 use crate::domain::range::Range;
 use crate::domain::stack::{Component, Source, Stack};
+use crate::domain::text;
 use crate::domain::trust::Trust;
 use crate::domain::version::{Scheme, Version};
 
-use crate::io::http::{self, Http, HttpError};
+use crate::io::http::{Http, HttpError};
 use crate::io::locked;
 
 /// The limit of waiting versions in the lock, for each component.
@@ -313,7 +314,7 @@ pub(crate) fn not_allowed_asked(stack: &Stack, name: &str, component: &Component
 pub(crate) fn does_not_go_with(up: Upstream<'_>, name: &str, other: &str, range: &str) -> Option<String> {
     let (pin, component) = (up.lock.components.get(other)?, up.stack.components.get(other)?);
     let pinned = pin.parsed_version(component.scheme).ok()?;
-    let range = http::shown(range, 80);
+    let range = text::shown(range, 80);
     match Range::parse(&range) {
         Some(read) if read.contains(&pinned) => None,
         Some(_) => {

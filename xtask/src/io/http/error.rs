@@ -6,6 +6,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::de::DeserializeOwned;
 
 use super::LONGEST_TEXT;
+use crate::domain::text::shown;
 
 /// How much of a page's title a message shows, in characters.
 const TOLD: usize = 80;
@@ -183,16 +184,6 @@ pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     Some(shown(&words.join(" "), TOLD))
 }
 
-/// Foreign text for a message: cut, on one line, without control characters.
-pub(crate) fn shown(text: &str, most: usize) -> String {
-    let quiet = |letter: char| {
-        let plain = matches!(letter, '\'' | '"' | '\\').then_some(letter);
-        let escaped = plain.is_none().then(|| letter.escape_debug());
-        plain.into_iter().chain(escaped.into_iter().flatten())
-    };
-    text.chars().take(most).flat_map(quiet).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,7 +197,6 @@ mod tests {
         assert_eq!(page(&headers, b"{\"html\": \"<html>\"}"), None);
         headers.insert(CONTENT_TYPE, "Text/HTML; charset=utf-8".parse().unwrap());
         assert_eq!(page(&headers, b"blocked").as_deref(), Some(""));
-        assert_eq!(shown("it's \u{1b}[31m\nred", 9), "it's \\u{1b}[31");
     }
 
     #[test]

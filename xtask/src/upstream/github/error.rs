@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-use crate::io::http::{HttpError, Refusal, shown};
+use crate::domain::text::shown;
+use crate::io::http::{HttpError, Refusal};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GithubError {

@@ -6,7 +6,7 @@ use super::choose::{ChooseError, Rules};
 use super::error::GithubError;
 use super::release::{Release, say_missing};
 use super::{Chosen, Repo, listing};
-use crate::io::http::shown;
+use crate::domain::text::shown;
 use crate::upstream::{Gate, PassedOver, Upstream};
 
 /// The build that the newest stable release names. Builds are always prereleases. If the build is incomplete, the stable

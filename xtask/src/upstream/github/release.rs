@@ -6,8 +6,8 @@ use serde::Deserialize;
 use crate::domain::host::is_repository;
 use crate::domain::lock::Published;
 use crate::domain::stack::{Component, Stack};
+use crate::domain::text::shown;
 use crate::domain::version::Version;
-use crate::io::http::shown;
 
 /// The fields that are used here; octocrab's type requires every field of every asset.
 #[derive(Debug, Clone, Deserialize)]

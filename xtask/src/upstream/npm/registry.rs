@@ -19,10 +19,11 @@ use super::signatures::{Keys, Signature};
 use crate::domain::digest::{FileUrl, Integrity};
 use crate::domain::lock::Published;
 use crate::domain::mirror::Mirrors;
+use crate::domain::text::shown;
 use crate::domain::trust::Trust;
 use crate::domain::version::Version;
 use crate::error::HintExt as _;
-use crate::io::http::{Http, HttpError, shown};
+use crate::io::http::{Http, HttpError};
 use crate::io::process;
 
 const VARIABLE: &str = "npm_config_registry";

@@ -64,7 +64,7 @@ impl Keys {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(text.as_bytes(), &sig).is_ok()
             });
             if !is_of_text {
-                let keyid = crate::io::http::shown(&signature.keyid, 80);
+                let keyid = crate::domain::text::shown(&signature.keyid, 80);
                 return Err(Forged { keyid, text: text.to_owned() });
             }
             is_signed = true;
