@@ -292,8 +292,8 @@ impl Lock {
         Ok(Sha256::of(self.to_text()?.as_bytes()))
     }
 
-    /// The `SOURCE_DATE_EPOCH` of its image: midnight UTC of the newest publication date, so that the image does not
-    /// depend on the day of the build.
+    /// The `SOURCE_DATE_EPOCH` of its image, which dates the image's configuration: midnight UTC of the newest publication
+    /// date, so that the image does not depend on the day of the build.
     pub(crate) fn epoch(&self) -> i64 {
         let newest = self.components.values().filter_map(|pin| pin.published.as_ref()).map(Published::date).max();
         newest.map_or(0, |date| date.and_time(NaiveTime::MIN).and_utc().timestamp())

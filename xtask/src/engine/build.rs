@@ -16,7 +16,7 @@ use crate::domain::host::{host_of, is_loopback};
 use crate::domain::lock::Lock;
 use crate::domain::mirror::Mirrors;
 use crate::error::hinted;
-use crate::io::process;
+use crate::io::{process, say};
 
 /// The name of a built image in an engine that loads its layout. It is in the layout's index only and is not pushed.
 pub(crate) fn local_name(arch: Arch) -> String {
@@ -61,7 +61,7 @@ pub(crate) enum Progress<'a> {
 
 /// A failed build.
 #[derive(Debug, thiserror::Error)]
-#[error("docker buildx failed with {status}{}", if *.is_told { "; see its output above".to_owned() } else { say(.said.as_deref()) })]
+#[error("docker buildx failed with {status}{}", if *.is_told { "; see its output above".to_owned() } else { end(.said.as_deref()) })]
 pub(crate) struct BuildFailed {
     status: ExitStatus,
     /// The end of BuildKit's output, if it did not go to a terminal.
@@ -69,7 +69,7 @@ pub(crate) struct BuildFailed {
     is_told: bool,
 }
 
-fn say(said: Option<&str>) -> String {
+fn end(said: Option<&str>) -> String {
     format!(":\n    {}", process::tail(said.unwrap_or_default(), 25))
 }
 
@@ -97,10 +97,30 @@ impl Build<'_> {
         let staging = TempDir::with_prefix_in(".building-", parent)?;
         let builder = self.docker.builder().await?;
         let layout = staging.path().join("layout");
+        self.export(arch, &layout, self.cache.none).await?;
+        if !self.cache.none && layout::has_other_compression(&layout)? {
+            say(
+                "note: the builder has layers of an earlier build in another compression; building again without its cache",
+            );
+            fs_err::remove_dir_all(&layout)?;
+            self.export(arch, &layout, true).await?;
+        }
+        let image = layout::read(&layout, arch)?;
+        layout::note_builder(&layout, &builder)?;
+        if output.exists() {
+            fs_err::rename(output, staging.path().join("before"))?;
+        }
+        fs_err::rename(&layout, output)?;
+        Ok(image)
+    }
+
+    /// Lets BuildKit write a layout.
+    async fn export(&self, arch: Arch, layout: &Path, without_cache: bool) -> anyhow::Result<()> {
         let inputs = self.inputs()?;
-        let mut command = self.command(&inputs);
+        let mut command = self.command(&inputs, without_cache);
+        // Files have their dates already: `rewrite-timestamp` would compress each layer twice, at each build.
         command.args(["--platform", &arch.platform()]).arg("--output").arg(format!(
-            "type=oci,tar=false,compression=zstd,compression-level=9,rewrite-timestamp=true,name={},dest={}",
+            "type=oci,tar=false,compression=zstd,compression-level=9,name={},dest={}",
             local_name(arch),
             layout.display()
         ));
@@ -132,23 +152,13 @@ impl Build<'_> {
                 (status, Some(said))
             }
         };
-        if !status.success() {
-            let failed = BuildFailed { status, said, is_told: matches!(self.progress, Progress::Shown) };
-            let is_told = failed.said.is_none();
-            let failed = anyhow::Error::new(failed);
-            return Err(if is_told {
-                hinted(failed, "if it reports `digest mismatch`, see `cargo xtask verify`")
-            } else {
-                failed
-            });
+        if status.success() {
+            return Ok(());
         }
-        let image = layout::read(&layout, arch)?;
-        layout::note_builder(&layout, &builder)?;
-        if output.exists() {
-            fs_err::rename(output, staging.path().join("before"))?;
-        }
-        fs_err::rename(&layout, output)?;
-        Ok(image)
+        let failed = BuildFailed { status, said, is_told: matches!(self.progress, Progress::Shown) };
+        let is_told = failed.said.is_none();
+        let failed = anyhow::Error::new(failed);
+        Err(if is_told { hinted(failed, "if it reports `digest mismatch`, see `cargo xtask verify`") } else { failed })
     }
 
     /// Returns BuildKit's error for a Dockerfile that this build's policy must refuse; an error if it was built.
@@ -156,8 +166,8 @@ impl Build<'_> {
         let context = TempDir::with_prefix("xtask-refusal-")?;
         fs_err::write(context.path().join("Dockerfile"), dockerfile)?;
         let inputs = self.inputs()?;
-        let mut command = self.command(&inputs);
-        let output = process::ended(command.args(["--no-cache", "--progress=plain"]).arg(context.path())).await?;
+        let mut command = self.command(&inputs, true);
+        let output = process::ended(command.arg("--progress=plain").arg(context.path())).await?;
         if output.status.success() {
             bail!(
                 "this was built, but the policy should have refused it:\n    {}",
@@ -167,14 +177,14 @@ impl Build<'_> {
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// What every build has: the policy made from the lock, and the moment that its files are dated.
-    fn command(&self, inputs: &Inputs) -> tokio::process::Command {
+    /// What every build has: the policy made from the lock, and the moment that the image is dated.
+    fn command(&self, inputs: &Inputs, without_cache: bool) -> tokio::process::Command {
         let mut command = self.docker.building();
         command
             .args(["buildx", "build", "--provenance=false", "--sbom=false"])
             .env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", inputs.policy.path())
             .env("SOURCE_DATE_EPOCH", self.lock.epoch().to_string());
-        if self.cache.none {
+        if without_cache {
             command.arg("--no-cache");
         }
         command

@@ -95,6 +95,14 @@ pub(crate) fn merge(
     Ok(digest)
 }
 
+/// Whether a copied layer has another compression than the one requested: BuildKit exports cached layers as they are.
+pub(crate) fn has_other_compression(folder: &Path) -> anyhow::Result<bool> {
+    let (_, manifest) = open(folder)?;
+    let all = layers(folder)?.all;
+    let of_ours = manifest.layers.iter().zip(all).filter(|(_, layer)| layer.created_by.starts_with("COPY "));
+    Ok(of_ours.into_iter().any(|(descriptor, _)| !descriptor.media_type.ends_with("+zstd")))
+}
+
 /// The contents of a released index.
 #[derive(Debug)]
 pub(crate) struct Released {
@@ -214,4 +222,34 @@ fn blob<T: DeserializeOwned>(folder: &Path, descriptor: &Descriptor) -> anyhow::
         bail!("{} has the digest {found}: the layout is damaged", path.display());
     }
     serde_json::from_str(&text).with_context(|| format!("{} is not a document of an OCI image", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_copied_layers_must_be_compressed_as_asked() {
+        let other = |base: &str, copied: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            fs_err::create_dir_all(folder.path().join(BLOBS)).unwrap();
+            let blob = |text: &serde_json::Value, kind: &str| {
+                let text = text.to_string();
+                let digest = Sha256::of(text.as_bytes());
+                fs_err::write(folder.path().join(BLOBS).join(digest.as_str()), &text).unwrap();
+                serde_json::json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": text.len() })
+            };
+            let layers =
+                [base, copied].map(|kind| blob(&kind.into(), &format!("application/vnd.oci.image.layer.v1.{kind}")));
+            let history = serde_json::json!([{ "created_by": "base" }, { "created_by": "COPY /node/ / # buildkit" }]);
+            let configuration = serde_json::json!({ "architecture": "amd64", "history": history, "config": {} });
+            let manifest = serde_json::json!({ "config": blob(&configuration, "c"), "layers": layers });
+            let index = serde_json::json!({ "manifests": [blob(&manifest, "m")] });
+            fs_err::write(folder.path().join(INDEX), index.to_string()).unwrap();
+            has_other_compression(folder.path()).unwrap()
+        };
+        assert!(!other("tar+gzip", "tar+zstd"));
+        assert!(other("tar+gzip", "tar+gzip"));
+        assert!(other("tar+zstd", "tar"));
+    }
 }

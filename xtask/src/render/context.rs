@@ -14,6 +14,9 @@ use crate::domain::stack::{Flavor, Gpu, Image, Stack};
 /// Seconds for the supervisor to end, with reserve for slow machines.
 const SPARE_SECONDS: u32 = 10;
 
+/// 1980-01-01, in seconds: zip files hold no earlier date.
+const IN_1980: i64 = 315_532_800;
+
 #[derive(Debug, Serialize)]
 pub(super) struct Context<'a> {
     image: &'a Image,
@@ -50,7 +53,6 @@ struct LockContext {
     label: String,
     flavor_label: String,
     sha256: String,
-    /// The date of files in the image.
     created: String,
 }
 
@@ -88,6 +90,8 @@ struct SettingContext<'a> {
 struct ComponentContext<'a> {
     title: &'a str,
     version: &'a str,
+    /// The date of its files, in seconds: when it was published, or as early as every archive can say.
+    dated: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,6 +204,7 @@ impl<'a> ComponentContext<'a> {
         let mut context = Self {
             title,
             version: &pin.version,
+            dated: pin.published.as_ref().map_or(IN_1980, |published| published.moment().timestamp()),
             tag: pin.tag.as_deref(),
             commit: pin.commit.as_ref().map(CommitId::as_str),
             artifacts: BTreeMap::new(),
