@@ -11,6 +11,7 @@ use crate::engine::container::Volume;
 use crate::engine::probe;
 
 const LLAMA: &str = "LLAMACPP_PORT";
+const PAGE: &str = "MISSION_CONTROL_PORT";
 const KEY: &str = "LLAMACPP_API_KEY";
 /// A model of an architecture that llama.cpp does not know.
 const FOREIGN: &str = "/data/models/foreign.gguf";
@@ -49,11 +50,43 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
     report.see("a missing model of another server is reported", 30, other_server(&running)).await;
     running.container.exec(&["bash", "-c", &format!("sed s/llama/llamx/g {MODEL} >{FOREIGN}")]).await?;
     drop(running);
-    more.retain(|(name, _)| *name != "LLAMACPP_MODEL");
+    // With the page: it shows the notices, too.
+    more.retain(|(name, _)| !["LLAMACPP_MODEL", "MISSION_CONTROL_ENABLED"].contains(name));
     more.push(("LLAMACPP_MODEL", FOREIGN.to_owned()));
-    let running = bench.start(&volume, bench.moved_ports()?, &more).await?;
+    let ports = bench.moved_ports()?;
+    let mut options = bench.options(&ports, &more);
+    let older = older_processor(bench)?;
+    options.mounts.extend(older.clone());
+    let running = bench.launch(&volume, ports, options).await?;
     report.see("a model that llama.cpp cannot load is reported by name", 120, unloadable(&running)).await;
+    if older.is_some() {
+        report.see("a processor without AVX2 is reported", 60, lacks_avx2(&running)).await;
+    }
     Ok(())
+}
+
+/// What an x86 processor tells of itself, without AVX2; none on a machine of another kind.
+fn older_processor(bench: &Bench<'_>) -> anyhow::Result<Option<String>> {
+    let told = fs_err::read_to_string("/proc/cpuinfo")?;
+    if !told.lines().any(|line| line.starts_with("flags")) {
+        return Ok(None);
+    }
+    let file = bench.scratch.join("cpuinfo");
+    fs_err::write(&file, told.replace(" avx2", ""))?;
+    Ok(Some(format!("type=bind,source={},target=/proc/cpuinfo,readonly", file.display())))
+}
+
+async fn lacks_avx2(running: &Running<'_>) -> anyhow::Result<String> {
+    let told = "this processor lacks AVX2";
+    let page = until(|| async {
+        let answer = ask(running.get(PAGE, "/_stack")?).await.ok();
+        Ok(answer.filter(|answer| answer.status == 200).map(|answer| answer.body))
+    });
+    let status = running.container.try_exec(&["status"]).await?.said;
+    for (place, text) in [("the log", running.container.logs().await?), ("status", status), ("/_stack", page.await?)] {
+        ensure!(text.contains(told), "{place} does not tell: {}", start_of(&text));
+    }
+    Ok("in the log, by status, at /_stack".to_owned())
 }
 
 /// State and detail of llama.cpp.
