@@ -1,11 +1,11 @@
 #!/bin/bash
-# Gives all files of a tree one date: date.sh ROOT [SECONDS], of 1980 without SECONDS. So a layer is the same bytes on any
-# day, and a new version of one component leaves the layers of the others as they are.
+# Sets the date of all files below ROOT: date.sh ROOT [SECONDS]. The default is 1980. A layer then has the same bytes on
+# any day, and a new version of one component does not change the layers of the others.
 set -euo pipefail
 root=$1
 seconds=${2:-315532800}
 
-# BuildKit copies what it has of a tree with the same contents, whatever its dates: the date is part of the contents.
+# BuildKit ignores dates when it compares trees and would copy an older tree, so the date is also part of the contents.
 mkdir -p "$root/opt/stack/dated"
 echo "$seconds" >"$root/opt/stack/dated/$(basename "$root")"
 find "$root" -exec touch --no-dereference --date="@$seconds" {} +
