@@ -163,7 +163,7 @@ async fn a_file_of_a_release_is_attested_and_lower_trust_is_refused() {
     serve_file(&server, &[]).await;
     let ran = scratch.run(&server, &["verify"]).await;
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
-    assert!(ran.stdout.contains("is stated, attested is wanted"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("is stated, required is attested"), "{}", ran.stdout);
 
     // With an invalid attestation, a version is only taken by name, with lower trust.
     std::fs::remove_file(scratch.lock_path()).unwrap();
