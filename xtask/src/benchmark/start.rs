@@ -191,10 +191,14 @@ impl Bench<'_> {
             Way::OneAfterTheOther => vec![FIRST],
             Way::Alone(name) => self.company(name),
         };
-        let switch =
-            |service: &Service| Some((service.switch.clone()?, on.contains(&service.name.as_str()).to_string()));
-        let mut options =
-            Options { environment: self.stack.services.iter().filter_map(switch).collect(), ..Options::default() };
+        let mut options = Options::default();
+        for service in &self.stack.services {
+            // Services may share a switch: it is on if one of them is.
+            let Some(switch) = &service.switch else { continue };
+            if on.contains(&service.name.as_str()) || !options.environment.contains_key(switch) {
+                options.environment.insert(switch.clone(), on.contains(&service.name.as_str()).to_string());
+            }
+        }
         if let Some(model) = self.model {
             options.environment.insert("LLAMACPP_MODEL".to_owned(), MODEL.to_owned());
             options.mounts.push(format!("type=bind,source={},target={MODEL},readonly", model.display()));
@@ -332,6 +336,8 @@ mod tests {
             options.environment.iter().filter(|(_, value)| *value == "true").map(|(name, _)| name).collect();
         assert_eq!(on, ["MANAGER_ENABLED", "OPENCODE_ENABLED"]);
         assert_eq!(options.environment["CONVEX_SETUP_ENABLED"], "false");
+        // It shares its switch with llama.cpp.
+        assert_eq!(bench.options(&Way::Alone("model".to_owned())).environment["LLAMACPP_ENABLED"], "true");
     }
 
     #[test]

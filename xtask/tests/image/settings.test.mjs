@@ -242,6 +242,10 @@ test("settings that contradict each other are reported", () => {
     [{ LLAMACPP_MODEL: folder }, folder],
     [{ CONVEX_ENABLED: "false", CONVEX_DASHBOARD_ENABLED: "true" }, "CONVEX_DASHBOARD_ENABLED=true"],
     [{ OPENCODE_ENABLED: "false", MANAGER_ENABLED: "true" }, "MANAGER_ENABLED=true"],
+    [
+      { LLAMACPP_ENABLED: "false", OPENCODE_ENABLED: "false", OPENCLAW_ENABLED: "false", CONVEX_ENABLED: "false", MISSION_CONTROL_ENABLED: "false" },
+      "no service with a port is on: set at least one of LLAMACPP_ENABLED, MANAGER_ENABLED,",
+    ],
     [{ OPENCODE_ENABLED: "perhaps", MANAGER_ENABLED: "true" }, "OPENCODE_ENABLED='perhaps'"],
     [{ TLS_CERT_FILE: "/tls/cert.pem" }, "TLS_CERT_FILE is set without TLS_KEY_FILE"],
     [{ TLS_KEY_FILE: "/tls/key.pem" }, "TLS_KEY_FILE is set without TLS_CERT_FILE"],

@@ -129,7 +129,7 @@ function checkUnknown(table, environment, links, { problems, notices }) {
   }
 }
 
-/** Checks that no port is used twice. Programs behind the front have their own ports on the loopback interface. */
+/** Checks that there is a port, and that none is used twice. Programs behind the front have their own ports on the loopback interface. */
 function checkPorts(table, values, isOn, problems) {
   const owners = new Map();
   const endpoints = (service) => service.endpoints.map((endpoint) => ({ ...endpoint, on: isOn(service.name) }));
@@ -137,6 +137,10 @@ function checkPorts(table, values, isOn, problems) {
   for (const { setting, port, on } of all.filter((endpoint) => endpoint.port)) {
     values[setting.replace(/_PORT$/, "_INNER_PORT")] = String(port);
     if (on) owners.set(String(port), `the program behind ${setting}`);
+  }
+  if (!all.some((endpoint) => endpoint.on && endpoint.setting)) {
+    const names = table.services.filter((service) => service.endpoints.some((endpoint) => endpoint.setting)).map((service) => service.switch);
+    problems.push(`no service with a port is on: set at least one of ${names.join(", ")} to true`);
   }
   for (const { setting } of all.filter((endpoint) => endpoint.on && values[endpoint.setting])) {
     const port = values[setting];
