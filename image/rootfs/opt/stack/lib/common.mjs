@@ -32,10 +32,10 @@ export function replaceFile(path, content, options) {
 
 export const writeJson = (path, value, options) => replaceFile(path, `${JSON.stringify(value, null, 2)}\n`, options);
 
-/** Bytes that are free on the disk of a folder. */
-export function freeSpace(folder) {
-  const { bavail, bsize } = statfsSync(folder);
-  return bavail * bsize;
+/** The disk of a folder, in bytes. */
+export function diskOf(folder) {
+  const { bsize, blocks, bavail } = statfsSync(folder);
+  return { total: bsize * blocks, free: bsize * bavail };
 }
 
 /** Why an operation failed, in a few words. */

@@ -8,7 +8,7 @@ import { dirname } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import zlib from "node:zlib";
-import { freeSpace, size } from "../common.mjs";
+import { diskOf, size } from "../common.mjs";
 import { FORMAT, HEAD, SUMS, sumLine } from "./backup.mjs";
 import { among, isPlain } from "./paths.mjs";
 import { DATA, RECORD, STAGE, mounts, place, readVersions, servicesOf, table, keepFile } from "./state.mjs";
@@ -72,7 +72,7 @@ export async function stage(source, warn) {
       const text = await buffer(body);
       files.set(name, createHash("sha256").update(text).digest("hex"));
       head = checkHead(text.toString(), warn);
-      const free = freeSpace(DATA);
+      const { free } = diskOf(DATA);
       if (free < head.bytes) throw new Error(`not enough space: ${size(head.bytes)} is needed in ${DATA}, ${size(free)} is free`);
       return;
     }

@@ -3,7 +3,7 @@
 import { createReadStream, existsSync, readdirSync } from "node:fs";
 import { buffer } from "node:stream/consumers";
 import zlib from "node:zlib";
-import { freeSpace, size } from "../common.mjs";
+import { diskOf, size } from "../common.mjs";
 import { ENDING, HEAD, writeFile } from "./backup.mjs";
 import { DATA, KEPT, measure, migrating, migratingOnly, readVersions, writeVersions } from "./state.mjs";
 import { read } from "./tar.mjs";
@@ -32,7 +32,7 @@ export function foresee({ isOn, values }) {
 export async function keep(services, say) {
   const selection = migratingOnly(services);
   const needed = measure(selection);
-  const free = freeSpace(DATA);
+  const { free } = diskOf(DATA);
   if (free < needed) {
     throw new Refused(`not enough space to save the state of ${services.map(({ name }) => name).join(", ")} before the update: ${size(needed)} is needed in ${DATA}, ${size(free)} is free`);
   }

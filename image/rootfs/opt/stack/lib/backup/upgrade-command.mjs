@@ -1,5 +1,5 @@
 // upgrade: see bin/upgrade.
-import { freeSpace, size } from "../common.mjs";
+import { diskOf, size } from "../common.mjs";
 import { DATA, measure, migratingOnly, migrating, readVersions } from "./state.mjs";
 import { foresee } from "./update.mjs";
 
@@ -19,7 +19,7 @@ if (refusals.length > 0) {
   console.log("Nothing to do: this image opens the data unchanged.");
 } else {
   const needed = measure(migratingOnly(updates.map(({ service }) => service)));
-  const free = freeSpace(DATA);
+  const { free } = diskOf(DATA);
   console.log(`The next start saves the previous state first: up to ${size(needed)} in ${DATA}/kept, ${size(free)} is free.`);
   console.log("Type `docker compose up -d`. To go back, type `docker compose run --rm stack rollback` and start the previous image.");
   if (free < needed) process.exitCode = 1;

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { closeSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { freeSpace, readJson, size, writeJson } from "../common.mjs";
+import { diskOf, readJson, size, writeJson } from "../common.mjs";
 
 // Seconds between attempts. After the last one, the supervisor restarts the service with its own pauses.
 const PAUSES = [1, 5, 15, 30];
@@ -76,7 +76,7 @@ async function tryOnce({ url, header }, part) {
     rmSync(part, { force: true });
     return "the server does not support resuming: the download starts over";
   }
-  if (code === WRITE_ERROR) throw new Error(`not enough space for ${basename(part, ".part")} on the volume: ${size(freeSpace(dirname(part)))} is free`);
+  if (code === WRITE_ERROR) throw new Error(`not enough space for ${basename(part, ".part")} on the volume: ${size(diskOf(dirname(part)).free)} is free`);
   if (/^4(0[134]|10)$/.test(status)) throw new Error(`no model from ${shown(url)}: the server answers ${status}`);
   return why || `curl ended with ${code}`;
 }
@@ -95,7 +95,7 @@ export async function ensure(file, checked, report) {
   }
   mkdirSync(dirname(path), { recursive: true });
   const part = `${path}.part`;
-  const [missing, free] = [file.size - lengthOf(part), freeSpace(dirname(path))];
+  const [missing, free] = [file.size - lengthOf(part), diskOf(dirname(path)).free];
   if (missing > free) throw new Error(`not enough space for ${basename(path)} on the volume: ${size(missing)} is needed, ${size(free)} is free`);
   const isRight = async () => {
     report(`checking ${basename(path)}`);

@@ -1,6 +1,6 @@
 // Measures memory, disk and processor of the container and its services.
-import { readdirSync, readlinkSync, statfsSync } from "node:fs";
-import { freeSpace, peek } from "../common.mjs";
+import { readdirSync, readlinkSync } from "node:fs";
+import { diskOf, peek } from "../common.mjs";
 import { RUNTIME } from "../settings/read.mjs";
 
 const PAGE = 4096;
@@ -23,10 +23,7 @@ export function memory(readFile = peek) {
 }
 
 /** The disk of the volume in bytes. */
-export function disk() {
-  const { bsize, blocks } = statfsSync("/data");
-  return { total: bsize * blocks, free: freeSpace("/data") };
-}
+export const disk = () => diskOf("/data");
 
 /** The service of a process: from its environment, or, as nginx overwrites that, from its working folder. */
 function serviceOf(pid) {
