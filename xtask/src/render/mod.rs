@@ -32,18 +32,24 @@ pub(crate) struct Rendered {
 /// Renders everything, and writes nothing.
 pub(crate) fn render(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<Vec<Rendered>> {
     let templates = root.join(TEMPLATES);
-    let environment = environment()?;
     let context = context::Context::new(stack, lock)?;
     let whole = minijinja::Value::from(Serde(&context));
     let mut rendered = Vec::new();
     let mut parts = Vec::new();
+    let mut sources = Vec::new();
     for path in template_files(&templates)? {
         let source = fs_err::read_to_string(templates.join(&path))?;
-        let name = path.to_string_lossy().into_owned();
+        sources.push((path.to_string_lossy().into_owned(), path, source));
+    }
+    // All of them first, because templates import from each other.
+    let mut environment = environment()?;
+    for (name, _, source) in &sources {
+        environment.add_template(name, source).with_context(|| format!("cannot parse {TEMPLATES}/{name}"))?;
+    }
+    for (name, path, _) in &sources {
         let fill = |context: &minijinja::Value| {
-            environment
-                .render_named_str(&name, &source, context)
-                .with_context(|| format!("cannot render {TEMPLATES}/{name}"))
+            let rendered = environment.get_template(name).and_then(|template| template.render(context));
+            rendered.with_context(|| format!("cannot render {TEMPLATES}/{name}"))
         };
         let output = path.with_extension("");
         if name.contains('{') {
@@ -66,7 +72,7 @@ pub(crate) fn render(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<
     Ok(rendered)
 }
 
-fn environment() -> anyhow::Result<Environment<'static>> {
+fn environment<'a>() -> anyhow::Result<Environment<'a>> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment
