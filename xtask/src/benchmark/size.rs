@@ -177,7 +177,8 @@ mod tests {
         COPY --link --from=manager /out/ /\nCOPY --link rootfs/ /\nWORKDIR /data\n";
 
     fn image() -> Layers {
-        let layer = |size, created_by: &str| Layer { size, created_by: created_by.to_owned() };
+        let layer =
+            |size, created_by: &str| Layer { size, media_type: String::new(), created_by: created_by.to_owned() };
         Layers {
             arch: crate::domain::arch::Arch::X86_64,
             digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),

@@ -32,6 +32,8 @@ pub(crate) struct Image {
 pub(crate) struct Layer {
     /// Compressed, in bytes.
     pub(crate) size: u64,
+    /// Ends in `+zstd` or `+gzip` if compressed.
+    pub(crate) media_type: String,
     /// From the history: `COPY /out/ / # buildkit`. Base images may have other formats.
     pub(crate) created_by: String,
 }
@@ -97,10 +99,8 @@ pub(crate) fn merge(
 
 /// Whether a copied layer has another compression than the one requested: BuildKit exports cached layers as they are.
 pub(crate) fn has_other_compression(folder: &Path) -> anyhow::Result<bool> {
-    let (_, manifest) = open(folder)?;
-    let all = layers(folder)?.all;
-    let of_ours = manifest.layers.iter().zip(all).filter(|(_, layer)| layer.created_by.starts_with("COPY "));
-    Ok(of_ours.into_iter().any(|(descriptor, _)| !descriptor.media_type.ends_with("+zstd")))
+    let mut copied = layers(folder)?.all.into_iter().filter(|layer| layer.created_by.starts_with("COPY "));
+    Ok(copied.any(|layer| !layer.media_type.ends_with("+zstd")))
 }
 
 /// The contents of a released index.
@@ -146,8 +146,12 @@ pub(crate) fn layers(folder: &Path) -> anyhow::Result<Layers> {
     if made.len() != manifest.layers.len() {
         bail!("{} has {} layers and a history of {}", folder.display(), manifest.layers.len(), made.len());
     }
-    let layers = manifest.layers.iter().zip(made);
-    let all = layers.map(|(layer, past)| Layer { size: layer.size, created_by: past.created_by }).collect();
+    let layer = |(layer, past): (Descriptor, Past)| Layer {
+        size: layer.size,
+        media_type: layer.media_type,
+        created_by: past.created_by,
+    };
+    let all = manifest.layers.into_iter().zip(made).map(layer).collect();
     let arch = configuration.architecture.parse()?;
     Ok(Layers { arch, digest: descriptor.digest, labels: configuration.config.labels, all })
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
 use super::report::Report;
-use super::running::{Running, ask};
+use super::running::{PAGE, Running, ask};
 
 const ADMIN_KEY: &str = "CONVEX_SELF_HOSTED_ADMIN_KEY";
 /// The variables that Mission Control's functions read.
@@ -103,7 +103,7 @@ async fn variables(running: &Running<'_>) -> anyhow::Result<String> {
     let set = environment(running).await?;
     let missing: Vec<&str> = VARIABLES.into_iter().filter(|name| !set.contains_key(*name)).collect();
     ensure!(missing.is_empty(), "not set: {}", missing.join(", "));
-    let origin = running.origin("MISSION_CONTROL_PORT")?;
+    let origin = running.origin(PAGE)?;
     ensure!(set["SITE_URL"] == origin.as_str(), "SITE_URL is {}, the page is at {origin}", set["SITE_URL"]);
     // The public keys must have the public half of this stack's key, without the private part.
     let shown = ask(running.get("CONVEX_SITE_PORT", "/.well-known/jwks.json")?).await?.expect(200)?.json()?;

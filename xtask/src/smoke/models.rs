@@ -6,12 +6,11 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::report::Report;
-use super::running::{Bench, MODEL, Running, ask, start_of, until};
+use super::running::{Bench, MODEL, PAGE, Running, ask, start_of, until};
 use crate::engine::container::Volume;
 use crate::engine::probe;
 
 const LLAMA: &str = "LLAMACPP_PORT";
-const PAGE: &str = "MISSION_CONTROL_PORT";
 const KEY: &str = "LLAMACPP_API_KEY";
 /// A model of an architecture that llama.cpp does not know.
 const FOREIGN: &str = "/data/models/foreign.gguf";

@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use super::page::Page;
 use crate::smoke::report::Report;
-use crate::smoke::running::{Bench, Running};
+use crate::smoke::running::{Bench, PAGE, Running};
 
 /// A laptop's and a desktop's screen; on the first, the board is wider than the window.
 const WIDTHS: [u32; 2] = [1280, 1920];
@@ -33,7 +33,7 @@ async fn first_hour(
     picture: &Path,
     program: &Path,
 ) -> anyhow::Result<String> {
-    let origin = running.origin("MISSION_CONTROL_PORT")?;
+    let origin = running.origin(PAGE)?;
     let mut page = Page::open(program, &origin).await?;
     page.resize(width).await?;
     let walked = walk(&mut page, run, running.bench.turn).await;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::page::Page;
-use crate::smoke::running::Running;
+use crate::smoke::running::{PAGE, Running};
 
 /// By service: texts of which its page must show one, and texts of a page that requires credentials.
 const PAGES: [(&str, &[&str], &[&str]); 7] = [
@@ -25,7 +25,7 @@ const UP: &str = "All enabled services are up";
 const NAMES: &str = "[...document.querySelectorAll('td a')].map((it) => it.nextElementSibling.innerText)";
 
 pub(super) async fn press_all(running: &Running<'_>, program: &Path) -> anyhow::Result<String> {
-    let stack = format!("{}/_stack", running.origin("MISSION_CONTROL_PORT")?);
+    let stack = format!("{}/_stack", running.origin(PAGE)?);
     let mut page = Page::open(program, &stack).await?;
     page.read(UP).await?;
     let listed = page.value(NAMES).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use self::page::Page;
 use super::foreign_pages;
 use super::report::Report;
-use super::running::{Bench, Running};
+use super::running::{Bench, PAGE, Running};
 
 mod board;
 mod dashboard;
@@ -50,7 +50,7 @@ pub(super) async fn signed_in(running: &Running<'_>, output: &Path, program: &Pa
 }
 
 async fn sign_in(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<(Page, String)> {
-    let origin = running.origin("MISSION_CONTROL_PORT")?;
+    let origin = running.origin(PAGE)?;
     let mut page = Page::open(program, &format!("{origin}/")).await?;
     let opened = open_pages(running, output, &mut page, &origin);
     let Ok(picture) = tokio::time::timeout(Duration::from_secs(60), opened).await else {
