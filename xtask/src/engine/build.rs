@@ -97,6 +97,9 @@ impl Build<'_> {
         let staging = TempDir::with_prefix_in(".building-", parent)?;
         let builder = self.docker.builder().await?;
         let layout = staging.path().join("layout");
+        if !self.cache.none {
+            layout::lend_layers(output, &layout)?;
+        }
         self.export(arch, &layout, self.cache.none).await?;
         if !self.cache.none && layout::has_other_compression(&layout)? {
             say(
@@ -105,6 +108,7 @@ impl Build<'_> {
             fs_err::remove_dir_all(&layout)?;
             self.export(arch, &layout, true).await?;
         }
+        layout::prune(&layout)?;
         let image = layout::read(&layout, arch)?;
         layout::note_builder(&layout, &builder)?;
         if output.exists() {

@@ -1,6 +1,6 @@
 //! OCI image layouts on disk (OCI image specification, "Image Layout").
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -95,6 +95,32 @@ pub(crate) fn merge(
     }
     fs_err::rename(staging.keep(), output)?;
     Ok(digest)
+}
+
+/// Gives a layout that is about to be exported the layers of an earlier one: BuildKit then sends only the others.
+pub(super) fn lend_layers(earlier: &Path, folder: &Path) -> anyhow::Result<()> {
+    let Ok((_, manifest)) = open(earlier) else { return Ok(()) };
+    fs_err::create_dir_all(folder.join(BLOBS))?;
+    for layer in manifest.layers.iter().map(|layer| Path::new(BLOBS).join(layer.digest.hex())) {
+        if earlier.join(&layer).is_file() {
+            carry(&earlier.join(&layer), &folder.join(&layer))?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the blobs that are not of the layout's image.
+pub(super) fn prune(folder: &Path) -> anyhow::Result<()> {
+    let (descriptor, manifest) = open(folder)?;
+    let image: BTreeSet<&str> =
+        [&descriptor, &manifest.config].into_iter().chain(&manifest.layers).map(|part| part.digest.hex()).collect();
+    for blob in fs_err::read_dir(folder.join(BLOBS))? {
+        let blob = blob?;
+        if !blob.file_name().to_str().is_some_and(|name| image.contains(name)) {
+            fs_err::remove_file(blob.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a copied layer has another compression than the one requested: BuildKit exports cached layers as they are.
