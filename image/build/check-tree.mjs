@@ -1,6 +1,6 @@
 // Checks a tree before it becomes a layer: check-tree.mjs ROOT ARCH [FILE...]. It fails on
 //
-// - an ELF file for another architecture than ARCH (amd64, arm64)
+// - an ELF file for another architecture than ARCH (amd64, arm64; `any`: an ELF file for one of them)
 // - a top-level path that `COPY --link` would put in place of a symlink or special folder of the base
 // - a missing FILE
 // - a FILE, or a program or library next to it, that needs a library which is neither next to it nor in the base or
@@ -10,7 +10,7 @@ import { basename, dirname, join } from "node:path";
 import { neededLibraries } from "./elf.mjs";
 
 const [root, arch, ...wanted] = process.argv.slice(2);
-const machines = { amd64: 0x3e, arm64: 0xb7 }; // e_machine of the ELF specification
+const machines = { amd64: 0x3e, arm64: 0xb7, any: undefined }; // e_machine of the ELF specification
 if (!(arch in machines)) throw new Error(`unknown architecture ${arch}`);
 const wrong = [];
 

@@ -3,17 +3,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-// npm's rule for `os`, `cpu` and `libc`: lists contain allowed values, or with `!` forbidden ones; an empty list allows
-// all.
-export function fits(entry, platform) {
-  return Object.entries(platform).every(([field, wanted]) => {
-    const list = [entry[field] ?? []].flat();
-    if (list.includes(`!${wanted}`)) return false;
-    const allowed = list.filter((word) => !word.startsWith("!"));
-    return allowed.length === 0 || allowed.includes(wanted) || allowed.includes("any");
-  });
-}
-
 // The paths of the packages that must be installed.
 export function wantedNpm(packages, onPlatform, prod) {
   const wanted = new Set();

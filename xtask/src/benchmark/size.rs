@@ -65,7 +65,8 @@ pub(crate) fn weigh(
     }
     let mut weights: Vec<(Option<String>, u64)> = Vec::new();
     for (layer, owner) in image.all.iter().zip(owners(&image.all, &steps(dockerfile)?, base)?) {
-        // A stage whose name is not a component's belongs to none.
+        // `openclaw-native` is of `openclaw`; a stage whose name is not a component's belongs to none.
+        let owner = owner.map(|owner| owner.trim_end_matches("-native").to_owned());
         let owner = owner.filter(|owner| owner == base || components.contains(&owner.as_str()));
         match weights.iter_mut().find(|(known, _)| *known == owner) {
             Some((_, weight)) => *weight += layer.size,
@@ -174,7 +175,8 @@ mod tests {
 
     const DOCKERFILE: &str = "FROM x AS tools\nCOPY build/ /build/\nFROM base\nLABEL digest=d1\n\
         COPY --link --from=skeleton /out/ /\nCOPY --link --from=node --chown=1:1 /out/ /\n\
-        COPY --link --from=manager /out/ /\nCOPY --link rootfs/ /\nWORKDIR /data\n";
+        COPY --link --from=node-native /native/ /\nCOPY --link --from=manager /out/ /\nCOPY --link rootfs/ /\n\
+        WORKDIR /data\n";
 
     fn image() -> Layers {
         let layer =
@@ -187,6 +189,7 @@ mod tests {
                 layer(1000, "COPY . / # buildkit"),
                 layer(3, "COPY /out/ / # buildkit"),
                 layer(110, "COPY --chown=1:1 /out/ / # buildkit"),
+                layer(7, "COPY /native/ / # buildkit"),
                 layer(50, "COPY /out/ / # buildkit"),
                 layer(2, "COPY rootfs/ / # buildkit"),
                 layer(1, "WORKDIR /data"),
@@ -211,9 +214,9 @@ mod tests {
         let sizes = Sizes::new(&image(), weights(DOCKERFILE).unwrap(), &artifacts());
         let rows: Vec<(&str, u64, Option<u64>)> =
             sizes.rows.iter().map(|row| (row.component.as_str(), row.layer, row.artifacts)).collect();
-        let wanted = [("base", 1000, Some(1000)), ("node", 110, Some(100)), ("manager", 50, None), ("(none)", 6, None)];
+        let wanted = [("base", 1000, Some(1000)), ("node", 117, Some(100)), ("manager", 50, None), ("(none)", 6, None)];
         assert_eq!(rows, wanted);
-        assert_eq!((sizes.image, sizes.compared, sizes.artifacts), (1166, 1166, 1100));
+        assert_eq!((sizes.image, sizes.compared, sizes.artifacts), (1173, 1173, 1100));
     }
 
     #[test]
@@ -221,7 +224,7 @@ mod tests {
         let mut artifacts = artifacts();
         artifacts.insert("node".to_owned(), Artifacts::Unknown("no download".to_owned()));
         let sizes = Sizes::new(&image(), weights(DOCKERFILE).unwrap(), &artifacts);
-        assert_eq!((sizes.image, sizes.compared, sizes.artifacts), (1166, 1056, 1000));
+        assert_eq!((sizes.image, sizes.compared, sizes.artifacts), (1173, 1056, 1000));
     }
 
     #[test]

@@ -2,12 +2,13 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { fits, wantedNpm } from "../../../image/build/npm-lock.mjs";
+import { installedNpm, wantedNpm } from "../../../image/build/npm-lock.mjs";
+import { fits } from "../../../image/build/platform.mjs";
 import { parse, wantedPnpm } from "../../../image/build/pnpm-lock.mjs";
 
 const build = new URL("../../../image/build/", import.meta.url).pathname;
@@ -163,7 +164,10 @@ async function registry(folder, failures) {
   return { server, address, lock, asked };
 }
 
-async function install(failures) {
+const NPM_CI = ["install.sh", "npm native --prod", "npm", "ci", "--ignore-scripts", "--omit=dev"];
+
+// Also returns the versions that are installed at those paths of the checkout.
+async function install(failures, [script, ...words] = NPM_CI, paths = []) {
   const folder = mkdtempSync(join(tmpdir(), "install-test-"));
   const { server, address, lock, asked } = await registry(folder, failures);
   const checkout = join(folder, "checkout");
@@ -171,15 +175,16 @@ async function install(failures) {
   writeFileSync(join(checkout, "package.json"), JSON.stringify({ name: "x", dependencies: { top: "1.0.0" } }));
   writeFileSync(join(checkout, "package-lock.json"), JSON.stringify(lock));
   const env = { ...process.env, npm_config_registry: address, npm_config_cache: join(folder, "cache"), npm_config_fetch_retries: "0", npm_config_audit: "false" };
-  const child = spawn(join(build, "install.sh"), ["npm native --prod", "npm", "ci", "--ignore-scripts", "--omit=dev"], { cwd: checkout, env });
+  const child = spawn(join(build, script), words, { cwd: checkout, env });
   let said = "";
   child.stdout.on("data", (data) => (said += data));
   child.stderr.on("data", (data) => (said += data));
   const code = await new Promise((ended) => child.on("close", ended));
   server.close();
   server.closeAllConnections();
+  const versions = paths.map((path) => installedNpm(join(checkout, path)));
   rmSync(folder, { recursive: true });
-  return { code, said, asked };
+  return { code, said, asked, versions };
 }
 
 test("an incomplete installation that npm reports as complete is repeated", async () => {
@@ -201,4 +206,32 @@ test("an installation that stays incomplete is refused with the missing package"
   assert.equal(code, 1, said);
   assert.match(said, /the packages that npm installed for \w+ differ from package-lock.json:\n {2}node_modules\/native 1\.0\.0 is not installed/);
   assert.match(said, /installation 3 of 3 failed or is incomplete/);
+});
+
+test("packages of one architecture are installed apart from those that all can use", async () => {
+  const paths = ["node_modules/top", "node_modules/native"];
+  const everywhere = await install({}, ["npm-ci.sh", "any"], paths);
+  assert.deepEqual(everywhere.versions, ["1.0.0", undefined], everywhere.said);
+  const ofOne = await install({}, ["native-packages.sh", "native", "out"], paths.map((path) => join("out", path)));
+  assert.deepEqual(ofOne.versions, [undefined, "1.0.0"], ofOne.said);
+  assert.equal((await install({ native: 1 }, ["native-packages.sh", "native", "out"])).code, 0);
+  assert.notEqual((await install({ native: 99 }, ["native-packages.sh", "native", "out"])).code, 0);
+});
+
+test("a package of one architecture keeps its place, its name, and what only it needs", () => {
+  const folder = mkdtempSync(join(tmpdir(), "native-lock-test-"));
+  const packages = {
+    "": { dependencies: { top: "1.0.0" } },
+    "node_modules/top": { version: "1.0.0", optionalDependencies: { alias: "npm:@a/native@1.0.0", foreign: "1.0.0" } },
+    "node_modules/top/node_modules/alias": { name: "@a/native", version: "1.0.0", cpu: ["arm64"], optional: true, dependencies: { helper: "2.0.0" } },
+    "node_modules/helper": { version: "2.0.0", integrity: "sha512-h", optional: true },
+    "node_modules/foreign": { version: "1.0.0", cpu: ["x64"], optional: true },
+  };
+  writeFileSync(join(folder, "package-lock.json"), JSON.stringify({ packages }));
+  const { stdout, stderr } = spawnSync("node", [join(build, "native-lock.mjs"), "arm64", "."], { cwd: folder, encoding: "utf8" });
+  const lock = JSON.parse(readFileSync(join(folder, "package-lock.json"), "utf8"));
+  rmSync(folder, { recursive: true });
+  assert.equal(stdout, "native-0\tnode_modules/helper\nnative-1\tnode_modules/top/node_modules/alias\n", stderr);
+  assert.deepEqual(lock.packages[""].dependencies, { "native-0": "npm:helper@2.0.0", "native-1": "npm:@a/native@1.0.0" });
+  assert.deepEqual(lock.packages["node_modules/native-0"], { name: "helper", version: "2.0.0", integrity: "sha512-h" });
 });
