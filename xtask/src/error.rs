@@ -159,7 +159,7 @@ pub(crate) fn advice(cause: &(dyn StdError + 'static)) -> Option<String> {
     if cause.is::<MayLackTags>() {
         return Some("git fetch --tags".to_owned());
     }
-    let told = match cause.downcast_ref::<HttpError>()? {
+    let hint = match cause.downcast_ref::<HttpError>()? {
         HttpError::Transport { .. } | HttpError::Slow { .. } => {
             "check the network and HTTPS_PROXY, or use another address with --mirror FROM=TO"
         }
@@ -176,12 +176,12 @@ pub(crate) fn advice(cause: &(dyn StdError + 'static)) -> Option<String> {
         }
         _ => return None,
     };
-    Some(told.to_owned())
+    Some(hint.to_owned())
 }
 
 /// One printed failure.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Told {
+pub(crate) struct Explained {
     message: String,
     causes: Vec<String>,
     hints: Vec<String>,
@@ -189,18 +189,18 @@ pub(crate) struct Told {
 
 /// Takes an error apart. Several failures become one entry each, after their common context; hints for all of them come
 /// last.
-pub(crate) fn told(error: &anyhow::Error) -> Vec<Told> {
+pub(crate) fn explain(error: &anyhow::Error) -> Vec<Explained> {
     taken_apart(error.as_ref())
 }
 
-fn taken_apart(error: &(dyn StdError + 'static)) -> Vec<Told> {
+fn taken_apart(error: &(dyn StdError + 'static)) -> Vec<Explained> {
     let (mut lines, mut hints, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for cause in causes(error) {
         if let Some(hinted) = cause.downcast_ref::<Hinted>() {
             // Its error is the next cause.
             hints.push(hinted.hint.to_string());
         } else if let Some(Failures(several)) = cause.downcast_ref() {
-            failures = several.iter().flat_map(told).collect();
+            failures = several.iter().flat_map(explain).collect();
             if !lines.is_empty() {
                 lines.push(cause.to_string());
             }
@@ -212,8 +212,8 @@ fn taken_apart(error: &(dyn StdError + 'static)) -> Vec<Told> {
         hints.extend(causes(error).find_map(advice));
     }
     let mut lines = lines.into_iter();
-    let common = lines.next().map(|message| Told { message, causes: lines.collect(), hints: Vec::new() });
-    let mut all: Vec<Told> = common.into_iter().chain(failures).collect();
+    let common = lines.next().map(|message| Explained { message, causes: lines.collect(), hints: Vec::new() });
+    let mut all: Vec<Explained> = common.into_iter().chain(failures).collect();
     if let Some(last) = all.last_mut() {
         // An outer hint is more general than an inner one.
         last.hints.splice(0..0, hints);
@@ -224,10 +224,10 @@ fn taken_apart(error: &(dyn StdError + 'static)) -> Vec<Told> {
 
 /// `error:`, `caused by:` and `hint:` lines, for stderr.
 pub(crate) fn render(error: &anyhow::Error) -> String {
-    told(error).iter().map(Told::lines).collect::<Vec<_>>().join("\n")
+    explain(error).iter().map(Explained::lines).collect::<Vec<_>>().join("\n")
 }
 
-impl Told {
+impl Explained {
     fn lines(&self) -> String {
         let (error, hint) = (clap::builder::styling::AnsiColor::Red, clap::builder::styling::AnsiColor::Green);
         let (error, hint) = (error.on_default().bold(), hint.on_default().bold());
@@ -235,8 +235,8 @@ impl Told {
         for cause in &self.causes {
             let _ = writeln!(text, "  caused by: {cause}");
         }
-        for told in &self.hints {
-            let _ = writeln!(text, "{hint}hint:{hint:#} {told}");
+        for advice in &self.hints {
+            let _ = writeln!(text, "{hint}hint:{hint:#} {advice}");
         }
         text
     }
@@ -281,8 +281,9 @@ mod tests {
             assert_eq!(plain(&error), format!("error: cannot do it\n  caused by: 2 failures\n{rest}"));
         }
         let within = anyhow::Error::new(Failures(vec![two_failures().context("inner"), anyhow::anyhow!("three")]));
-        let told = "error: inner\n  caused by: 2 failures\n\nerror: one\nhint: first\n\nerror: two\n\nerror: three\n";
-        assert_eq!(plain(&within), told);
+        let expected =
+            "error: inner\n  caused by: 2 failures\n\nerror: one\nhint: first\n\nerror: two\n\nerror: three\n";
+        assert_eq!(plain(&within), expected);
     }
 
     #[test]

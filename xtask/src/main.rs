@@ -70,15 +70,15 @@ fn wrong_command_line(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return ended(Format::Text, None, 0);
     }
-    let told = error.render().to_string();
-    let told = anyhow::anyhow!(told.trim().trim_start_matches("error: ").to_owned());
-    ended(format, Some(&told), 2)
+    let message = error.render().to_string();
+    let message = anyhow::anyhow!(message.trim().trim_start_matches("error: ").to_owned());
+    ended(format, Some(&message), 2)
 }
 
 /// Prints the JSON document, and reports a result that could not be printed.
 fn ended(format: Format, error: Option<&anyhow::Error>, code: u8) -> ExitCode {
     if format == Format::Json
-        && let Err(error) = io::print_document(&error.map(error::told).unwrap_or_default())
+        && let Err(error) = io::print_document(&error.map(error::explain).unwrap_or_default())
     {
         io::complain(error::render(&error.context("cannot print the result as JSON")).trim_end());
         return ExitCode::FAILURE;

@@ -120,10 +120,10 @@ fn orphans_and_wrong_modes_are_reported_and_fixed() {
     std::fs::write(&by_hand, "says nothing of\n\n@generated from templates/ at its beginning\n").unwrap();
 
     let check = render(scratch.path(), &["--check"]);
-    let told = String::from_utf8(check.stdout).unwrap();
-    assert_eq!(check.status.code(), Some(3), "{told}");
+    let stdout = String::from_utf8(check.stdout).unwrap();
+    assert_eq!(check.status.code(), Some(3), "{stdout}");
     assert_eq!(
-        told.lines().collect::<Vec<_>>(),
+        stdout.lines().collect::<Vec<_>>(),
         [
             "image/rootfs/gone/run is not rendered any more",
             "image/Dockerfile must not be executable",
@@ -144,9 +144,9 @@ fn windows_line_endings_are_reported() {
     let script = scratch.path().join("image/start.sh");
     std::fs::write(&script, std::fs::read_to_string(&script).unwrap().replace('\n', "\r\n")).unwrap();
     let check = render(scratch.path(), &["--check"]);
-    let told = String::from_utf8(check.stdout).unwrap();
-    assert!(told.starts_with("image/start.sh has Windows line endings (CRLF)"), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    let stdout = String::from_utf8(check.stdout).unwrap();
+    assert!(stdout.starts_with("image/start.sh has Windows line endings (CRLF)"), "{stdout}");
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
 }
 
 /// An undefined name in a template fails with the template's name, and no file is written.

@@ -89,10 +89,10 @@ impl Machine {
     /// Runs it; returns the list of errors.
     fn problems(&self, settings: &[(&str, &str)]) -> Vec<String> {
         let output = self.start(settings);
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(78), "{settings:?} was taken: {told}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{settings:?} was taken: {stderr}");
         assert!(!self.path("handed-over").exists());
-        told.lines().filter_map(|line| line.strip_prefix("[stack]   - ").map(str::to_owned)).collect()
+        stderr.lines().filter_map(|line| line.strip_prefix("[stack]   - ").map(str::to_owned)).collect()
     }
 
     /// Runs it; returns the environment of the services.
@@ -177,11 +177,11 @@ fn secrets_are_generated_once_and_are_in_no_environment_or_log() {
     let environment = machine.environment(&[]);
     assert_eq!(machine.secrets(), made);
     assert_eq!(std::fs::read_to_string(machine.path("keygen")).unwrap().lines().count(), 1);
-    let said = format!("{}{}", String::from_utf8_lossy(&first.stdout), String::from_utf8_lossy(&first.stderr));
+    let output = format!("{}{}", String::from_utf8_lossy(&first.stdout), String::from_utf8_lossy(&first.stderr));
     // The key set is public, and a digest of a secret reveals nothing.
     for (name, value) in made.iter().filter(|(name, _)| !name.contains('.') && *name != "jwks") {
         let value = value.lines().next_back().unwrap();
-        assert!(!said.contains(value), "{name} was printed");
+        assert!(!output.contains(value), "{name} was printed");
         assert!(environment.values().all(|held| !held.contains(value)), "{name} is in the environment");
     }
 }
@@ -243,11 +243,11 @@ fn a_program_that_fails_leaves_no_secret() {
     let machine = Machine::new();
     machine.program("opt/convex/bin/convex-local-backend", "echo 'half|'; echo no keys today >&2; exit 3");
     let output = machine.start(&[]);
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(74), "{told}");
-    assert!(told.contains("no keys today") && told.contains("cannot generate the secrets"), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(74), "{stderr}");
+    assert!(stderr.contains("no keys today") && stderr.contains("cannot generate the secrets"), "{stderr}");
     let made = machine.secrets();
-    assert!(!told.contains(made["convex-instance-secret"].trim()), "{told}");
+    assert!(!stderr.contains(made["convex-instance-secret"].trim()), "{stderr}");
     assert!(!machine.path("handed-over").exists());
     assert!(made.keys().all(|name| !name.starts_with("convex-self-hosted-admin-key") && !name.starts_with(".new")));
 }

@@ -108,9 +108,9 @@ fn a_clone_without_all_tags_asks_its_remote() {
     assert!(scratch.next("full", "").status.success());
     for name in ["shallow", "tagless"] {
         let next = scratch.next(name, "");
-        let said = text(&next.stderr);
-        assert_eq!((next.status.code(), text(&next.stdout).as_str()), (Some(1), ""), "{name}: {said}");
-        assert!(said.contains("this clone may lack tags") && said.contains("hint: git fetch --tags"), "{said}");
+        let stderr = text(&next.stderr);
+        assert_eq!((next.status.code(), text(&next.stdout).as_str()), (Some(1), ""), "{name}: {stderr}");
+        assert!(stderr.contains("this clone may lack tags") && stderr.contains("hint: git fetch --tags"), "{stderr}");
     }
     scratch.git("shallow", &["remote", "remove", "origin"]);
     assert!(text(&scratch.next("shallow", "").stderr).contains("no remote"));

@@ -46,9 +46,9 @@ fn a_result_that_cannot_be_printed_is_a_failure() {
     {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = program(arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-        assert!(said.contains("the result cannot be printed") && said.contains("No space left"), "{said}");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("the result cannot be printed") && stderr.contains("No space left"), "{stderr}");
     }
 }
 
@@ -66,13 +66,13 @@ fn stdout_is_one_json_document_whatever_happens() {
         (&["tag", "next", "--date"], 2, "errors"),
     ] {
         let output = run(&[arguments, &["--format", "json"]].concat());
-        let said = text(&output.stderr);
+        let stderr = text(&output.stderr);
         let document: Value =
             serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
         assert_eq!(document["schema"], 1, "{document}");
         assert!(!document[field].is_null(), "{arguments:?}: {document}");
-        assert_eq!(document["errors"].is_null(), said.is_empty(), "{document}\n{said}");
+        assert_eq!(document["errors"].is_null(), stderr.is_empty(), "{document}\n{stderr}");
     }
     let output = run(&["bump", "nothing", "at-all", "--format=json"]);
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -123,6 +123,6 @@ fn completions_and_man_pages_have_every_command() {
 fn paths_are_relative_to_the_current_directory() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = program(&["benchmark", "--only", "size", "--layout", "here"]);
-    let said = text(&command.current_dir(folder.path()).output().unwrap().stderr);
-    assert!(said.contains("`here/index.json`"), "{said}");
+    let stderr = text(&command.current_dir(folder.path()).output().unwrap().stderr);
+    assert!(stderr.contains("`here/index.json`"), "{stderr}");
 }

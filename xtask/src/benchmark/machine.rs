@@ -101,10 +101,10 @@ pub(crate) async fn wait_until_quiet(share: f64) -> anyhow::Result<()> {
         if started.elapsed() > LONGEST_WAIT {
             bail!("this machine was not idle enough to measure on for {} minutes", LONGEST_WAIT.as_secs() / 60);
         }
-        let untold = "/proc/stat of this machine cannot be read: measure without --others";
-        let before = Ticks::now().context(untold)?;
+        let unreadable = "/proc/stat of this machine cannot be read: measure without --others";
+        let before = Ticks::now().context(unreadable)?;
         tokio::time::sleep(LOOK).await;
-        let busy = Ticks::now().context(untold)?.busy_share(before);
+        let busy = Ticks::now().context(unreadable)?.busy_share(before);
         quiet = if busy.is_some_and(|busy| busy <= share) { quiet + 1 } else { 0 };
     }
     Ok(())

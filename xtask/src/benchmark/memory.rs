@@ -40,15 +40,15 @@ pub(crate) struct Memory {
 }
 
 pub(crate) async fn read(container: &Container) -> anyhow::Result<BTreeMap<String, Memory>> {
-    let said = container.exec(&["bash", "-c", PROCESSES]).await?;
-    let memory = parse(&said).with_context(|| format!("cannot read the container's processes: {said}"))?;
-    anyhow::ensure!(memory.len() > 1, "the container reports the memory of no service: {said}");
+    let output = container.exec(&["bash", "-c", PROCESSES]).await?;
+    let memory = parse(&output).with_context(|| format!("cannot read the container's processes: {output}"))?;
+    anyhow::ensure!(memory.len() > 1, "the container reports the memory of no service: {output}");
     Ok(memory)
 }
 
-fn parse(said: &str) -> Option<BTreeMap<String, Memory>> {
+fn parse(output: &str) -> Option<BTreeMap<String, Memory>> {
     let mut all: BTreeMap<String, Memory> = BTreeMap::new();
-    for line in said.lines() {
+    for line in output.lines() {
         let [service, pss, anonymous] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
         let service = if service == "-" { SUPERVISION } else { service };
         let memory = all.entry(service.to_owned()).or_default();

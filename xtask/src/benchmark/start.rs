@@ -161,11 +161,11 @@ impl Bench<'_> {
         let before = Ticks::now();
         let started = Instant::now();
         let container = Container::start(self.docker, self.image, volume, &options).await?;
-        let said = match tokio::time::timeout(PATIENCE, container.exec(&self.words(way)?.each())).await {
-            Ok(Ok(said)) => said,
+        let output = match tokio::time::timeout(PATIENCE, container.exec(&self.words(way)?.each())).await {
+            Ok(Ok(output)) => output,
             Ok(Err(error)) => return Err(error.context(probe::last_words(&container).await)),
             Err(_) => {
-                let status = container.try_exec(&["status", "--check"]).await?.said;
+                let status = container.try_exec(&["status", "--check"]).await?.output;
                 let words = probe::last_words(&container).await;
                 bail!("not up after {} s: {}\n{words}", PATIENCE.as_secs(), status.trim());
             }
@@ -173,16 +173,17 @@ impl Bench<'_> {
         // Both clocks are read at the same time, except for the end of `docker exec`, so the engine may run on a
         // machine with another clock.
         let elapsed = started.elapsed().as_secs_f64();
-        let told = Readings::parse(&said).with_context(|| format!("cannot read when services were ready: {said}"))?;
+        let readings =
+            Readings::parse(&output).with_context(|| format!("cannot read when services were ready: {output}"))?;
         let ready: BTreeMap<String, f64> =
-            told.ready.into_iter().map(|(name, moment)| (name, elapsed - (told.now - moment))).collect();
+            readings.ready.into_iter().map(|(name, moment)| (name, elapsed - (readings.now - moment))).collect();
         let seconds = ready.values().copied().fold(0.0, f64::max);
-        let others = Ticks::now().zip(before).zip(told.cpu_seconds);
+        let others = Ticks::now().zip(before).zip(readings.cpu_seconds);
         let others = others.and_then(|((after, before), cpu)| after.others(before, cpu, self.cores, elapsed));
         if *way != Way::OneAfterTheOther {
             self.confirm(&container, ready.keys()).await?;
         }
-        Ok((Timed { way: way.clone(), seconds, ready, cpu_seconds: told.cpu_seconds, others }, container))
+        Ok((Timed { way: way.clone(), seconds, ready, cpu_seconds: readings.cpu_seconds, others }, container))
     }
 
     fn options(&self, way: &Way) -> Options {
@@ -245,10 +246,10 @@ impl Bench<'_> {
     /// Compares with the image's own status.
     async fn confirm(&self, container: &Container, names: impl Iterator<Item = &String>) -> anyhow::Result<()> {
         // It exits with 1 when a service has a problem; the loop below reports that.
-        let told = container.try_exec(&["status", "--json"]).await?.said;
-        let told: Value = serde_json::from_str(&told).context("the output of `status --json` is not JSON")?;
+        let output = container.try_exec(&["status", "--json"]).await?.output;
+        let status: Value = serde_json::from_str(&output).context("the output of `status --json` is not JSON")?;
         for name in names {
-            let all = told["services"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let all = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
             let state = all.iter().find(|service| service["name"] == name.as_str()).map(|service| &service["state"]);
             // Without a model llama.cpp runs and reports what is missing.
             if !state.is_some_and(|state| state == "up" || state == "not configured") {
@@ -297,9 +298,9 @@ struct Readings {
 }
 
 impl Readings {
-    fn parse(said: &str) -> Option<Self> {
+    fn parse(output: &str) -> Option<Self> {
         let (mut ready, mut now, mut cpu_seconds) = (Vec::new(), None, None);
-        for line in said.lines() {
+        for line in output.lines() {
             match line.split_whitespace().collect::<Vec<_>>()[..] {
                 ["ready", name, moment] => ready.push((name.to_owned(), moment.parse().ok()?)),
                 ["now", moment] => now = Some(moment.parse().ok()?),
@@ -355,9 +356,10 @@ mod tests {
 
     #[test]
     fn the_scripts_output_parses_or_is_refused() {
-        let told = Readings::parse("ready a 100.25\nready b-c 101.5\nnow 102.000001\nusage_usec 2500000\n").unwrap();
-        assert_eq!(told.ready, [("a".to_owned(), 100.25), ("b-c".to_owned(), 101.5)]);
-        assert_eq!((told.now, told.cpu_seconds), (102.000_001, Some(2.5)));
+        let readings =
+            Readings::parse("ready a 100.25\nready b-c 101.5\nnow 102.000001\nusage_usec 2500000\n").unwrap();
+        assert_eq!(readings.ready, [("a".to_owned(), 100.25), ("b-c".to_owned(), 101.5)]);
+        assert_eq!((readings.now, readings.cpu_seconds), (102.000_001, Some(2.5)));
         assert_eq!(Readings::parse("ready a 1\nnow 2\n").unwrap().cpu_seconds, None);
         assert_eq!(Readings::parse("ready a\nnow 2\n"), None);
         assert_eq!(Readings::parse("ready a 1\n"), None);

@@ -108,16 +108,16 @@ pub(crate) async fn run(session: &Session) -> anyhow::Result<()> {
     session.print(&serde_json::json!({ "findings": findings }), || lines(&findings).join("\n"))?;
     let wrong = findings.iter().filter(|finding| finding.state != State::Ok).count();
     if wrong > 0 {
-        let told = format!("{wrong} of {} things are missing or cannot be used", findings.len());
-        return Err(Ended::Difference(told).into());
+        let message = format!("{wrong} of {} things are missing or cannot be used", findings.len());
+        return Err(Ended::Difference(message).into());
     }
     Ok(())
 }
 
 impl Program {
     async fn look(&self) -> Finding {
-        let told = process::text(process::command(self.name).args(self.version)).await.ok();
-        let found = told.map(|text| text.lines().next().unwrap_or_default().to_owned());
+        let output = process::text(process::command(self.name).args(self.version)).await.ok();
+        let found = output.map(|text| text.lines().next().unwrap_or_default().to_owned());
         // `git version 2.47.3`, `apt 2.6.1 (amd64)`, `tar (GNU tar) 1.34`, `11.19.1`, `2.26.1-4`.
         let version = found.as_deref().and_then(|line| line.split(' ').find_map(major_minor));
         let what = if self.name == "docker" { "docker compose" } else { self.name };
@@ -150,9 +150,9 @@ async fn engine() -> Finding {
 async fn cosign() -> Finding {
     let (what, needed_by) = ("cosign", "bump and verify of what has attestations, release --sign");
     let fix = "apt-get install cosign (Debian 13 or newer, Ubuntu 25.04 or newer): 2.5 or newer is needed".to_owned();
-    let told = process::text(process::command("cosign").args(["verify-blob", "--help"])).await.ok();
-    let is_fit = told.as_ref().is_some_and(|told| told.contains("--trusted-root"));
-    let mut finding = Finding::new(what, needed_by, told.map(|_| String::new()), fix.clone());
+    let output = process::text(process::command("cosign").args(["verify-blob", "--help"])).await.ok();
+    let is_fit = output.as_ref().is_some_and(|output| output.contains("--trusted-root"));
+    let mut finding = Finding::new(what, needed_by, output.map(|_| String::new()), fix.clone());
     if finding.state == State::Ok && !is_fit {
         (finding.state, finding.fix) = (State::Unfit, Some(fix));
     }

@@ -16,7 +16,7 @@ use crate::io;
 use crate::upstream::{self, Finding, PassedOver, Upstream, Want};
 
 /// How many reasons for passing over releases are listed.
-const TOLD: usize = 3;
+const LISTED: usize = 3;
 
 #[derive(Debug, Serialize)]
 struct Row {
@@ -33,7 +33,7 @@ struct Row {
     ahead: bool,
     passed_over: Vec<Gated>,
     #[serde(skip)]
-    told: Vec<String>,
+    reasons: Vec<String>,
     /// Findings about the pin.
     findings: Vec<Finding>,
     waivers: Vec<String>,
@@ -91,7 +91,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Outdated) -> anyhow::Resu
         };
         let outdated = !ahead && newest_allowed.as_ref().is_some_and(differs);
         let newest = passed_over.first().map(Side::from).or_else(|| newest_allowed.clone());
-        let told = shortened(&passed_over, TOLD);
+        let reasons = shortened(&passed_over, LISTED);
         let passed_over = gated(&passed_over, up.clock.now);
         rows.push(Row {
             ended_hold: ended_hold(up, &name),
@@ -103,7 +103,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Outdated) -> anyhow::Resu
             outdated,
             ahead,
             passed_over,
-            told,
+            reasons,
             findings,
             waivers,
             error,
@@ -191,16 +191,16 @@ fn table(rows: &[Row]) -> String {
     let header = ["component", "pinned", "newest"].map(str::to_owned);
     let lines = io::columns(std::iter::once(header).chain(cells).collect());
     let notes = std::iter::once(Vec::new()).chain(rows.iter().map(notes));
-    let told = lines
+    let with_notes = lines
         .into_iter()
         .zip(notes)
         .flat_map(|(line, notes)| std::iter::once(line).chain(notes.into_iter().map(|note| format!("    {note}"))));
-    told.collect::<Vec<_>>().join("\n")
+    with_notes.collect::<Vec<_>>().join("\n")
 }
 
 fn notes(row: &Row) -> Vec<String> {
     let findings = row.findings.iter().map(|finding| format!("warning: {finding}"));
-    let passed_over = row.told.iter().map(|passed| format!("passed over {passed}"));
+    let passed_over = row.reasons.iter().map(|passed| format!("passed over {passed}"));
     findings
         .chain(row.compare.iter().cloned())
         .chain(row.error.iter().cloned())

@@ -138,8 +138,8 @@ async fn prove(
     let image = image.name();
     let context = root.join("image");
     let started = compose::check(docker, &context, stack, image);
-    let told = |ports: &usize| format!("healthy with {ports} ports moved, each answering where it was moved to");
-    steps.run("docker compose up", started, told).await?;
+    let summary = |ports: &usize| format!("healthy with {ports} ports moved, each answering where it was moved to");
+    steps.run("docker compose up", started, summary).await?;
     if let Some(why) = podman::missing().await {
         steps.skip("podman kube play", &why);
     } else {
@@ -269,8 +269,8 @@ async fn prepare(
     let upstream = steps.run("start the upstream", upstream, |it| format!("{} archives", it.archives)).await?;
     let mut mirrors = upstream.mirrors.clone();
     let repositories = Repositories::serve(scratch, &sources);
-    let told = sources.iter().map(Repo::describe).collect::<Vec<_>>().join(", ");
-    let repositories = steps.run("serve the sources", repositories, |_| told).await?;
+    let summary = sources.iter().map(Repo::describe).collect::<Vec<_>>().join(", ");
+    let repositories = steps.run("serve the sources", repositories, |_| summary).await?;
     for source in &sources {
         let from = format!("https://github.com/{}", source.path);
         mirrors.push(Mirror { from, to: format!("{}/{}", repositories.url, source.path) });

@@ -129,10 +129,10 @@ impl By<'_> {
         let Some(owner) = self.github else { return Ok(None) };
         let mut command = process::command("gh");
         command.args(["attestation", "verify", &format!("oci://{exact}"), "--repo", owner, "--format", "json"]);
-        let told = process::text(command.args(["--predicate-type", "https://spdx.dev/Document/v2.3"]))
+        let output = process::text(command.args(["--predicate-type", "https://spdx.dev/Document/v2.3"]))
             .await
             .with_context(|| format!("{owner} attests no bill of materials of {exact}"))?;
-        Ok(Some(serde_json::from_str(&told).context("the output of gh attestation verify is not as expected")?))
+        Ok(Some(serde_json::from_str(&output).context("the output of gh attestation verify is not as expected")?))
     }
 }
 

@@ -30,8 +30,8 @@ pub(crate) async fn run(session: &Session, args: &cli::Render) -> anyhow::Result
     session.print(&serde_json::json!({ "changed": drifts, "written": !args.check }), lines)?;
     if args.check && !drifts.is_empty() {
         let (count, is) = (drifts.len(), if drifts.len() == 1 { "file is" } else { "files are" });
-        let told = format!("{count} rendered {is} out of date; run `cargo xtask render` and commit the result");
-        return Err(Ended::Difference(told).into());
+        let message = format!("{count} rendered {is} out of date; run `cargo xtask render` and commit the result");
+        return Err(Ended::Difference(message).into());
     }
     Ok(())
 }

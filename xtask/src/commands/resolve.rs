@@ -257,8 +257,8 @@ mod tests {
         let leaders = |waves: Vec<Vec<(&String, &Vec<String>)>>| -> Vec<Vec<String>> {
             waves.iter().map(|wave| wave.iter().map(|(leader, _)| (*leader).clone()).collect()).collect()
         };
-        let told = leaders(waves(&stack, &units));
-        assert_eq!(told, [vec!["bun", "node", "pnpm"], vec!["manager", "openclaw"]]);
+        let order = leaders(waves(&stack, &units));
+        assert_eq!(order, [vec!["bun", "node", "pnpm"], vec!["manager", "openclaw"]]);
         // Circles are resolved, too.
         let circle = text.replacen("[components.bun]", "[components.bun]\nstates = { bun = { engines = \"x\" } }", 1);
         let circle =
@@ -276,9 +276,9 @@ mod tests {
             passed("6", "a prerelease, has no `a.zip`"),
             passed("5", "stack.toml requires =1"),
         ];
-        let told = ["2 releases, newest 8: stack.toml requires =1", "7: has no `a.zip`", "2 prereleases, newest 9"];
-        assert_eq!(shortened(&passed_over, 5), told);
-        assert_eq!(shortened(&passed_over, 1), [told[0], "3 more, see --format json"]);
+        let expected = ["2 releases, newest 8: stack.toml requires =1", "7: has no `a.zip`", "2 prereleases, newest 9"];
+        assert_eq!(shortened(&passed_over, 5), expected);
+        assert_eq!(shortened(&passed_over, 1), [expected[0], "3 more, see --format json"]);
         assert_eq!(shortened(&passed_over[3..4], 5), ["6: a prerelease, has no `a.zip`"]);
         assert!(shortened(&[], 5).is_empty());
     }

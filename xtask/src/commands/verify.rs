@@ -54,10 +54,10 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
     let found: usize = rows.iter().filter_map(|row| row.findings).map(<[Finding]>::len).sum();
     ended(results.into_iter().filter_map(Result::err).collect())?;
     if found > 0 {
-        let told = format!(
+        let message = format!(
             "findings: {found}; if you know why, pin a version again with `cargo xtask bump NAME --to VERSION`"
         );
-        return Err(Ended::Difference(told).into());
+        return Err(Ended::Difference(message).into());
     }
     Ok(())
 }

@@ -70,11 +70,11 @@ mod tests {
     fn the_minimum_age_is_a_day_or_what_the_stack_says() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let clock = Clock { now, waived: false };
-        let said = |days, minutes| clock.too_fresh(&component(days), now - TimeDelta::minutes(minutes));
-        assert_eq!(said(None, 23 * 60).as_deref(), Some("out for 23 of 24 hours"));
-        assert_eq!(said(None, 24 * 60), None);
-        assert_eq!(said(Some(7), 24 * 60).as_deref(), Some("out for 1 of the 7 days in stack.toml"));
-        assert_eq!(said(Some(7), 7 * 24 * 60), None);
+        let reason = |days, minutes| clock.too_fresh(&component(days), now - TimeDelta::minutes(minutes));
+        assert_eq!(reason(None, 23 * 60).as_deref(), Some("out for 23 of 24 hours"));
+        assert_eq!(reason(None, 24 * 60), None);
+        assert_eq!(reason(Some(7), 24 * 60).as_deref(), Some("out for 1 of the 7 days in stack.toml"));
+        assert_eq!(reason(Some(7), 7 * 24 * 60), None);
         let waived = Clock { now, waived: true };
         assert_eq!(waived.too_fresh(&component(Some(7)), now), None);
     }

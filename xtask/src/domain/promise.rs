@@ -102,8 +102,11 @@ mod tests {
     #[test]
     fn a_difference_names_both_digests() {
         assert_eq!(promise('a').differences(&promise('a')), [""; 0]);
-        let told = promise('a').differences(&promise('b'));
-        assert_eq!(told.len(), 4);
-        assert!(told.iter().all(|line| line.contains("bbb") && line.contains("instead of sha256:aaa")), "{told:?}");
+        let differences = promise('a').differences(&promise('b'));
+        assert_eq!(differences.len(), 4);
+        assert!(
+            differences.iter().all(|line| line.contains("bbb") && line.contains("instead of sha256:aaa")),
+            "{differences:?}"
+        );
     }
 }

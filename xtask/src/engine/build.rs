@@ -61,22 +61,25 @@ pub(crate) enum Progress<'a> {
 
 /// A failed build.
 #[derive(Debug, thiserror::Error)]
-#[error("docker buildx failed with {status}{}", if *.is_told { "; see its output above".to_owned() } else { end(.said.as_deref()) })]
+#[error(
+    "docker buildx failed with {status}{}",
+    if *.is_shown { "; see its output above".to_owned() } else { end(.output.as_deref()) }
+)]
 pub(crate) struct BuildFailed {
     status: ExitStatus,
     /// The end of BuildKit's output, if it did not go to a terminal.
-    said: Option<String>,
-    is_told: bool,
+    output: Option<String>,
+    is_shown: bool,
 }
 
-fn end(said: Option<&str>) -> String {
-    format!(":\n    {}", process::tail(said.unwrap_or_default(), 25))
+fn end(output: Option<&str>) -> String {
+    format!(":\n    {}", process::tail(output.unwrap_or_default(), 25))
 }
 
 impl BuildFailed {
     /// The expected digest of a file for which BuildKit got another one (`digest mismatch GOT: WANTED`).
     pub(crate) fn wanted(&self) -> Option<Sha256> {
-        let (_, digests) = self.said.as_deref()?.rsplit_once("digest mismatch ")?;
+        let (_, digests) = self.output.as_deref()?.rsplit_once("digest mismatch ")?;
         let wanted = digests.split_whitespace().nth(1)?.strip_prefix("sha256:")?;
         wanted.get(..64)?.parse().ok()
     }
@@ -143,7 +146,7 @@ impl Build<'_> {
             }
         }
         command.arg(&self.context);
-        let (status, said) = match self.progress {
+        let (status, output) = match self.progress {
             Progress::File(path) => {
                 let log = fs_err::File::create(path)?.into_parts().0;
                 command.arg("--progress=plain").stdout(log.try_clone()?).stderr(log);
@@ -152,17 +155,21 @@ impl Build<'_> {
             Progress::Shown if std::io::stderr().is_terminal() => (process::status(&mut command).await?, None),
             Progress::Shown | Progress::Marked(_) => {
                 let mark = if let Progress::Marked(mark) = self.progress { mark } else { "" };
-                let (status, said) = process::passed_on(command.arg("--progress=plain"), mark).await?;
-                (status, Some(said))
+                let (status, output) = process::passed_on(command.arg("--progress=plain"), mark).await?;
+                (status, Some(output))
             }
         };
         if status.success() {
             return Ok(());
         }
-        let failed = BuildFailed { status, said, is_told: matches!(self.progress, Progress::Shown) };
-        let is_told = failed.said.is_none();
+        let failed = BuildFailed { status, output, is_shown: matches!(self.progress, Progress::Shown) };
+        let lacks_output = failed.output.is_none();
         let failed = anyhow::Error::new(failed);
-        Err(if is_told { hinted(failed, "if it reports `digest mismatch`, see `cargo xtask verify`") } else { failed })
+        Err(if lacks_output {
+            hinted(failed, "if it reports `digest mismatch`, see `cargo xtask verify`")
+        } else {
+            failed
+        })
     }
 
     /// Returns BuildKit's error for a Dockerfile that this build's policy must refuse; an error if it was built.

@@ -62,9 +62,9 @@ async fn check_overlays(project: &Project, stack: &Stack) -> anyhow::Result<()> 
         command
     };
     for (overlay, gpu) in stack.gpus.iter().map(|gpu| (format!("compose.gpu-{}.yml", gpu.name), gpu)) {
-        let told = process::text(&mut config(&overlay, None)).await?;
+        let output = process::text(&mut config(&overlay, None)).await?;
         for wanted in gpu.devices.iter().map(String::as_str).chain(gpu.cdi.is_some().then_some("\"gpu\"")) {
-            ensure!(told.contains(wanted), "{overlay} does not have {wanted}");
+            ensure!(output.contains(wanted), "{overlay} does not have {wanted}");
         }
     }
     let mut asked = vec![
@@ -73,17 +73,18 @@ async fn check_overlays(project: &Project, stack: &Stack) -> anyhow::Result<()> 
     ];
     for flavor in stack.flavors.iter().filter(|flavor| flavor.later.is_none() && !flavor.without.is_empty()) {
         let overlay = format!("compose.{}.yml", flavor.name);
-        let told: serde_json::Value = serde_json::from_str(&process::text(&mut config(&overlay, None)).await?)?;
-        let published = told["services"]["stack"]["ports"].as_array().map_or(0, Vec::len);
+        let configuration: serde_json::Value =
+            serde_json::from_str(&process::text(&mut config(&overlay, None)).await?)?;
+        let published = configuration["services"]["stack"]["ports"].as_array().map_or(0, Vec::len);
         let wanted = stack.flavored(Some(&flavor.name))?.endpoints().count();
         ensure!(published == wanted, "{overlay} publishes {published} ports instead of {wanted}");
         asked.extend(flavor.needs.iter().map(|name| (overlay.clone(), name.as_str())));
     }
     for (overlay, name) in asked {
         let refused = process::ended(&mut config(&overlay, Some(name))).await?;
-        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        let names_it = said.contains(&format!("put {name}="));
-        ensure!(!refused.status.success() && names_it, "{overlay} does not require {name}: {said}");
+        let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let names_it = stderr.contains(&format!("put {name}="));
+        ensure!(!refused.status.success() && names_it, "{overlay} does not require {name}: {stderr}");
     }
     Ok(())
 }

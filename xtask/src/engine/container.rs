@@ -47,7 +47,7 @@ pub(crate) struct Options {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
-    pub(crate) said: String,
+    pub(crate) output: String,
 }
 
 impl Volume {
@@ -115,9 +115,9 @@ impl Container {
 
     /// The host address of a published port.
     pub(crate) async fn address(&self, port: u16) -> anyhow::Result<SocketAddr> {
-        let told = process::text(self.docker.command().args(["port", &self.name, &port.to_string()])).await?;
-        let first = told.lines().next().unwrap_or_default();
-        first.parse().with_context(|| format!("docker reports no address of port {port}: {told}"))
+        let output = process::text(self.docker.command().args(["port", &self.name, &port.to_string()])).await?;
+        let first = output.lines().next().unwrap_or_default();
+        first.parse().with_context(|| format!("docker reports no address of port {port}: {output}"))
     }
 
     /// `starting`, `healthy` or `unhealthy`, or the state of a stopped container, such as `exited`.
@@ -138,7 +138,7 @@ impl Container {
     /// Runs a command in the container that may fail.
     pub(crate) async fn try_exec(&self, words: &[&str]) -> anyhow::Result<Ended> {
         let output = process::ended(self.docker.command().args(["exec", &self.name]).args(words)).await?;
-        Ok(Ended { code: output.status.code().unwrap_or(-1), said: both(&output) })
+        Ok(Ended { code: output.status.code().unwrap_or(-1), output: both(&output) })
     }
 
     /// The whole log.

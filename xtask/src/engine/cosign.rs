@@ -25,14 +25,14 @@ impl Signer {
     pub(crate) async fn new(key: &str) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("xtask-signing-")?;
         let public = folder.path().join("cosign.pub");
-        let told = process::output(process::command("cosign").args(["public-key", "--key", key]))
+        let output = process::output(process::command("cosign").args(["public-key", "--key", key]))
             .await
             .with_context(|| format!("cannot sign with the key {key}"))
             .hint(|| {
                 "use a key of `cosign generate-key-pair` or of a key service, and set COSIGN_PASSWORD; Debian has cosign \
                  since trixie"
             })?;
-        fs_err::write(&public, told.stdout)?;
+        fs_err::write(&public, output.stdout)?;
         Ok(Self { key: key.to_owned(), public, folder })
     }
 
@@ -69,14 +69,14 @@ pub(crate) async fn attested(image: &str, kind: &str, key: &Path) -> anyhow::Res
     }
     let mut command = process::command("cosign");
     command.args(["verify-attestation", "--private-infrastructure", "--type", kind, "--key"]).arg(key);
-    let told = process::text(command.arg(image))
+    let output = process::text(command.arg(image))
         .await
         .with_context(|| format!("{} attests no {kind} of {image}", key.display()))?;
     let statement = |line: &str| {
         let Envelope { payload } = serde_json::from_str(line)?;
         Ok(serde_json::from_slice(&STANDARD.decode(payload)?)?)
     };
-    told.lines().map(statement).collect()
+    output.lines().map(statement).collect()
 }
 
 /// Verifies the signature of an image with a public key.

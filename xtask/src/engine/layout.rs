@@ -140,7 +140,7 @@ pub(crate) struct Released {
 impl Released {
     pub(crate) fn parse(index: &[u8]) -> anyhow::Result<Self> {
         let Index { manifests, mut annotations, .. } = serde_json::from_slice(index)?;
-        let mut told = |name: &str| {
+        let mut annotation = |name: &str| {
             let name = format!("org.opencontainers.image.{name}");
             annotations.remove(&name).with_context(|| format!("it has no annotation {name}"))
         };
@@ -149,8 +149,8 @@ impl Released {
             Ok((platform.architecture.parse()?, entry.digest))
         };
         Ok(Self {
-            version: told("version")?,
-            revision: told("revision")?,
+            version: annotation("version")?,
+            revision: annotation("revision")?,
             manifests: manifests.into_iter().map(entry).collect::<anyhow::Result<_>>()?,
         })
     }

@@ -23,11 +23,11 @@ const CONFIGURATION: &str =
 
 /// Why Podman cannot be used; `None` if it can.
 pub(crate) async fn missing() -> Option<String> {
-    let Ok(told) = process::text(process::command("podman").arg("--version")).await else {
+    let Ok(output) = process::text(process::command("podman").arg("--version")).await else {
         return Some("no podman: apt-get install podman".to_owned());
     };
-    let version = told.split(' ').next_back().and_then(major_minor);
-    (version < Some(OLDEST)).then(|| format!("{told} is older than {}.{}", OLDEST.0, OLDEST.1))
+    let version = output.split(' ').next_back().and_then(major_minor);
+    (version < Some(OLDEST)).then(|| format!("{output} is older than {}.{}", OLDEST.0, OLDEST.1))
 }
 
 /// Podman with its images, containers and networks in a folder. Dropping it removes the pod.

@@ -176,7 +176,7 @@ pub(crate) async fn wait_healthy(container: &Container, started: Instant) -> any
             }
             "starting" | "unhealthy" => {
                 let status = container.try_exec(&["status", "--check"]).await?;
-                bail!("the container is {health} after {} s: {}", started.elapsed().as_secs(), status.said.trim());
+                bail!("the container is {health} after {} s: {}", started.elapsed().as_secs(), status.output.trim());
             }
             other => bail!("the container is {other} after {} s", started.elapsed().as_secs()),
         }

@@ -21,9 +21,9 @@ pub(crate) async fn check(build: &Build<'_>) -> anyhow::Result<usize> {
         (format!("FROM scratch\nADD --checksum=sha256:{other} {url} /file\n"), "digest mismatch"),
     ];
     for (dockerfile, reason) in &cases {
-        let said = build.refusal(dockerfile).await?;
-        if !said.contains(reason) {
-            bail!("refused, but not because of `{reason}`:\n    {}", crate::io::process::tail(&said, 8));
+        let error = build.refusal(dockerfile).await?;
+        if !error.contains(reason) {
+            bail!("refused, but not because of `{reason}`:\n    {}", crate::io::process::tail(&error, 8));
         }
     }
     Ok(cases.len())

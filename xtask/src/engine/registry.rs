@@ -73,10 +73,10 @@ impl Repository {
     /// The labels of one image.
     pub(crate) async fn labels(&self, image: &OciDigest) -> anyhow::Result<BTreeMap<String, String>> {
         let what = format!("docker://{}@{image}", self.name);
-        let told = self.ask(&["inspect", "--config"], &what).await?;
-        let told = told.with_context(|| format!("{} has no {image}", self.name))?;
+        let output = self.ask(&["inspect", "--config"], &what).await?;
+        let output = output.with_context(|| format!("{} has no {image}", self.name))?;
         let configuration: Configuration =
-            serde_json::from_slice(&told).context("the output of skopeo inspect is not as expected")?;
+            serde_json::from_slice(&output).context("the output of skopeo inspect is not as expected")?;
         Ok(configuration.config.labels)
     }
 
@@ -90,11 +90,11 @@ impl Repository {
         if output.status.success() {
             return Ok(Some(output.stdout));
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        if is_unknown(&said) {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if is_unknown(&stderr) {
             return Ok(None);
         }
-        Err(anyhow::anyhow!("skopeo: {}", process::tail(&said, 4)))
+        Err(anyhow::anyhow!("skopeo: {}", process::tail(&stderr, 4)))
             .hint(|| "check the name of the registry, or log in with `docker login` or `skopeo login`")
     }
 
@@ -134,7 +134,7 @@ impl Repository {
 
 /// Whether skopeo reports that a tag or repository does not exist, in the terms of the distribution specification or its
 /// own.
-fn is_unknown(said: &str) -> bool {
+fn is_unknown(stderr: &str) -> bool {
     [
         "manifest unknown",
         "name unknown",
@@ -144,5 +144,5 @@ fn is_unknown(said: &str) -> bool {
         "invalid status code from registry 404",
     ]
     .iter()
-    .any(|words| said.contains(words))
+    .any(|words| stderr.contains(words))
 }

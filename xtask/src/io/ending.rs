@@ -180,14 +180,14 @@ mod tests {
     #[test]
     fn an_interruption_reports_finished_and_unfinished_actions() {
         let lasting = |list: &[(&str, bool)]| list.iter().map(|(what, done)| ((*what).to_owned(), *done)).collect();
-        for (list, told) in [
+        for (list, expected) in [
             (&[][..], "nothing was changed"),
             (&[("a", true), ("b", true)], "done by then: a, b"),
             (&[("a", false)], "begun and not finished: a"),
             (&[("a", true), ("b", false)], "done by then: a; begun and not finished: b"),
         ] {
             let lasting: Vec<_> = lasting(list);
-            assert_eq!(in_words(&lasting), told);
+            assert_eq!(in_words(&lasting), expected);
         }
     }
 }

@@ -30,14 +30,14 @@ pub(crate) struct Held(#[expect(dead_code, reason = "the lock lives as long as t
 /// Locks the checkout, waiting for other commands. The lock is on the folder, so no lock file is left behind.
 pub(crate) async fn hold(root: &Path) -> anyhow::Result<Held> {
     let folder = fs_err::File::open(root)?.into_parts().0;
-    let mut is_told = false;
+    let mut is_reported = false;
     loop {
         match folder.try_lock() {
             Ok(()) => return Ok(Held(Some(folder))),
-            Err(TryLockError::WouldBlock) if is_told => tokio::time::sleep(BETWEEN_TRIES).await,
+            Err(TryLockError::WouldBlock) if is_reported => tokio::time::sleep(BETWEEN_TRIES).await,
             Err(TryLockError::WouldBlock) => {
                 say(&format!("waiting for another command that writes to {} ...", root.display()));
-                is_told = true;
+                is_reported = true;
             }
             // Some network file systems cannot lock folders.
             Err(TryLockError::Error(error)) => {

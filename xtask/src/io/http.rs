@@ -173,11 +173,11 @@ impl Http {
     async fn whole(&self, url: &str, headers: HeaderMap, keep: Keep, follows: bool) -> Result<Reply, HttpError> {
         let store = self.store.as_ref().filter(|_| keep != Keep::Nothing);
         let asked = if follows { self.mirrors.rewrite(url) } else { url.to_owned() };
-        let mut told = headers.clone();
+        let mut key_headers = headers.clone();
         if keep == Keep::ForAll {
-            told.remove(AUTHORIZATION);
+            key_headers.remove(AUTHORIZATION);
         }
-        let key = Store::key(&asked, &told);
+        let key = Store::key(&asked, &key_headers);
         let known = store.and_then(|store| {
             let entry = store.find(&key)?;
             let body = store.body(&entry.sha256)?;
@@ -262,7 +262,7 @@ impl Http {
 
 /// Whether the reply must not be stored.
 fn is_fleeting(headers: &HeaderMap) -> bool {
-    headers.get(CACHE_CONTROL).and_then(|told| told.to_str().ok()).is_some_and(|told| told.contains("no-store"))
+    headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains("no-store"))
 }
 
 /// Turns a status other than 2xx into an error.
@@ -322,8 +322,8 @@ fn decoded(url: &str, headers: &HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, Htt
 }
 
 fn encoding(headers: &HeaderMap) -> Option<String> {
-    let told = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim().to_ascii_lowercase();
-    (!told.is_empty() && told != "identity").then_some(told)
+    let encoding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim().to_ascii_lowercase();
+    (!encoding.is_empty() && encoding != "identity").then_some(encoding)
 }
 
 async fn within<T>(

@@ -206,8 +206,8 @@ pub(crate) async fn passed_on(command: &mut Command, mark: &str) -> anyhow::Resu
 pub(crate) async fn output(command: &mut Command) -> anyhow::Result<Output> {
     let output = ended(command).await?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`{}` failed with {}: {}", shown(command), output.status, tail(&said, 12));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("`{}` failed with {}: {}", shown(command), output.status, tail(&stderr, 12));
     }
     Ok(output)
 }
@@ -233,8 +233,8 @@ pub(crate) async fn to_its_end(command: &mut Command, log: &Path, lasting: Optio
     let status = seen(running.child.wait().await?);
     let when_dropped = std::mem::replace(&mut running.when_dropped, WhenDropped::Nothing);
     if !status.success() {
-        let said = fs_err::read_to_string(log).unwrap_or_default();
-        bail!("`{}` failed with {status}: {}", shown(command), tail(&said, 12));
+        let output = fs_err::read_to_string(log).unwrap_or_default();
+        bail!("`{}` failed with {status}: {}", shown(command), tail(&output, 12));
     }
     if let WhenDropped::Wait(Some(lasting)) = when_dropped {
         lasting.done();
@@ -298,9 +298,9 @@ mod tests {
     /// A shell that has printed the id of its child.
     async fn family(script: &str) -> (Running, String) {
         let mut running = spawn(command("bash").args(["-c", script]).stdout(Stdio::piped())).unwrap();
-        let mut told = [0; 32];
-        let read = running.take_stdout().unwrap().read(&mut told).await.unwrap();
-        (running, String::from_utf8_lossy(&told[..read]).trim().to_owned())
+        let mut buffer = [0; 32];
+        let read = running.take_stdout().unwrap().read(&mut buffer).await.unwrap();
+        (running, String::from_utf8_lossy(&buffer[..read]).trim().to_owned())
     }
 
     #[tokio::test]
@@ -359,8 +359,8 @@ mod tests {
             output(command("bash").args(script)).await.unwrap_err(),
             to_its_end(command("bash").args(script), &folder.path().join("log"), None).await.unwrap_err(),
         ] {
-            let said = error.to_string();
-            assert!(said.contains("no such thing") && said.contains("exit status: 3"), "{said}");
+            let message = error.to_string();
+            assert!(message.contains("no such thing") && message.contains("exit status: 3"), "{message}");
         }
         assert_eq!(text(command("bash").args(["-c", "echo out"])).await.unwrap(), "out");
     }

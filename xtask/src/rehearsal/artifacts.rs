@@ -124,12 +124,12 @@ impl Workshop {
     /// Fetches a package with npm, which verifies its integrity, and unpacks it to `folder/package`.
     async fn npm_pack(&self, package: &str, folder: &Path) -> anyhow::Result<()> {
         fs_err::create_dir_all(folder)?;
-        let told = process::text(
+        let output = process::text(
             process::command("npm").args(["pack", "--silent", "--ignore-scripts", package]).current_dir(folder),
         )
         .await
         .with_context(|| format!("cannot fetch {package}"))?;
-        let tarball = told.lines().last().unwrap_or_default().to_owned();
+        let tarball = output.lines().last().unwrap_or_default().to_owned();
         process::output(process::command("tar").args(["--extract", "--gzip", "--file", &tarball]).current_dir(folder))
             .await?;
         fs_err::remove_file(folder.join(tarball))?;

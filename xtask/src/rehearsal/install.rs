@@ -67,26 +67,26 @@ impl Distribution {
 /// `None` if apt has no Debian archive, as on Ubuntu.
 pub(crate) async fn debian_mirror() -> anyhow::Result<Option<String>> {
     let codename = os_release("VERSION_CODENAME");
-    let told = async |more: &[&str]| {
+    let targets = async |more: &[&str]| {
         let format = "$(ORIGIN)\t$(RELEASE)\t$(COMPONENT)\t$(REPO_URI)";
         let mut command = process::command("apt-get");
         command.arg("indextargets").args(more).args(["--format", format, "Created-By: Packages"]);
         process::text(&mut command).await
     };
-    if let Some(mirror) = archive(&told(&[]).await?, |origin, _| origin == "Debian") {
+    if let Some(mirror) = archive(&targets(&[]).await?, |origin, _| origin == "Debian") {
         return Ok(Some(mirror));
     }
     if os_release("ID") != "debian" {
         return Ok(None);
     }
     // Before the first update, apt knows the URLs of its sources but not their origins.
-    let sources = told(&["--no-release-info"]).await?;
+    let sources = targets(&["--no-release-info"]).await?;
     Ok(archive(&sources, |_, release| release == codename))
 }
 
 /// Returns the first archive with `main` of such an origin or release, except the one of security updates.
-fn archive(told: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<String> {
-    told.lines().find_map(|line| {
+fn archive(targets: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<String> {
+    targets.lines().find_map(|line| {
         let [origin, release, "main", address] = line.split('\t').collect::<Vec<_>>()[..] else { return None };
         let is_it = wanted(origin, release) && !address.contains("security");
         is_it.then(|| address.trim_end_matches('/').to_owned())
@@ -157,9 +157,9 @@ async fn installed(names: &[&str]) -> BTreeSet<String> {
     let mut command = process::command("dpkg-query");
     command.args(["--show", "--showformat", "${db:Status-Status}\t${Package}\n"]).args(names);
     // It fails if one of them is unknown, but prints the others.
-    let told = process::ended(&mut command).await.map(|output| output.stdout).unwrap_or_default();
-    let told = String::from_utf8_lossy(&told);
-    told.lines().filter_map(|line| line.strip_prefix("installed\t").map(str::to_owned)).collect()
+    let stdout = process::ended(&mut command).await.map(|output| output.stdout).unwrap_or_default();
+    let stdout = String::from_utf8_lossy(&stdout);
+    stdout.lines().filter_map(|line| line.strip_prefix("installed\t").map(str::to_owned)).collect()
 }
 
 /// Until dropped, packages start no services (Debian policy, "invoke-rc.d"); then the services that they enabled at

@@ -21,8 +21,8 @@ let count = 0;
 for (const name of fs.readdirSync(process.argv[1], { recursive: true })) {
   const file = path.join(process.argv[1], name);
   if (!fs.statSync(file).isFile() || fs.readFileSync(file).subarray(0, 15).toString() !== "SQLite format 3") continue;
-  const [{ integrity_check: told }] = new DatabaseSync(file).prepare("PRAGMA integrity_check").all();
-  if (told !== "ok") throw new Error(`${name}: ${told}`);
+  const [{ integrity_check: result }] = new DatabaseSync(file).prepare("PRAGMA integrity_check").all();
+  if (result !== "ok") throw new Error(`${name}: ${result}`);
   count += 1;
 }
 console.log(count);
@@ -57,14 +57,14 @@ async fn live(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
         let mut databases = 0;
         for _ in 0..LIVE {
             let made = running.container.try_exec(&["bash", "-c", &format!("backup >{FILE}")]).await?;
-            ensure!(made.code == 0, "{}", start_of(&made.said));
+            ensure!(made.code == 0, "{}", start_of(&made.output));
             ensure!(
-                made.said.contains("keys and passwords"),
+                made.output.contains("keys and passwords"),
                 "it does not say what it contains: {}",
-                start_of(&made.said)
+                start_of(&made.output)
             );
-            let told = running.container.exec(&["bash", "-c", UNPACK, FILE, INTEGRITY]).await?;
-            databases = told.trim().parse::<usize>().with_context(|| start_of(&told))?;
+            let output = running.container.exec(&["bash", "-c", UNPACK, FILE, INTEGRITY]).await?;
+            databases = output.trim().parse::<usize>().with_context(|| start_of(&output))?;
             ensure!(databases >= 3, "it contains {databases} databases");
         }
         Ok(databases)
@@ -88,15 +88,15 @@ async fn foreign(running: &Running<'_>) -> anyhow::Result<String> {
     for (what, made, wanted) in &cases {
         let ended = running.container.try_exec(&["bash", "-c", &format!("{made} | restore")]).await?;
         ensure!(
-            ended.code == 1 && ended.said.contains(wanted),
+            ended.code == 1 && ended.output.contains(wanted),
             "{what}: exit code {}: {}",
             ended.code,
-            start_of(&ended.said)
+            start_of(&ended.output)
         );
     }
     ensure!(running.read_secrets().await? == before, "a key has changed");
     let left = running.container.try_exec(&["bash", "-c", "ls -d /data/.restore /data/.backup-*"]).await?;
-    ensure!(left.code != 0 && !left.said.starts_with("/data"), "it leaves {}", start_of(&left.said));
+    ensure!(left.code != 0 && !left.output.starts_with("/data"), "it leaves {}", start_of(&left.output));
     Ok(cases.map(|(what, ..)| what).join(", "))
 }
 
@@ -107,7 +107,7 @@ async fn restored(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> 
     running.container.exec(&["touch", "/data/openclaw/later"]).await?;
     let started = std::time::Instant::now();
     let ended = running.container.try_exec(&["bash", "-c", &format!("restore <{FILE} && rm {FILE}")]).await?;
-    ensure!(ended.code == 0, "{}", start_of(&ended.said));
+    ensure!(ended.code == 0, "{}", start_of(&ended.output));
     until(|| async { Ok((running.container.try_exec(&["status", "--check"]).await?.code == 0).then_some(())) }).await?;
     running.ask_ports(started).await?;
     let set = convex::environment(running).await?;
@@ -129,11 +129,11 @@ async fn releases(bench: &Bench<'_>) -> anyhow::Result<String> {
         anyhow::Ok((code, container.logs().await?))
     };
     run(&["bash", "-c", FORMER, "9999.1.1"]).await?;
-    let (code, said) = run(&[]).await?;
+    let (code, log) = run(&[]).await?;
     ensure!(
-        code == 65 && said.contains("docker compose run --rm stack rollback"),
+        code == 65 && log.contains("docker compose run --rm stack rollback"),
         "exit code {code}: {}",
-        start_of(&said)
+        start_of(&log)
     );
     run(&["bash", "-c", FORMER, "2000.1.1"]).await?;
     let container = Container::start(bench.docker, bench.image, &volume, &Options::default()).await?;
@@ -141,8 +141,8 @@ async fn releases(bench: &Bench<'_>) -> anyhow::Result<String> {
     container.exec(&["bash", "-c", "echo newer >/data/openclaw/note"]).await?;
     container.stop().await?;
     container.remove().await?;
-    let (code, said) = run(&["rollback"]).await?;
-    ensure!(code == 0 && said.contains("2000.1.1"), "rollback ends with {code}: {}", start_of(&said));
+    let (code, log) = run(&["rollback"]).await?;
+    ensure!(code == 0 && log.contains("2000.1.1"), "rollback ends with {code}: {}", start_of(&log));
     let (_, note) = run(&["cat", "/data/openclaw/note"]).await?;
     ensure!(note.trim() == "former", "the note is {note:?}");
     Ok("OpenClaw's".to_owned())

@@ -94,9 +94,9 @@ async fn unfinished(address: SocketAddr) -> anyhow::Result<String> {
 
 async fn idle(running: &Running<'_>) -> anyhow::Result<String> {
     let port = running.port(ECHO_PORT)?.to_string();
-    let said = running.container.exec(&["node", "--input-type=module", "-e", IDLE, &port, "1000"]).await?;
-    let said: Value = serde_json::from_str(&said)?;
-    ensure!(said["open"] == 1000 && said["answered"] == 200, "{said}");
+    let output = running.container.exec(&["node", "--input-type=module", "-e", IDLE, &port, "1000"]).await?;
+    let result: Value = serde_json::from_str(&output)?;
+    ensure!(result["open"] == 1000 && result["answered"] == 200, "{result}");
     Ok("all open, and a request is answered".to_owned())
 }
 

@@ -35,8 +35,8 @@ async fn speak(running: &Running<'_>) -> anyhow::Result<String> {
     for (words, wanted) in table {
         let ended = running.container.try_exec(words).await?;
         let command = words.join(" ");
-        ensure!(ended.code == 0, "`{command}` ends with {}: {}", ended.code, start_of(&ended.said));
-        ensure!(ended.said.contains(wanted), "`{command}` does not mention {wanted:?}: {}", start_of(&ended.said));
+        ensure!(ended.code == 0, "`{command}` ends with {}: {}", ended.code, start_of(&ended.output));
+        ensure!(ended.output.contains(wanted), "`{command}` does not mention {wanted:?}: {}", start_of(&ended.output));
     }
     Ok(format!("{} commands of four programs", table.len()))
 }
@@ -93,8 +93,8 @@ async fn hints(running: &Running<'_>) -> anyhow::Result<String> {
 }
 
 async fn doctor(running: &Running<'_>) -> anyhow::Result<String> {
-    let told = running.container.try_exec(&["openclaw", "doctor", "--fix", "--non-interactive"]).await?;
-    ensure!(told.code == 0 && told.said.contains("Doctor complete"), "{}", start_of(&told.said));
+    let ended = running.container.try_exec(&["openclaw", "doctor", "--fix", "--non-interactive"]).await?;
+    ensure!(ended.code == 0 && ended.output.contains("Doctor complete"), "{}", start_of(&ended.output));
     until(|| async { Ok((service(&running.status().await?, "openclaw")?["state"] == "up").then_some(())) }).await?;
     Ok("the gateway was stopped for it, and is up again".to_owned())
 }
@@ -112,13 +112,13 @@ async fn health(running: &Running<'_>) -> anyhow::Result<String> {
 }
 
 async fn metrics(running: &Running<'_>) -> anyhow::Result<String> {
-    let told = ask(running.get(PAGE, "/metrics")?).await?.expect(200)?;
-    let kind = told.headers.get("content-type").and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let answer = ask(running.get(PAGE, "/metrics")?).await?.expect(200)?;
+    let kind = answer.headers.get("content-type").and_then(|it| it.to_str().ok()).unwrap_or_default();
     ensure!(kind.starts_with("text/plain; version=0.0.4"), "its type is {kind}");
     for wanted in
         ["stack_healthy 1\n", "stack_service_up{service=\"openclaw\"} 1\n", "llamacpp:tokens_predicted_total{model="]
     {
-        ensure!(told.body.contains(wanted), "it does not mention {wanted}: {}", start_of(&told.body));
+        ensure!(answer.body.contains(wanted), "it does not mention {wanted}: {}", start_of(&answer.body));
     }
     // A process in the container is refused without the token, too.
     let address = format!("http://127.0.0.1:{}/metrics", running.port(PAGE)?);
@@ -133,5 +133,5 @@ async fn metrics(running: &Running<'_>) -> anyhow::Result<String> {
     };
     ensure!(code("wrong").await? == "401", "a wrong token gets {}", code("wrong").await?);
     ensure!(code(running.secret("METRICS_TOKEN")?).await? == "200", "the token is refused");
-    Ok(format!("{} lines", told.body.lines().count()))
+    Ok(format!("{} lines", answer.body.lines().count()))
 }

@@ -71,7 +71,7 @@ impl Disk {
     /// Fills the disk.
     async fn fill(&self) -> anyhow::Result<()> {
         let filled = self.holder.try_exec(&["bash", "-c", "cat /dev/zero >/data/filler"]).await?;
-        ensure!(filled.said.contains(FULL), "it could not be filled: {}", start_of(&filled.said));
+        ensure!(filled.output.contains(FULL), "it could not be filled: {}", start_of(&filled.output));
         Ok(())
     }
 
@@ -90,15 +90,15 @@ async fn before_first_start(bench: &Bench<'_>, disk: &Disk) -> anyhow::Result<St
     disk.fill().await?;
     let container = Container::start(bench.docker, bench.image, &disk.volume, &Options::default()).await?;
     let code = tokio::time::timeout(Duration::from_secs(60), container.wait()).await.context("it does not end")??;
-    let said = container.logs().await?;
+    let log = container.logs().await?;
     let secrets = disk.secrets().await;
     disk.make_room().await?;
     ensure!(code != 0, "it ends with exit code 0");
-    ensure!(said.contains(FULL), "it does not say that the disk is full: {}", start_of(&said));
+    ensure!(log.contains(FULL), "it does not say that the disk is full: {}", start_of(&log));
     let secrets = secrets?;
     let half = secrets.lines().find(|line| line.starts_with("0 ") || line.contains("/.new."));
     ensure!(half.is_none(), "a half secret is left: {}", half.unwrap_or_default());
-    Ok(format!("exit code {code}: {}", start_of(said.lines().last().unwrap_or_default())))
+    Ok(format!("exit code {code}: {}", start_of(log.lines().last().unwrap_or_default())))
 }
 
 async fn start<'a>(bench: &'a Bench<'a>, disk: &Disk, more: &[(&str, String)]) -> anyhow::Result<Started<'a>> {
@@ -141,16 +141,16 @@ async fn while_running(running: &Running<'_>, disk: &Disk) -> anyhow::Result<Str
     let backup = running.container.try_exec(&["bash", "-c", BACKUP]).await?;
     tokio::time::sleep(WHILE_FULL).await;
     let health = running.container.health().await?;
-    let told = running.container.try_exec(&["status", "--check"]).await?.said;
+    let status = running.container.try_exec(&["status", "--check"]).await?.output;
     disk.make_room().await?;
-    let refused = backup.code == 1 && backup.said.contains("disk is full") && !backup.said.contains(".zst");
-    ensure!(refused, "a backup ended with {}: {}", backup.code, start_of(&backup.said));
+    let refused = backup.code == 1 && backup.output.contains("disk is full") && !backup.output.contains(".zst");
+    ensure!(refused, "a backup ended with {}: {}", backup.code, start_of(&backup.output));
     ensure!(health != "exited", "the container has ended: {}", start_of(&running.container.logs().await?));
     let room = Instant::now();
     well(running, "with space again").await?;
     let wrote = if written.is_ok() { "Convex still wrote" } else { "Convex refused a write" };
     let seconds = room.elapsed().as_secs_f64();
-    Ok(format!("{wrote}; status said {:?}; well {seconds:.1} s after there was space", start_of(&told)))
+    Ok(format!("{wrote}; status said {:?}; well {seconds:.1} s after there was space", start_of(&status)))
 }
 
 async fn at_start(running: &mut Running<'_>, disk: &Disk) -> anyhow::Result<String> {

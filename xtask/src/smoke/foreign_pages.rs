@@ -71,7 +71,7 @@ pub(super) async fn attack(running: &Running<'_>, page: &mut Page) -> anyhow::Re
 
 pub(super) async fn attack_unsigned(running: &Running<'_>, program: &Path) -> anyhow::Result<String> {
     let mut page = Page::open(program, "about:blank").await?;
-    let told = attack(running, &mut page).await?;
+    let summary = attack(running, &mut page).await?;
     let mut rebound = 0;
     for setting in running.bench.stack.endpoints().map(|it| &it.setting) {
         page.go(&format!("http://{FOREIGN_NAME}:{}/", running.port(setting)?)).await?;
@@ -80,7 +80,7 @@ pub(super) async fn attack_unsigned(running: &Running<'_>, program: &Path) -> an
         ensure!(text.contains("ALLOWED_HOSTS"), "{setting} under {FOREIGN_NAME} shows {text:?}");
         rebound += 1;
     }
-    Ok(format!("{told}; {rebound} ports under a rebound name say what to set"))
+    Ok(format!("{summary}; {rebound} ports under a rebound name say what to set"))
 }
 
 async fn attack_from(running: &Running<'_>, page: &mut Page, port: u16) -> anyhow::Result<String> {

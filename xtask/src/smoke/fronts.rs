@@ -120,15 +120,15 @@ async fn hooks(running: &Running<'_>) -> anyhow::Result<String> {
 
 async fn stack(running: &Running<'_>) -> anyhow::Result<String> {
     let shown = ask(running.get(PAGE, "/_stack.json")?).await?.expect(200)?.json()?;
-    let told = running.status().await?;
+    let printed = running.status().await?;
     let states = |status: &Value| {
         let all = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
         all.iter().map(|it| format!("{} {}", it["name"], it["state"])).collect::<Vec<_>>()
     };
-    let (shown, told) = (states(&shown), states(&told));
-    ensure!(shown == told, "the page says {shown:?}, the command {told:?}");
-    ensure!(told.len() == running.bench.stack.services.len(), "only {} services are listed", told.len());
-    Ok(format!("{} services", told.len()))
+    let (shown, printed) = (states(&shown), states(&printed));
+    ensure!(shown == printed, "the page says {shown:?}, the command {printed:?}");
+    ensure!(printed.len() == running.bench.stack.services.len(), "only {} services are listed", printed.len());
+    Ok(format!("{} services", printed.len()))
 }
 
 async fn stack_page(running: &Running<'_>) -> anyhow::Result<String> {

@@ -62,9 +62,9 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
 
 /// Returns the container's IP address, and the host's on the same network.
 async fn addresses(running: &Running<'_>) -> anyhow::Result<(String, String)> {
-    let told =
+    let output =
         running.container.inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}").await?;
-    let (own, gateway) = told.split_once(' ').with_context(|| format!("docker reports no addresses: {told:?}"))?;
+    let (own, gateway) = output.split_once(' ').with_context(|| format!("docker reports no addresses: {output:?}"))?;
     Ok((own.to_owned(), gateway.to_owned()))
 }
 
@@ -76,19 +76,19 @@ fn doors(running: &Running<'_>) -> anyhow::Result<Vec<String>> {
 }
 
 /// All must be refused without a sign-in, and contain no secret.
-fn refused(running: &Running<'_>, said: &str) -> anyhow::Result<usize> {
-    let answers: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("=> ")).collect();
+fn refused(running: &Running<'_>, output: &str) -> anyhow::Result<usize> {
+    let answers: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix("=> ")).collect();
     ensure!(
         answers.len() == DOORS.len() * 5,
         "{} answers instead of {}: {}",
         answers.len(),
         DOORS.len() * 5,
-        start_of(said)
+        start_of(output)
     );
     let wrong: Vec<&str> = answers.iter().copied().filter(|it| !it.starts_with("401 ")).collect();
     ensure!(wrong.is_empty(), "not refused: {}", wrong.join("; "));
     let leaked: Vec<&str> =
-        needles(&running.secrets).iter().filter(|(_, value)| said.contains(value)).map(|it| it.0).collect();
+        needles(&running.secrets).iter().filter(|(_, value)| output.contains(value)).map(|it| it.0).collect();
     ensure!(leaked.is_empty(), "it gets {}", leaked.join(", "));
     Ok(answers.len())
 }
@@ -128,7 +128,7 @@ async fn over_ipv6(running: &Running<'_>) -> anyhow::Result<String> {
     if sockets.code != 0 {
         return Ok("this kernel has no IPv6".to_owned());
     }
-    let open = listening(&sockets.said);
+    let open = listening(&sockets.output);
     let endpoints = running.bench.stack.endpoints();
     let ports: anyhow::Result<Vec<u16>> = endpoints.map(|it| running.port(&it.setting)).collect();
     let closed: Vec<String> = ports?.iter().filter(|port| !open.contains(port)).map(u16::to_string).collect();
@@ -143,8 +143,8 @@ async fn events(running: &Running<'_>) -> anyhow::Result<String> {
         let url = format!("http://127.0.0.1:{inner}{path}");
         for header in ["X-Forwarded-For: 127.0.0.1", "Authorization: Bearer ", "Authorization: Bearer made-up"] {
             let curl = ["curl", "--silent", "--write-out", " %{http_code}", "--header", header, "--data", "{}", &url];
-            let said = running.container.exec(&curl).await?;
-            ensure!(said.ends_with(" 401"), "{url} with `{header}`: {}", start_of(&said));
+            let output = running.container.exec(&curl).await?;
+            ensure!(output.ends_with(" 401"), "{url} with `{header}`: {}", start_of(&output));
         }
     }
     Ok("401 at both inner ports".to_owned())

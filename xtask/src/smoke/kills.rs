@@ -37,14 +37,14 @@ pub(super) async fn freeze(running: &Running<'_>) -> anyhow::Result<Frozen> {
 /// Each must have been restarted for its hang, and `status` must say so.
 async fn thawed(running: &Running<'_>, frozen: anyhow::Result<Frozen>) -> anyhow::Result<String> {
     let frozen = frozen?;
-    let mut told = Vec::new();
+    let mut restarts = Vec::new();
     for (name, old) in frozen.services {
         until(|| async { Ok(ready_process(running, name).await?.filter(|now| *now != old)) }).await?;
         let last = running.container.exec(&["cat", &format!("/run/stack/state/{name}/last")]).await?;
         ensure!(last.contains("answer") && last.contains("for "), "{name} was not restarted for its hang: it {last}");
-        told.push(format!("{name} {last}"));
+        restarts.push(format!("{name} {last}"));
     }
-    Ok(format!("all are back after {} s; {}", frozen.since.elapsed().as_secs(), told.join("; ")))
+    Ok(format!("all are back after {} s; {}", frozen.since.elapsed().as_secs(), restarts.join("; ")))
 }
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>, frozen: anyhow::Result<Frozen>, nonce: &str) {
@@ -62,13 +62,13 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, frozen: an
 /// The process id of a service, by its supervisor, once it is ready.
 async fn ready_process(running: &Running<'_>, service: &str) -> anyhow::Result<Option<u32>> {
     let folder = format!("/run/stack/scan/{service}");
-    let told = running.container.exec(&["s6-svstat", "-o", "pid,ready", &folder]).await?;
-    parse_state(&told).with_context(|| format!("unexpected output of s6-svstat: {told:?}"))
+    let output = running.container.exec(&["s6-svstat", "-o", "pid,ready", &folder]).await?;
+    parse_state(&output).with_context(|| format!("unexpected output of s6-svstat: {output:?}"))
 }
 
 /// The service is down at `-1 false`.
-fn parse_state(told: &str) -> anyhow::Result<Option<u32>> {
-    let (pid, ready) = told.trim().split_once(' ').context("not two fields")?;
+fn parse_state(output: &str) -> anyhow::Result<Option<u32>> {
+    let (pid, ready) = output.trim().split_once(' ').context("not two fields")?;
     Ok(if ready == "true" { Some(pid.parse()?) } else { None })
 }
 

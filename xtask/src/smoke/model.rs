@@ -224,12 +224,12 @@ mod tests {
     fn the_word_follows_the_mark_and_then_the_end() {
         let next: std::collections::BTreeMap<usize, usize> = successors().into_iter().collect();
         let mut token = MARKS.iter().position(|mark| *mark == BEGIN).unwrap();
-        let mut said = Vec::new();
+        let mut word = Vec::new();
         while let Some(&following) = next.get(&token) {
-            said.push(u8::try_from(following - MARKS.len()).unwrap());
+            word.push(u8::try_from(following - MARKS.len()).unwrap());
             token = following;
         }
-        assert_eq!(said, WORD);
+        assert_eq!(word, WORD);
         assert!(next.len() < WIDTH && MARKS[END] == "</s>");
     }
 

@@ -64,26 +64,26 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
     Ok(())
 }
 
-/// What an x86 processor tells of itself, without AVX2; none on a machine of another kind.
+/// The mount of an x86 processor's `/proc/cpuinfo` without AVX2; none on a machine of another kind.
 fn older_processor(bench: &Bench<'_>) -> anyhow::Result<Option<String>> {
-    let told = fs_err::read_to_string("/proc/cpuinfo")?;
-    if !told.lines().any(|line| line.starts_with("flags")) {
+    let cpuinfo = fs_err::read_to_string("/proc/cpuinfo")?;
+    if !cpuinfo.lines().any(|line| line.starts_with("flags")) {
         return Ok(None);
     }
     let file = bench.scratch.join("cpuinfo");
-    fs_err::write(&file, told.replace(" avx2", ""))?;
+    fs_err::write(&file, cpuinfo.replace(" avx2", ""))?;
     Ok(Some(format!("type=bind,source={},target=/proc/cpuinfo,readonly", file.display())))
 }
 
 async fn lacks_avx2(running: &Running<'_>) -> anyhow::Result<String> {
-    let told = "this processor lacks AVX2";
+    let message = "this processor lacks AVX2";
     let page = until(|| async {
         let answer = ask(running.get(PAGE, "/_stack")?).await.ok();
         Ok(answer.filter(|answer| answer.status == 200).map(|answer| answer.body))
     });
-    let status = running.container.try_exec(&["status"]).await?.said;
+    let status = running.container.try_exec(&["status"]).await?.output;
     for (place, text) in [("the log", running.container.logs().await?), ("status", status), ("/_stack", page.await?)] {
-        ensure!(text.contains(told), "{place} does not tell: {}", start_of(&text));
+        ensure!(text.contains(message), "{place} does not tell: {}", start_of(&text));
     }
     Ok("in the log, by status, at /_stack".to_owned())
 }
@@ -139,9 +139,9 @@ async fn later(running: &Running<'_>) -> anyhow::Result<String> {
 }
 
 async fn by_name(running: &Running<'_>) -> anyhow::Result<String> {
-    let told = running.container.exec(&["node", "--input-type=module", "--eval", HUB, MODEL]).await?;
-    let came: Value = serde_json::from_str(&told).with_context(|| format!("it says {}", start_of(&told)))?;
-    ensure!(came["code"] == 0 && came["right"] == true, "{}", start_of(&told));
+    let output = running.container.exec(&["node", "--input-type=module", "--eval", HUB, MODEL]).await?;
+    let came: Value = serde_json::from_str(&output).with_context(|| format!("it says {}", start_of(&output)))?;
+    ensure!(came["code"] == 0 && came["right"] == true, "{}", start_of(&output));
     // The interrupted request, a range, and the whole file again.
     ensure!(came["asked"] == 3, "{} requests", came["asked"]);
     Ok("downloaded again, and complete".to_owned())
@@ -154,8 +154,8 @@ async fn unloadable(running: &Running<'_>) -> anyhow::Result<String> {
         let status = running.status().await.unwrap_or_default();
         let services = status["services"].as_array().into_iter().flatten();
         let text = |it: &Value| it.as_str().unwrap_or_default().to_owned();
-        let told = services.filter(|it| it["name"] == "llamacpp").map(|it| (text(&it["detail"]), text(&it["hint"])));
-        Ok(told.into_iter().find(|(detail, _)| detail.contains(&wanted)))
+        let texts = services.filter(|it| it["name"] == "llamacpp").map(|it| (text(&it["detail"]), text(&it["hint"])));
+        Ok(texts.into_iter().find(|(detail, _)| detail.contains(&wanted)))
     })
     .await?;
     ensure!(hint.contains("docker compose up -d"), "the hint is {hint:?}");
@@ -163,8 +163,8 @@ async fn unloadable(running: &Running<'_>) -> anyhow::Result<String> {
 }
 
 async fn other_server(running: &Running<'_>) -> anyhow::Result<String> {
-    let told = running.container.try_exec(&["status"]).await?.said;
-    let line = told.lines().find(|line| line.contains("MODEL_BASE_URL=")).context("`status` does not report it")?;
+    let output = running.container.try_exec(&["status"]).await?.output;
+    let line = output.lines().find(|line| line.contains("MODEL_BASE_URL=")).context("`status` does not report it")?;
     ensure!(line.contains("does not answer"), "{line}");
     Ok(start_of(line))
 }

@@ -55,30 +55,30 @@ async fn refused(bench: &Bench<'_>, volume: &Volume, options: &Options) -> anyho
 async fn wrong_settings(bench: &Bench<'_>) -> anyhow::Result<String> {
     let volume = Volume::create(bench.docker, &[]).await?;
     let environment = WRONG.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let (code, said) = refused(bench, &volume, &Options { environment, ..Options::default() }).await?;
-    ensure!(code == CONFIG, "exit code {code} instead of {CONFIG}: {}", start_of(&said));
-    let missing: Vec<&str> = WRONG.iter().map(|(name, _)| *name).filter(|name| !said.contains(name)).collect();
-    ensure!(missing.is_empty(), "not reported: {}; it says {}", missing.join(", "), start_of(&said));
-    ensure!(!said.contains("not-to-be-shown"), "the value of a secret is printed");
+    let (code, log) = refused(bench, &volume, &Options { environment, ..Options::default() }).await?;
+    ensure!(code == CONFIG, "exit code {code} instead of {CONFIG}: {}", start_of(&log));
+    let missing: Vec<&str> = WRONG.iter().map(|(name, _)| *name).filter(|name| !log.contains(name)).collect();
+    ensure!(missing.is_empty(), "not reported: {}; it says {}", missing.join(", "), start_of(&log));
+    ensure!(!log.contains("not-to-be-shown"), "the value of a secret is printed");
     Ok(format!("exit code {code}, {} settings named, no secret's value", WRONG.len()))
 }
 
 async fn second_container(bench: &Bench<'_>, used: &Volume) -> anyhow::Result<String> {
-    let (code, said) = refused(bench, used, &Options::default()).await?;
-    ensure!(code == TEMPORARY, "exit code {code} instead of {TEMPORARY}: {}", start_of(&said));
-    Ok(format!("exit code {code}: {}", start_of(&said)))
+    let (code, log) = refused(bench, used, &Options::default()).await?;
+    ensure!(code == TEMPORARY, "exit code {code} instead of {TEMPORARY}: {}", start_of(&log));
+    Ok(format!("exit code {code}: {}", start_of(&log)))
 }
 
 async fn foreign_volume(bench: &Bench<'_>) -> anyhow::Result<String> {
     let volume = Volume::create(bench.docker, &[]).await?;
     give_to(bench, &volume, FOREIGN).await?;
-    let (code, said) = refused(bench, &volume, &Options::default()).await?;
-    ensure!(code == CANNOT_CREATE, "exit code {code} instead of {CANNOT_CREATE}: {}", start_of(&said));
+    let (code, log) = refused(bench, &volume, &Options::default()).await?;
+    ensure!(code == CANNOT_CREATE, "exit code {code} instead of {CANNOT_CREATE}: {}", start_of(&log));
     let image = &bench.stack.image;
     let owner = format!("{}:{}", image.uid, image.gid);
-    let remedy = said.lines().find(|line| line.contains("chown") && line.contains(&owner));
-    ensure!(remedy.is_some(), "no chown to {owner} is suggested: {}", start_of(&said));
-    ensure!(said.lines().count() <= 4, "it says more than one error: {}", start_of(&said));
+    let remedy = log.lines().find(|line| line.contains("chown") && line.contains(&owner));
+    ensure!(remedy.is_some(), "no chown to {owner} is suggested: {}", start_of(&log));
+    ensure!(log.lines().count() <= 4, "it says more than one error: {}", start_of(&log));
     // The suggested chown must suffice.
     give_to(bench, &volume, &owner).await?;
     let container = Container::start(bench.docker, bench.image, &volume, &Options::default()).await?;
@@ -101,7 +101,7 @@ async fn give_to(bench: &Bench<'_>, volume: &Volume, owner: &str) -> anyhow::Res
 
 async fn root(bench: &Bench<'_>) -> anyhow::Result<String> {
     let volume = Volume::create(bench.docker, &[]).await?;
-    let (code, said) = refused(bench, &volume, &Options { user: Some("0"), ..Options::default() }).await?;
-    ensure!(code == NO_PERMISSION, "exit code {code} instead of {NO_PERMISSION}: {}", start_of(&said));
-    Ok(format!("exit code {code}: {}", start_of(&said)))
+    let (code, log) = refused(bench, &volume, &Options { user: Some("0"), ..Options::default() }).await?;
+    ensure!(code == NO_PERMISSION, "exit code {code} instead of {NO_PERMISSION}: {}", start_of(&log));
+    Ok(format!("exit code {code}: {}", start_of(&log)))
 }

@@ -228,8 +228,9 @@ impl Running<'_> {
     /// The output of `status --json`.
     pub(super) async fn status(&self) -> anyhow::Result<Value> {
         // It exits with 1 when a service is down, but prints the status as well.
-        let told = self.container.try_exec(&["status", "--json"]).await?;
-        serde_json::from_str(&told.said).with_context(|| format!("the output of `status --json` is {:?}", told.said))
+        let ended = self.container.try_exec(&["status", "--json"]).await?;
+        serde_json::from_str(&ended.output)
+            .with_context(|| format!("the output of `status --json` is {:?}", ended.output))
     }
 }
 

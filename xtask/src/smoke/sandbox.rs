@@ -93,14 +93,14 @@ async fn put(running: &Running<'_>, folder: &str, script: &str) -> anyhow::Resul
 }
 
 /// The attempts that succeeded, by their output.
-fn reached(told: &str) -> BTreeSet<&str> {
-    told.lines().filter_map(|line| line.strip_prefix("reached: ")).collect()
+fn reached(output: &str) -> BTreeSet<&str> {
+    output.lines().filter_map(|line| line.strip_prefix("reached: ")).collect()
 }
 
 /// Fails unless exactly these attempts succeeded, and all were made.
-fn only(told: &str, expected: &[&str]) -> anyhow::Result<()> {
-    ensure!(told.lines().any(|line| line.starts_with("PATH=")), "the attempts did not end: {}", start_of(told));
-    let reached = reached(told);
+fn only(output: &str, expected: &[&str]) -> anyhow::Result<()> {
+    ensure!(output.lines().any(|line| line.starts_with("PATH=")), "the attempts did not end: {}", start_of(output));
+    let reached = reached(output);
     let expected: BTreeSet<&str> = expected.iter().copied().collect();
     let more: Vec<&str> = reached.difference(&expected).copied().collect();
     ensure!(more.is_empty(), "it can access {}", more.join(", "));
@@ -110,12 +110,12 @@ fn only(told: &str, expected: &[&str]) -> anyhow::Result<()> {
 }
 
 /// Fails if a shell's environment has a secret or a setting of the image.
-fn clean(running: &Running<'_>, told: &str) -> anyhow::Result<()> {
+fn clean(running: &Running<'_>, output: &str) -> anyhow::Result<()> {
     for (name, value) in needles(&running.secrets) {
-        ensure!(!told.contains(value), "its environment has {name}");
+        ensure!(!output.contains(value), "its environment has {name}");
     }
     let wrong: Vec<&str> =
-        told.lines().filter(|line| NOT_AN_AGENTS.iter().any(|name| line.starts_with(name))).collect();
+        output.lines().filter(|line| NOT_AN_AGENTS.iter().any(|name| line.starts_with(name))).collect();
     ensure!(wrong.is_empty(), "its environment has {}", wrong.join(", "));
     Ok(())
 }
@@ -124,13 +124,13 @@ fn clean(running: &Running<'_>, told: &str) -> anyhow::Result<()> {
 async fn outside(running: &Running<'_>) -> anyhow::Result<String> {
     let script = put(running, OPENCODE, ATTEMPTS).await?;
     let command = format!("bash {script} {}", pids(running, "opencode").await?);
-    let told = running.container.exec(&["bash", "-c", &command]).await?;
+    let output = running.container.exec(&["bash", "-c", &command]).await?;
     let all: Vec<&str> = ATTEMPTS
         .lines()
         .filter_map(|line| line.strip_prefix("try ")?.trim_start_matches('"').split(['"', ' ']).next())
         .collect();
     let failed: Vec<&&str> =
-        all.iter().filter(|name| !reached(&told).iter().any(|it| it.starts_with(**name))).collect();
+        all.iter().filter(|name| !reached(&output).iter().any(|it| it.starts_with(**name))).collect();
     ensure!(failed.is_empty() && !all.is_empty(), "these fail without the sandbox too: {failed:?}");
     Ok(format!("{} attempts", all.len()))
 }
@@ -151,9 +151,9 @@ async fn in_opencode(running: &Running<'_>, command: &str) -> anyhow::Result<Str
 
 async fn opencode_shell(running: &Running<'_>) -> anyhow::Result<String> {
     let script = put(running, OPENCODE, ATTEMPTS).await?;
-    let told = in_opencode(running, &format!("bash {script} {}", pids(running, "opencode").await?)).await?;
-    only(&told, &[])?;
-    clean(running, &told)?;
+    let output = in_opencode(running, &format!("bash {script} {}", pids(running, "opencode").await?)).await?;
+    only(&output, &[])?;
+    clean(running, &output)?;
     Ok("nothing of its service or of another one; no secret in its environment".to_owned())
 }
 
@@ -167,13 +167,13 @@ async fn opencode_itself(running: &Running<'_>) -> anyhow::Result<String> {
     let password = running.secret("OPENCODE_SERVER_PASSWORD")?;
     let request = running.post("OPENCODE_PORT", "/pty", &body)?.basic_auth("opencode", Some(password));
     ask(request).await?.expect(200)?;
-    let told = until(|| async {
+    let output = until(|| async {
         let ended = running.container.try_exec(&["cat", &result]).await?;
-        Ok((ended.code == 0).then_some(ended.said))
+        Ok((ended.code == 0).then_some(ended.output))
     })
     .await?;
     running.container.exec(&["rm", &result]).await?;
-    only(&told, &OPENCODE_ITSELF)?;
+    only(&output, &OPENCODE_ITSELF)?;
     Ok("a terminal opens, and nothing of another service is accessible".to_owned())
 }
 
@@ -183,10 +183,10 @@ async fn openclaw(running: &Running<'_>) -> anyhow::Result<String> {
     let command = format!("bash {script} {}", pids(running, "openclaw").await?);
     let calls = json!({ "exec": { "command": command }, "read": { "path": "/data/secrets/openclaw-hooks-token" } });
     let answer = with_calling_model(running, &calls.to_string()).await?;
-    let told = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
-    only(told, &[])?;
-    clean(running, told)?;
-    ensure!(told.contains("EACCES"), "the tool that reads files does not report EACCES: {}", start_of(told));
+    let text = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
+    only(text, &[])?;
+    clean(running, text)?;
+    ensure!(text.contains("EACCES"), "the tool that reads files does not report EACCES: {}", start_of(text));
     Ok("a whole turn with a command; nothing of its service or of another one".to_owned())
 }
 
@@ -211,16 +211,16 @@ async fn with_calling_model(running: &Running<'_>, calls: &str) -> anyhow::Resul
 async fn confined(running: &Running<'_>, service: &str, own: &[&str]) -> anyhow::Result<String> {
     let confined = ". /opt/stack/lib/service.sh; . /opt/stack/lib/sandbox.sh; service_rules; behind bash -c \"$0\" attempts \"$@\"";
     let service = format!("STACK_SERVICE={service}");
-    let told = running.container.exec(&["env", &service, "bash", "-c", confined, ATTEMPTS, "1", "1"]).await?;
-    only(&told, own)?;
+    let output = running.container.exec(&["env", &service, "bash", "-c", confined, ATTEMPTS, "1", "1"]).await?;
+    only(&output, own)?;
     Ok(if own.is_empty() { "none of the attempts".to_owned() } else { own.join(", ") })
 }
 
 async fn work(running: &Running<'_>) -> anyhow::Result<String> {
     let script = put(running, OPENCODE, WORK).await?;
-    let told = in_opencode(running, &format!("bash {script}")).await?;
+    let output = in_opencode(running, &format!("bash {script}")).await?;
     for line in WORKED {
-        ensure!(told.lines().any(|it| it == line), "no line {line:?}: {}", start_of(&told));
+        ensure!(output.lines().any(|it| it == line), "no line {line:?}: {}", start_of(&output));
     }
     Ok(WORKED.join(", "))
 }

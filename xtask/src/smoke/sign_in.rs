@@ -142,10 +142,10 @@ async fn with_access(bench: &Bench<'_>, access: &str, everywhere: bool, wanted: 
     let reply = ask(&running, PAGE, "GET / HTTP/1.1|Host: {HOST}").await?;
     ensure!(reply.status == wanted, "it gets {}", reply.summary());
     let off = ask(&running, "LLAMACPP_PORT", "GET / HTTP/1.1|Host: {HOST}").await?;
-    let told = off.body().contains("LLAMACPP_ENABLED is false");
-    ensure!(off.status == 503 && told, "the port of a service that is off: {}", off.summary());
-    let told = running.container.exec(&["status"]).await?;
-    ensure!(told.contains("ACCESS=never") == (access == "never"), "`status` says {told}");
+    let names_it = off.body().contains("LLAMACPP_ENABLED is false");
+    ensure!(off.status == 503 && names_it, "the port of a service that is off: {}", off.summary());
+    let output = running.container.exec(&["status"]).await?;
+    ensure!(output.contains("ACCESS=never") == (access == "never"), "`status` says {output}");
     Ok(format!("{wanted} without a password"))
 }
 
@@ -400,11 +400,14 @@ async fn sign_out(running: &Running<'_>) -> anyhow::Result<String> {
 
 async fn guesses(running: &Running<'_>) -> anyhow::Result<String> {
     let port = running.port(PAGE)?.to_string();
-    let said = running.container.exec(&["node", "--input-type=module", "-e", GUESS, &port, "1000"]).await?;
-    let said: Value = serde_json::from_str(&said)?;
-    let count = |status: &str| said["count"][status].as_u64().unwrap_or_default();
-    ensure!((1..=20).contains(&count("403")) && count("403") + count("429") == 1000, "they get {said}");
-    ensure!(said["right"]["status"] == 429 && said["right"]["wait"].as_u64().is_some(), "then the right one: {said}");
+    let output = running.container.exec(&["node", "--input-type=module", "-e", GUESS, &port, "1000"]).await?;
+    let result: Value = serde_json::from_str(&output)?;
+    let count = |status: &str| result["count"][status].as_u64().unwrap_or_default();
+    ensure!((1..=20).contains(&count("403")) && count("403") + count("429") == 1000, "they get {result}");
+    ensure!(
+        result["right"]["status"] == 429 && result["right"]["wait"].as_u64().is_some(),
+        "then the right one: {result}"
+    );
     sign_in(running, PAGE).await.context("from another address")?;
     Ok(format!("{} looked at, the rest 429, also the right one; another address signs in", count("403")))
 }

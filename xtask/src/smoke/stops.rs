@@ -56,7 +56,7 @@ const TERMINATED: i32 = 143;
 async fn stop_starts(running: &Running<'_>) -> anyhow::Result<String> {
     let bench = running.bench;
     let volume = Volume::create(bench.docker, &[]).await?;
-    let mut told = Vec::new();
+    let mut times = Vec::new();
     for moment in MOMENTS {
         let container = Container::start(bench.docker, bench.image, &volume, &Options::default()).await?;
         tokio::time::sleep(Duration::from_millis(moment)).await;
@@ -67,9 +67,9 @@ async fn stop_starts(running: &Running<'_>) -> anyhow::Result<String> {
             code == 0 || code == TERMINATED,
             "stopped {moment} ms after its start, it ended with exit code {code} after {seconds:.1} s"
         );
-        told.push(format!("{seconds:.1} s"));
+        times.push(format!("{seconds:.1} s"));
     }
-    Ok(told.join(", "))
+    Ok(times.join(", "))
 }
 
 async fn put(running: &Running<'_>, nonce: &str) -> anyhow::Result<Value> {

@@ -75,7 +75,7 @@ async fn served(running: &Running<'_>, name: &str) -> anyhow::Result<String> {
         let address = format!("https://127.0.0.1:{}{SIGN_IN}", running.port(&endpoint.setting)?);
         let curl = ["curl", "--silent", "--fail", "--output", "/dev/null", "--cacert", &authority, &address];
         let ended = running.container.try_exec(&curl).await?;
-        ensure!(ended.code == 0, "{}: curl ended with {} {}", endpoint.setting, ended.code, ended.said);
+        ensure!(ended.code == 0, "{}: curl ended with {} {}", endpoint.setting, ended.code, ended.output);
         count += 1;
     }
     Ok(format!("{count} ports"))
@@ -109,8 +109,8 @@ async fn proxy(running: &Running<'_>) -> anyhow::Result<String> {
     ensure!(sent.status() == StatusCode::SEE_OTHER && cookie.ends_with("; Secure"), "{}: {cookie}", sent.status());
     let inside = ["curl", "--silent", "--insecure", "--output", "/dev/null", "--write-out", "%{http_code}"];
     let lie = ["--header", "Host: evil.example", "--header", "X-Forwarded-Host: mc.example.org", &address];
-    let told = running.container.exec(&[&inside[..], &lie[..]].concat()).await?;
-    ensure!(told.trim() == "421", "a process inside with that header gets {told}");
+    let code = running.container.exec(&[&inside[..], &lie[..]].concat()).await?;
+    ensure!(code.trim() == "421", "a process inside with that header gets {code}");
     Ok("and the session's cookie is for https only".to_owned())
 }
 

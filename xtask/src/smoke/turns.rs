@@ -33,7 +33,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &st
     report.see("the server requires its password", 20, password(running)).await;
     report.see("the Manager's sign-up is closed", 20, sign_up(running, nonce)).await;
     let name = "a session through the Manager reaches llama.cpp";
-    let session = report.check(name, running.bench.turn, session(running, nonce), |(_, said)| said.clone()).await;
+    let session = report.check(name, running.bench.turn, session(running, nonce), |(_, summary)| summary.clone()).await;
     Left { session: session.map(|(id, _)| id) }
 }
 
@@ -58,16 +58,16 @@ async fn completion(running: &Running<'_>) -> anyhow::Result<String> {
     let request = running.post(LLAMA, "/v1/chat/completions", &body)?;
     ask(request.try_clone().context("the request cannot be sent twice")?).await?.expect(401).context("with no key")?;
     let answer = ask(request.bearer_auth(running.secret(LLAMA_KEY)?)).await?.expect(200)?.json()?;
-    let said = reply(&answer)?;
+    let text = reply(&answer)?;
     ensure!(answer["usage"]["completion_tokens"].as_u64().unwrap_or_default() > 0, "no token was made");
-    Ok(format!("it says {:?}", start_of(said)))
+    Ok(format!("it says {:?}", start_of(text)))
 }
 
 /// The text of a chat completion.
 fn reply(answer: &Value) -> anyhow::Result<&str> {
-    let said = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default().trim();
-    ensure!(!said.is_empty(), "it says nothing: {}", start_of(&answer.to_string()));
-    Ok(said)
+    let text = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default().trim();
+    ensure!(!text.is_empty(), "it says nothing: {}", start_of(&answer.to_string()));
+    Ok(text)
 }
 
 fn turn_of(nonce: &str) -> Value {
@@ -88,10 +88,10 @@ pub(super) async fn turn(running: &Running<'_>, nonce: &str) -> anyhow::Result<S
     let token = running.secret("OPENCLAW_GATEWAY_TOKEN")?;
     let request = running.post(GATEWAY, "/v1/chat/completions", &turn_of(nonce))?.bearer_auth(token);
     let answer = ask(request.timeout(patience(running))).await?.expect(200)?.json()?;
-    let said = start_of(reply(&answer)?);
+    let text = start_of(reply(&answer)?);
     let read = tokens_read(running).await? - before;
-    ensure!(read > 0.0, "it answers {said:?}, but llama.cpp got no request");
-    Ok(format!("llama.cpp read {read} tokens; it says {said:?}"))
+    ensure!(read > 0.0, "it answers {text:?}, but llama.cpp got no request");
+    Ok(format!("llama.cpp read {read} tokens; it says {text:?}"))
 }
 
 /// None: the timeout of the check ends it.
@@ -149,8 +149,8 @@ async fn sign_up(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     let inner = "curl --silent --output /dev/null --write-out '%{http_code}' --json \"$0\" \
                  http://127.0.0.1:$MANAGER_INNER_PORT/api/auth/sign-up/email";
     let inside = format!("export $(grep MANAGER_INNER_PORT /run/stack/settings); {inner}");
-    let told = running.container.exec(&["bash", "-c", &inside, &body.to_string()]).await?;
-    ensure!(told.starts_with(['4', '5']), "sign-up behind the front gets {told}");
+    let code = running.container.exec(&["bash", "-c", &inside, &body.to_string()]).await?;
+    ensure!(code.starts_with(['4', '5']), "sign-up behind the front gets {code}");
     Ok("nothing is shown without an account, and the database accepts no other one".to_owned())
 }
 
@@ -182,20 +182,21 @@ async fn session(running: &Running<'_>, nonce: &str) -> anyhow::Result<(String, 
     let answer = ask(post(&format!("/api/opencode/session/{id}/message"), &body)?).await?.expect(200)?.json()?;
     ensure!(answer["info"]["error"].is_null(), "it says {}", start_of(&answer["info"]["error"].to_string()));
     let parts = answer["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let said: Vec<&str> = parts.iter().filter(|it| it["type"] == "text").filter_map(|it| it["text"].as_str()).collect();
-    let said = start_of(&said.join(" "));
-    ensure!(!said.is_empty(), "the model's answer is empty: {}", start_of(&answer.to_string()));
+    let texts: Vec<&str> =
+        parts.iter().filter(|it| it["type"] == "text").filter_map(|it| it["text"].as_str()).collect();
+    let text = start_of(&texts.join(" "));
+    ensure!(!text.is_empty(), "the model's answer is empty: {}", start_of(&answer.to_string()));
     let read = tokens_read(running).await? - before;
-    ensure!(read > 0.0, "it answers {said:?}, but llama.cpp got no request");
-    Ok((id, format!("llama.cpp read {read} tokens; it says {said:?}")))
+    ensure!(read > 0.0, "it answers {text:?}, but llama.cpp got no request");
+    Ok((id, format!("llama.cpp read {read} tokens; it says {text:?}")))
 }
 
 /// The title of a session, as the Manager returns it.
 pub(super) async fn session_title(running: &Running<'_>, id: &str) -> anyhow::Result<String> {
     let cookies = sign_in(running).await?;
     let request = running.get(MANAGER, &format!("/api/opencode/session/{id}"))?.header("cookie", cookies);
-    let told = ask(request).await?.expect(200)?.json()?;
-    told["title"].as_str().map(str::to_owned).context("the session has no title")
+    let answer = ask(request).await?.expect(200)?.json()?;
+    answer["title"].as_str().map(str::to_owned).context("the session has no title")
 }
 
 #[cfg(test)]

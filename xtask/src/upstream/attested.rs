@@ -72,7 +72,7 @@ impl Statement {
     fn is_about(&self, name: Option<&str>, digest: &str) -> bool {
         let Some((algorithm, hex)) = digest.split_once(':') else { return false };
         let is_it = |one: &Named| {
-            name.is_none_or(|name| one.name == name) && one.digest.get(algorithm).is_some_and(|told| told == hex)
+            name.is_none_or(|name| one.name == name) && one.digest.get(algorithm).is_some_and(|stated| stated == hex)
         };
         self.predicate_type.starts_with(PROVENANCE) && self.subject.iter().any(is_it)
     }
@@ -121,12 +121,12 @@ async fn holds(up: Upstream<'_>, subject: Subject<'_>, bundle: &Value) -> anyhow
         }
         Err(error) => return Err(error),
     };
-    let said = String::from_utf8_lossy(&ended.stderr);
-    if said.contains("unknown flag") {
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    if stderr.contains("unknown flag") {
         return Ok(unchecked(up, what, "install cosign 2.5 or newer"));
     }
     if !ended.status.success() {
-        bail!("cosign says: {}", text::shown(said.lines().next().unwrap_or_default(), 300));
+        bail!("cosign says: {}", text::shown(stderr.lines().next().unwrap_or_default(), 300));
     }
     Ok(Attested::Yes)
 }

@@ -246,8 +246,8 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::R
 
 /// Whether a server has no such commit, as opposed to not answering, by git's messages (upload-pack.c, fetch.c).
 fn is_not_there(error: &anyhow::Error) -> bool {
-    let said = format!("{error:#}");
-    ["not our ref", "couldn't find remote ref", "unadvertised object"].iter().any(|words| said.contains(words))
+    let message = format!("{error:#}");
+    ["not our ref", "couldn't find remote ref", "unadvertised object"].iter().any(|words| message.contains(words))
 }
 
 /// The newest commit of a branch that is old enough. On a busy branch the head is always too new, so an earlier head is
@@ -436,9 +436,9 @@ async fn ask(command: impl Fn() -> Command) -> anyhow::Result<String> {
 }
 
 /// Whether a failure is temporary, by the messages of git and its HTTP client.
-fn may_pass(said: &str) -> bool {
+fn may_pass(message: &str) -> bool {
     let words = ["error: 429", "error: 5", "RPC failed", "early EOF", "disconnect", "Connection reset", "Empty reply"];
-    words.iter().any(|words| said.contains(words))
+    words.iter().any(|words| message.contains(words))
 }
 
 async fn run(command: &mut Command) -> anyhow::Result<String> {

@@ -27,8 +27,8 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
 pub(crate) enum OciError {
     #[error("`{0}` is not an image name with a registry (docker.io/library/debian)")]
     Name(String),
-    #[error("{image} has the digest {counted}, but its registry states {told}")]
-    Digest { image: String, counted: OciDigest, told: String },
+    #[error("{image} has the digest {counted}, but its registry states {stated}")]
+    Digest { image: String, counted: OciDigest, stated: String },
     #[error("{image} is not a multi-platform index")]
     NoIndex { image: String },
     #[error("{image} has no image for {platform}")]
@@ -158,15 +158,15 @@ impl OciRepository {
         let Reply { headers, body } = self.get(up, &format!("manifests/{reference}"), MANIFESTS).await?;
         let counted = OciDigest::from(Sha256::of(&body));
         let asked = Some(reference).filter(|reference| reference.contains(':'));
-        let told = headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
-        match [asked, told].into_iter().flatten().find(|told| *told != counted.as_str()) {
+        let stated = headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
+        match [asked, stated].into_iter().flatten().find(|stated| *stated != counted.as_str()) {
             None => {
-                let is_told = asked.is_some() || told.is_some();
-                Ok((counted, body, if is_told { Trust::Stated } else { Trust::Computed }))
+                let is_stated = asked.is_some() || stated.is_some();
+                Ok((counted, body, if is_stated { Trust::Stated } else { Trust::Computed }))
             }
-            Some(told) => {
+            Some(stated) => {
                 let image = format!("{}:{reference}", self.image);
-                Err(OciError::Digest { image, counted, told: told.escape_debug().to_string() }.into())
+                Err(OciError::Digest { image, counted, stated: stated.escape_debug().to_string() }.into())
             }
         }
     }

@@ -26,8 +26,8 @@ pub(super) async fn text(up: Upstream<'_>, keyring: &Path, signed: &str, url: &s
         }
         Err(error) => return Err(error).context("cannot verify a signature"),
     };
-    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
-    let tells = |word: &str| said.lines().any(|line| line.split_whitespace().nth(1) == Some(word));
+    let stdout = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let tells = |word: &str| stdout.lines().any(|line| line.split_whitespace().nth(1) == Some(word));
     if tells("BADSIG") {
         bail!("{url} was changed after it was signed");
     }
@@ -35,7 +35,7 @@ pub(super) async fn text(up: Upstream<'_>, keyring: &Path, signed: &str, url: &s
         let text = fs_err::read_to_string(&output);
         return text.map(Some).with_context(|| format!("cannot read what {url} signs"));
     }
-    let by = said.lines().find_map(|line| line.split_once("NO_PUBKEY ").map(|(_, key)| format!(" ({})", key.trim())));
+    let by = stdout.lines().find_map(|line| line.split_once("NO_PUBKEY ").map(|(_, key)| format!(" ({})", key.trim())));
     up.notes.add(format!(
         "note: no key of {} signed {url}{}: its signature is ignored",
         keyring.display(),

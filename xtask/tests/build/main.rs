@@ -91,8 +91,8 @@ async fn another_engine_is_a_builder_by_its_context() {
     let build = "echo \"here: ${DOCKER_CONTEXT-}, ${BUILDX_BUILDER-none}\" >&2; exit 1";
     let scratch = Scratch::new(&Engine { build, ..FIT });
     let output = scratch.build().args(["--builder", "other"]).output().await.unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("here: other, none"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("here: other, none"), "{stderr}");
 }
 
 /// A checkout whose image has one file: `fetch` downloads it, and then the server is gone.
@@ -131,21 +131,24 @@ async fn an_offline_build_uses_the_fetched_files() {
     };
     assert_eq!(run(&["render"]).await.0, Some(0));
     let build = ["build", "--offline", "--arch", "x86_64"];
-    let (code, said) = run(&build).await;
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("files of `tool` are not in the store") && said.contains("cargo xtask fetch"), "{said}");
+    let (code, stderr) = run(&build).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(
+        stderr.contains("files of `tool` are not in the store") && stderr.contains("cargo xtask fetch"),
+        "{stderr}"
+    );
     let mut server = std::process::Command::new("python3");
     server.args(["-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory"]).arg(folder.path()).arg("0");
     let mut server = server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut told = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut told).unwrap();
-    let port = told.split_whitespace().find_map(|word| word.parse::<u16>().ok()).expect("a port");
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut line).unwrap();
+    let port = line.split_whitespace().find_map(|word| word.parse::<u16>().ok()).expect("a port");
     let fetched = run(&["fetch", "--mirror", &format!("https://example.invalid=http://127.0.0.1:{port}")]).await;
     server.kill().unwrap();
     server.wait().unwrap();
     assert_eq!(fetched.0, Some(0), "{}", fetched.1);
-    let (code, said) = run(&build).await;
-    assert_eq!(code, Some(0), "{said}");
+    let (code, stderr) = run(&build).await;
+    assert_eq!(code, Some(0), "{stderr}");
     assert!(folder.path().join("target/image/x86_64/index.json").exists());
 }
 
@@ -158,11 +161,11 @@ async fn an_unfit_engine_is_refused_with_a_hint() {
         (Engine { buildx: "echo 'x v0.9.1'", ..FIT }, "buildx is v0.9.1, which is older than 0.11", "install 0.11"),
         (Engine { store: "echo '[]'", ..FIT }, "cannot export an OCI layout", "containerd-snapshotter"),
     ] {
-        let (code, said) = Scratch::new(&engine).run().await;
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains(error), "{said}");
-        let told = said.lines().find_map(|line| line.strip_prefix("hint: "));
-        assert!(told.is_some_and(|told| told.contains(hint)), "{said}");
+        let (code, stderr) = Scratch::new(&engine).run().await;
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains(error), "{stderr}");
+        let line = stderr.lines().find_map(|line| line.strip_prefix("hint: "));
+        assert!(line.is_some_and(|line| line.contains(hint)), "{stderr}");
     }
 }
 
@@ -171,16 +174,16 @@ async fn an_unfit_engine_is_refused_with_a_hint() {
 async fn a_rehearsal_runs_without_an_engine_but_not_with_an_unfit_one() {
     let unfit = Engine { store: "echo '[]'", ..FIT };
     let output = Scratch::new(&unfit).command(&["rehearse"]).output().await.unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("cannot export an OCI layout") && said.contains("containerd-snapshotter"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot export an OCI layout") && stderr.contains("containerd-snapshotter"), "{stderr}");
 
     let scratch = Scratch::new(&Engine { version: "echo 'permission denied on the socket' >&2; exit 1", ..FIT });
     let output = scratch.command(&["rehearse"]).output().await.unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     // It fails at copying the checkout, which is not a repository here.
-    assert!(said.contains("note: no Docker engine answers") && said.contains("permission denied"), "{said}");
-    assert!(said.contains("copy the checkout ..."), "{said}");
+    assert!(stderr.contains("note: no Docker engine answers") && stderr.contains("permission denied"), "{stderr}");
+    assert!(stderr.contains("copy the checkout ..."), "{stderr}");
 }
 
 #[tokio::test]
@@ -189,9 +192,9 @@ async fn rendered_files_must_match_the_lock() {
     let dockerfile = scratch.path("image/Dockerfile");
     let text = std::fs::read_to_string(&dockerfile).unwrap();
     std::fs::write(&dockerfile, text + "RUN id\n").unwrap();
-    let (code, said) = scratch.run().await;
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("run `cargo xtask render`"), "{said}");
+    let (code, stderr) = scratch.run().await;
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("run `cargo xtask render`"), "{stderr}");
 }
 
 #[tokio::test]
@@ -200,9 +203,9 @@ async fn a_failed_build_keeps_the_previous_image() {
     let before = scratch.path("target/image/aarch64/index.json");
     std::fs::create_dir_all(before.parent().unwrap()).unwrap();
     std::fs::write(&before, "before").unwrap();
-    let (code, said) = scratch.run().await;
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("docker buildx failed"), "{said}");
+    let (code, stderr) = scratch.run().await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("docker buildx failed"), "{stderr}");
     assert_eq!(std::fs::read_to_string(before).unwrap(), "before");
 }
 
@@ -260,9 +263,9 @@ async fn a_signal_ends_the_build_and_leaves_no_files() {
     for (signal, expected) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
         let hanging = Hanging::start("echo $$ >$SCRATCH/pid; exec sleep 600").await;
         hanging.signal(signal).await;
-        let (code, printed, said, scratch, temporary) = hanging.end().await;
-        assert_eq!(code, Some(expected), "{signal}: {said}");
-        assert_eq!(said, "error: interrupted; nothing was changed\n");
+        let (code, printed, stderr, scratch, temporary) = hanging.end().await;
+        assert_eq!(code, Some(expected), "{signal}: {stderr}");
+        assert_eq!(stderr, "error: interrupted; nothing was changed\n");
         let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
         assert_eq!(printed["errors"][0]["message"], "interrupted; nothing was changed");
         let left: Vec<_> = std::fs::read_dir(scratch.path("target/image")).unwrap().collect();
@@ -279,10 +282,10 @@ async fn a_second_signal_kills_the_build_and_its_child() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let second = std::time::Instant::now();
     hanging.signal("-TERM").await;
-    let (code, _, said, _, _) = hanging.end().await;
-    assert!(second.elapsed() < Duration::from_secs(2), "{said}");
-    assert_eq!(code, Some(143), "{said}");
-    assert!(said.contains("interrupted twice"), "{said}");
+    let (code, _, stderr, _, _) = hanging.end().await;
+    assert!(second.elapsed() < Duration::from_secs(2), "{stderr}");
+    assert_eq!(code, Some(143), "{stderr}");
+    assert!(stderr.contains("interrupted twice"), "{stderr}");
 }
 
 /// BuildKit reports "digest mismatch" for anything but the pinned file. Another request distinguishes a throttling
@@ -302,7 +305,7 @@ async fn a_digest_mismatch_is_explained() {
     let server = wiremock::MockServer::start().await;
     let mirror = format!("https://github.com={}", server.uri());
     let throttled = || wiremock::ResponseTemplate::new(429).insert_header("retry-after", "3600");
-    for (reply, told) in [
+    for (reply, expected) in [
         (throttled(), "the server refuses requests for now (429 Too Many Requests)"),
         (wiremock::ResponseTemplate::new(200).set_body_string("the file"), "now the server returns the pinned file"),
         (wiremock::ResponseTemplate::new(200).set_body_string("another"), "the file was replaced since it was pinned"),
@@ -311,10 +314,10 @@ async fn a_digest_mismatch_is_explained() {
         wiremock::Mock::given(wiremock::matchers::any()).respond_with(reply).mount(&server).await;
         let mut command = scratch.command(&["build", "--arch", "aarch64", "--mirror", &mirror]);
         let output = command.env("WANTED", wanted).output().await.unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
         let named = "error: BuildKit got another file for `bun` than pinned, from https://github.com/";
-        assert!(said.contains(named) && said.contains(told), "{said}");
-        assert_eq!(said.contains("replaced"), told.contains("replaced"), "{said}");
+        assert!(stderr.contains(named) && stderr.contains(expected), "{stderr}");
+        assert_eq!(stderr.contains("replaced"), expected.contains("replaced"), "{stderr}");
     }
 }

@@ -122,31 +122,35 @@ impl Run {
         let asked = Instant::now();
         let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await;
         let output = output.map_err(|_| format!("{signal} {id} does not end it"))?.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let told = format!("{signal} {id}: exit {:?}\n{said}", output.status.code());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let summary = format!("{signal} {id}: exit {:?}\n{stderr}", output.status.code());
         match output.status.code() {
             // It did not handle signals yet.
             None => return Ok(()),
             Some(ended) if ended == code => {}
-            _ => return Err(format!("it does not end as it must: {told}")),
+            _ => return Err(format!("it does not end as it must: {summary}")),
         }
         if let Ok(wrong) = std::fs::read_to_string(self.path("wrong")) {
-            return Err(format!("{wrong}: {told}"));
+            return Err(format!("{wrong}: {summary}"));
         }
-        if said.contains("interrupted twice") {
+        if stderr.contains("interrupted twice") {
             let took = asked.elapsed();
-            return if took < Duration::from_secs(5) { Ok(()) } else { Err(format!("it took {took:?}: {told}")) };
+            return if took < Duration::from_secs(5) { Ok(()) } else { Err(format!("it took {took:?}: {summary}")) };
         }
         let left = self.left();
         if !left.is_empty() {
-            return Err(format!("left behind: {left:?}: {told}"));
+            return Err(format!("left behind: {left:?}: {summary}"));
         }
         let true_words = if self.path("installed").exists() {
             "error: interrupted; done by then: the engine's packages were installed"
         } else {
             "error: interrupted; nothing was changed"
         };
-        if said.lines().last() == Some(true_words) { Ok(()) } else { Err(format!("what it says is not true: {told}")) }
+        if stderr.lines().last() == Some(true_words) {
+            Ok(())
+        } else {
+            Err(format!("what it says is not true: {summary}"))
+        }
     }
 
     /// Its traces on the machine.

@@ -34,7 +34,7 @@ fn job(scratch: &Scratch, name: &str) {
     }
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -47,19 +47,19 @@ fn each_job_of_a_release_does_its_step_only() {
     {
         job(&scratch, step);
         let output = run(&scratch, step, "release-step", &[step]);
-        assert!(output.status.success(), "{step}: {}", said(&output));
+        assert!(output.status.success(), "{step}: {}", printed(&output));
         let releases = std::fs::read_dir(scratch.path("releases")).map_or(0, Iterator::count);
         let now = (scratch.tagged().len(), scratch.registered().len(), releases > 0);
         assert_eq!(now, (tagged, registered, published), "{step}, after {before:?}");
         before = now;
-        assert!(!said(&output).contains("secret"));
+        assert!(!printed(&output).contains("secret"));
     }
     assert!(!scratch.log().contains("secret"), "a token stands in a command line");
     // Another tool than the one that `plan` compiled is refused.
     job(&scratch, "forged");
     std::fs::write(scratch.path("forged/target/tool/xtask"), "#!/bin/sh\necho forged\n").unwrap();
     let output = run(&scratch, "forged", "release-step", &["tag"]);
-    assert!(!output.status.success() && !said(&output).contains("forged\n"), "{}", said(&output));
+    assert!(!output.status.success() && !printed(&output).contains("forged\n"), "{}", printed(&output));
 }
 
 const BOT: &str = "user.email=41898282+github-actions[bot]@users.noreply.github.com";
@@ -88,8 +88,8 @@ fn a_bump_is_proposed_once_and_keeps_commits_of_people() {
         let clone = format!("clone-{run_number}");
         scratch.clone(&clone);
         let output = run(&scratch, &clone, "open-pull-request", &["../bump.patch", "../bump.md"]);
-        assert!(output.status.success(), "{}", said(&output));
-        (scratch.git("remote.git", &["rev-parse", branch]), scratch.log(), said(&output))
+        assert!(output.status.success(), "{}", printed(&output));
+        (scratch.git("remote.git", &["rev-parse", branch]), scratch.log(), printed(&output))
     };
     patch(&scratch, "one");
     let (first, log, _) = propose();
@@ -97,9 +97,9 @@ fn a_bump_is_proposed_once_and_keeps_commits_of_people() {
     assert!(scratch.git("remote.git", &["log", "--format=%B", "-1", branch]).contains("what changed: one"));
     // The same pins again: no push.
     std::fs::write(scratch.path("listed"), "7\n").unwrap();
-    let (again, log, told) = propose();
+    let (again, log, output) = propose();
     assert_eq!(again, first);
-    assert!(told.contains("already has these pins") && !log.contains("gh pr"), "{log}");
+    assert!(output.contains("already has these pins") && !log.contains("gh pr"), "{log}");
     // The commit of a person is rebased onto the next pins.
     scratch.git(".", &["clone", "--quiet", "--branch", "bump/upstreams", "remote.git", "person"]);
     std::fs::write(scratch.path("person/by-hand"), "mended").unwrap();
@@ -120,8 +120,8 @@ fn a_bump_is_proposed_once_and_keeps_commits_of_people() {
     scratch.git("person", &["push", "--quiet", "origin", "HEAD:bump/upstreams"]);
     let kept = scratch.git("remote.git", &["rev-parse", branch]);
     patch(&scratch, "three");
-    let (after, _, told) = propose();
-    assert!(after == kept && told.contains("the branch is not changed"), "{told}");
+    let (after, _, output) = propose();
+    assert!(after == kept && output.contains("the branch is not changed"), "{output}");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn findings_keep_one_issue() {
     std::fs::write(&findings, "convex: replaced `$(id)`\n").unwrap();
     let report = |code: &str, expected: &str| {
         let output = run(&scratch, "checkout", "report-findings", &[findings.to_str().unwrap(), code, "Pins"]);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", printed(&output));
         let log = scratch.log();
         assert!(log.lines().any(|line| line.starts_with(expected)), "{log}");
     };
@@ -157,7 +157,7 @@ esac
     scratch.program("bin", "cargo", cargo);
     let base = scratch.git("checkout", &["rev-parse", "HEAD"]);
     let output = run(&scratch, "checkout", "pin-each", &["../bump.patch", "../bump.md"]);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
     let subjects = scratch.git("checkout", &["log", "--reverse", "--format=%s", &format!("{base}..")]);
     assert_eq!(subjects, "Pin node\nPin convex\nPin components that are updated together");
     assert_eq!(std::fs::read_to_string(scratch.path("outputs")).unwrap(), "changed=true\n");
@@ -165,7 +165,7 @@ esac
     // The next job applies its output.
     scratch.clone("next");
     let output = run(&scratch, "next", "open-pull-request", &["../bump.patch", "../bump.md"]);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let pushed = scratch.git("remote.git", &["log", "--reverse", "--format=%s", "main..refs/heads/bump/upstreams"]);
     assert_eq!(pushed, subjects);
 }
@@ -217,7 +217,7 @@ fn a_plan_compiles_the_tool_once_and_outputs_the_releases_target() {
     std::fs::copy(env!("CARGO_BIN_EXE_xtask"), scratch.path("checkout/target/debug/xtask")).unwrap();
     std::fs::rename(scratch.path("remote.git"), scratch.path("gone")).unwrap();
     let output = run(&scratch, "checkout", "plan-release", &[]);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", printed(&output));
     let log = scratch.log();
     assert!(log.starts_with("cargo build --locked --package xtask\n") && !log.contains("skopeo"), "{log}");
     let outputs = std::fs::read_to_string(scratch.path("outputs")).unwrap();
@@ -237,7 +237,7 @@ fn the_newest_release_is_rebuilt_by_its_own_tool() {
         let _ = std::fs::remove_file(scratch.path("outputs"));
         std::fs::write(scratch.path("repro"), code).unwrap();
         let output = run(&scratch, "checkout", "rebuild-release", &["x86_64", "findings.txt"]);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", printed(&output));
         let findings = std::fs::read_to_string(scratch.path("checkout/findings.txt")).unwrap();
         (std::fs::read_to_string(scratch.path("outputs")).unwrap(), findings, scratch.log())
     };
@@ -249,8 +249,8 @@ fn the_newest_release_is_rebuilt_by_its_own_tool() {
     for (code, runs) in [("0", 1), ("3", 1), ("1", 2)] {
         let (output, findings, log) = rebuild(code);
         assert_eq!((output, findings.as_str()), (format!("x86_64={code}\n"), "told\n"));
-        let told = log.matches("cargo xtask repro ghcr.io/o/n:v1 --arch x86_64").count();
-        assert_eq!(told, runs, "{log}");
+        let calls = log.matches("cargo xtask repro ghcr.io/o/n:v1 --arch x86_64").count();
+        assert_eq!(calls, runs, "{log}");
     }
     assert_eq!(scratch.git("checkout", &["rev-parse", "HEAD"]), scratch.git("checkout", &["rev-parse", "v1"]));
 }

@@ -140,9 +140,9 @@ fn two_releases_at_once_get_different_revisions() {
         )
     };
     let both = Scratch::ran(&scratch.release("checkout", &[]).env("AT_PUSH", other("other")).output().unwrap());
-    let said = std::fs::read_to_string(scratch.path("at-push")).unwrap();
+    let output = std::fs::read_to_string(scratch.path("at-push")).unwrap();
     let both = both.ok();
-    assert!(said.contains(both["digest"].as_str().unwrap()), "{said}");
+    assert!(output.contains(both["digest"].as_str().unwrap()), "{output}");
     assert!(both["steps"][1]["detail"].as_str().unwrap().contains("by another run"), "{both}");
 
     // Of other commits: the second one fails with a hint, and takes the next revision. Also if the names of the tags
@@ -155,8 +155,8 @@ fn two_releases_at_once_get_different_revisions() {
             scratch.layouts_of("other", "layouts-of-other");
         }
         let lost = scratch.release("checkout", &[]).env("AT_PUSH", other("other")).output().unwrap();
-        let said = Scratch::ran(&lost).failed();
-        assert!(said.contains("run the same command again"), "{said}");
+        let stderr = Scratch::ran(&lost).failed();
+        assert!(stderr.contains("run the same command again"), "{stderr}");
         let tags = scratch.git("checkout", &["tag", "--list", &format!("*-r{revision}-*")]);
         assert_eq!(tags, "", "the tag of the release that lost is still there");
         let next = scratch.run("checkout", &[]).ok();
@@ -171,11 +171,11 @@ fn different_existing_digests_stop_it() {
     assert!(scratch.registered().is_empty());
     // Other images of the same lock.
     scratch.layout("aarch64", "arm64", &scratch.lock_digest(), "other");
-    let said = scratch.run("checkout", &[]).failed();
+    let stderr = scratch.run("checkout", &[]).failed();
     let digest = first["digest"].as_str().unwrap();
     assert!(
-        said.contains("the image for aarch64 is sha256:") && said.contains(&format!("instead of {digest}")),
-        "{said}"
+        stderr.contains("the image for aarch64 is sha256:") && stderr.contains(&format!("instead of {digest}")),
+        "{stderr}"
     );
     assert!(scratch.registered().is_empty());
     scratch.layouts();
@@ -185,8 +185,11 @@ fn different_existing_digests_stop_it() {
     let layout = format!("oci:{}", scratch.path("layouts/x86_64").display());
     let pushed = Command::new("skopeo").args(["copy", "--dest-tls-verify=false", &layout, &elsewhere]).output();
     assert!(pushed.unwrap().status.success());
-    let said = scratch.run("checkout", &[]).failed();
-    assert!(said.contains("a released tag is never moved") && said.contains(&format!("and not {digest}")), "{said}");
+    let stderr = scratch.run("checkout", &[]).failed();
+    assert!(
+        stderr.contains("a released tag is never moved") && stderr.contains(&format!("and not {digest}")),
+        "{stderr}"
+    );
     assert_eq!(scratch.registered().len(), 1);
     // A tag in the registry alone counts, too: it takes the next commit's revision.
     scratch.git("remote.git", &["update-ref", "-d", &format!("refs/tags/{tag}")]);
@@ -200,11 +203,11 @@ fn layouts_of_another_lock_damaged_ones_and_other_architectures_are_refused() {
     let scratch = Scratch::new();
     let zeros = format!("sha256:{}", "0".repeat(64));
     scratch.layout("x86_64", "amd64", &zeros, "");
-    let said = scratch.run("checkout", &[]).failed();
-    assert!(said.contains("was not made from this lock") && said.contains(&zeros), "{said}");
+    let stderr = scratch.run("checkout", &[]).failed();
+    assert!(stderr.contains("was not made from this lock") && stderr.contains(&zeros), "{stderr}");
     scratch.layout("x86_64", "arm64", &scratch.lock_digest(), "");
-    let said = scratch.run("checkout", &["--dry-run"]).failed();
-    assert!(said.contains("has an image for arm64 instead of amd64"), "{said}");
+    let stderr = scratch.run("checkout", &["--dry-run"]).failed();
+    assert!(stderr.contains("has an image for arm64 instead of amd64"), "{stderr}");
     scratch.layouts();
     let blobs = scratch.path("layouts/aarch64/blobs/sha256");
     for blob in std::fs::read_dir(blobs).unwrap() {
@@ -214,8 +217,8 @@ fn layouts_of_another_lock_damaged_ones_and_other_architectures_are_refused() {
             std::fs::write(blob, [&text[..], b" "].concat()).unwrap();
         }
     }
-    let said = scratch.run("checkout", &[]).failed();
-    assert!(said.contains("the layout is damaged"), "{said}");
+    let stderr = scratch.run("checkout", &[]).failed();
+    assert!(stderr.contains("the layout is damaged"), "{stderr}");
     assert!(scratch.tagged().is_empty() && scratch.registered().is_empty());
 }
 
@@ -224,8 +227,8 @@ fn layouts_of_another_lock_damaged_ones_and_other_architectures_are_refused() {
 fn an_image_that_fails_its_probe_is_not_public() {
     let scratch = Scratch::new();
     std::fs::write(scratch.path("exit"), "137\n").unwrap();
-    let said = scratch.run("checkout", &[]).failed();
-    assert!(said.contains("exit code 137"), "{said}");
+    let stderr = scratch.run("checkout", &[]).failed();
+    assert!(stderr.contains("exit code 137"), "{stderr}");
     assert!(scratch.registered().is_empty() && !scratch.path("releases").exists());
     std::fs::write(scratch.path("exit"), "0\n").unwrap();
     let document = scratch.run("checkout", &[]).ok();
@@ -237,8 +240,8 @@ fn uncommitted_edited_and_future_locks_are_not_released() {
     let scratch = Scratch::new();
     std::fs::write(scratch.path("checkout/image/new"), "").unwrap();
     scratch.git("checkout", &["config", "status.showUntrackedFiles", "no"]);
-    let said = scratch.run("checkout", &[]).failed();
-    assert!(said.contains("uncommitted changes") && said.contains("image/new"), "{said}");
+    let stderr = scratch.run("checkout", &[]).failed();
+    assert!(stderr.contains("uncommitted changes") && stderr.contains("image/new"), "{stderr}");
     let orphan = "# @generated from templates/gone.j2 by `cargo xtask render`\n";
     std::fs::write(scratch.path("checkout/image/new"), orphan).unwrap();
     assert!(scratch.run("checkout", &[]).failed().contains("hint: run `cargo xtask render`"));
@@ -287,8 +290,8 @@ fn a_failing_registry_is_reported_and_nothing_is_public() {
     let scratch = Scratch::new();
     for (status, expected) in [("401 Unauthorized", "log in"), ("503 Service Unavailable", "cannot list the tags of")] {
         let registry = format!("{}/mission-control", answering(status, ""));
-        let said = scratch.run("checkout", &["--registry", &registry]).failed();
-        assert!(said.contains(expected), "{said}");
+        let stderr = scratch.run("checkout", &["--registry", &registry]).failed();
+        assert!(stderr.contains(expected), "{stderr}");
         assert!(scratch.tagged().is_empty());
     }
     // A full one: the tag is reserved, and the release continues when there is space.
@@ -298,8 +301,8 @@ fn a_failing_registry_is_reported_and_nothing_is_public() {
     let uploads = scratch.path("registry/docker/registry/v2/repositories/mission-control/_uploads");
     std::fs::remove_dir_all(&uploads).unwrap();
     std::fs::write(&uploads, "no folder").unwrap();
-    let said = scratch.run("checkout", &[]).failed();
-    assert!(said.contains("cannot push"), "{said}");
+    let stderr = scratch.run("checkout", &[]).failed();
+    assert!(stderr.contains("cannot push"), "{stderr}");
     assert_eq!((scratch.tagged().len(), scratch.registered().len()), (4, 3));
     std::fs::remove_file(&uploads).unwrap();
     let document = scratch.run("checkout", &[]).ok();
@@ -336,14 +339,14 @@ fn a_released_image_is_compared_with_its_git_tag() {
     let about = |what: &str| checked["checks"].as_array().unwrap().iter().any(|check| check["what"] == what);
     assert!(about("llamacpp of the image for aarch64") && about("base of the image for x86_64"), "{checked}");
     let ran = attested(&bill.replace("pkg:generic/opencode@", "pkg:generic/other@"));
-    assert!(ran.code == Some(3) && ran.document.to_string().contains("not in its bill of materials"), "{}", ran.said);
+    assert!(ran.code == Some(3) && ran.document.to_string().contains("not in its bill of materials"), "{}", ran.stderr);
     // A lock of another commit, or an image of another architecture's release, differs from the git tag.
     let message = scratch.git("clone", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
     let zeros = "0".repeat(64);
     let other = message.replace(&scratch.lock_digest()[7..], &zeros).replace(&digest[7..], &zeros);
     scratch.git("clone", &["tag", "--force", "--annotate", "--message", &other, tag]);
     let ran = verify(&format!("{}:{tag}", scratch.registry()));
-    assert_eq!(ran.code, Some(3), "{}", ran.said);
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
     let wrong = ran.document["checks"].as_array().unwrap().iter().filter(|check| check["found"] != check["wanted"]);
     let wrong: Vec<&str> = wrong.map(|check| check["what"].as_str().unwrap()).collect();
     let expected = [
@@ -355,8 +358,8 @@ fn a_released_image_is_compared_with_its_git_tag() {
         "signature",
     ];
     assert_eq!(wrong, expected);
-    let said = verify(&format!("{}:gone", scratch.registry())).failed();
-    assert!(said.contains("there is no "), "{said}");
+    let stderr = verify(&format!("{}:gone", scratch.registry())).failed();
+    assert!(stderr.contains("there is no "), "{stderr}");
 }
 
 #[test]
@@ -373,8 +376,8 @@ fn a_release_is_signed_and_attested_once_and_another_key_is_reported() {
         let mut command = scratch.release("checkout", &["--sign", key]);
         Scratch::ran(&command.env("COSIGN_PASSWORD", "").output().unwrap())
     };
-    let said = sign("nowhere.key").failed();
-    assert!(said.contains("cannot sign with the key nowhere.key") && scratch.tagged().is_empty(), "{said}");
+    let stderr = sign("nowhere.key").failed();
+    assert!(stderr.contains("cannot sign with the key nowhere.key") && scratch.tagged().is_empty(), "{stderr}");
     let document = sign(key.to_str().unwrap()).ok();
     let image = document["released"].as_str().unwrap();
     let signatures = || scratch.registered().into_iter().filter(|(name, _)| name.starts_with("sha256-")).count();
@@ -389,8 +392,8 @@ fn a_release_is_signed_and_attested_once_and_another_key_is_reported() {
         Scratch::ran(&command.output().unwrap())
     };
     verify(&public).ok();
-    let said = verify(&scratch.path("other.pub")).failed();
-    assert!(said.contains("is not signed by"), "{said}");
+    let stderr = verify(&scratch.path("other.pub")).failed();
+    assert!(stderr.contains("is not signed by"), "{stderr}");
     for kind in ["cyclonedx", "slsaprovenance1"] {
         let image = format!("{}@{}", scratch.registry(), manifest(&scratch, "x86_64"));
         let mut command = Command::new("cosign");
@@ -421,10 +424,10 @@ fn an_interruption_reports_what_was_done() {
     }
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     let ran = Scratch::ran(&child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(143), "{}", ran.said);
-    let said = ran.document["errors"][0]["message"].as_str().unwrap();
+    assert_eq!(ran.code, Some(143), "{}", ran.stderr);
+    let message = ran.document["errors"][0]["message"].as_str().unwrap();
     let expected = "interrupted; done by then: join under one index; begun and not finished: tag the commit";
-    assert_eq!(said, expected);
+    assert_eq!(message, expected);
     assert!(scratch.tagged().is_empty());
     assert!(scratch.run("checkout", &[]).ok()["tag"].as_str().unwrap().contains("-r1-"));
 }
@@ -440,8 +443,8 @@ fn another_flavor_has_its_own_tags_and_revisions_and_does_not_move_latest() {
         command.args(["--registry", &scratch.registry(), "--layouts"]).arg(scratch.path(layouts));
         Scratch::ran(&command.output().unwrap())
     };
-    let said = release("layouts").failed();
-    assert!(said.contains("was not made as this flavor") && said.contains("is cpu instead of remote"), "{said}");
+    let stderr = release("layouts").failed();
+    assert!(stderr.contains("was not made as this flavor") && stderr.contains("is cpu instead of remote"), "{stderr}");
     let second = release("layouts-remote").ok();
     let tag = second["tag"].as_str().unwrap();
     assert!(tag.contains("-remote-opencode-openclaw-r1-opencode-") && !tag.contains("llamacpp"), "{tag}");

@@ -35,7 +35,7 @@ fn a_rebuild_is_compared_with_the_release_and_the_first_difference_is_named() {
     built_by(&scratch, "again", "BuildKit v0.2 of Docker 1");
     for wanted in [&image, &layouts] {
         let ran = repro(&scratch, "clone", &[wanted, "--layouts", &again]);
-        assert_eq!(ran.code, Some(3), "{}", ran.said);
+        assert_eq!(ran.code, Some(3), "{}", ran.stderr);
         let (x86_64, aarch64) = (&ran.document["images"][0], &ran.document["images"][1]);
         assert!(x86_64["difference"].is_null(), "{}", ran.document);
         assert_eq!(aarch64["difference"]["place"], "layer 1 of 1 (COPY /out/ /)");
@@ -43,12 +43,12 @@ fn a_rebuild_is_compared_with_the_release_and_the_first_difference_is_named() {
         assert!(aarch64["difference"]["what"].as_str().unwrap().starts_with("content sha256:"), "{aarch64}");
         assert_eq!(aarch64["released_by"], "BuildKit v0.1 of Docker 1");
         assert_eq!(aarch64["built_by"], "BuildKit v0.2 of Docker 1");
-        assert!(ran.said.contains("1 of 2 images differ from"), "{}", ran.said);
+        assert!(ran.stderr.contains("1 of 2 images differ from"), "{}", ran.stderr);
     }
     // The image of another commit differs, which says nothing about the builder.
     scratch.commit("clone");
-    let said = repro(&scratch, "clone", &[&image]).failed();
-    assert!(said.contains("the release is of commit") && said.contains("git worktree add"), "{said}");
-    let said = repro(&scratch, "clone", &["nothing"]).failed();
-    assert!(said.contains("there is no folder"), "{said}");
+    let stderr = repro(&scratch, "clone", &[&image]).failed();
+    assert!(stderr.contains("the release is of commit") && stderr.contains("git worktree add"), "{stderr}");
+    let stderr = repro(&scratch, "clone", &["nothing"]).failed();
+    assert!(stderr.contains("there is no folder"), "{stderr}");
 }

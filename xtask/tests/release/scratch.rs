@@ -130,19 +130,19 @@ impl Registry {
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) document: Value,
-    pub(crate) said: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     pub(crate) fn ok(self) -> Value {
-        assert_eq!(self.code, Some(0), "{}", self.said);
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
         self.document
     }
 
     /// stderr of a failed run.
     pub(crate) fn failed(self) -> String {
-        assert_eq!(self.code, Some(1), "{}", self.said);
-        self.said
+        assert_eq!(self.code, Some(1), "{}", self.stderr);
+        self.stderr
     }
 }
 
@@ -314,7 +314,7 @@ impl Scratch {
         Ran {
             code: output.status.code(),
             document: serde_json::from_slice(&output.stdout).unwrap_or_default(),
-            said: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
 

@@ -157,7 +157,7 @@ async fn a_harmful_tar_is_refused_with_the_name_of_its_entry() {
     let whole = raw_tar(&[tool, ("so", Type::Symlink, "tool", b""), ("hard", Type::Link, "tool", b"")]);
     bump_tar_with(&whole).await.succeeded();
     let zeros = vec![0; 70 << 20];
-    for (bytes, said) in [
+    for (bytes, expected) in [
         (raw_tar(&[tool, ("../evil", Type::Regular, "", b"x")]), "its entry `../evil` would be written outside"),
         (raw_tar(&[tool, ("/evil", Type::Regular, "", b"x")]), "its entry `/evil` would be written outside"),
         (raw_tar(&[tool, ("l", Type::Symlink, "/etc", b"")]), "its link `l` points to `/etc`, outside of its folder"),
@@ -170,7 +170,7 @@ async fn a_harmful_tar_is_refused_with_the_name_of_its_entry() {
         (zip_of(&["tool"]), "its name is that of gzip, but it starts like a zip archive"),
         (Vec::new(), "it starts like nothing"),
     ] {
-        bump_tar_with(&bytes).await.failed_with(&["`tool.tar.gz`", said]);
+        bump_tar_with(&bytes).await.failed_with(&["`tool.tar.gz`", expected]);
     }
 }
 
@@ -204,7 +204,7 @@ async fn a_harmful_zip_is_refused_with_the_name_of_its_entry() {
     encrypted[6] |= 1;
     let central = (0..plain.len()).find(|at| plain[*at..].starts_with(b"PK\x01\x02")).unwrap();
     encrypted[central + 8] |= 1;
-    for (bytes, said) in [
+    for (bytes, expected) in [
         (replaced(&escaping, b"xx/evil", b"../evil"), "its entry `../evil` would be written outside"),
         (zip(&|archive| archive.add_symlink("l", "../../x", Options::default()).unwrap()), "its link `l` points to"),
         (replaced(&other, b"backenD", b"backend"), "two of its entries have one name"),
@@ -219,6 +219,6 @@ async fn a_harmful_zip_is_refused_with_the_name_of_its_entry() {
         (plain[..plain.len() - 30].to_vec(), "it is truncated or damaged"),
         (raw_tar(&[]), "its name is that of a zip archive, but it starts like gzip"),
     ] {
-        bump_with(&bytes).await.failed_with(&[&format!("`{X86_64}`"), said]);
+        bump_with(&bytes).await.failed_with(&[&format!("`{X86_64}`"), expected]);
     }
 }

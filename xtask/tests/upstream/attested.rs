@@ -58,9 +58,9 @@ async fn verify(repo: &str, version: &str, integrity: &str, bundle: &Value, root
     serve_text(&server, &format!("/sigstore/{version}"), &manifest.to_string()).await;
     let publication = json!({"predicateType": "https://github.com/npm/attestation/tree/main/specs/publish/v0.1",
         "bundle": {}});
-    let told = json!({"attestations": [publication,
+    let answer = json!({"attestations": [publication,
         {"predicateType": "https://slsa.dev/provenance/v1", "bundle": bundle}]});
-    serve_text(&server, &format!("/-/npm/v1/attestations/sigstore@{version}"), &told.to_string()).await;
+    serve_text(&server, &format!("/-/npm/v1/attestations/sigstore@{version}"), &answer.to_string()).await;
     let mut command = scratch.command(&server, &["verify"]);
     command.env("npm_config_registry", server.uri());
     Ran::from(command.output().await.unwrap())
@@ -72,8 +72,8 @@ async fn npm_provenance_is_valid_for_its_package_and_repository() {
     for (version, text) in [("5.0.0", NEW), ("2.0.0", OLD)] {
         let bundle = json_of(text);
         let ran = verify(REPO, version, &integrity(&digest(&bundle, "sha512")), &bundle, ROOTS).await;
-        let told = format!("tool {version}: as pinned (attested by a workflow of its repository)\n");
-        assert_eq!(ran.succeeded().stdout, told);
+        let expected = format!("tool {version}: as pinned (attested by a workflow of its repository)\n");
+        assert_eq!(ran.succeeded().stdout, expected);
     }
 }
 
@@ -84,9 +84,9 @@ async fn invalid_attestations_are_refused() {
     let own = integrity(&digest(&good, "sha512"));
     let other = integrity(&digest(&json_of(OLD), "sha512"));
     let mut changed = good.clone();
-    let mut said = statement(&good);
-    said["predicate"]["runDetails"]["builder"]["id"] = "https://example.com".into();
-    changed["dsseEnvelope"]["payload"] = STANDARD.encode(said.to_string()).into();
+    let mut edited = statement(&good);
+    edited["predicate"]["runDetails"]["builder"]["id"] = "https://example.com".into();
+    changed["dsseEnvelope"]["payload"] = STANDARD.encode(edited.to_string()).into();
     let mut forged = good.clone();
     forged["dsseEnvelope"]["signatures"][0]["sig"] = json_of(OLD)["dsseEnvelope"]["signatures"][0]["sig"].clone();
     let mut without_log = good.clone();
@@ -97,7 +97,7 @@ async fn invalid_attestations_are_refused() {
     let mut roots = json_of(ROOTS);
     roots["certificateAuthorities"].as_array_mut().unwrap().truncate(1);
     let no_authority = roots.to_string();
-    for (what, repo, integrity, bundle, roots, told) in [
+    for (what, repo, integrity, bundle, roots, expected) in [
         ("another repository", "sigstore/cosign", &own, &good, ROOTS, "no matching CertificateIdentity"),
         ("a name that is not a pattern", "sigstore/sigstore.js", &own, &good, ROOTS, "no matching CertificateIdentity"),
         ("another owner", "x/sigstore-js", &own, &good, ROOTS, "no matching CertificateIdentity"),
@@ -113,7 +113,7 @@ async fn invalid_attestations_are_refused() {
     ] {
         let ran = verify(repo, "5.0.0", integrity, bundle, roots).await;
         assert_eq!(ran.code, Some(1), "{what}: {}{}", ran.stdout, ran.stderr);
-        for text in ["the attestation of sigstore 5.0.0 is not valid", told, "hint: ask its upstream why"] {
+        for text in ["the attestation of sigstore 5.0.0 is not valid", expected, "hint: ask its upstream why"] {
             assert!(ran.stderr.contains(text), "{what}: {text}\n{}", ran.stderr);
         }
     }
@@ -135,9 +135,10 @@ async fn serve_file(server: &MockServer, bundles: &[Value]) {
     one["assets"][0]["digest"] = format!("sha256:{digest}").into();
     serve(server, "trailofbits/pypi-attestations", &[(vec![one], 1)]).await;
     if !bundles.is_empty() {
-        let told: Vec<Value> = bundles.iter().map(|bundle| json!({"bundle": bundle, "repository_id": 1})).collect();
+        let attestations: Vec<Value> =
+            bundles.iter().map(|bundle| json!({"bundle": bundle, "repository_id": 1})).collect();
         let at = format!("/repos/trailofbits/pypi-attestations/attestations/sha256:{digest}");
-        serve_text(server, &at, &json!({"attestations": told}).to_string()).await;
+        serve_text(server, &at, &json!({"attestations": attestations}).to_string()).await;
     }
 }
 

@@ -141,7 +141,7 @@ async fn an_unknown_component_gets_the_nearest_name() {
 #[tokio::test]
 async fn to_takes_a_version_of_the_components_own_scheme_and_no_hostile_one() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
-    for (to, said) in [
+    for (to, expected) in [
         ("v1.2.3", "`v1.2.3` is not a precompiled version"),
         ("b11429", "such as `precompiled-2026-09-11-157eb19`"),
         (";rm -rf /", "`;rm -rf /` is not"),
@@ -149,7 +149,7 @@ async fn to_takes_a_version_of_the_components_own_scheme_and_no_hostile_one() {
         ("{{ 7 }}", "`{{ 7 }}` is not"),
         ("../../../user", "is not a precompiled version"),
     ] {
-        scratch.run(&server, &["bump", "convex", "--to", to]).await.failed_with(&[said]);
+        scratch.run(&server, &["bump", "convex", "--to", to]).await.failed_with(&[expected]);
     }
     scratch.run(&server, &["bump", "--to", "x"]).await.failed_with(&["--to needs exactly one component"]);
     assert!(server.received_requests().await.unwrap().is_empty(), "a hostile version reached the network");
@@ -221,12 +221,12 @@ async fn an_incomplete_pin_in_the_lock_is_reported_and_fixed() {
     assert_eq!(scratch.lock().unwrap(), whole);
 
     // An invalid version, and a tag that a shell would split.
-    for (pinned, edited, said) in [
+    for (pinned, edited, expected) in [
         ("version = \"precompiled-2026-09-28-5c7cb5b\"", "version = \"1.2.3\"", "at an invalid version"),
         ("tag = \"precompiled-2026-09-28-5c7cb5b\"", "tag = \"x; id\"", "with the name or version `x; id`"),
     ] {
         std::fs::write(scratch.lock_path(), whole.replacen(pinned, edited, 1)).unwrap();
-        scratch.run(&server, &["verify"]).await.failed_with(&["versions.lock pins `convex`", said]);
+        scratch.run(&server, &["verify"]).await.failed_with(&["versions.lock pins `convex`", expected]);
         scratch.run(&server, &["bump"]).await.succeeded();
         assert_eq!(scratch.lock().unwrap(), whole);
     }
@@ -263,7 +263,7 @@ async fn rules_between_components_apply_to_the_new_lock() {
         format!("{lock}{}", lock.replace("schema = 1\n", "").replace("other", "needy").replace("1.9.0", "1.0.0"));
     std::fs::write(scratch.lock_path(), &broken).unwrap();
     let ran = scratch.run(&server, &["bump", "third"]).await;
-    let told = "note: `needy` needs `other` >=2.0.0, which is pinned at 1.9.0, as before";
-    assert!(ran.succeeded().stderr.contains(told), "{}", ran.stderr);
+    let expected = "note: `needy` needs `other` >=2.0.0, which is pinned at 1.9.0, as before";
+    assert!(ran.succeeded().stderr.contains(expected), "{}", ran.stderr);
     assert!(scratch.lock().unwrap().contains("[components.third]"));
 }

@@ -91,9 +91,9 @@ async fn publication_decides_and_not_the_order_of_the_listing_or_the_hash() {
 async fn a_missing_digest_is_computed_from_a_download_whose_size_is_checked() {
     let contents = zip_of(&["index.html", "data.html"]);
     let size = contents.len();
-    let serve_without_digest = async |told: usize| {
+    let serve_without_digest = async |stated: usize| {
         let server = MockServer::start().await;
-        serve(&server, CONVEX, &[(without_digest(STABLE, "dashboard.zip", told), 1)]).await;
+        serve(&server, CONVEX, &[(without_digest(STABLE, "dashboard.zip", stated), 1)]).await;
         serve_bytes(&server, &convex_asset(STABLE, "dashboard.zip"), &contents).await;
         server
     };
@@ -107,8 +107,8 @@ async fn a_missing_digest_is_computed_from_a_download_whose_size_is_checked() {
     let scratch = Scratch::new(CONVEX_STACK);
     let server = serve_without_digest(size + 1).await;
     let ran = scratch.run(&server, &["bump", "convex"]).await;
-    let told = format!("`dashboard.zip` has {size} bytes, but GitHub states {}", size + 1);
-    ran.failed_with(&["failed to bump `convex`", &told]);
+    let expected = format!("`dashboard.zip` has {size} bytes, but GitHub states {}", size + 1);
+    ran.failed_with(&["failed to bump `convex`", &expected]);
     assert_eq!(scratch.lock(), None);
 }
 

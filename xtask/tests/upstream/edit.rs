@@ -29,12 +29,12 @@ async fn a_component_is_added_pinned_and_removed_without_other_changes() {
         "`convex-dashboard` names the component `convex`",
     ]);
     scratch.run(&server, &["remove", "convx"]).await.failed_with(&["did you mean `convex`?"]);
-    for (arguments, said) in [
+    for (arguments, expected) in [
         (&["add", "Tool", "--from", "npm:tool"][..], "component name `Tool`"),
         (&["add", "tool", "--from", "github:a/tool"], "needs `file`"),
         (&["add", "tool", "--from", "npm:tool", "--scheme", "roman"], "stack.toml does not parse"),
     ] {
-        scratch.run(&server, arguments).await.failed_with(&[said, "nothing was changed"]);
+        scratch.run(&server, arguments).await.failed_with(&[expected, "nothing was changed"]);
     }
     let ran = scratch.run(&server, &["add", "tool", "--from", "ftp:x"]).await;
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);

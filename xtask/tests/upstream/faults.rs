@@ -201,15 +201,15 @@ fn cause(kind: Kind, fault: Fault) -> Option<&'static [&'static str]> {
         (Kind::Debian, _) => &["cannot read Debian's indexes"],
         (_, Fault::Delay | Fault::Throttle | Fault::Redirect | Fault::Fail(2)) => return None,
         (Kind::Git, Fault::Stall) => &["Operation too slow"],
-        (Kind::Git, Fault::Cut | Fault::ToldLonger) => &["transfer closed with"],
+        (Kind::Git, Fault::Cut | Fault::Overstated) => &["transfer closed with"],
         (Kind::Git, Fault::Corrupt | Fault::Swap) => &["protocol error"],
-        (Kind::Git, Fault::ToldShorter) => &["expected flush"],
+        (Kind::Git, Fault::Understated) => &["expected flush"],
         (Kind::Git, Fault::Loop) => &["redirects followed"],
         (Kind::Git, Fault::Page) => &["is not a git repository that has commits"],
         (Kind::Git, Fault::ThrottleForLong) => &["returned error: 429"],
         (_, Fault::Stall) => &["timed out"],
-        (_, Fault::Cut | Fault::ToldLonger) => &["end of file before message length reached"],
-        (_, Fault::Corrupt | Fault::ToldShorter) => &["is not the expected JSON"],
+        (_, Fault::Cut | Fault::Overstated) => &["end of file before message length reached"],
+        (_, Fault::Corrupt | Fault::Understated) => &["is not the expected JSON"],
         (_, Fault::ThrottleForLong) => &["refuses requests for now", "the rate limit is used up; it resets at"],
         (_, Fault::Loop) => &["redirects in circles"],
         (_, Fault::Fail(_)) => &["500"],
@@ -246,8 +246,8 @@ async fn run(case: &Case, fault: Fault) -> Result<(), String> {
     let ended = tokio::time::timeout(std::time::Duration::from_secs(120), command.output()).await;
     let ran = Ran::from(ended.map_err(|_| "it does not end".to_owned())?.unwrap());
     let after = scratch.lock().unwrap_or_default();
-    let told = format!("exit {:?}\n{}{}", ran.code, ran.stdout, ran.stderr);
-    let wrong = |what: &str| Err(format!("{what}: {told}"));
+    let output = format!("exit {:?}\n{}{}", ran.code, ran.stdout, ran.stderr);
+    let wrong = |what: &str| Err(format!("{what}: {output}"));
     if std::fs::read_dir(temporary.path()).unwrap().count() > 0 {
         return wrong("a temporary file was left behind");
     }
@@ -313,18 +313,18 @@ async fn interrupted(case: &Case, random: &mut fastrand::Rng) -> Result<(), Stri
     let _ = tokio::process::Command::new("kill").args([signal, "--", &id]).stderr(Stdio::null()).status().await;
     let ended = tokio::time::timeout(std::time::Duration::from_secs(30), child.wait_with_output()).await;
     let ran = Ran::from(ended.map_err(|_| format!("{signal} {id} does not end it"))?.unwrap());
-    let told = format!("{:?}, {signal} {id}: exit {:?}\n{}{}", case.kind, ran.code, ran.stdout, ran.stderr);
+    let output = format!("{:?}, {signal} {id}: exit {:?}\n{}{}", case.kind, ran.code, ran.stdout, ran.stderr);
     let after = scratch.lock().unwrap_or_default();
     let is_old = after == case.lock;
     if !is_old && !is_new(case, &after) {
-        return Err(format!("the lock is neither old nor new: {told}\n{after}"));
+        return Err(format!("the lock is neither old nor new: {output}\n{after}"));
     }
     if signal == "-KILL" {
         return Ok(());
     }
     let names = scratch.names();
     if names.iter().any(|name| name.starts_with('.')) || std::fs::read_dir(temporary.path()).unwrap().count() > 0 {
-        return Err(format!("something was left behind, of {names:?}: {told}"));
+        return Err(format!("something was left behind, of {names:?}: {output}"));
     }
     match ran.code {
         Some(0) if !is_old => Ok(()),
@@ -332,8 +332,8 @@ async fn interrupted(case: &Case, random: &mut fastrand::Rng) -> Result<(), Stri
         None if is_old => Ok(()),
         Some(ended) if ended == code => {
             let is_true = ran.stderr.contains("nothing was changed") == is_old;
-            if is_true { Ok(()) } else { Err(format!("what it says is not true: {told}")) }
+            if is_true { Ok(()) } else { Err(format!("what it says is not true: {output}")) }
         }
-        _ => Err(format!("it does not end as it must: {told}")),
+        _ => Err(format!("it does not end as it must: {output}")),
     }
 }

@@ -25,8 +25,8 @@ async fn a_release_waits_for_a_day_unless_with_now() {
     let releases = || vec![published("v1.1.0", TimeDelta::hours(5)), published("v1.0.0", TimeDelta::hours(25))];
     serve_tool(&server, releases()).await;
     let ran = scratch.run(&server, &["bump", "--format", "json"]).await;
-    let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-    let tool = &told["components"][0];
+    let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    let tool = &document["components"][0];
     assert_eq!(tool["new"]["version"], "1.0.0");
     assert_eq!(tool["passed_over"][0]["gate"], "too-fresh");
     assert_eq!(tool["passed_over"][0]["age_hours"], 5);
@@ -91,8 +91,8 @@ async fn a_held_pin_stays_until_its_day() {
     // No version is newer any more, so there is no comparison page.
     serve_tool(&server, releases(&["v1.1.0", "v1.0.0"])).await;
     let ran = scratch.run(&server, &["outdated", "--exit-code", "--format", "json"]).await;
-    let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-    let tool = &told["components"][0];
+    let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    let tool = &document["components"][0];
     assert_eq!([&tool["compare"], &tool["ended_hold"]], [&Value::Null, &json!("2026-01-01")]);
 }
 
@@ -306,8 +306,8 @@ node = { file = "src/lowest.ts", pattern = "LOWEST = '([0-9.]+)'", at-least = tr
     run(&["bump", "manager", "--to", "v1.2.0"]).await.failed_with(&["1.2.0 needs `node` >=26.0.0"]);
     // What blocks the set is reported; afterwards all of it is bumped.
     let ran = run(&["bump", "manager", "node"]).await;
-    let told = "needs `node` >=26.0.0, but 24.0.0 is the newest that can be taken: ";
-    assert!(ran.succeeded().stdout.contains(told), "{}", ran.stdout);
+    let expected = "needs `node` >=26.0.0, but 24.0.0 is the newest that can be taken: ";
+    assert!(ran.succeeded().stdout.contains(expected), "{}", ran.stdout);
     newest_node.set("v26.1.0");
     let ran = run(&["bump", "manager", "node"]).await;
     for text in ["node: 24.0.0", "→ 26.1.0", "manager: 1.1.0", "→ 1.2.0"] {

@@ -87,9 +87,9 @@ async fn a_full_resolve_sends_at_most_twelve_requests_to_githubs_api() {
     let (address, _) = serve_from(Duration::ZERO);
     let scratch = Scratch::new(&stack());
     let ran = Ran::from(scratch.command_at(&address, &["bump", "--format", "json"]).output().await.unwrap());
-    let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-    let calls = told["github"]["calls"].as_u64().unwrap();
-    assert!((1..=12).contains(&calls), "{told}");
+    let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    let calls = document["github"]["calls"].as_u64().unwrap();
+    assert!((1..=12).contains(&calls), "{document}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,7 +97,7 @@ async fn a_full_resolve_sends_at_most_twelve_requests_to_githubs_api() {
 #[ignore = "its figures depend on what else the machine does"]
 async fn latency() {
     let (address, asked) = serve_from(AWAY);
-    let told = |what: &str, mut times: Vec<Duration>| {
+    let median = |what: &str, mut times: Vec<Duration>| {
         times.sort();
         println!("{what}: median {:?} of {times:?}", times[RUNS / 2]);
         times[RUNS / 2].as_secs_f64()
@@ -111,7 +111,7 @@ async fn latency() {
             Ran::from(scratch.command_at(&address, &[command]).output().await.unwrap()).succeeded();
             times.push(started.elapsed());
         }
-        told(&format!("{command}, {} requests", asked.lock().unwrap()), times)
+        median(&format!("{command}, {} requests", asked.lock().unwrap()), times)
     };
     let (bump, outdated) = (ours("bump").await, ours("outdated").await);
     // llama.cpp: the newest stable release, its file, the build that this names, its file's attestation.
@@ -138,9 +138,9 @@ async fn latency() {
         let started = Instant::now();
         let output = tokio::process::Command::new(&nvchecker).arg("--file").arg(&file).output().await.unwrap();
         times.push(started.elapsed());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(said.matches("updated to").count(), entries.len(), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(stderr.matches("updated to").count(), entries.len(), "{stderr}");
     }
-    let theirs = told("nvchecker", times);
+    let theirs = median("nvchecker", times);
     println!("outdated: {:.2} times nvchecker; bump: {:.2} times", outdated / theirs, bump / theirs);
 }

@@ -120,11 +120,11 @@ async fn a_named_version_that_lacks_a_platform() {
     serve_package(&server, "tool", "2026.9.7", &versions).await;
     serve_platform(&server, "x64", &["2026.9.7"]).await;
     let take = "hint: newest complete version is 2026.9.5: cargo xtask bump tool --to 2026.9.5";
-    for (to, said) in [
+    for (to, expected) in [
         ("2026.9.7", "cannot be installed on every architecture: npm's registry has no `tool-linux-arm64` 2026.9.7"),
         ("2026.9.6", "npm's registry has no `tool` 2026.9.6"),
     ] {
-        run(&scratch, &server, &["bump", "tool", "--to", to]).await.failed_with(&[said, take]);
+        run(&scratch, &server, &["bump", "tool", "--to", to]).await.failed_with(&[expected, take]);
     }
     run(&scratch, &server, &["bump", "tool", "--to", "../tool"]).await.failed_with(&["is not a calver version"]);
     assert_eq!(scratch.names(), ["stack.toml"]);
@@ -135,14 +135,14 @@ async fn a_missing_registry_and_invalid_answers() {
     let (scratch, server) = (Scratch::new(STACK), MockServer::start().await);
     let ran = run(&scratch, &server, &["bump"]).await;
     ran.failed_with(&["npm's registry has no package `tool`", "hint: the registry is http://127.0.0.1:"]);
-    for (answer, said) in [
+    for (answer, expected) in [
         ("<html>", "is not the expected JSON"),
         (r#"{"dist-tags": {"latest": "newest"}}"#, "the dist-tag `latest` of `tool` is not a version"),
         (r#"{"versions": {}}"#, "none of the 0 versions of `tool` in npm's registry can be taken"),
     ] {
         server.reset().await;
         serve_text(&server, "/tool", answer).await;
-        run(&scratch, &server, &["bump"]).await.failed_with(&["failed to bump `tool`", said]);
+        run(&scratch, &server, &["bump"]).await.failed_with(&["failed to bump `tool`", expected]);
     }
     // An invalid integrity does not reach the lock.
     server.reset().await;

@@ -105,7 +105,7 @@ async fn a_server_that_fails_before_the_thousandth_release_is_an_error() {
 #[tokio::test]
 async fn invalid_answers_of_the_version_service() {
     let (hostile, gone) = (r#"{"version": "precompiled-2026-09-11-157eb19/../x"}"#, "precompiled-2026-09-12-0123abc");
-    for (answer, said) in [
+    for (answer, expected) in [
         ("<html>", "is not the expected JSON"),
         (r#"{"release": "x"}"#, "missing field `version`"),
         (r#"{"version": "v1.2.3"}"#, "`v1.2.3` is not a precompiled version"),
@@ -116,7 +116,7 @@ async fn invalid_answers_of_the_version_service() {
         let server = serve_prereleases(1, End::NoLink).await;
         serve_text(&server, SERVICE, answer).await;
         let scratch = Scratch::new(CONVEX_STACK);
-        scratch.run(&server, &["bump", "convex"]).await.failed_with(&["failed to bump `convex`", said]);
+        scratch.run(&server, &["bump", "convex"]).await.failed_with(&["failed to bump `convex`", expected]);
         assert_eq!(scratch.names(), ["stack.toml"]);
     }
 }
@@ -159,10 +159,10 @@ async fn other_tags_drafts_and_incomplete_releases_are_passed_over() {
         let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
         serve(&server, CONVEX, &[(listing.clone(), 1)]).await;
         let ran = scratch.run(&server, &["bump", "convex", "--format", "json"]).await;
-        let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-        let convex = &told["components"][0];
+        let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+        let convex = &document["components"][0];
         assert_eq!(convex["new"]["version"], "precompiled-2026-10-22-652b828");
-        let reasons: Vec<(&str, &str)> = convex["passed_over"].as_array().unwrap().iter().map(told_of).collect();
+        let reasons: Vec<(&str, &str)> = convex["passed_over"].as_array().unwrap().iter().map(reason_of).collect();
         let aarch64 = "`convex-local-backend-aarch64-unknown-linux-gnu.zip`";
         let x86_64 = "`convex-local-backend-x86_64-unknown-linux-gnu.zip`";
         let expected = [
@@ -177,7 +177,7 @@ async fn other_tags_drafts_and_incomplete_releases_are_passed_over() {
     }
 }
 
-fn told_of(passed_over: &Value) -> (&str, &str) {
+fn reason_of(passed_over: &Value) -> (&str, &str) {
     (passed_over["version"].as_str().unwrap(), passed_over["reason"].as_str().unwrap())
 }
 

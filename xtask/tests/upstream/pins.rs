@@ -107,8 +107,8 @@ async fn a_moved_tag_and_a_removed_commit() {
     git(&["tag", "v1.0.1"]);
     let kept = scratch.lock();
     let ran = run(&["bump", "manager", "--dry-run"]).await;
-    for told in ["warning: deleted: tag v1.0.0", "passed over 1.0.1: seen for 0 of 24 hours"] {
-        assert!(ran.succeeded().stdout.contains(told), "{}", ran.stdout);
+    for line in ["warning: deleted: tag v1.0.0", "passed over 1.0.1: seen for 0 of 24 hours"] {
+        assert!(ran.succeeded().stdout.contains(line), "{}", ran.stdout);
     }
     assert_eq!(scratch.lock(), kept);
     // A named prerelease is taken, although no ordinary requirement matches it.

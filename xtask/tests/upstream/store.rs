@@ -37,10 +37,10 @@ async fn an_unchanged_listing_is_not_sent_again() {
         .mount(&server)
         .await;
     let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
-    let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-    assert_eq!(told["components"][0]["newest"]["version"], "1.0.0");
-    assert_eq!(told["github"]["calls"], 1);
-    assert_eq!(told["github"]["left"]["remaining"], 59, "{told}");
+    let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    assert_eq!(document["components"][0]["newest"]["version"], "1.0.0");
+    assert_eq!(document["github"]["calls"], 1);
+    assert_eq!(document["github"]["left"]["remaining"], 59, "{document}");
     server.verify().await;
     for body in std::fs::read_dir(&bodies).unwrap() {
         std::fs::write(body.unwrap().path(), "[]").unwrap();
@@ -125,13 +125,13 @@ async fn an_interrupted_transfer_continues_also_in_the_next_run() {
     fetch(&[]).await.failed_with(&["failed to fetch `tool`", "cannot GET https://github.com/tool.zip"]);
     fetch(&["--offline"]).await.failed_with(&["is not in the store"]);
     let ran = fetch(&[]).await;
-    let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-    assert_eq!([&told["components"][0]["size"], &told["components"][0]["known"]], [400_000, 0]);
+    let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    assert_eq!([&document["components"][0]["size"], &document["components"][0]["known"]], [400_000, 0]);
     assert_eq!(*asked.lock().unwrap(), ["", "100000-", "200000-", "300000-"]);
     assert_eq!(sent.load(Ordering::Relaxed), file.len(), "each byte is sent once");
     let ran = fetch(&["--offline"]).await;
-    let told: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-    assert_eq!(told["components"][0]["known"], 1);
+    let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    assert_eq!(document["components"][0]["known"], 1);
 }
 
 #[tokio::test]

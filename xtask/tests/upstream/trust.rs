@@ -11,9 +11,9 @@ use wiremock::MockServer;
 use crate::support::{Ran, Scratch, TOOL, release, serve, serve_bytes, serve_tags, serve_text, zip_of};
 
 /// A release with or without GitHub's digest.
-fn tool(tag: &str, is_told: bool) -> Value {
+fn tool(tag: &str, has_digest: bool) -> Value {
     let mut one = release(tag, "2026-09-01", false, &[("tool.zip", "x")]);
-    if !is_told {
+    if !has_digest {
         one["assets"][0]["digest"] = Value::Null;
         one["assets"][0]["size"] = zip_of(&["tool"]).len().into();
     }
@@ -55,8 +55,8 @@ async fn lower_trust_is_refused_unless_by_name() {
     upstream(both()).await;
     let ran = scratch.run(&server, &["verify", "--format", "json"]).await;
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
-    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let row = &told["components"][0];
+    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let row = &document["components"][0];
     assert_eq!([&row["trust"], &row["findings"][0]["finding"]], ["computed", "weaker"]);
     std::fs::remove_file(scratch.lock_path()).unwrap();
     server.reset().await;

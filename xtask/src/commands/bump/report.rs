@@ -18,7 +18,7 @@ use crate::upstream::Finding;
 use crate::upstream::github::client::Usage;
 
 /// How many reasons for passing over releases are listed.
-const TOLD: usize = 5;
+const LISTED: usize = 5;
 
 /// The result of a bump.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Bumped {
             for finding in &resolution.findings {
                 let _ = writeln!(text, "  warning: {}", finding_line(&resolution.name, &resolution.new, finding));
             }
-            for line in shortened(&resolution.passed_over, TOLD) {
+            for line in shortened(&resolution.passed_over, LISTED) {
                 let _ = writeln!(text, "  passed over {line}");
             }
         }
@@ -169,7 +169,7 @@ impl Bumped {
             for finding in &resolution.findings {
                 let _ = write!(text, "\n- `{}`: **{}**", resolution.name, finding.to_string().replace('|', "\\|"));
             }
-            for line in shortened(&resolution.passed_over, TOLD) {
+            for line in shortened(&resolution.passed_over, LISTED) {
                 let _ = write!(text, "\n- `{}`: passed over {}", resolution.name, line.replace('|', "\\|"));
             }
         }

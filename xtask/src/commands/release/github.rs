@@ -30,9 +30,9 @@ impl Plan {
                 return Ok(format!("{tag} is already published"));
             }
         } else {
-            let said = String::from_utf8_lossy(&viewed.stderr);
-            if !said.contains("release not found") {
-                anyhow::bail!("cannot check whether GitHub has a release {tag}: {}", process::tail(&said, 4));
+            let stderr = String::from_utf8_lossy(&viewed.stderr);
+            if !stderr.contains("release not found") {
+                anyhow::bail!("cannot check whether GitHub has a release {tag}: {}", process::tail(&stderr, 4));
             }
             let notes = files.notes.display().to_string();
             // `--verify-tag`: it must not create a tag.

@@ -80,10 +80,10 @@ impl Plan {
         if !wanted.offline {
             registered = wanted.repository.tags().await?;
             if let Some(remote) = &remote {
-                let told = git::remote_tags(root, remote).await?;
+                let remote_tags = git::remote_tags(root, remote).await?;
                 // The remote's tag takes precedence.
-                tags.retain(|tag| told.iter().all(|other| other.name != tag.name));
-                tags.extend(told);
+                tags.retain(|tag| remote_tags.iter().all(|other| other.name != tag.name));
+                tags.extend(remote_tags);
             }
         }
         let template = ImageTagTemplate::parse(&stack.image.tag)?;

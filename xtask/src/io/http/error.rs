@@ -9,7 +9,7 @@ use super::LONGEST_TEXT;
 use crate::domain::text::shown;
 
 /// How much of a page's title a message shows, in characters.
-const TOLD: usize = 80;
+const SHOWN: usize = 80;
 
 /// A failed request.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +164,7 @@ pub(super) fn is_page(headers: &HeaderMap) -> bool {
 }
 
 fn looks_like_page(body: &[u8]) -> bool {
-    let start = String::from_utf8_lossy(&body[..body.len().min(TOLD)]).trim_start().to_ascii_lowercase();
+    let start = String::from_utf8_lossy(&body[..body.len().min(SHOWN)]).trim_start().to_ascii_lowercase();
     start.starts_with("<!doctype html") || start.starts_with("<html")
 }
 
@@ -181,7 +181,7 @@ pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
         text.get(from..to)
     });
     let words: Vec<&str> = title.unwrap_or_default().split_whitespace().collect();
-    Some(shown(&words.join(" "), TOLD))
+    Some(shown(&words.join(" "), SHOWN))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ struct Streamed {
     sha256: Sha256,
     size: u64,
     /// The final address and the headers; `None` if the known file is unchanged.
-    told: Option<(String, HeaderMap)>,
+    answer: Option<(String, HeaderMap)>,
 }
 
 impl Http {
@@ -57,8 +57,8 @@ impl Http {
             partial.restart().map_err(|source| keeping(url, source))?;
             streamed = retry_file(self, url, label, &partial).await?;
         }
-        let Streamed { sha256, size, told } = streamed;
-        let (from, headers) = told.unwrap_or_default();
+        let Streamed { sha256, size, answer } = streamed;
+        let (from, headers) = answer.unwrap_or_default();
         let entry = Entry::new(&from, &headers, sha256.clone(), size);
         store.adopt(&key, &partial, &entry).map_err(|source| keeping(url, source))?;
         Ok((sha256, size, false))
@@ -101,8 +101,8 @@ impl Http {
         };
         let entry = known.as_ref().map(|(entry, _)| entry);
         let streamed = retry::run(|| within(url, WHOLE_FILE, self.stream(url, label, entry, &target))).await?;
-        let Streamed { sha256, size, told } = streamed;
-        match (told, partial, &self.store, known) {
+        let Streamed { sha256, size, answer } = streamed;
+        match (answer, partial, &self.store, known) {
             (None, _, _, Some((_, file))) => copied(&file, into)?,
             (Some((from, headers)), Some(partial), Some(store), _) => {
                 let entry = Entry::new(&from, &headers, sha256.clone(), size);
@@ -136,7 +136,7 @@ impl Http {
             answer => answer?,
         };
         if let Some(known) = known.filter(|_| response.status() == StatusCode::NOT_MODIFIED) {
-            return Ok(Streamed { sha256: known.sha256.clone(), size: known.size, told: None });
+            return Ok(Streamed { sha256: known.sha256.clone(), size: known.size, answer: None });
         }
         if error::is_page(response.headers()) && !label.ends_with("html") {
             let Reply { headers, body } = read(url, response).await?;
@@ -167,7 +167,7 @@ impl Http {
             size += length;
             bar.advance(length);
         }
-        Ok(Streamed { sha256: Sha256::from_bytes(&hasher.finalize()), size, told: Some((from, headers)) })
+        Ok(Streamed { sha256: Sha256::from_bytes(&hasher.finalize()), size, answer: Some((from, headers)) })
     }
 }
 
@@ -230,7 +230,7 @@ impl Part {
     }
 
     fn goes_on_with(&self, response: &Response) -> bool {
-        let told = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
-        told.is_some_and(|told| told.starts_with(&format!("bytes {}-", self.size)))
+        let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
+        range.is_some_and(|range| range.starts_with(&format!("bytes {}-", self.size)))
     }
 }

@@ -17,7 +17,7 @@ const THROTTLED_TRIES: u32 = 4;
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(45);
 /// Longer waits are reported.
-const TOLD: Duration = Duration::from_secs(5);
+const REPORTED: Duration = Duration::from_secs(5);
 
 /// Sends a request, and again after temporary failures.
 pub(super) async fn run<T, F: Future<Output = Result<T, HttpError>>>(request: impl Fn() -> F) -> Result<T, HttpError> {
@@ -39,7 +39,7 @@ pub(crate) async fn again<T, E: Display, F: Future<Output = Result<T, E>>>(
         failed += 1;
         let Some(pause) = pause(&error, failed, waited) else { return Err(error) };
         let pause = pause.mul_f64(1.0 + fastrand::f64() / 4.0);
-        if pause >= TOLD {
+        if pause >= REPORTED {
             io::say(&format!("note: {error}; next try in {} seconds", pause.as_secs()));
         }
         tokio::time::sleep(pause).await;

@@ -71,8 +71,8 @@ async fn walk(page: &mut Page, run: Option<&str>, turn: u64) -> anyhow::Result<(
     page.click(&task).await?;
     page.fill("textarea[placeholder^=\"Write a comment\"]", &format!("Done by {name}")).await?;
     page.click("Send Comment").await?;
-    let said = format!("done by {name}");
-    page.expect("comment in its panel", &panel(&task, &said)).await?;
+    let comment = format!("done by {name}");
+    page.expect("comment in its panel", &panel(&task, &comment)).await?;
     page.click("Mark as Done").await?;
     page.expect("panel of a task that is done", "!document.body.innerText.includes('Mark as Done')").await?;
     archive(page, &task).await?;

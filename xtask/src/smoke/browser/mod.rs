@@ -33,9 +33,9 @@ pub(super) async fn prove(
 pub(super) async fn prove_signed_in(report: &mut Report, running: &Running<'_>, output: &Path, program: &Path) {
     let mut page = None;
     let signed_in = async {
-        let (signed_in, told) = sign_in(running, output, program).await?;
+        let (signed_in, summary) = sign_in(running, output, program).await?;
         page = Some(signed_in);
-        Ok(told)
+        Ok(summary)
     };
     report.see("a browser signs in through the form", 90, signed_in).await;
     if let Some(mut page) = page {

@@ -135,9 +135,9 @@ impl Seen {
             }
             "Runtime.exceptionThrown" => {
                 let details = &params["exceptionDetails"];
-                let said = [&details["exception"]["description"], &details["text"]];
-                let said = said.iter().find_map(|it| it.as_str()).unwrap_or("an exception");
-                self.wrong.push(start_of(said));
+                let messages = [&details["exception"]["description"], &details["text"]];
+                let message = messages.iter().find_map(|it| it.as_str()).unwrap_or("an exception");
+                self.wrong.push(start_of(message));
             }
             "Runtime.consoleAPICalled" if params["type"] == "error" => {
                 let words = params["args"].as_array().into_iter().flatten();
@@ -453,8 +453,8 @@ mod tests {
         for level in ["error", "warning"] {
             let entry = json!({ "entry": { "level": level, "text": "Failed to load", "url": "http://a/b" } });
             seen.note(&json!({ "method": "Log.entryAdded", "params": entry }));
-            let said = json!({ "type": level, "args": [{ "value": "no" }, { "description": "Error: c" }] });
-            seen.note(&json!({ "method": "Runtime.consoleAPICalled", "params": said }));
+            let call = json!({ "type": level, "args": [{ "value": "no" }, { "description": "Error: c" }] });
+            seen.note(&json!({ "method": "Runtime.consoleAPICalled", "params": call }));
         }
         for url in ["http://127.0.0.1:1/a", "data:text/plain,a", "https://cdn.example/editor.js"] {
             let sent = json!({ "requestId": url, "request": { "url": url } });

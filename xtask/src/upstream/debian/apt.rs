@@ -79,10 +79,10 @@ fn date(release: &str) -> Option<DateTime<Utc>> {
 
 /// The machine's apt settings for the network (proxies, certificates).
 async fn transport() -> anyhow::Result<String> {
-    let told = process::text(process::command("apt-config").arg("dump"))
+    let output = process::text(process::command("apt-config").arg("dump"))
         .await
         .hint(|| "apt resolves Debian's packages: run this on Debian or Ubuntu, or in a container")?;
-    let kept = told.lines().filter(|line| line.starts_with("Acquire::http"));
+    let kept = output.lines().filter(|line| line.starts_with("Acquire::http"));
     Ok(kept.collect::<Vec<_>>().join("\n"))
 }
 

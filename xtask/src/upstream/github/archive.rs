@@ -17,7 +17,7 @@ use entries::{Entries, EntryError};
 use reading::{Kind, ReadError};
 
 /// How many of the archive's names an error lists.
-const TOLD: usize = 5;
+const LISTED: usize = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ArchiveError {
@@ -33,9 +33,9 @@ fn say_names(names: &[String]) -> String {
     if names.is_empty() {
         return "nothing".to_owned();
     }
-    let told = names.iter().take(TOLD).map(|name| format!("`{}`", name.escape_debug()));
-    let more = if names.len() > TOLD { format!(" and {} more", names.len() - TOLD) } else { String::new() };
-    told.collect::<Vec<_>>().join(", ") + &more
+    let listed = names.iter().take(LISTED).map(|name| format!("`{}`", name.escape_debug()));
+    let more = if names.len() > LISTED { format!(" and {} more", names.len() - LISTED) } else { String::new() };
+    listed.collect::<Vec<_>>().join(", ") + &more
 }
 
 /// Checks that the archive at `path`, whose upstream name is `name`, has the path `contains`, below its top folder if it

@@ -73,8 +73,8 @@ impl Rules<'_> {
         reasons.extend(self.too_fresh(release).map(|reason| (Gate::TooFresh, reason)));
         reasons.extend(self.incomplete(release, &version).map(|missing| (Gate::Incomplete, format!("has {missing}"))));
         let refused = reasons.first().map(|(gate, _)| {
-            let told: Vec<&str> = reasons.iter().map(|(_, reason)| reason.as_str()).collect();
-            (*gate, told.join(", "))
+            let texts: Vec<&str> = reasons.iter().map(|(_, reason)| reason.as_str()).collect();
+            (*gate, texts.join(", "))
         });
         Some(Seen { version, release: Arc::new(release.clone()), refused })
     }

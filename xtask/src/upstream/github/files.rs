@@ -17,8 +17,8 @@ use crate::upstream::{Candidate, Upstream, attested, signed};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
-    #[error("`{name}` has {counted} bytes, but GitHub states {told}: it is being replaced, or the download was cut")]
-    Size { name: String, counted: u64, told: u64 },
+    #[error("`{name}` has {counted} bytes, but GitHub states {stated}: it is being replaced, or the download was cut")]
+    Size { name: String, counted: u64, stated: u64 },
     #[error("the list of checksums at {url} has no `{name}`")]
     NoChecksum { url: String, name: String },
 }
@@ -109,10 +109,10 @@ pub(crate) async fn asset_digest(up: Upstream<'_>, asset: &Asset) -> anyhow::Res
     Ok((sha256, Trust::Computed))
 }
 
-fn check_size(name: &str, counted: u64, told: Option<u64>) -> Result<(), FileError> {
-    match told.filter(|told| *told != counted) {
+fn check_size(name: &str, counted: u64, stated: Option<u64>) -> Result<(), FileError> {
+    match stated.filter(|stated| *stated != counted) {
         None => Ok(()),
-        Some(told) => Err(FileError::Size { name: name.to_owned(), counted, told }),
+        Some(stated) => Err(FileError::Size { name: name.to_owned(), counted, stated }),
     }
 }
 
@@ -122,12 +122,12 @@ async fn inspected(
     url: &str,
     name: &str,
     contains: &str,
-    told: Option<u64>,
+    stated: Option<u64>,
 ) -> anyhow::Result<(Sha256, Option<u64>)> {
     let folder = tempfile::Builder::new().prefix("xtask-file-").tempdir()?;
     let path = folder.path().join("archive");
     let (sha256, counted) = up.http.download(url, name, &path).await?;
-    check_size(name, counted, told)?;
+    check_size(name, counted, stated)?;
     archive::check(&path, name, contains).await?;
     Ok((sha256, Some(counted)))
 }

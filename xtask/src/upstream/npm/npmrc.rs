@@ -39,9 +39,11 @@ impl Npmrc {
     pub(super) async fn read(root: &Path) -> Self {
         let mut files = Vec::new();
         // Without npm there is no global file, and the user's file is at its default path.
-        let told = process::text(process::command("npm").args(["config", "get", "globalconfig", "userconfig"])).await;
-        match told {
-            Ok(told) => files.extend(told.lines().filter_map(|line| line.split_once('=')).map(|(_, path)| path.into())),
+        let output = process::text(process::command("npm").args(["config", "get", "globalconfig", "userconfig"])).await;
+        match output {
+            Ok(output) => {
+                files.extend(output.lines().filter_map(|line| line.split_once('=')).map(|(_, path)| path.into()));
+            }
             Err(_) => files.extend(std::env::home_dir().map(|home| home.join(".npmrc"))),
         }
         files.push(root.join(".npmrc"));

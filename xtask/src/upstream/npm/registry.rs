@@ -38,20 +38,20 @@ pub(crate) async fn registry(mirrors: &Mirrors) -> anyhow::Result<String> {
 /// `npm_config_registry`, in upper or lower case, precedes `.npmrc`; npm returns everything else.
 async fn configured() -> anyhow::Result<String> {
     let set = std::env::vars().find(|(name, value)| name.eq_ignore_ascii_case(VARIABLE) && !value.is_empty());
-    let told = match set {
+    let text = match set {
         Some((_, value)) => value,
         None => process::text(process::command("npm").args(["config", "get", "registry"]))
             .await
             .context("cannot find the address of npm's registry")
             .hint(|| format!("set {VARIABLE} to its address"))?,
     };
-    address(&told)
+    address(&text)
 }
 
 /// Validates an address: without a final slash and credentials.
-fn address(told: &str) -> anyhow::Result<String> {
+fn address(text: &str) -> anyhow::Result<String> {
     let url: FileUrl =
-        told.trim().trim_end_matches('/').parse().context("the address of npm's registry is not valid")?;
+        text.trim().trim_end_matches('/').parse().context("the address of npm's registry is not valid")?;
     if url.as_str().contains('@') {
         bail!("the address of npm's registry has credentials, which would be printed in logs");
     }
@@ -96,8 +96,8 @@ impl Packument {
 
     /// The latest possible publication time: that of the version, or the last change of the package.
     pub(super) fn out_since(&self, version: &str) -> Option<DateTime<Utc>> {
-        let told = |name: &str| moment(self.time.get(name)?.as_str()?);
-        told(version).or_else(|| told("modified")).or_else(|| moment(self.modified.as_deref()?))
+        let time = |name: &str| moment(self.time.get(name)?.as_str()?);
+        time(version).or_else(|| time("modified")).or_else(|| moment(self.modified.as_deref()?))
     }
 
     pub(super) fn candidate(&self, version: Version, want: &Want) -> Candidate {
@@ -149,8 +149,8 @@ impl Manifest {
 
     /// Its SHA-512 integrity. There may be several algorithms, separated by spaces (Subresource Integrity, W3C).
     pub(super) fn integrity(&self, package: &str, version: &str) -> anyhow::Result<Integrity> {
-        let told = self.dist.integrity.as_ref().with_context(|| format!("`{package}` {version} has no integrity"))?;
-        let strong = told.split_whitespace().find(|one| one.starts_with("sha512-")).unwrap_or(told);
+        let stated = self.dist.integrity.as_ref().with_context(|| format!("`{package}` {version} has no integrity"))?;
+        let strong = stated.split_whitespace().find(|one| one.starts_with("sha512-")).unwrap_or(stated);
         strong.parse().with_context(|| format!("of `{package}` {version}"))
     }
 }

@@ -107,14 +107,14 @@ mod tests {
         let day = |text: &str| Some(text.parse().unwrap());
         let (before, after) = (day("2025-01-01T00:00:00Z"), day("2026-01-01T00:00:00Z"));
         let ends = Some("2025-06-01T00:00:00Z");
-        for (expires, by, published, told) in [
+        for (expires, by, published, expected) in [
             (None, "a", None, true),
             (None, "b", None, false),
             (ends, "a", before, true),
             (ends, "a", after, false),
             (ends, "a", None, false),
         ] {
-            assert_eq!(keys(expires).vouch(&[signed(by)], "x@1:sha512-y", published), Ok(told), "{expires:?} {by}");
+            assert_eq!(keys(expires).vouch(&[signed(by)], "x@1:sha512-y", published), Ok(expected), "{expires:?} {by}");
         }
         assert!(keys(None).vouch(&[signed("a")], "x@1:sha512-z", None).is_err());
         assert!(keys(None).vouch(&[Signature { sig: "%".to_owned(), ..signed("a") }], "x@1:sha512-y", None).is_err());

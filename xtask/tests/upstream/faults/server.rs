@@ -21,9 +21,9 @@ pub(crate) enum Fault {
     Redirect,
     Loop,
     /// Its Content-Length is half its length.
-    ToldShorter,
+    Understated,
     /// Its Content-Length is twice its length.
-    ToldLonger,
+    Overstated,
     /// The second request gets another file.
     Swap,
     /// That many failures, then success.
@@ -41,8 +41,8 @@ pub(crate) const ALL: [Fault; 14] = [
     Fault::ThrottleForLong,
     Fault::Redirect,
     Fault::Loop,
-    Fault::ToldShorter,
-    Fault::ToldLonger,
+    Fault::Understated,
+    Fault::Overstated,
     Fault::Swap,
     Fault::Fail(2),
     Fault::Fail(usize::MAX),
@@ -90,8 +90,8 @@ fn serve(mut stream: TcpStream, world: &World, fault: Fault, asked: &Mutex<BTree
         *count - 1
     };
     let (all, this) = (count("all"), count(&request.path));
-    let told = request.path.clone();
-    told.strip_prefix("/moved").unwrap_or(&told).clone_into(&mut request.path);
+    let path = request.path.clone();
+    path.strip_prefix("/moved").unwrap_or(&path).clone_into(&mut request.path);
     let mut answer = world(&request);
     let mut more = String::new();
     let mut length = None;
@@ -105,14 +105,14 @@ fn serve(mut stream: TcpStream, world: &World, fault: Fault, asked: &Mutex<BTree
             answer.status = 429;
             more = format!("retry-after: {}\r\n", if fault == Fault::Throttle { 1 } else { 3600 });
         }
-        Fault::Redirect if told.starts_with("/moved") => {}
+        Fault::Redirect if path.starts_with("/moved") => {}
         Fault::Redirect | Fault::Loop => {
             answer.status = 302;
-            let to = if fault == Fault::Loop { told } else { format!("/moved{told}") };
+            let to = if fault == Fault::Loop { path } else { format!("/moved{path}") };
             more = format!("location: http://{}{to}\r\n", stream.local_addr().ok()?);
         }
-        Fault::ToldShorter => length = Some(answer.body.len() / 2),
-        Fault::ToldLonger => length = Some(answer.body.len() * 2),
+        Fault::Understated => length = Some(answer.body.len() / 2),
+        Fault::Overstated => length = Some(answer.body.len() * 2),
         Fault::Swap if this > 0 => corrupt(&mut answer.body),
         Fault::Fail(times) if all < times => answer.status = 500,
         Fault::Swap | Fault::Fail(_) => {}
