@@ -6,6 +6,9 @@ use anyhow::Context as _;
 
 use crate::io::{files, git, process};
 
+const AUTHOR: &str = "rehearsal";
+const EMAIL: &str = "rehearsal@localhost";
+
 /// Copies the files that git knows (tracked and new, not ignored), without the lock: the embedded upstream has other
 /// bytes than the real one under the same names.
 pub(crate) async fn copy(root: &Path, scratch: &Path) -> anyhow::Result<()> {
@@ -31,18 +34,22 @@ pub(crate) async fn commit(scratch: &Path, message: &str) -> anyhow::Result<()> 
     run(scratch, &["commit", "--quiet", "--message", message]).await
 }
 
-/// Adds a remote to the scratch checkout, for the release's git tag.
+/// Adds a remote to the scratch checkout, and a tagger, for the release's git tag: the user may have none, or sign tags.
 pub(crate) async fn publish(scratch: &Path, remote: &Path) -> anyhow::Result<()> {
     let remote = remote.to_str().context("the scratch directory's name is not UTF-8")?;
     run(scratch, &["init", "--quiet", "--bare", remote]).await?;
-    run(scratch, &["remote", "add", "origin", remote]).await
+    run(scratch, &["remote", "add", "origin", remote]).await?;
+    for [name, value] in [["user.name", AUTHOR], ["user.email", EMAIL], ["tag.gpgSign", "false"]] {
+        run(scratch, &["config", name, value]).await?;
+    }
+    Ok(())
 }
 
 /// Runs git without the user's settings, who may sign commits, run hooks or ignore more.
 async fn run(scratch: &Path, words: &[&str]) -> anyhow::Result<()> {
     let mut command = git::command(scratch);
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null").env("GIT_TEMPLATE_DIR", "");
-    command.args(["-c", "user.name=rehearsal", "-c", "user.email=rehearsal@localhost"]);
+    command.args(["-c", &format!("user.name={AUTHOR}"), "-c", &format!("user.email={EMAIL}")]);
     process::run(command.args(words)).await
 }
 
@@ -92,5 +99,10 @@ mod tests {
         }
         assert_eq!(fs_err::read_link(copied.join("link")).unwrap(), Path::new("nowhere"));
         assert_eq!(fs_err::metadata(copied.join("script")).unwrap().permissions().mode() & 0o111, 0o111);
+
+        publish(&copied, &scratch.path().join("origin.git")).await.unwrap();
+        let mut tag = git::command(&copied);
+        tag.env("GIT_CONFIG_GLOBAL", "/dev/null").args(["-c", "user.useConfigOnly=true"]);
+        process::run(tag.args(["tag", "--annotate", "--message", "m", "r1"])).await.unwrap();
     }
 }

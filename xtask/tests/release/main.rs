@@ -125,6 +125,21 @@ fn it_continues_after_a_kill_at_any_step() {
 }
 
 #[test]
+fn a_release_that_cannot_be_tagged_fails_before_it_builds() {
+    let scratch = Scratch::new();
+    let mut release = scratch.release("checkout", &[]);
+    for name in ["GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL"] {
+        release.env_remove(name);
+    }
+    release.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_COUNT", "1");
+    release.env("GIT_CONFIG_KEY_0", "user.useConfigOnly").env("GIT_CONFIG_VALUE_0", "true");
+    let stderr = Scratch::ran(&release.output().unwrap()).failed();
+    assert!(stderr.contains("git cannot create the tag v"), "{stderr}");
+    assert!(stderr.contains("hint: set user.name and user.email with `git config`"), "{stderr}");
+    assert!(!stderr.contains("join under one index"), "{stderr}");
+}
+
+#[test]
 fn two_releases_at_once_get_different_revisions() {
     let scratch = Scratch::new();
     scratch.clone("other");

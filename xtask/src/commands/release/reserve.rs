@@ -9,6 +9,15 @@ use crate::error::{HintExt as _, hinted};
 use crate::io::{git, process};
 
 impl Plan {
+    /// Fails if git has no name for whoever creates the tag, before anything is built for it.
+    pub(super) async fn check_tagger(&self, session: &Session) -> anyhow::Result<()> {
+        process::output(git::command(&session.root).args(["var", "GIT_COMMITTER_IDENT"]))
+            .await
+            .with_context(|| format!("git cannot create the tag {}", self.tag))
+            .hint(|| "set user.name and user.email with `git config`")?;
+        Ok(())
+    }
+
     /// Creates and pushes the tag with `promise`, unless it exists. Of two concurrent releases, one fails.
     pub(super) async fn reserve(&self, session: &Session, promise: &Promise) -> anyhow::Result<String> {
         let root = &session.root;
@@ -26,8 +35,7 @@ impl Plan {
                 &self.commit,
             ]))
             .await
-            .with_context(|| format!("cannot tag the commit {name}"))
-            .hint(|| "set user.name and user.email with `git config`")?;
+            .with_context(|| format!("cannot tag the commit {name}"))?;
         }
         self.compare(session, promise).await?;
         let Some(remote) = &self.remote else {

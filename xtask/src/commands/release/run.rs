@@ -30,6 +30,9 @@ impl Plan {
         until: Until,
         steps: &mut Steps,
     ) -> anyhow::Result<Promise> {
+        if until != Until::Layout && self.promised.is_none() {
+            self.check_tagger(session).await?;
+        }
         let signer = match &self.sign {
             Some(key) => Some(Signer::new(key).await?),
             None => None,
