@@ -258,28 +258,46 @@ fn blob<T: DeserializeOwned>(folder: &Path, descriptor: &Descriptor) -> anyhow::
 mod tests {
     use super::*;
 
+    /// A layout of two layers with these compressions, where the second one is copied.
+    fn image(base: &str, copied: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs_err::create_dir_all(folder.path().join(BLOBS)).unwrap();
+        let blob = |text: &serde_json::Value, kind: &str| {
+            let text = text.to_string();
+            let digest = Sha256::of(text.as_bytes());
+            fs_err::write(folder.path().join(BLOBS).join(digest.as_str()), &text).unwrap();
+            serde_json::json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": text.len() })
+        };
+        let layers =
+            [base, copied].map(|kind| blob(&kind.into(), &format!("application/vnd.oci.image.layer.v1.{kind}")));
+        let history = serde_json::json!([{ "created_by": "base" }, { "created_by": "COPY /node/ / # buildkit" }]);
+        let configuration = serde_json::json!({ "architecture": "amd64", "history": history, "config": {} });
+        let manifest = serde_json::json!({ "config": blob(&configuration, "c"), "layers": layers });
+        let index = serde_json::json!({ "manifests": [blob(&manifest, "m")] });
+        fs_err::write(folder.path().join(INDEX), index.to_string()).unwrap();
+        folder
+    }
+
     #[test]
     fn only_copied_layers_must_be_compressed_as_asked() {
-        let other = |base: &str, copied: &str| {
-            let folder = tempfile::tempdir().unwrap();
-            fs_err::create_dir_all(folder.path().join(BLOBS)).unwrap();
-            let blob = |text: &serde_json::Value, kind: &str| {
-                let text = text.to_string();
-                let digest = Sha256::of(text.as_bytes());
-                fs_err::write(folder.path().join(BLOBS).join(digest.as_str()), &text).unwrap();
-                serde_json::json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": text.len() })
-            };
-            let layers =
-                [base, copied].map(|kind| blob(&kind.into(), &format!("application/vnd.oci.image.layer.v1.{kind}")));
-            let history = serde_json::json!([{ "created_by": "base" }, { "created_by": "COPY /node/ / # buildkit" }]);
-            let configuration = serde_json::json!({ "architecture": "amd64", "history": history, "config": {} });
-            let manifest = serde_json::json!({ "config": blob(&configuration, "c"), "layers": layers });
-            let index = serde_json::json!({ "manifests": [blob(&manifest, "m")] });
-            fs_err::write(folder.path().join(INDEX), index.to_string()).unwrap();
-            has_other_compression(folder.path()).unwrap()
-        };
+        let other = |base: &str, copied: &str| has_other_compression(image(base, copied).path()).unwrap();
         assert!(!other("tar+gzip", "tar+zstd"));
         assert!(other("tar+gzip", "tar+gzip"));
         assert!(other("tar+zstd", "tar"));
+    }
+
+    #[test]
+    fn a_layout_keeps_only_its_own_of_the_layers_that_it_was_lent() {
+        let blobs = |folder: &Path| fs_err::read_dir(folder.join(BLOBS)).unwrap().count();
+        let (earlier, later) = (image("tar", "tar+gzip"), image("tar", "tar+zstd"));
+        lend_layers(earlier.path(), later.path()).unwrap();
+        assert_eq!(blobs(later.path()), 5);
+        prune(later.path()).unwrap();
+        assert_eq!(blobs(later.path()), 4);
+        assert_eq!(layers(later.path()).unwrap().all.len(), 2);
+        // Without an earlier layout, nothing is lent.
+        let empty = tempfile::tempdir().unwrap();
+        lend_layers(&empty.path().join("none"), empty.path()).unwrap();
+        assert!(!empty.path().join(BLOBS).exists());
     }
 }
