@@ -10,6 +10,9 @@ use super::digest::OciDigest;
 
 pub(crate) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// skopeo and Podman from about 2024 on add this annotation to an index's entry of an image with zstd layers, unless it
+/// is there, and so cannot push such an index with its digest (containers/image, `OCI1InstanceAnnotationCompressionZSTD`).
+pub(crate) const HAS_ZSTD: &str = "io.github.containers.compression.zstd";
 
 /// A list of images.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +46,15 @@ pub(crate) struct Descriptor {
     pub(crate) size: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) platform: Option<Platform>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// An entry of an index.
+    pub(crate) fn new(media_type: &str, digest: OciDigest, size: u64) -> Self {
+        Self { media_type: media_type.to_owned(), digest, size, platform: None, annotations: BTreeMap::new() }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

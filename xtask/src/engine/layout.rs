@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
-use crate::domain::oci::{Configuration, Descriptor, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, Past};
+use crate::domain::oci::{Configuration, Descriptor, HAS_ZSTD, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, Past};
 
 /// The index of a layout.
 pub(super) const INDEX: &str = "index.json";
@@ -79,14 +79,15 @@ pub(crate) fn merge(
         for part in [&descriptor, &manifest.config].into_iter().chain(&manifest.layers) {
             carry(&folder.join(BLOBS).join(part.digest.hex()), &blobs.join(part.digest.hex()))?;
         }
-        let (media_type, platform) = (MANIFEST_TYPE.to_owned(), Some((*arch).into()));
-        manifests.push(Descriptor { media_type, digest: descriptor.digest, size, platform });
+        let has_zstd = manifest.layers.iter().any(|layer| layer.media_type.ends_with("+zstd"));
+        let annotations = has_zstd.then(|| (HAS_ZSTD.to_owned(), "true".to_owned())).into_iter().collect();
+        let entry = Descriptor::new(MANIFEST_TYPE, descriptor.digest, size);
+        manifests.push(Descriptor { platform: Some((*arch).into()), annotations, ..entry });
     }
     let index = serde_json::to_vec(&Index::new(manifests, annotations))?;
     let digest = OciDigest::from(Sha256::of(&index));
     fs_err::write(blobs.join(digest.hex()), &index)?;
-    let (media_type, size) = (INDEX_TYPE.to_owned(), index.len() as u64);
-    let named = Descriptor { media_type, digest: digest.clone(), size, platform: None };
+    let named = Descriptor::new(INDEX_TYPE, digest.clone(), index.len() as u64);
     let outer = Index::new(vec![named], BTreeMap::new());
     fs_err::write(staging.path().join(INDEX), serde_json::to_vec(&outer)?)?;
     fs_err::write(staging.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
