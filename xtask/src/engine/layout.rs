@@ -288,6 +288,20 @@ mod tests {
     }
 
     #[test]
+    fn an_index_says_which_images_have_zstd_layers() {
+        let entries = |copied: &str| {
+            let (made, output) = (image("tar+gzip", copied), tempfile::tempdir().unwrap());
+            let output = output.path().join("merged");
+            let digest = merge(&[(Arch::X86_64, made.path())], BTreeMap::new(), &output).unwrap();
+            let index: Index =
+                serde_json::from_slice(&fs_err::read(output.join(BLOBS).join(digest.hex())).unwrap()).unwrap();
+            index.manifests.into_iter().map(|entry| entry.annotations).collect::<Vec<_>>()
+        };
+        assert_eq!(entries("tar+zstd"), [BTreeMap::from([(HAS_ZSTD.to_owned(), "true".to_owned())])]);
+        assert_eq!(entries("tar+gzip"), [BTreeMap::new()]);
+    }
+
+    #[test]
     fn a_layout_keeps_only_its_own_of_the_layers_that_it_was_lent() {
         let blobs = |folder: &Path| fs_err::read_dir(folder.join(BLOBS)).unwrap().count();
         let (earlier, later) = (image("tar", "tar+gzip"), image("tar", "tar+zstd"));
