@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
+use sha2::Digest as _;
 
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::oci::{Configuration, Descriptor, HAS_ZSTD, INDEX_TYPE, Index, MANIFEST_TYPE, Manifest, Past};
+use crate::io::store;
 
 /// The index of a layout.
 pub(super) const INDEX: &str = "index.json";
@@ -102,9 +104,12 @@ pub(crate) fn merge(
 pub(super) fn lend_layers(earlier: &Path, folder: &Path) -> anyhow::Result<()> {
     let Ok((_, manifest)) = open(earlier) else { return Ok(()) };
     fs_err::create_dir_all(folder.join(BLOBS))?;
-    for layer in manifest.layers.iter().map(|layer| Path::new(BLOBS).join(layer.digest.hex())) {
-        if earlier.join(&layer).is_file() {
-            carry(&earlier.join(&layer), &folder.join(&layer))?;
+    for layer in &manifest.layers {
+        let blob = Path::new(BLOBS).join(layer.digest.hex());
+        // A damaged file would stay in all later layouts.
+        let found = store::hashed(&earlier.join(&blob)).map(|(hasher, _)| Sha256::from_bytes(&hasher.finalize()));
+        if found.is_ok_and(|found| found.as_str() == layer.digest.hex()) {
+            carry(&earlier.join(&blob), &folder.join(&blob))?;
         }
     }
     Ok(())
@@ -306,6 +311,11 @@ mod tests {
         let blobs = |folder: &Path| fs_err::read_dir(folder.join(BLOBS)).unwrap().count();
         let (earlier, later) = (image("tar", "tar+gzip"), image("tar", "tar+zstd"));
         lend_layers(earlier.path(), later.path()).unwrap();
+        assert_eq!(blobs(later.path()), 5);
+        let damaged = image("tar", "tar+bzip2");
+        let (_, manifest) = open(damaged.path()).unwrap();
+        fs_err::write(damaged.path().join(BLOBS).join(manifest.layers[1].digest.hex()), "cut").unwrap();
+        lend_layers(damaged.path(), later.path()).unwrap();
         assert_eq!(blobs(later.path()), 5);
         prune(later.path()).unwrap();
         assert_eq!(blobs(later.path()), 4);
