@@ -49,6 +49,8 @@ impl Distribution {
         let beside = [
             "iproute2",
             "iptables",
+            // For Podman's netavark of Debian 13, which only recommends it.
+            "nftables",
             "docker-registry",
             "mmdebstrap",
             "skopeo",
