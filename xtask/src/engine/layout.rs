@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
-use sha2::Digest as _;
 
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
@@ -78,7 +77,7 @@ pub(crate) fn merge(
     for (arch, folder) in layouts {
         let (descriptor, manifest) = open(folder)?;
         let size = fs_err::metadata(folder.join(BLOBS).join(descriptor.digest.hex()))?.len();
-        for part in [&descriptor, &manifest.config].into_iter().chain(&manifest.layers) {
+        for part in blobs_of(&descriptor, &manifest) {
             carry(&folder.join(BLOBS).join(part.digest.hex()), &blobs.join(part.digest.hex()))?;
         }
         let has_zstd = manifest.layers.iter().any(|layer| layer.media_type.ends_with("+zstd"));
@@ -107,8 +106,7 @@ pub(super) fn lend_layers(earlier: &Path, folder: &Path) -> anyhow::Result<()> {
     for layer in &manifest.layers {
         let blob = Path::new(BLOBS).join(layer.digest.hex());
         // A damaged file would stay in all later layouts.
-        let found = store::hashed(&earlier.join(&blob)).map(|(hasher, _)| Sha256::from_bytes(&hasher.finalize()));
-        if found.is_ok_and(|found| found.as_str() == layer.digest.hex()) {
+        if store::is_undamaged(&earlier.join(&blob), layer.digest.hex()) {
             carry(&earlier.join(&blob), &folder.join(&blob))?;
         }
     }
@@ -118,8 +116,7 @@ pub(super) fn lend_layers(earlier: &Path, folder: &Path) -> anyhow::Result<()> {
 /// Deletes the blobs that are not of the layout's image.
 pub(super) fn prune(folder: &Path) -> anyhow::Result<()> {
     let (descriptor, manifest) = open(folder)?;
-    let image: BTreeSet<&str> =
-        [&descriptor, &manifest.config].into_iter().chain(&manifest.layers).map(|part| part.digest.hex()).collect();
+    let image: BTreeSet<&str> = blobs_of(&descriptor, &manifest).map(|part| part.digest.hex()).collect();
     for blob in fs_err::read_dir(folder.join(BLOBS))? {
         let blob = blob?;
         if !blob.file_name().to_str().is_some_and(|name| image.contains(name)) {
@@ -160,6 +157,11 @@ impl Released {
             manifests: manifests.into_iter().map(entry).collect::<anyhow::Result<_>>()?,
         })
     }
+}
+
+/// All that an image consists of: its manifest, its configuration and its layers.
+fn blobs_of<'a>(descriptor: &'a Descriptor, manifest: &'a Manifest) -> impl Iterator<Item = &'a Descriptor> {
+    [descriptor, &manifest.config].into_iter().chain(&manifest.layers)
 }
 
 /// Hard-links or copies a blob, unless it exists: images share layers.

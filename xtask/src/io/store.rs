@@ -92,8 +92,7 @@ impl Store {
     /// The file of a digest, if it is here and undamaged.
     pub(crate) fn file(&self, sha256: &Sha256) -> Option<PathBuf> {
         let path = self.path(sha256);
-        let (found, _) = hashed(&path).ok()?;
-        (Sha256::from_bytes(&found.finalize()) == *sha256).then(|| touch(&path))?;
+        is_undamaged(&path, sha256.as_str()).then(|| touch(&path))?;
         Some(path)
     }
 
@@ -174,6 +173,11 @@ impl Partial {
     pub(crate) fn tag(&self) -> PathBuf {
         self.path.with_extension("etag")
     }
+}
+
+/// Whether a file is there and has this SHA-256, in hexadecimal.
+pub(crate) fn is_undamaged(path: &Path, sha256: &str) -> bool {
+    hashed(path).is_ok_and(|(hasher, _)| Sha256::from_bytes(&hasher.finalize()).as_str() == sha256)
 }
 
 /// The hasher and the size of a file, in bytes.
