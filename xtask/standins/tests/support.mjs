@@ -1,16 +1,17 @@
-// Starts a stand-in on free ports in a temporary folder, and ends it with the test.
+// For tests of Node.js programs: temporary folders, servers and running programs, which end with their test.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import net from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const standins = fileURLToPath(new URL("..", import.meta.url));
 
 export async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
+  const server = net.createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address();
   server.close();
@@ -18,9 +19,25 @@ export async function freePort() {
   return port;
 }
 
-export function temporaryFolder(test) {
-  const folder = mkdtempSync(join(tmpdir(), "standin-"));
+// Serves HTTP on a free port. Returns the URL.
+export async function listen(test, handler) {
+  const server = http.createServer(handler).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  test.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${server.address().port}`;
+}
+
+// `files` has the contents of its files by path.
+export function temporaryFolder(test, files = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "test-"));
   test.after(() => rmSync(folder, { recursive: true, force: true }));
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), content);
+  }
   return folder;
 }
 

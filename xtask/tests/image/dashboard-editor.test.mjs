@@ -1,26 +1,22 @@
 // The dashboard loads its editor from the image, or the build fails with a hint.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
+import { temporaryFolder } from "../../standins/tests/support.mjs";
 
 const program = new URL("../../../image/build/dashboard-editor.mjs", import.meta.url).pathname;
 const CHUNK = "_next/static/chunks/pages/_app-1.js";
 
 function run(context, script) {
-  const root = mkdtempSync(join(tmpdir(), "editor-"));
-  context.after(() => rmSync(root, { recursive: true }));
-  const write = (path, text) => {
-    mkdirSync(dirname(join(root, path)), { recursive: true });
-    writeFileSync(join(root, path), text);
-  };
-  write("dashboard/index.html", "<html></html>");
-  write(`dashboard/${CHUNK}`, script);
-  write("package/package.json", JSON.stringify({ name: "monaco-editor", version: "0.54.0" }));
   const parts = ["LICENSE", "ThirdPartyNotices.txt", "esm/no.js", "min/vs/loader.js", "min/vs/nls.messages.de.js", "min/vs/assets/css.worker-A.js", "min/vs/assets/ts.worker-B.js"];
-  for (const part of parts) write(`package/${part}`, part);
+  const root = temporaryFolder(context, {
+    "dashboard/index.html": "<html></html>",
+    [`dashboard/${CHUNK}`]: script,
+    "package/package.json": JSON.stringify({ name: "monaco-editor", version: "0.54.0" }),
+    ...Object.fromEntries(parts.map((part) => [`package/${part}`, part])),
+  });
   const { status, stderr } = spawnSync(process.execPath, [program, join(root, "dashboard"), join(root, "package")], { encoding: "utf8" });
   return { root, status, stderr };
 }

@@ -2,14 +2,13 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { test } from "node:test";
 import { installedNpm, wantedNpm } from "../../../image/build/npm-lock.mjs";
 import { fits } from "../../../image/build/platform.mjs";
 import { parse, wantedPnpm } from "../../../image/build/pnpm-lock.mjs";
+import { listen, temporaryFolder } from "../../standins/tests/support.mjs";
 
 const build = new URL("../../../image/build/", import.meta.url).pathname;
 const platform = { os: "linux", cpu: "x64", libc: "glibc" };
@@ -128,20 +127,19 @@ test("pnpm's lockfile is parsed", () => {
   assert.throws(() => parse("a\n"), /unknown form/);
 });
 
-function tarball(folder, manifest) {
-  mkdirSync(join(folder, "package"), { recursive: true });
-  writeFileSync(join(folder, "package/package.json"), JSON.stringify(manifest));
+function tarball(context, manifest) {
+  const folder = temporaryFolder(context, { "package/package.json": JSON.stringify(manifest) });
   return spawnSync("tar", ["--create", "--gzip", "--directory", folder, "package"]).stdout;
 }
 
 // A registry with a package and its native one for this machine, whose download fails `failures` times.
-async function registry(folder, failures) {
+async function registry(context, failures) {
   const native = { name: "native", version: "1.0.0", os: ["linux"], cpu: [process.arch] };
   const top = { name: "top", version: "1.0.0", optionalDependencies: { native: "1.0.0" } };
-  const tarballs = { top: tarball(join(folder, "top"), top), native: tarball(join(folder, "native"), native) };
+  const tarballs = { top: tarball(context, top), native: tarball(context, native) };
   const integrity = (name) => `sha512-${createHash("sha512").update(tarballs[name]).digest("base64")}`;
   const asked = { top: 0, native: 0 };
-  const server = createServer((request, response) => {
+  const address = await listen(context, (request, response) => {
     const [, name, file] = request.url.split("/");
     if (file) {
       asked[name] += 1;
@@ -151,8 +149,6 @@ async function registry(folder, failures) {
     const manifest = { ...{ top, native }[name], dist: { integrity: integrity(name), tarball: `${address}/${name}/${name}.tgz` } };
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ name, "dist-tags": { latest: "1.0.0" }, versions: { "1.0.0": manifest } }));
   });
-  await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
-  const address = `http://127.0.0.1:${server.address().port}`;
   const lock = {
     name: "x", lockfileVersion: 3, requires: true,
     packages: {
@@ -161,71 +157,59 @@ async function registry(folder, failures) {
       "node_modules/top": { version: "1.0.0", integrity: integrity("top"), optionalDependencies: top.optionalDependencies },
     },
   };
-  return { server, address, lock, asked };
+  return { address, lock, asked };
 }
 
 const NPM_CI = ["install.sh", "npm native --prod", "npm", "ci", "--ignore-scripts", "--omit=dev"];
 
 // Also returns the versions that are installed at those paths of the checkout.
-async function install(failures, [script, ...words] = NPM_CI, paths = []) {
-  const folder = mkdtempSync(join(tmpdir(), "install-test-"));
-  const { server, address, lock, asked } = await registry(folder, failures);
-  const checkout = join(folder, "checkout");
-  mkdirSync(checkout);
-  writeFileSync(join(checkout, "package.json"), JSON.stringify({ name: "x", dependencies: { top: "1.0.0" } }));
-  writeFileSync(join(checkout, "package-lock.json"), JSON.stringify(lock));
-  const env = { ...process.env, npm_config_registry: address, npm_config_cache: join(folder, "cache"), npm_config_fetch_retries: "0", npm_config_audit: "false" };
+async function install(context, failures, [script, ...words] = NPM_CI, paths = []) {
+  const { address, lock, asked } = await registry(context, failures);
+  const checkout = temporaryFolder(context, {
+    "package.json": JSON.stringify({ name: "x", dependencies: { top: "1.0.0" } }),
+    "package-lock.json": JSON.stringify(lock),
+  });
+  const env = { ...process.env, npm_config_registry: address, npm_config_cache: temporaryFolder(context), npm_config_fetch_retries: "0", npm_config_audit: "false" };
   const child = spawn(join(build, script), words, { cwd: checkout, env });
   let said = "";
   child.stdout.on("data", (data) => (said += data));
   child.stderr.on("data", (data) => (said += data));
   const code = await new Promise((ended) => child.on("close", ended));
-  server.close();
-  server.closeAllConnections();
-  const versions = paths.map((path) => installedNpm(join(checkout, path)));
-  rmSync(folder, { recursive: true });
-  return { code, said, asked, versions };
+  return { code, said, asked, versions: paths.map((path) => installedNpm(join(checkout, path))) };
 }
 
-// Each waits for pauses between attempts.
-describe("installations", { concurrency: true }, () => {
-  test("an incomplete installation that npm reports as complete is repeated", async () => {
-    const { code, said, asked } = await install({ native: 1 });
-    assert.equal(code, 0, said);
-    assert.match(said, /native 1\.0\.0 is not installed\ninstallation 1 of 3 failed or is incomplete/);
-    assert.equal(asked.native, 2);
-  });
-
-  test("an installation that fails is repeated", async () => {
-    const { code, said, asked } = await install({ top: 1 });
-    assert.equal(code, 0, said);
-    assert.match(said, /installation 1 of 3 failed or is incomplete/);
-    assert.equal(asked.top, 2);
-  });
-
-  test("an installation that stays incomplete is refused with the missing package", async () => {
-    const { code, said } = await install({ native: 99 });
-    assert.equal(code, 1, said);
-    assert.match(said, /the packages that npm installed for \w+ differ from package-lock.json:\n {2}node_modules\/native 1\.0\.0 is not installed/);
-    assert.match(said, /installation 3 of 3 failed or is incomplete/);
-  });
-
-  test("packages of one architecture are installed apart from those that all can use", async () => {
-    const paths = ["node_modules/top", "node_modules/native"];
-    const everywhere = await install({}, ["npm-ci.sh", "any"], paths);
-    assert.deepEqual(everywhere.versions, ["1.0.0", undefined], everywhere.said);
-    const ofOne = await install({}, ["native-packages.sh", "native", "out"], paths.map((path) => join("out", path)));
-    assert.deepEqual(ofOne.versions, [undefined, "1.0.0"], ofOne.said);
-  });
-
-  test("a failed download of a native package is repeated, and refused in the end", async () => {
-    const codes = [1, 99].map(async (failures) => (await install({ native: failures }, ["native-packages.sh", "native", "out"])).code);
-    assert.deepEqual(await Promise.all(codes), [0, 1]);
-  });
+test("an incomplete installation that npm reports as complete is repeated", async (context) => {
+  const { code, said, asked } = await install(context, { native: 1 });
+  assert.equal(code, 0, said);
+  assert.match(said, /native 1\.0\.0 is not installed\ninstallation 1 of 3 failed or is incomplete/);
+  assert.equal(asked.native, 2);
 });
 
-test("a package of one architecture keeps its place, its name, and what only it needs", () => {
-  const folder = mkdtempSync(join(tmpdir(), "native-lock-test-"));
+test("an installation that fails is repeated", async (context) => {
+  const { code, said, asked } = await install(context, { top: 1 });
+  assert.equal(code, 0, said);
+  assert.match(said, /installation 1 of 3 failed or is incomplete/);
+  assert.equal(asked.top, 2);
+});
+
+test("an installation that stays incomplete is refused with the missing package", async (context) => {
+  const { code, said } = await install(context, { native: 99 });
+  assert.equal(code, 1, said);
+  assert.match(said, /the packages that npm installed for \w+ differ from package-lock.json:\n {2}node_modules\/native 1\.0\.0 is not installed/);
+  assert.match(said, /installation 3 of 3 failed or is incomplete/);
+});
+
+test("packages of one architecture are installed apart from those that all can use", async (context) => {
+  const paths = ["node_modules/top", "node_modules/native"];
+  const everywhere = await install(context, {}, ["npm-ci.sh", "any"], paths);
+  assert.deepEqual(everywhere.versions, ["1.0.0", undefined], everywhere.said);
+  const ofOne = await install(context, {}, ["native-packages.sh", "native", "out"], paths.map((path) => join("out", path)));
+  assert.deepEqual(ofOne.versions, [undefined, "1.0.0"], ofOne.said);
+  assert.equal((await install(context, { native: 1 }, ["native-packages.sh", "native", "out"])).code, 0);
+  assert.notEqual((await install(context, { native: 99 }, ["native-packages.sh", "native", "out"])).code, 0);
+});
+
+test("a package of one architecture keeps its place, its name, and what only it needs", (context) => {
   const packages = {
     "": { dependencies: { top: "1.0.0" } },
     "node_modules/top": { version: "1.0.0", optionalDependencies: { alias: "npm:@a/native@1.0.0", foreign: "1.0.0" } },
@@ -233,10 +217,9 @@ test("a package of one architecture keeps its place, its name, and what only it 
     "node_modules/helper": { version: "2.0.0", integrity: "sha512-h", optional: true },
     "node_modules/foreign": { version: "1.0.0", cpu: ["x64"], optional: true },
   };
-  writeFileSync(join(folder, "package-lock.json"), JSON.stringify({ packages }));
+  const folder = temporaryFolder(context, { "package-lock.json": JSON.stringify({ packages }) });
   const { stdout, stderr } = spawnSync("node", [join(build, "native-lock.mjs"), "arm64", "."], { cwd: folder, encoding: "utf8" });
   const lock = JSON.parse(readFileSync(join(folder, "package-lock.json"), "utf8"));
-  rmSync(folder, { recursive: true });
   assert.equal(stdout, "native-0\tnode_modules/helper\nnative-1\tnode_modules/top/node_modules/alias\n", stderr);
   assert.deepEqual(lock.packages[""].dependencies, { "native-0": "npm:helper@2.0.0", "native-1": "npm:@a/native@1.0.0" });
   assert.deepEqual(lock.packages["node_modules/native-0"], { name: "helper", version: "2.0.0", integrity: "sha512-h" });

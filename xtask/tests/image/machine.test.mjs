@@ -1,20 +1,8 @@
 // Processors and memory of a container, read from the files of its cgroup.
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { cacheOfPrompts, longestAnswer, quota, threads } from "../../../image/rootfs/opt/stack/lib/model/machine.mjs";
-
-function makeRoot(context, files) {
-  const root = mkdtempSync(join(tmpdir(), "machine-"));
-  context.after(() => rmSync(root, { recursive: true }));
-  for (const [name, content] of Object.entries(files)) {
-    mkdirSync(dirname(join(root, name)), { recursive: true });
-    writeFileSync(join(root, name), content);
-  }
-  return root;
-}
+import { temporaryFolder } from "../../standins/tests/support.mjs";
 
 const siblings = (count) =>
   Object.fromEntries(Array.from({ length: count }, (_, cpu) => [`sys/devices/system/cpu/cpu${cpu}/topology/thread_siblings`, `${cpu % (count / 2)}\n`]));
@@ -30,7 +18,7 @@ test("the processor quota of a container, with cgroup v1 and v2", (context) => {
     [{ "proc/self/cgroup": "0::/pod/one\n", "sys/fs/cgroup/pod/one/cpu.max": "max 100000\n", "sys/fs/cgroup/pod/cpu.max": "200000 100000\n" }, 2],
     [{ "proc/self/cgroup": "4:cpu:/docker/abc\n3:cpuset:/docker/abc\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "100000\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n" }, 1],
     [{ "proc/self/cgroup": "4:cpu,cpuacct:/\n0::/\n", "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n", "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n" }, Infinity],
-  ]) assert.equal(quota(makeRoot(context, files)), expected, JSON.stringify(files));
+  ]) assert.equal(quota(temporaryFolder(context, files)), expected, JSON.stringify(files));
 });
 
 test("threads are set only if llama.cpp would start too many", (context) => {
@@ -42,7 +30,7 @@ test("threads are set only if llama.cpp would start too many", (context) => {
     [{ ...siblings(16), ...limited }, 16, 2],
     [{ ...siblings(4), ...limited }, 4, undefined],
     [limited, 1, 1],
-  ]) assert.equal(threads(makeRoot(context, files), allowed), expected);
+  ]) assert.equal(threads(temporaryFolder(context, files), allowed), expected);
 });
 
 test("the maximum answer is the setting, and at most a quarter of the context", () => {

@@ -2,14 +2,13 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { chmodSync, existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chooseFiles } from "../../../image/rootfs/opt/stack/lib/model/hub.mjs";
 import { scanModels } from "../../../image/rootfs/opt/stack/lib/model/models.mjs";
+import { listen, temporaryFolder } from "../../standins/tests/support.mjs";
 
 const script = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/model/main.mjs", import.meta.url));
 
@@ -31,18 +30,8 @@ function gguf(architecture = "llama", weights = 64) {
   return Buffer.concat([header, Buffer.alloc(-header.length & 31), Buffer.alloc(weights, 7)]);
 }
 
-function makeFolder(context, files = {}) {
-  const folder = mkdtempSync(join(tmpdir(), "models-"));
-  context.after(() => rmSync(folder, { recursive: true }));
-  for (const [name, content] of Object.entries(files)) {
-    mkdirSync(dirname(join(folder, name)), { recursive: true });
-    writeFileSync(join(folder, name), content);
-  }
-  return folder;
-}
-
 test("models of a folder are listed with their projectors, and unusable files with a reason", (context) => {
-  const folder = makeFolder(context, {
+  const folder = temporaryFolder(context, {
     "a.gguf": gguf(),
     "mmproj-model-f16.gguf": gguf("clip"),
     "half.gguf": gguf().subarray(0, 200),
@@ -76,7 +65,7 @@ test("models of a folder are listed with their projectors, and unusable files wi
 });
 
 test("a projector alone is not a model, and unreadable files are reported", (context) => {
-  const folder = makeFolder(context, { "x-mmproj.gguf": gguf("clip"), "clip.gguf": gguf("clip") });
+  const folder = temporaryFolder(context, { "x-mmproj.gguf": gguf("clip"), "clip.gguf": gguf("clip") });
   assert.deepEqual(scanModels(folder).models, []);
   assert.deepEqual(scanModels(folder).problems.map((line) => line.split(" ")[0]), ["clip.gguf", "x-mmproj.gguf"]);
   if (process.getuid() === 0) return;
@@ -110,7 +99,7 @@ test("a name on the hub resolves to the files of one model", () => {
 /** Serves files by path; `behave` may handle a request itself. */
 async function serve(context, files, behave = () => false) {
   const asked = [];
-  const server = createServer((request, response) => {
+  const address = await listen(context, (request, response) => {
     const { pathname } = new URL(request.url, "http://x");
     asked.push(`${pathname} ${request.headers.range ?? ""}`.trim());
     const content = files[decodeURIComponent(pathname)];
@@ -121,9 +110,7 @@ async function serve(context, files, behave = () => false) {
     if (Number(from) >= content.length) return response.writeHead(416).end();
     response.writeHead(206, { "content-length": content.length - from, "content-range": `bytes ${from}-${content.length - 1}/${content.length}` }).end(content.subarray(from));
   });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  context.after(() => server.close());
-  return { address: `http://127.0.0.1:${server.address().port}`, asked };
+  return { address, asked };
 }
 
 const digest = (content) => createHash("sha256").update(content).digest("hex");
@@ -150,7 +137,7 @@ for (const ranges of [true, false]) {
       response.write(content.subarray(0, 500_000), () => response.destroy());
       return true;
     });
-    const [folder, result] = [makeFolder(context), makeFolder(context)];
+    const [folder, result] = [temporaryFolder(context), temporaryFolder(context)];
     const url = address.replace("//", "//user:hunter2@");
     const { code, output, given } = await run(folder, result, { LLAMACPP_MODEL_URL: `${url}/m.gguf?token=hunter2`, LLAMACPP_MODEL_SHA256: digest(model) });
     assert.equal(code, 0, output);
@@ -166,7 +153,7 @@ for (const ranges of [true, false]) {
 
 test("a wrong digest is refused, and not downloaded again in this container", async (context) => {
   const { address, asked } = await serve(context, { "/m.gguf": model });
-  const [folder, result] = [makeFolder(context), makeFolder(context)];
+  const [folder, result] = [temporaryFolder(context), temporaryFolder(context)];
   const settings = { LLAMACPP_MODEL_URL: `${address}/m.gguf`, LLAMACPP_MODEL_SHA256: "0".repeat(64) };
   const first = await run(folder, result, settings);
   assert.match(first.output, /does not have the SHA-256 0000/);
@@ -184,7 +171,7 @@ test("the hub's first answer for a name is recorded and used from then on", asyn
   files[api] = Buffer.from(JSON.stringify({ sha: commit, siblings: [{ rfilename: "README.md" }, ...siblings] }));
   const tokens = new Set();
   const { address, asked } = await serve(context, files, ({ headers }) => !tokens.add(headers.authorization));
-  const [folder, result] = [makeFolder(context), makeFolder(context)];
+  const [folder, result] = [temporaryFolder(context), temporaryFolder(context)];
   const settings = { LLAMACPP_MODEL: "hf:o/M-GGUF:Q8", HF_ENDPOINT: `${address}/`, HF_TOKEN: "hf_secret" };
   const at = (name) => join(folder, "hf/o/M-GGUF", name);
   const first = await run(folder, result, settings);
@@ -212,14 +199,14 @@ test("the hub's first answer for a name is recorded and used from then on", asyn
 test("a wrong hub and a missing repository are reported in one line", async (context) => {
   const { address } = await serve(context, { "/api/models/o/html/revision/main": Buffer.from("<html>") });
   for (const [name, why] of [["hf:o/html", /the response is not JSON; is HF_ENDPOINT right/], ["hf:o/none:Q8", /no o\/none at http.*requires HF_TOKEN \(the server answers 404\)/]]) {
-    const { code, output } = await run(makeFolder(context), makeFolder(context), { LLAMACPP_MODEL: name, HF_ENDPOINT: address });
+    const { code, output } = await run(temporaryFolder(context), temporaryFolder(context), { LLAMACPP_MODEL: name, HF_ENDPOINT: address });
     assert.equal(code, 1);
     assert.match(output, why);
   }
 });
 
 test("all models of a folder are served by default, and `local` stays the same", async (context) => {
-  const [folder, result] = [makeFolder(context), makeFolder(context)];
+  const [folder, result] = [temporaryFolder(context), temporaryFolder(context)];
   const empty = await run(folder, result, {});
   assert.deepEqual([empty.given, empty.ini, empty.state.models], [["--models-preset", join(result, "models.ini")], "version = 1\n", []]);
   writeFileSync(join(folder, "z.gguf"), gguf());
@@ -229,16 +216,16 @@ test("all models of a folder are served by default, and `local` stays the same",
 });
 
 test("llama.cpp's variables fit the machine, unless they are set", async (context) => {
-  const result = makeFolder(context);
-  await run(makeFolder(context), result, { LLAMA_ARG_CACHE_RAM: "1", LLAMACPP_MAX_TOKENS: "77" });
+  const result = temporaryFolder(context);
+  await run(temporaryFolder(context), result, { LLAMA_ARG_CACHE_RAM: "1", LLAMACPP_MAX_TOKENS: "77" });
   const variables = readFileSync(join(result, "environment"), "utf8");
   assert.match(variables, /^LLAMA_ARG_N_PREDICT=77$/m);
   assert.doesNotMatch(variables, /LLAMA_ARG_CACHE_RAM/);
 });
 
 test("an incomplete file is reported", async (context) => {
-  const folder = makeFolder(context, { "m.gguf": model });
+  const folder = temporaryFolder(context, { "m.gguf": model });
   truncateSync(join(folder, "m.gguf"), 1000);
-  const { code, output } = await run(folder, makeFolder(context), { LLAMACPP_MODEL: join(folder, "m.gguf") });
+  const { code, output } = await run(folder, temporaryFolder(context), { LLAMACPP_MODEL: join(folder, "m.gguf") });
   assert.deepEqual([code, output], [1, `${join(folder, "m.gguf")} is not complete: part of its weights is missing\n`]);
 });

@@ -1,11 +1,11 @@
 // Merging the stack's configuration with the user's.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { temporaryFolder } from "../../standins/tests/support.mjs";
 
 const script = fileURLToPath(new URL("../../../image/rootfs/opt/stack/lib/programs/openclaw-config.mjs", import.meta.url));
 const settings = {
@@ -17,11 +17,8 @@ const settings = {
 };
 
 function makeFile(context, content) {
-  const folder = mkdtempSync(join(tmpdir(), "openclaw-config-"));
-  context.after(() => rmSync(folder, { recursive: true }));
-  const file = join(folder, "openclaw.json");
-  if (content !== undefined) writeFileSync(file, content);
-  return file;
+  const name = "openclaw.json";
+  return join(temporaryFolder(context, content === undefined ? {} : { [name]: content }), name);
 }
 
 function run(file, changed = {}) {

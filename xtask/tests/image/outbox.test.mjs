@@ -1,14 +1,14 @@
 // The queue between the gateway and Mission Control.
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Outbox } from "../../../image/rootfs/opt/stack/openclaw-plugin/outbox.mjs";
+import { listen } from "../../standins/tests/support.mjs";
 
 // An endpoint that responds with the status of `answer`, or hangs.
 async function endpoint(context, answer) {
   const received = [];
-  const server = createServer(async (request, response) => {
+  const address = await listen(context, async (request, response) => {
     let body = "";
     for await (const chunk of request) body += chunk;
     assert.equal(request.headers.authorization, "Bearer token");
@@ -16,12 +16,7 @@ async function endpoint(context, answer) {
     const status = answer(received.length);
     if (status !== "hang") response.writeHead(status).end("{}");
   });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  context.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { url: `http://127.0.0.1:${server.address().port}/openclaw/event`, received };
+  return { url: `${address}/openclaw/event`, received };
 }
 
 function makeOutbox(url, options = {}) {

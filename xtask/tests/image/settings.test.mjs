@@ -1,12 +1,12 @@
 // The check of settings, with the image's own table.
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { checkSettings } from "../../../image/rootfs/opt/stack/lib/settings/check.mjs";
 import { Wrong, spelled } from "../../../image/rootfs/opt/stack/lib/settings/forms.mjs";
+import { temporaryFolder } from "../../standins/tests/support.mjs";
 
 const table = JSON.parse(readFileSync(new URL("../../../image/rootfs/opt/stack/stack.json", import.meta.url), "utf8"));
 const check = (environment, kept = {}) => checkSettings(table, environment, (file) => kept[file]);
@@ -26,8 +26,7 @@ function assertMessages(lines, ...parts) {
   for (const part of parts) assert.ok(lines.some((line) => line.includes(part)), `${part}: ${lines}`);
 }
 
-const folder = mkdtempSync(join(tmpdir(), "settings-"));
-process.on("exit", () => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder({ after });
 function file(name, text) {
   const path = join(folder, name);
   writeFileSync(path, text);

@@ -1,7 +1,6 @@
 // The output of `status`: versions, hints, measurements, and the text for Prometheus.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { asMetrics } from "../../../image/rootfs/opt/stack/lib/status/metrics.mjs";
@@ -12,6 +11,7 @@ import { missingGpu } from "../../../image/rootfs/opt/stack/lib/status/samples.m
 import { readJson, size, writeJson } from "../../../image/rootfs/opt/stack/lib/common.mjs";
 import { asText } from "../../../image/rootfs/opt/stack/lib/status/text.mjs";
 import { fits, short } from "../../../image/rootfs/opt/stack/lib/status/versions.mjs";
+import { temporaryFolder } from "../../standins/tests/support.mjs";
 
 test("only commits are shortened", () => {
   const table = {
@@ -175,13 +175,11 @@ test("the terminal shows problems and what to type", () => {
   assert.deepEqual([0, 1023, 1536, 1.5 * 2 ** 20, 200 * 2 ** 30, 2 ** 50].map(size), ["0 B", "1023 B", "2 KiB", "1.5 MiB", "200 GiB", "1024 TiB"]);
 });
 
-test("a JSON file that is missing or damaged has no value", () => {
-  const folder = mkdtempSync(join(tmpdir(), "json-"));
-  const file = join(folder, "file.json");
+test("a JSON file that is missing or damaged has no value", (context) => {
+  const file = join(temporaryFolder(context), "file.json");
   assert.equal(readJson(file), undefined);
   writeJson(file, { a: [1] });
   assert.deepEqual(readJson(file), { a: [1] });
   writeFileSync(file, '{"a": [1');
   assert.equal(readJson(file), undefined);
-  rmSync(folder, { recursive: true });
 });

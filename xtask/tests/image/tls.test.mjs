@@ -1,11 +1,11 @@
 // Checks of certificates and keys: each problem is reported with what to do.
 import assert from "node:assert/strict";
 import { generateKeyPairSync, sign } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { checkTls } from "../../../image/rootfs/opt/stack/lib/access/tls.mjs";
+import { temporaryFolder } from "../../standins/tests/support.mjs";
 
 // Enough DER for a certificate.
 const der = (tag, ...parts) => {
@@ -37,8 +37,7 @@ function pair(from = new Date(NOW - 2 * DAY), to = TOMORROW) {
 }
 const written = (key, more = {}) => key.export({ type: "pkcs8", format: "pem", ...more });
 
-const folder = mkdtempSync(join(tmpdir(), "tls-"));
-process.on("exit", () => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder({ after });
 const [CERTIFICATE, KEY] = [join(folder, "certificate.pem"), join(folder, "key.pem")];
 function check(certificate, key, host) {
   writeFileSync(CERTIFICATE, certificate);
