@@ -6,32 +6,20 @@ const PAUSES = [1_000, 3_000, 10_000]; // milliseconds between attempts of one e
 
 export class Outbox {
   url;
-  #token;
-  #fetch;
-  #warn;
-  #info;
-  #pauses;
-  #limit;
-  #largest;
+  #options;
   #queue = [];
   #sending = false;
   #failing = false;
   #lost = 0;
 
-  constructor({ url, token, warn, info, fetch = globalThis.fetch, pauses = PAUSES, limit = POST_LIMIT, largest = LARGEST_QUEUE }) {
-    this.url = url;
-    this.#token = token;
-    this.#warn = warn;
-    this.#info = info;
-    this.#fetch = fetch;
-    this.#pauses = pauses;
-    this.#limit = limit;
-    this.#largest = largest;
+  // `options` has the endpoint's `token`, and `warn` and `info`, which log a message.
+  constructor(options) {
+    this.#options = { pauses: PAUSES, limit: POST_LIMIT, largest: LARGEST_QUEUE, ...options };
   }
 
   // Adds an event and returns at once. A full queue drops progress events before starts and ends.
   put(event) {
-    if (this.#queue.length >= this.#largest) {
+    if (this.#queue.length >= this.#options.largest) {
       const progress = this.#queue.findIndex((queued) => queued.action === "progress");
       this.#queue.splice(progress === -1 ? 0 : progress, 1);
       this.#lost += 1;
@@ -60,7 +48,7 @@ export class Outbox {
     for (let attempt = 0; ; attempt += 1) {
       const { problem, final } = await this.#post(event);
       // During an outage each event gets only one attempt, so that the queue moves on.
-      const pause = this.#failing ? undefined : this.#pauses[attempt];
+      const pause = this.#failing ? undefined : this.#options.pauses[attempt];
       if (!problem || final || pause === undefined) return problem;
       await new Promise((resolve) => {
         setTimeout(resolve, pause).unref();
@@ -70,11 +58,11 @@ export class Outbox {
 
   async #post(event) {
     try {
-      const response = await this.#fetch(this.url, {
+      const response = await fetch(this.url, {
         method: "POST",
-        headers: { "content-type": "application/json", authorization: `Bearer ${this.#token}` },
+        headers: { "content-type": "application/json", authorization: `Bearer ${this.#options.token}` },
         body: JSON.stringify(event),
-        signal: AbortSignal.timeout(this.#limit),
+        signal: AbortSignal.timeout(this.#options.limit),
       });
       await response.body?.cancel();
       if (response.ok) return {};
@@ -89,9 +77,9 @@ export class Outbox {
   #log(problem) {
     if (problem && !this.#failing) {
       this.#failing = true;
-      this.#warn(`Mission Control does not accept the runs' events: ${problem}`);
+      this.#options.warn(`Mission Control does not accept the runs' events: ${problem}`);
     } else if (!problem && this.#failing) {
-      this.#info(`Mission Control accepts the runs' events again; ${this.#lost} were lost`);
+      this.#options.info(`Mission Control accepts the runs' events again; ${this.#lost} were lost`);
       this.#failing = false;
       this.#lost = 0;
     }

@@ -2,20 +2,20 @@
 // start. It replaces words between two @, and removes the part between `# begin X` and `# end X` if the service X is
 // off. The port of such a service responds with a message, because compose publishes it anyway.
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { takeCertificate } from "./certificate.mjs";
 import { isLoopback } from "../settings/forms.mjs";
-import { hasIpv6, hostAddress } from "./network.mjs";
+import { hostAddress } from "./network.mjs";
 import { readSettings, readTable, RUNTIME, secret } from "../settings/read.mjs";
 
 const FOLDER = `${RUNTIME}/front`;
 
 const list = (text) => (text ?? "").split(",").filter(Boolean);
-const origins = (settings) => Object.entries(settings).filter(([name, value]) => name.endsWith("_ORIGIN") && value);
 
 /** All host names of this stack, as in a Host header, without the port. */
 export function knownHosts(settings) {
-  const named = origins(settings).map(([, origin]) => new URL(origin).hostname);
+  const origins = Object.keys(settings).filter((name) => name.endsWith("_ORIGIN") && settings[name]);
+  const named = origins.map((name) => new URL(settings[name]).hostname);
   return [...new Set(["localhost", "127.0.0.1", "[::1]", settings.PUBLIC_HOST, ...list(settings.ALLOWED_HOSTS), ...named])];
 }
 
@@ -92,5 +92,7 @@ if (import.meta.main) {
   const write = (name, text) => writeFileSync(`${FOLDER}/${name}`, text, { mode: 0o600 });
   const key = secret("CONVEX_SELF_HOSTED_ADMIN_KEY");
   if (key) write("deployment/1.json", JSON.stringify({ name: settings.CONVEX_INSTANCE_NAME, url: "http://this.page.invalid", adminKey: key }));
-  write("nginx.conf", fill(template, readTable(), settings, { host: hostAddress(), ipv6: hasIpv6() }, secret));
+  // Without IPv6 in the kernel, nginx fails to listen on it.
+  const here = { host: hostAddress(), ipv6: existsSync("/proc/net/if_inet6") };
+  write("nginx.conf", fill(template, readTable(), settings, here, secret));
 }

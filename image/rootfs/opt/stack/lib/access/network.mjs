@@ -1,5 +1,4 @@
-// The container's network: the address of the host's own requests, and whether there is IPv6.
-import { existsSync } from "node:fs";
+// The container's network.
 import { peek } from "../common.mjs";
 
 /**
@@ -16,9 +15,4 @@ export function hostAddress(routes = peek("/proc/net/route"), link = (name, what
     return gateway.match(/../g).reverse().map((byte) => parseInt(byte, 16)).join(".");
   }
   return undefined;
-}
-
-/** Whether this kernel has IPv6; otherwise nginx fails to listen on it. */
-export function hasIpv6() {
-  return existsSync("/proc/net/if_inet6");
 }

@@ -10,7 +10,8 @@ const ALL_GUESSES = 100;
 const MINUTE = 60_000;
 
 const digest = (text) => createHash("sha256").update(text).digest();
-const same = (a, b) => timingSafeEqual(digest(a), digest(b));
+/** Compares in constant time. */
+export const same = (a, b) => timingSafeEqual(digest(a), digest(b));
 
 /** Sessions of one password. They end if the password or the secret changes. */
 export class Sessions {
@@ -56,13 +57,7 @@ export class Guesses {
 }
 
 /** The session in a Cookie header, or undefined. */
-export function sessionIn(header) {
-  for (const part of (header ?? "").split(";")) {
-    const [name, value] = part.trim().split("=", 2);
-    if (name === COOKIE) return value;
-  }
-  return undefined;
-}
+export const sessionIn = (header) => new RegExp(`(?:^|;) *${COOKIE}=([^;]*)`).exec(header ?? "")?.[1];
 
 /** Where the browser goes after signing in: always a path of this port. */
 export function destination(asked) {
@@ -73,9 +68,4 @@ export function destination(asked) {
 export function cookie(value, secure) {
   const end = value === undefined ? 0 : LIFETIME;
   return `${COOKIE}=${value ?? ""}; Path=/; Max-Age=${end}; HttpOnly; SameSite=Lax${secure ? "; Secure" : ""}`;
-}
-
-/** Compares in constant time. */
-export function isPassword(given, password) {
-  return same(given, password);
 }

@@ -1,8 +1,8 @@
 // The sign-in pages, on every port below /_stack/: the access check for the front, the form, and the sign-out.
-import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { cookie, destination, Guesses, isPassword, Sessions, sessionIn } from "./sessions.mjs";
+import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { cookie, destination, Guesses, same, Sessions, sessionIn } from "./sessions.mjs";
 import { escape, document } from "../status/page.mjs";
-import { secret } from "../settings/read.mjs";
+import { read, secret } from "../settings/read.mjs";
 
 // Sessions ended by sign-out, one a line: end, id. Kept on the volume, so that they stay ended after a restart.
 const FOLDER = "/data/access";
@@ -14,12 +14,7 @@ const ended = new Set();
 
 function readEnded() {
   mkdirSync(FOLDER, { recursive: true });
-  let lines = [];
-  try {
-    lines = readFileSync(ENDED, "utf8").split("\n").filter(Boolean);
-  } catch (error) {
-    if (error.code !== "ENOENT") throw error;
-  }
+  const lines = (read(ENDED) ?? "").split("\n").filter(Boolean);
   const live = lines.filter((line) => Number(line.split(" ")[0]) * 1000 > Date.now());
   if (live.length < lines.length) writeFileSync(ENDED, live.map((line) => `${line}\n`).join(""), { mode: 0o600 });
   for (const line of live) ended.add(line.split(" ")[1]);
@@ -61,7 +56,7 @@ async function signIn(request, reply) {
   const to = destination(fields.get("to"));
   const wait = guesses.wait(address);
   if (wait > 0) return reply(429, "text/html; charset=utf-8", form(to, `Too many wrong passwords. Try again in ${wait} s.`), { "Retry-After": wait });
-  if (!isPassword(fields.get("password") ?? "", password())) {
+  if (!same(fields.get("password") ?? "", password())) {
     guesses.note(address);
     console.log(`a wrong password from ${address}`);
     return reply(403, "text/html; charset=utf-8", form(to, "Wrong password."));

@@ -57,8 +57,6 @@ async function snapshot(file, number) {
   }
 }
 
-const sha256 = () => createHash("sha256");
-
 /** Reads a small file, again if it changes meanwhile. Returns the last result. */
 function readStill(descriptor) {
   for (let tries = 1; ; tries += 1) {
@@ -74,10 +72,9 @@ function readStill(descriptor) {
   }
 }
 
-async function emit(name, file, descriptor, stat = fstatSync(descriptor)) {
+async function emit(entry, file, descriptor) {
   const { size } = fstatSync(descriptor);
-  const digest = sha256();
-  const entry = { name, mode: stat.mode & 0o777, mtime: stat.mtimeMs / 1000 };
+  const digest = createHash("sha256");
   if (size <= AT_ONCE) {
     const content = readStill(descriptor);
     digest.update(content);
@@ -98,7 +95,7 @@ async function emit(name, file, descriptor, stat = fstatSync(descriptor)) {
     }
     await put(padding(size));
   }
-  send({ sum: [name, digest.digest("hex")] });
+  send({ sum: [entry.name, digest.digest("hex")] });
 }
 
 // Copy databases first: files that their rows refer to exist by then, and are read afterwards.
@@ -121,7 +118,7 @@ for (const { name, path: file, stat } of entries(leftOut)) {
     const copy = databases.get(name);
     const descriptor = open(copy ?? file);
     if (descriptor === undefined) continue;
-    await emit(name, file, descriptor, stat);
+    await emit(entry, file, descriptor);
     closeSync(descriptor);
     if (copy) rmSync(copy);
   }

@@ -3,7 +3,7 @@
 // the next start finishes the renames.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, closeSync, constants, fchmodSync, futimesSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, constants, fchmodSync, futimesSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
@@ -101,7 +101,7 @@ export async function stage(source, warn) {
       try {
         for await (const part of body) {
           digest.update(part);
-          writeAll(descriptor, part);
+          writeFileSync(descriptor, part);
         }
         fchmodSync(descriptor, mode);
         futimesSync(descriptor, mtime, mtime);
@@ -126,10 +126,6 @@ export async function stage(source, warn) {
   if (lines.sort().join("") !== sums.split(/(?<=\n)/).sort().join("")) throw new Invalid("its contents do not match its digests: it is damaged");
   for (const [path, mode] of modes.reverse()) chmodSync(path, mode | 0o700);
   return head;
-}
-
-function writeAll(descriptor, part) {
-  for (let at = 0; at < part.length; ) at += writeSync(descriptor, part, at);
 }
 
 /** The renames: `from` in a stage (or null) to `at`, after moving what exists there to `aside`. */

@@ -1,12 +1,11 @@
 // upgrade: see bin/upgrade.
 import { diskOf, size } from "../common.mjs";
-import { DATA, measure, migratingOnly, migrating, readVersions } from "./state.mjs";
+import { DATA, measure, migrating, migratingOnly } from "./state.mjs";
 import { foresee } from "./update.mjs";
 
-const { updates, refusals } = foresee({ isOn: () => true, values: process.env });
+const { updates, refusals, versions } = foresee({ isOn: () => true, values: process.env });
 const width = Math.max(...migrating.map(({ name }) => name.length));
 const of = (list, name) => list.find((entry) => entry.name === name);
-const versions = readVersions();
 for (const { name, version } of migrating) {
   const change = of(updates, name) ?? of(refusals, name);
   const what = !change ? (versions[name] ? "unchanged" : "no data yet") : of(refusals, name) ? `REFUSED: the data is from the newer ${change.from}` : `updated from ${change.from}`;

@@ -34,10 +34,6 @@ async function ask(method, path, body) {
   return text === "" ? undefined : JSON.parse(text);
 }
 
-async function readEnvironment() {
-  return (await ask("GET", "/api/v1/list_environment_variables")).environmentVariables;
-}
-
 // A change makes all queries run again, so only send real changes.
 async function changeEnvironment(have, want) {
   const changes = Object.entries(want)
@@ -124,7 +120,7 @@ function deploy(work) {
 }
 
 async function setUp() {
-  const have = await readEnvironment();
+  const { environmentVariables: have } = await ask("GET", "/api/v1/list_environment_variables");
   await changeEnvironment(have, variables);
   const wanted = fingerprint();
   if (have[MARK] === `${wanted}.${await deployed()}`) {

@@ -2,7 +2,7 @@
 // on a command line unless the program has no other way.
 import { execFileSync } from "node:child_process";
 import { createHash, createPublicKey, generateKeyPairSync, randomBytes } from "node:crypto";
-import { chmodSync, closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { ADMIN_KEY } from "./check.mjs";
 import { RUNTIME, SECRETS, fileOf, read } from "./read.mjs";
 
@@ -19,13 +19,7 @@ const make = {
 function keep(file, value) {
   const part = `${SECRETS}/.new.${file}`;
   try {
-    const descriptor = openSync(part, "w", MODE);
-    try {
-      writeFileSync(descriptor, `${value}\n`);
-      fsyncSync(descriptor);
-    } finally {
-      closeSync(descriptor);
-    }
+    writeFileSync(part, `${value}\n`, { mode: MODE, flush: true });
     renameSync(part, `${SECRETS}/${file}`);
   } catch (error) {
     rmSync(part, { force: true });

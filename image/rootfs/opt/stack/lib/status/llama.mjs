@@ -2,8 +2,6 @@
 import { answerOf, run } from "../common.mjs";
 import { secret } from "../settings/read.mjs";
 
-const PROGRAM = "/opt/llamacpp/llama-server";
-
 /** The body of llama.cpp's response to a request with its key, as text. */
 export const askLlama = ({ LLAMACPP_INNER_PORT: port }, path, seconds) => answerOf(port, path, { authorization: `Bearer ${secret("LLAMACPP_API_KEY")}`, seconds });
 
@@ -45,9 +43,9 @@ export function speed(before, found) {
 }
 
 /** llama.cpp's descriptions of the devices besides the processor; null if it does not list them. */
-export async function devices(program = PROGRAM) {
-  const environment = { ...process.env, LD_LIBRARY_PATH: "/opt/llamacpp" };
-  const { stdout, stderr } = await run(program, ["--list-devices"], { env: environment, timeout: 20_000 });
+export async function devices() {
+  const env = { ...process.env, LD_LIBRARY_PATH: "/opt/llamacpp" };
+  const { stdout, stderr } = await run("/opt/llamacpp/llama-server", ["--list-devices"], { env, timeout: 20_000 });
   return listed(`${stdout}\n${stderr}`);
 }
 

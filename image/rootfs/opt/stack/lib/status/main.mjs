@@ -3,14 +3,14 @@
 import { statSync } from "node:fs";
 import http from "node:http";
 import { PROBLEM, watchCertificate } from "../access/certificate.mjs";
-import { peek, run } from "../common.mjs";
+import { diskOf, peek, run } from "../common.mjs";
 import { endpointTrouble } from "../model/endpoint.mjs";
 import { localTrouble, modelRemarks } from "../model/local.mjs";
 import { flavorOf, readSettings, readTable, RUNTIME, secret } from "../settings/read.mjs";
 import { BACKUP_PROBLEM, scheduleBackups } from "../backup/schedule.mjs";
 import { listen } from "./http.mjs";
 import { hintFor } from "./hints.mjs";
-import { disk, memory, memoryOfServices, oldProcessor } from "./measures.mjs";
+import { memory, memoryOfServices, oldProcessor } from "./measures.mjs";
 import { keepSamples, missingGpu, readSamples } from "./samples.mjs";
 import { asCheck, asText } from "./text.mjs";
 import { versionOf } from "./versions.mjs";
@@ -144,7 +144,7 @@ export async function describeAll() {
       return { ...found, ...seen, hint: hintFor(row, found), ...counted, ...takes };
     }),
   );
-  const machine = { memory: memory(), disk: disk(), tokensPerSecond: samples.speed?.last ?? null, devices: samples.devices ?? null };
+  const machine = { memory: memory(), disk: diskOf("/data"), tokensPerSecond: samples.speed?.last ?? null, devices: samples.devices ?? null };
   const notices = [
     ...status.notices,
     peek(BACKUP_PROBLEM),

@@ -1,6 +1,6 @@
-// Measures memory, disk and processor of the container and its services.
+// Measures memory and processor of the container and its services.
 import { readdirSync, readlinkSync } from "node:fs";
-import { diskOf, peek } from "../common.mjs";
+import { peek } from "../common.mjs";
 import { RUNTIME } from "../settings/read.mjs";
 
 const PAGE = 4096;
@@ -21,9 +21,6 @@ export function memory(readFile = peek) {
   // cgroup v1 has a huge number if there is no limit.
   return { used: used - cached, limit: limit !== null && limit < 2 ** 60 ? limit : null, kills: kills ?? 0 };
 }
-
-/** The disk of the volume in bytes. */
-export const disk = () => diskOf("/data");
 
 /** The service of a process: from its environment, or, as nginx overwrites that, from its working folder. */
 function serviceOf(pid) {
