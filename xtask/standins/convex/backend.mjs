@@ -6,7 +6,7 @@ import { dashboardAnswer, dashboardQueries } from "./dashboard.mjs";
 import { Deploy } from "./deploy.mjs";
 import { identityOf } from "./identity.mjs";
 import { isAdminKey } from "./keys.mjs";
-import { Program } from "./program.mjs";
+import { KINDS, Program } from "./program.mjs";
 import { FunctionError, Runtime } from "./runtime.mjs";
 import { Store } from "./store.mjs";
 import { SyncSession } from "./sync.mjs";
@@ -200,7 +200,7 @@ export class Backend {
     const caller = await this.caller(call);
     const { path, args, format } = await call.json();
     if (typeof path !== "string") throw new HttpError(400, "BadJsonBody", "missing field `path`");
-    const kind = { query: "Query", mutation: "Mutation", action: "Action" }[call.path.slice(5)];
+    const kind = KINDS[call.path.slice(5)]; // None for `function`.
     const given = (Array.isArray(args) ? args[0] : args) ?? {};
     try {
       const value = path.startsWith("_system/") ? await this.query(path, given, caller) : await this.runtime.run(path, kind, given, caller);

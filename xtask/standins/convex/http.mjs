@@ -61,7 +61,6 @@ export function serve({ route, cors, log }) {
     const call = {
       method: request.method,
       path: pathname,
-      url: request.url,
       query: searchParams,
       headers: request.headers,
       body: () => readBody(request),

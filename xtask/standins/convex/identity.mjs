@@ -12,8 +12,7 @@ async function fetchJson(url) {
 }
 
 async function keysOf(provider) {
-  if (provider.jwks?.startsWith("data:")) return fetchJson(provider.jwks);
-  if (provider.type === "customJwt") return fetchJson(provider.jwks);
+  if (provider.type === "customJwt" || provider.jwks?.startsWith("data:")) return fetchJson(provider.jwks);
   const discovery = await fetchJson(`${provider.domain.replace(/\/$/, "")}/.well-known/openid-configuration`);
   return fetchJson(discovery.jwks_uri);
 }

@@ -63,23 +63,16 @@ async function start(settings) {
 
   let stopping = false;
   // Like upstream, handles SIGINT only; SIGTERM keeps its default.
-  process.on("SIGINT", () => {
+  process.on("SIGINT", async () => {
     if (stopping) process.exit(1);
     stopping = true;
     log("Received Ctrl-C signal!");
     log("Shutdown initiated, draining existing requests...");
     backend.close();
-    let open = servers.length;
-    for (const server of servers) {
-      server.close(() => {
-        open -= 1;
-        if (open > 0) return;
-        backend.store.close();
-        log("Server successfully shut down.");
-        process.exit(0);
-      });
-      server.closeIdleConnections();
-    }
+    await Promise.all(servers.map((server) => new Promise((closed) => server.close(closed))));
+    backend.store.close();
+    log("Server successfully shut down.");
+    process.exit(0);
   });
 }
 

@@ -5,7 +5,7 @@ import nodePath from "node:path";
 import nodeUrl from "node:url";
 import { HttpError } from "./http.mjs";
 
-const KINDS = { isQuery: "Query", isMutation: "Mutation", isAction: "Action" };
+export const KINDS = { query: "Query", mutation: "Mutation", action: "Action" };
 
 let loads = 0;
 
@@ -64,11 +64,10 @@ export class Program {
       if (!module.default?.isRouter) throw new HttpError(400, "InvalidModules", "The default export of `convex/http.js` is not a Router.");
       this.router = module.default;
       analyzed.httpRoutes = this.router.getRoutes().map(([route, method]) => ({ route: { path: route, method }, pos: null }));
-    }
-    if (path !== "http.js") {
+    } else {
       for (const [name, value] of Object.entries(module)) {
-        const flag = Object.keys(KINDS).find((one) => value?.[one] === true);
-        if (flag) analyzed.functions.push(this.takeFunction(`${path.replace(/\.js$/, "")}:${name}`, name, value, KINDS[flag]));
+        const kind = Object.values(KINDS).find((one) => value?.[`is${one}`] === true);
+        if (kind) analyzed.functions.push(this.takeFunction(`${path.replace(/\.js$/, "")}:${name}`, name, value, kind));
       }
     }
     this.analysis[path] = analyzed;

@@ -53,7 +53,7 @@ export class SyncSession {
   // Messages are answered in order, except for actions, which may take long.
   receive(text) {
     const message = JSON.parse(text);
-    if (message.type === "Action") this.enqueue(() => void this.action(message));
+    if (message.type === "Action") this.enqueue(() => void this.call(message));
     else this.enqueue(() => this.handle(message));
   }
 
@@ -67,7 +67,7 @@ export class SyncSession {
       case "ModifyQuerySet":
         return this.modify(message);
       case "Mutation":
-        return this.mutation(message);
+        return this.call(message);
       default:
         throw new Error(`unknown message ${message.type}`);
     }
@@ -125,23 +125,14 @@ export class SyncSession {
     }
   }
 
-  async mutation({ requestId, udfPath, args }) {
-    const base = { type: "MutationResponse", requestId, logLines: [] };
+  // Runs a mutation or an action.
+  async call({ type, requestId, udfPath, args }) {
+    const base = { type: `${type}Response`, requestId, logLines: [] };
     try {
-      const result = await this.backend.runtime.run(udfPath, "Mutation", args[0] ?? {}, this.caller);
-      this.send({ ...base, success: true, result, ts: encodeTime(tick()) });
+      const result = await this.backend.runtime.run(udfPath, type, args[0] ?? {}, this.caller);
+      this.send({ ...base, success: true, result, ...(type === "Mutation" ? { ts: encodeTime(tick()) } : {}) });
       // The client completes a mutation when a transition at or after it arrives.
-      this.onChange();
-    } catch (error) {
-      this.send({ ...base, success: false, ...failure(error, "result") });
-    }
-  }
-
-  async action({ requestId, udfPath, args }) {
-    const base = { type: "ActionResponse", requestId, logLines: [] };
-    try {
-      const result = await this.backend.runtime.run(udfPath, "Action", args[0] ?? {}, this.caller);
-      this.send({ ...base, success: true, result });
+      if (type === "Mutation") this.onChange();
     } catch (error) {
       this.send({ ...base, success: false, ...failure(error, "result") });
     }

@@ -71,7 +71,8 @@ const plainKinds = { null: "null", number: "number", float64: "number", bigint: 
 // Why a value does not match a validator, or undefined. `isId(id, table)` checks ids.
 export function complaint(validator, value, isId, path = "") {
   const where = path === "" ? "" : `Path: ${path}\n`;
-  const wrong = () => `${where}Value: ${JSON.stringify(value)}\nValidator: ${validatorText(validator)}`;
+  const described = (what) => `${where}${what}: ${JSON.stringify(value)}\nValidator: ${validatorText(validator)}`;
+  const wrong = () => described("Value");
   const [kind] = decode(value);
   switch (validator.type) {
     case "any":
@@ -82,36 +83,35 @@ export function complaint(validator, value, isId, path = "") {
       return kind === "string" && isId(value, validator.tableName) ? undefined : wrong();
     case "union":
       return validator.value.some((one) => complaint(one, value, isId, path) === undefined) ? undefined : wrong();
-    case "array": {
+    case "array":
       if (kind !== "array") return wrong();
-      return firstComplaint(value.map((item, index) => () => complaint(validator.value, item, isId, `${path}[${index}]`)));
-    }
-    case "record": {
+      return firstOf(value.entries(), ([index, item]) => complaint(validator.value, item, isId, `${path}[${index}]`));
+    case "record":
       if (kind !== "object") return wrong();
-      return firstComplaint(Object.entries(value).flatMap(([key, item]) => [
-        () => complaint(validator.keys, key, isId, `${path}.${key}`),
-        () => complaint(validator.values.fieldType, item, isId, `${path}.${key}`),
-      ]));
-    }
+      return firstOf(Object.entries(value), ([key, item]) => {
+        const at = `${path}.${key}`;
+        return complaint(validator.keys, key, isId, at) ?? complaint(validator.values.fieldType, item, isId, at);
+      });
     case "object": {
       if (kind !== "object") return wrong();
       const extra = Object.keys(value).find((name) => !(name in validator.value));
-      if (extra !== undefined) return `Object contains extra field \`${extra}\` that is not in the validator.\n\n${where}Object: ${JSON.stringify(value)}\nValidator: ${validatorText(validator)}`;
-      return firstComplaint(Object.entries(validator.value).map(([name, { fieldType, optional }]) => () => {
+      if (extra !== undefined) return `Object contains extra field \`${extra}\` that is not in the validator.\n\n${described("Object")}`;
+      return firstOf(Object.entries(validator.value), ([name, { fieldType, optional }]) => {
         const missing = decode(value[name])[0] === "undefined";
         if (missing && optional) return undefined;
-        if (missing) return `Object is missing the required field \`${name}\`. Consider wrapping the field validator in \`v.optional(...)\` if this is expected.\n\n${where}Object: ${JSON.stringify(value)}\nValidator: ${validatorText(validator)}`;
+        if (missing) return `Object is missing the required field \`${name}\`. Consider wrapping the field validator in \`v.optional(...)\` if this is expected.\n\n${described("Object")}`;
         return complaint(fieldType, value[name], isId, `${path}.${name}`);
-      }));
+      });
     }
     default:
       return kind === plainKinds[validator.type] ? undefined : wrong();
   }
 }
 
-function firstComplaint(checks) {
-  for (const check of checks) {
-    const found = check();
+// The first result of `check` that is not undefined.
+function firstOf(items, check) {
+  for (const item of items) {
+    const found = check(item);
     if (found !== undefined) return found;
   }
   return undefined;
