@@ -17,8 +17,9 @@ cp -a frontend/package.json "$out/frontend"/
 cp -a frontend/dist "$out/frontend/dist"
 find "$out" -name node_modules -prune -exec rm -rf {} +
 cd "$out"
+cpu=$(node /build/cpu.mjs "$arch")
 /build/install.sh "pnpm $arch --prod backend shared" \
-	pnpm install --frozen-lockfile --ignore-scripts --prod --os=linux --cpu="${arch/amd64/x64}" --libc=glibc \
+	pnpm install --frozen-lockfile --ignore-scripts --prod --os=linux --cpu="$cpu" --libc=glibc \
 	--filter backend --filter @opencode-manager/shared
 # pnpm records the time of its run, but builds must be reproducible.
 find "$out" -path '*/node_modules/.modules.yaml' -delete

@@ -3,11 +3,7 @@
 # their integrity, install.sh that none is missing; no package scripts run.
 set -euo pipefail
 arch=$1
+build=$(dirname "$0")
 
-case $arch in
-amd64) cpu=x64 ;;
-native) cpu=$(node --print process.arch) ;;
-any) cpu=none ;;
-*) cpu=$arch ;;
-esac
-"$(dirname "$0")/install.sh" "npm $arch --prod" npm ci --ignore-scripts --omit=dev --os=linux --cpu="$cpu" --libc=glibc
+cpu=$(node "$build/cpu.mjs" "$arch")
+"$build/install.sh" "npm $arch --prod" npm ci --ignore-scripts --omit=dev --os=linux --cpu="$cpu" --libc=glibc

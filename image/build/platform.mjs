@@ -3,8 +3,8 @@ import { realpathSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
-// Node.js's names. No package is for a processor `none`.
-const CPUS = { amd64: "x64", arm64: "arm64", native: process.arch, any: "none" };
+// Node.js's and npm's names. No package is for a processor `none`.
+export const CPUS = { amd64: "x64", arm64: "arm64", native: process.arch, any: "none" };
 
 // A test of lockfile entries. Optional packages for another Node.js version are not installed either.
 export function isFor(arch) {
