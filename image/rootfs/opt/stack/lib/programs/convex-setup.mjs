@@ -2,6 +2,7 @@
 // ones.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fail } from "../fail.mjs";
@@ -88,7 +89,7 @@ function makeWorkFolder() {
 }
 
 // Runs `convex deploy`, and prints its output. An error contains the output.
-function deploy(work) {
+async function deploy(work) {
   const environment = {
     PATH: process.env.PATH,
     HOME: join(work, "home"),
@@ -98,25 +99,18 @@ function deploy(work) {
     CONVEX_SELF_HOSTED_ADMIN_KEY,
   };
   const words = [join(cli, "bin/main.js"), "deploy", "-y", "--typecheck", "disable", "--codegen", "disable"];
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, words, { cwd: work, env: environment, stdio: ["ignore", "pipe", "pipe"], timeout: PUSH_LIMIT, killSignal: "SIGKILL" });
-    let output = "";
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on("data", (data) => {
-        output += data;
-        process.stdout.write(data);
-      });
-    }
-    child.on("error", reject);
-    child.on("close", (code, signal) => {
-      if (code === 0) resolve();
-      else {
-        const error = new SetupError(signal ? `convex deploy took longer than ${PUSH_LIMIT / 1000} s` : `convex deploy ended with ${code}`);
-        error.output = output;
-        reject(error);
-      }
+  const child = spawn(process.execPath, words, { cwd: work, env: environment, stdio: ["ignore", "pipe", "pipe"], timeout: PUSH_LIMIT, killSignal: "SIGKILL" });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (data) => {
+      output += data;
+      process.stdout.write(data);
     });
-  });
+  }
+  const [code, signal] = await once(child, "close");
+  if (code === 0) return;
+  const why = signal ? `took longer than ${PUSH_LIMIT / 1000} s` : `ended with ${code}`;
+  throw Object.assign(new SetupError(`convex deploy ${why}`), { output });
 }
 
 async function setUp() {

@@ -41,21 +41,17 @@ function ask(endpoint, limit = endpoint.timeLimit) {
   const where = endpoint.socket ? { socketPath: `${RUNTIME}/${endpoint.socket}` } : { host: "127.0.0.1", port };
   const who = endpoint.socket ? "its socket" : `port ${port}`;
   const started = performance.now();
-  const milliseconds = () => Math.round(performance.now() - started);
   return new Promise((resolve) => {
-    const wrong = (reason) => resolve({ port, path: endpoint.path, ok: false, reason, milliseconds: milliseconds() });
-    const request = http.get({ ...where, path: endpoint.path, agent: false }, (response) => {
+    const end = (found) => resolve({ port, path: endpoint.path, ...found, milliseconds: Math.round(performance.now() - started) });
+    const signal = AbortSignal.timeout(limit * 1000);
+    const request = http.get({ ...where, path: endpoint.path, agent: false, signal }, (response) => {
       response.destroy();
       const status = response.statusCode;
-      if (!endpoint.accept.includes(status)) return wrong(`${who} answers ${status}`);
-      resolve({ port, path: endpoint.path, ok: true, status, milliseconds: milliseconds() });
+      end(endpoint.accept.includes(status) ? { ok: true, status } : { ok: false, reason: `${who} answers ${status}` });
     });
-    const timer = setTimeout(() => {
-      request.destroy();
-      wrong(`${who} does not answer within ${limit} s`);
-    }, limit * 1000);
-    request.on("close", () => clearTimeout(timer));
-    request.on("error", (error) => wrong(`${who}: ${error.code ?? error.message}`));
+    request.on("error", ({ code, message }) => {
+      end({ ok: false, reason: signal.aborted ? `${who} does not answer within ${limit} s` : `${who}: ${code ?? message}` });
+    });
   });
 }
 
