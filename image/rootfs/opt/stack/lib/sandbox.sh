@@ -63,18 +63,12 @@ system_rules() {
 	done
 }
 
-# Runs a program with the sandbox of RULES: behind exec PROGRAM..., or behind PROGRAM...
+# behind PROGRAM...: executes the program with the sandbox of RULES.
 behind() {
-	local before=()
-	if [ "$1" = exec ]; then
-		before=(exec)
-		shift
-	fi
 	if [ -n "$HANDLED" ]; then
-		"${before[@]}" setpriv --no-new-privs --landlock-access "fs:$HANDLED" "${RULES[@]}" -- "$@"
-	else
-		"${before[@]}" "$@"
+		exec setpriv --no-new-privs --landlock-access "fs:$HANDLED" "${RULES[@]}" -- "$@"
 	fi
+	exec "$@"
 }
 
 # The service whose sandbox applies: this one, or that of a command.
@@ -105,7 +99,7 @@ confine() {
 	fi
 	export HOME TMPDIR SHELL_TMPDIR SHELL=/opt/stack/shell/bash STACK_INSIDE=$SERVICE
 	# shellcheck disable=SC2016 # the shell inside expands it
-	behind exec /bin/bash -c '[ -z "${STACK_SERVICE:-}" ] || rm -rf -- "$TMPDIR"
+	behind /bin/bash -c '[ -z "${STACK_SERVICE:-}" ] || rm -rf -- "$TMPDIR"
 		mkdir -p -- "$HOME" "$SHELL_TMPDIR" && exec "$@"' confine "$@"
 }
 
@@ -152,7 +146,7 @@ confine_shell() {
 	for path in "${SHELL_LISTS[@]}"; do rule read-dir "$path"; done
 	export SHELL=/bin/bash TMPDIR=$SHELL_TMPDIR
 	unset -v SHELL_TMPDIR
-	behind exec /bin/bash "$@"
+	behind /bin/bash "$@"
 }
 
 # within FOLDER... -- PROGRAM...: executes the program, which can access only these folders and the system.
@@ -169,5 +163,5 @@ within() {
 		shift
 	done
 	shift
-	behind exec "$@"
+	behind "$@"
 }

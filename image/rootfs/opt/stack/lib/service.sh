@@ -62,11 +62,6 @@ name_models() {
 	done
 }
 
-# Whether a host name or address is a loopback one.
-is_loopback() {
-	[[ $1 =~ ^(localhost|127(\.[0-9]{1,3}){3}|::1|\[::1\])$ ]]
-}
-
 # Prints the host of an origin: [::1] for http://[::1]:3000.
 host_of() {
 	local rest=${1#*://}
@@ -83,7 +78,7 @@ spellings_of() {
 	host=$(host_of "$1")
 	port=${1#*://"$host"}
 	printf '%s\n' "$1"
-	if is_loopback "$host"; then
+	if [[ $host =~ ^(localhost|127(\.[0-9]{1,3}){3}|\[::1\])$ ]]; then
 		for other in localhost 127.0.0.1 '[::1]'; do
 			if [[ $other != "$host" ]]; then printf '%s\n' "$scheme://$other$port"; fi
 		done

@@ -199,18 +199,15 @@ export function finish() {
 
 /** Removes staged files. */
 export function discard() {
-  const stages = new Set([...table.folders.map((folder) => stageOf(folder)), `${DATA}/${STAGE}`]);
-  for (const folder of stages) remove(folder);
-}
-
-/** Removes a folder, even if parts of it are not readable for their owner. */
-function remove(folder) {
-  if (!there(folder)) return;
-  try {
-    rmSync(folder, { recursive: true, force: true });
-  } catch (error) {
-    if (error.code !== "EACCES") throw error;
-    execFileSync("chmod", ["-R", "u+rwX", folder]);
-    rmSync(folder, { recursive: true, force: true });
+  const remove = (folder) => rmSync(folder, { recursive: true, force: true });
+  for (const folder of new Set([...table.folders.map((folder) => stageOf(folder)), `${DATA}/${STAGE}`])) {
+    try {
+      remove(folder);
+    } catch (error) {
+      if (error.code !== "EACCES") throw error;
+      // Parts of it are not readable for their owner.
+      execFileSync("chmod", ["-R", "u+rwX", folder]);
+      remove(folder);
+    }
   }
 }

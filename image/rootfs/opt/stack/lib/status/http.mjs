@@ -9,6 +9,7 @@ import { measures, version } from "./text.mjs";
 
 // All requests within this time share one round of checks.
 const FRESH_MILLISECONDS = 1000;
+const TEXT = "text/plain; charset=utf-8";
 
 function row(service) {
   const title = escape(service.title);
@@ -53,17 +54,11 @@ export function listen(socket, examineAll) {
       response.end(request.method === "HEAD" ? "" : body);
     };
     const path = request.url.split("?")[0];
+    let failure = "the sign-in failed";
     try {
       if ((await route(request, path, reply)) !== false) return;
-    } catch (error) {
-      console.error(error);
-      return reply(500, "text/plain; charset=utf-8", "the sign-in failed: see the log of the container\n");
-    }
-    if (request.method !== "GET" && request.method !== "HEAD") {
-      response.setHeader("Allow", "GET, HEAD");
-      return reply(405, "text/plain; charset=utf-8", "GET and HEAD only\n");
-    }
-    try {
+      if (request.method !== "GET" && request.method !== "HEAD") return reply(405, TEXT, "GET and HEAD only\n", { Allow: "GET, HEAD" });
+      failure = "the state of the services could not be determined";
       switch (path) {
         case "/_stack":
         case "/_stack/":
@@ -71,20 +66,20 @@ export function listen(socket, examineAll) {
         case "/_stack.json":
           return reply(200, "application/json", `${JSON.stringify(await fresh(), null, 2)}\n`);
         case "/_stack/alive":
-          return reply(200, "text/plain; charset=utf-8", "alive\n");
+          return reply(200, TEXT, "alive\n");
         // Open to everybody, so it answers one word only.
         case "/_stack/health": {
           const { healthy } = await fresh();
-          return reply(healthy ? 200 : 503, "text/plain; charset=utf-8", healthy ? "healthy\n" : "unhealthy\n");
+          return reply(healthy ? 200 : 503, TEXT, healthy ? "healthy\n" : "unhealthy\n");
         }
         case "/metrics":
           return reply(200, TYPE, asMetrics(await fresh()));
         default:
-          return reply(404, "text/plain; charset=utf-8", "no such page\n");
+          return reply(404, TEXT, "no such page\n");
       }
     } catch (error) {
       console.error(error);
-      return reply(500, "text/plain; charset=utf-8", "the state of the services could not be determined: see the log of the container\n");
+      return reply(500, TEXT, `${failure}: see the log of the container\n`);
     }
   });
   rmSync(socket, { force: true });
