@@ -7,7 +7,7 @@
 //   /debian: it would fail at its start, and this machine may not be able to run it
 import { closeSync, lstatSync, openSync, readFileSync, readSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { neededLibraries } from "./elf.mjs";
+import { ELF, neededLibraries } from "./elf.mjs";
 
 const [root, arch, ...wanted] = process.argv.slice(2);
 const machines = { amd64: 0x3e, arm64: 0xb7, any: undefined }; // e_machine of the ELF specification
@@ -22,7 +22,14 @@ for (const path of wanted) {
 }
 
 const header = Buffer.alloc(20);
-for (const path of filesBelow(root)) checkMachine(path);
+for (const path of filesBelow(root)) {
+  const file = openSync(path, "r");
+  const length = readSync(file, header);
+  closeSync(file);
+  if (length < header.length || header.readUInt32BE(0) !== ELF) continue;
+  const machine = header.readUInt16LE(18);
+  if (machine !== machines[arch]) wrong.push(`${path.slice(root.length)} is for machine 0x${machine.toString(16)}, not ${arch}`);
+}
 
 // The base of the build machine has the same libraries as the image, in the folder of its architecture.
 const system = new Set(["/usr/lib", "/debian/usr/lib"].filter(exists).flatMap((folder) => filesBelow(folder).map((file) => basename(file))));
@@ -54,17 +61,6 @@ function filesBelow(top) {
     }
   }
   return files;
-}
-
-function checkMachine(path) {
-  const file = openSync(path, "r");
-  const length = readSync(file, header, 0, 20, 0);
-  closeSync(file);
-  if (length < 20 || header.readUInt32BE(0) !== 0x7f454c46) return;
-  const machine = header.readUInt16LE(18);
-  if (machine !== machines[arch]) {
-    wrong.push(`${path.slice(root.length)} is for machine 0x${machine.toString(16)}, not ${arch}`);
-  }
 }
 
 if (wrong.length > 0) {

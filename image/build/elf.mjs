@@ -1,5 +1,7 @@
 // Reads ELF files (System V gABI).
 
+// The first four bytes of every ELF file.
+export const ELF = 0x7f454c46;
 const PT_LOAD = 1;
 const PT_DYNAMIC = 2;
 const DT_NULL = 0n;
@@ -8,7 +10,7 @@ const DT_STRTAB = 5n;
 
 // The libraries that a file needs; none if it is not a 64-bit little-endian ELF file.
 export function neededLibraries(bytes) {
-  if (bytes.length < 64 || bytes.readUInt32BE(0) !== 0x7f454c46 || bytes[4] !== 2 || bytes[5] !== 1) return [];
+  if (bytes.length < 64 || bytes.readUInt32BE(0) !== ELF || bytes[4] !== 2 || bytes[5] !== 1) return [];
   const segments = programHeaders(bytes);
   const dynamic = segments.find(({ type }) => type === PT_DYNAMIC);
   if (!dynamic) return []; // linked statically

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { fail } from "../fail.mjs";
 
 const PUSH_LIMIT = 90_000; // milliseconds
@@ -53,19 +53,13 @@ const variables = {
   MISSION_CONTROL_EVENT_TOKEN,
 };
 
-function filesBelow(folder) {
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name))
-    .sort();
-}
-
 // A digest of everything that the deployed functions depend on.
 function fingerprint() {
   const hash = createHash("sha256");
   const add = (name, content) => hash.update(`${name}\0${content.length}\0`).update(content);
-  for (const path of filesBelow(join(source, "convex"))) add(path, readFileSync(path));
-  for (const path of [join(source, "package.json"), join(cli, "package.json")]) add(path, readFileSync(path));
+  const entries = readdirSync(join(source, "convex"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const functions = entries.map((entry) => join(entry.parentPath, entry.name)).sort();
+  for (const path of [...functions, join(source, "package.json"), join(cli, "package.json")]) add(path, readFileSync(path));
   add("settings", JSON.stringify([variables, CONVEX_SITE_ORIGIN]));
   return hash.digest("hex");
 }
@@ -133,7 +127,6 @@ async function setUp() {
 function keep(output) {
   const file = "/data/logs/convex-setup.log";
   try {
-    mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, output.replaceAll(CONVEX_SELF_HOSTED_ADMIN_KEY, "ADMIN_KEY"), { mode: 0o600 });
     return `its output is in ${file}`;
   } catch (error) {

@@ -28,14 +28,10 @@ export function samples(text) {
   return found;
 }
 
-const totals = (found) => {
-  const sum = (name) => found.filter((sample) => sample.name === `llamacpp:${name}`).reduce((all, { value }) => all + value, 0);
-  return { tokens: sum("tokens_predicted_total"), seconds: sum("tokens_predicted_seconds_total") };
-};
-
 /** The speed since `before`, or if nothing was generated, the previous `last`; null before the first answer. */
 export function speed(before, found) {
-  const now = totals(found);
+  const sum = (name) => found.filter((sample) => sample.name === `llamacpp:${name}`).reduce((all, { value }) => all + value, 0);
+  const now = { tokens: sum("tokens_predicted_total"), seconds: sum("tokens_predicted_seconds_total") };
   // A restarted server counts from zero.
   const since = before && before.tokens <= now.tokens ? before : { tokens: 0, seconds: 0, last: before?.last };
   const [tokens, seconds] = [now.tokens - since.tokens, now.seconds - since.seconds];

@@ -108,17 +108,15 @@ async function examine(service, settings) {
   return result("up", remarks[service.name]?.(settings) || null, endpoints);
 }
 
-/** Whether a service makes the stack unhealthy. The start of some services counts only if their setting is set. */
-function isIll(service, { state }, settings) {
-  const counts = service.startCounts === null || Boolean(settings[service.startCounts]);
-  return state === "failed" || (state === "starting" && counts);
-}
-
-/** The state of every service. `healthy`: all enabled services are up. */
-export async function examineAll() {
+/** The state of every service; `ill` ones make the stack unhealthy. `healthy`: all enabled services are up. */
+async function examineAll() {
   const settings = readSettings();
-  const examined = await Promise.all(table.services.map((service) => examine(service, settings)));
-  const services = examined.map((found, index) => ({ ...found, ill: isIll(table.services[index], found, settings) }));
+  const services = await Promise.all(table.services.map(async (service) => {
+    const found = await examine(service, settings);
+    // The start of some services counts only if their setting is set.
+    const startCounts = service.startCounts === null || Boolean(settings[service.startCounts]);
+    return { ...found, ill: found.state === "failed" || (found.state === "starting" && startCounts) };
+  }));
   const notices = peek(`${RUNTIME}/landlock`) ? [] : ["this kernel has no Landlock: services and their agents can read each other's files"];
   return { title: table.title, healthy: !services.some(({ ill }) => ill), services, notices };
 }
@@ -127,7 +125,7 @@ export async function examineAll() {
 const deaths = (name) => peek(`${RUNTIME}/state/${name}/deaths`).split("\n").filter(Boolean).length;
 
 /** The same, with versions, measurements, notices and hints. */
-export async function describeAll() {
+async function describeAll() {
   const [settings, samples] = [readSettings(), readSamples()];
   const [status, bytes] = [await examineAll(), memoryOfServices()];
   const services = await Promise.all(

@@ -9,15 +9,13 @@ const INTERVAL = 10;
 /** A start may take this many times longer than the table says before it counts as hanging, as machines differ. */
 const SLOW_START = 3;
 
-const fresh = (before, seen) => !before || ["begun", "ready"].some((mark) => before[mark] !== seen[mark]);
-
 /**
  * Updates what is known of a service after a check. `seen` has the times of its state files (0 if missing) and why it
  * does not answer. `hung` is the reason once that lasted too long. A service that waits or changes its note does not
  * hang.
  */
 export function judge(service, before, seen) {
-  const news = fresh(before, seen) || (!seen.ready && before.note !== seen.note);
+  const news = !before || before.begun !== seen.begun || before.ready !== seen.ready || (!seen.ready && before.note !== seen.note);
   const looks = !seen.begun || news || (seen.ready && !seen.silence) ? 0 : before.looks + 1;
   const seconds = looks * INTERVAL;
   if (seen.ready) return { ...seen, looks, hung: seconds >= service.hungAfter && `${seen.silence}, for ${seconds} s` };
