@@ -2,7 +2,7 @@
 import fs from "node:fs";
 import nodePath from "node:path";
 import { HttpError, sendJson, sendText } from "./http.mjs";
-import { dashboardAnswer, dashboardQueries } from "./dashboard.mjs";
+import { dashboardAnswer, dashboardQueries, onePage } from "./dashboard.mjs";
 import { Deploy } from "./deploy.mjs";
 import { identityOf } from "./identity.mjs";
 import { isAdminKey } from "./keys.mjs";
@@ -164,7 +164,6 @@ export class Backend {
     const asked = dashboardQueries[path.replace("_system/frontend/", "")];
     if (asked && path.startsWith("_system/frontend/")) return asked(this, args);
     const { store } = this;
-    const page = (documents) => ({ page: documents, isDone: true, continueCursor: "_end" });
     switch (path) {
       case "_system/cli/queryEnvironmentVariables":
         return Object.entries(store.environment()).map(([name, value]) => ({ name, value }));
@@ -175,13 +174,13 @@ export class Backend {
       case "_system/cli/modules:apiSpec":
         return this.apiSpec();
       case "_system/cli/tables":
-        return page(store.tableNames().filter((name) => !name.startsWith("_")).map((name) => ({ name })));
+        return onePage(store.tableNames().filter((name) => !name.startsWith("_")).map((name) => ({ name })));
       case "_system/cli/tableSize":
         return store.documents(args.tableName).length;
       case "_system/cli/tableData": {
         const documents = store.documents(args.table).sort((a, b) => compareValues(a._creationTime, b._creationTime));
         if (args.order === "desc") documents.reverse();
-        return page(documents.slice(0, args.paginationOpts?.numItems));
+        return onePage(documents.slice(0, args.paginationOpts?.numItems));
       }
       default:
         throw new FunctionError(`Could not find public function for '${path}': the stand-in knows few system queries`);

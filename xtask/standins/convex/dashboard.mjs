@@ -2,7 +2,7 @@
 // stand-in does not have (components, crons, files, exports, metrics) are empty.
 const none = () => null;
 const noList = () => [];
-const onePage = (documents) => ({ page: documents, isDone: true, continueCursor: "_end" });
+export const onePage = (documents) => ({ page: documents, isDone: true, continueCursor: "_end" });
 const noPage = () => onePage([]);
 
 const modulesOf = ({ runtime }) =>

@@ -3,7 +3,11 @@ import { complaint } from "./values.mjs";
 import { hashOf, Program } from "./program.mjs";
 import { HttpError, sendJson } from "./http.mjs";
 
-const EMPTY_INDEXES = { added_indexes: [], removed_indexes: [], enabled_indexes: [], disabled_indexes: [] };
+// What a push adds and removes. Other values than strings are compared by their JSON.
+function difference(before, after) {
+  const missingFrom = (others) => (one) => !others.some((other) => JSON.stringify(other) === JSON.stringify(one));
+  return { added: after.filter(missingFrom(before)), removed: before.filter(missingFrom(after)) };
+}
 
 export class Deploy {
   // `backend` has store, runtime, folder, environment() and mustBeAdmin(key).
@@ -72,9 +76,8 @@ export class Deploy {
   }
 
   indexDiff(program) {
-    const [before, after] = [this.backend.runtime.program.indexes(), program.indexes()];
-    const missingFrom = (others) => (one) => !others.some((other) => JSON.stringify(other) === JSON.stringify(one));
-    return { ...EMPTY_INDEXES, added_indexes: after.filter(missingFrom(before)), removed_indexes: before.filter(missingFrom(after)) };
+    const { added, removed } = difference(this.backend.runtime.program.indexes(), program.indexes());
+    return { added_indexes: added, removed_indexes: removed, enabled_indexes: [], disabled_indexes: [] };
   }
 
   schemaChange(program, id) {
@@ -172,10 +175,8 @@ export class Deploy {
     if (JSON.stringify(startPush.environmentVariables) !== JSON.stringify(this.backend.environment())) {
       throw new HttpError(400, "RaceDetected", "Environment variables have changed during push");
     }
-    const before = new Set(store.modules().map(({ path }) => path));
-    const after = new Set(push.modules.map(({ path }) => path));
-    const authBefore = runtime.program.auth.map((one) => JSON.stringify(one));
-    const authAfter = push.program.auth.map((one) => JSON.stringify(one));
+    const before = store.modules().map(({ path }) => path);
+    const auth = difference(runtime.program.auth, push.program.auth);
     const indexDiff = this.indexDiff(push.program);
     await runtime.exclusive(() => store.atomic(async () => {
       store.run("DELETE FROM modules");
@@ -188,15 +189,15 @@ export class Deploy {
     this.pending.delete(id);
     this.backend.activate(push.program);
     const changes = {
-      diffType: { type: before.size === 0 ? "create" : "modify" },
-      moduleDiff: { added: [...after].filter((path) => !before.has(path)), removed: [...before].filter((path) => !after.has(path)) },
+      diffType: { type: before.length === 0 ? "create" : "modify" },
+      moduleDiff: difference(before, push.modules.map(({ path }) => path)),
       udfConfigDiff: null,
       cronDiff: { added: [], updated: [], deleted: [] },
       indexDiff,
       schemaDiff: null,
     };
     return {
-      authDiff: { added: authAfter.filter((one) => !authBefore.includes(one)), removed: authBefore.filter((one) => !authAfter.includes(one)) },
+      authDiff: { added: auth.added.map((one) => JSON.stringify(one)), removed: auth.removed.map((one) => JSON.stringify(one)) },
       definitionDiffs: {},
       componentDiffs: { "": changes },
     };

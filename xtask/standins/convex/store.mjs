@@ -19,6 +19,7 @@ export class Store {
     `);
     this.statements = new Map();
     this.lastCreated = 0;
+    this.depth = 0;
   }
 
   close() {
@@ -44,8 +45,8 @@ export class Store {
 
   // Runs `work` in a transaction. Calls can be nested.
   async atomic(work) {
-    const mark = `s${(this.depth ?? 0) + 1}`;
-    this.depth = (this.depth ?? 0) + 1;
+    this.depth += 1;
+    const mark = `s${this.depth}`;
     this.db.exec(`SAVEPOINT ${mark}`);
     try {
       const result = await work();

@@ -5,23 +5,18 @@ import type schema from "./schema";
 
 const query = queryGeneric as QueryBuilder<DataModelFromSchemaDefinition<typeof schema>, "public">;
 
-export const listAgents = query({
-  args: { tenantId: v.string() },
-  handler: ({ db }, { tenantId }) =>
-    db
-      .query("agents")
-      .withIndex("by_tenant", (q) => q.eq("tenantId", tenantId))
-      .collect(),
-});
+const allOf = (table: "agents" | "tasks") =>
+  query({
+    args: { tenantId: v.string() },
+    handler: ({ db }, { tenantId }) =>
+      db
+        .query(table)
+        .withIndex("by_tenant", (q) => q.eq("tenantId", tenantId))
+        .collect(),
+  });
 
-export const listTasks = query({
-  args: { tenantId: v.string() },
-  handler: ({ db }, { tenantId }) =>
-    db
-      .query("tasks")
-      .withIndex("by_tenant", (q) => q.eq("tenantId", tenantId))
-      .collect(),
-});
+export const listAgents = allOf("agents");
+export const listTasks = allOf("tasks");
 
 export const listMessages = query({
   args: { taskId: v.id("tasks"), tenantId: v.string() },

@@ -18,14 +18,10 @@ check_volume() {
 		return
 	fi
 	if [ -z "$(mount_field /data 5)" ] && [[ ,$(mount_field / 6), == *,ro,* ]]; then
-		echo "[stack] not started: nothing is mounted on /data, and the root is read-only; give it a volume (-v NAME:/data)" >&2
-		exit 73
-	fi
-	if [[ ,$(mount_field /data 6), == *,ro,* ]]; then
-		echo "[stack] not started: /data is mounted read-only, but state is kept there" >&2
-		exit 73
-	fi
-	{
+		echo "[stack] not started: nothing is mounted on /data, and the root is read-only; give it a volume (-v NAME:/data)"
+	elif [[ ,$(mount_field /data 6), == *,ro,* ]]; then
+		echo "[stack] not started: /data is mounted read-only, but state is kept there"
+	else
 		echo "[stack] not started: uid $(id -u) cannot write ${wrong[*]} (owner: uid $(stat --format %u "${wrong[0]}"))"
 		if [ -n "${KUBERNETES_SERVICE_HOST:-}" ]; then
 			echo "[stack] Give the pod an fsGroup in its securityContext: Kubernetes then makes the volume writable for that group"
@@ -35,7 +31,7 @@ check_volume() {
 			echo "[stack] Type this on the host, and start again:"
 			echo "[stack]     $(remedy)"
 		fi
-	} >&2
+	fi >&2
 	# sysexits.h calls this EX_CANTCREAT.
 	exit 73
 }
