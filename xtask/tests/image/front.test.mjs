@@ -3,8 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { checkSettings } from "../../../image/rootfs/opt/stack/lib/settings/check.mjs";
-import { fill, isLocal, knownHosts } from "../../../image/rootfs/opt/stack/lib/access/front.mjs";
-import { hostAddress } from "../../../image/rootfs/opt/stack/lib/access/network.mjs";
+import { fill, hostAddress, isLocal, knownHosts } from "../../../image/rootfs/opt/stack/lib/access/front.mjs";
 
 const image = (file) => readFileSync(new URL(`../../../image/rootfs/opt/stack/${file}`, import.meta.url), "utf8");
 const settings = (environment) => checkSettings(JSON.parse(image("stack.json")), environment).values;

@@ -1,4 +1,4 @@
-// Helpers that several folders here use: files, sizes, requests to the services.
+// Helpers that several folders here use: files, sizes, messages, requests to the services.
 import { execFile } from "node:child_process";
 import { readFileSync, renameSync, statfsSync, writeFileSync } from "node:fs";
 import { promisify } from "node:util";
@@ -40,6 +40,20 @@ export function diskOf(folder) {
 
 /** Why an operation failed, in a few words. */
 export const reason = ({ code, message }) => ({ ENOSPC: "the disk is full", EPIPE: "the reader closed the pipe" })[code] ?? message;
+
+/** Ends a service's program with a message, like `die` in service.sh. `status` shows its first line too. */
+export function fail(message) {
+  console.error(message);
+  const { STACK_SERVICE } = process.env;
+  if (STACK_SERVICE) {
+    try {
+      writeFileSync(`/run/stack/state/${STACK_SERVICE}/why`, `${message}\n`);
+    } catch {
+      // The log has it anyway.
+    }
+  }
+  process.exit(1);
+}
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 

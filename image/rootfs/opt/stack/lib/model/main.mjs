@@ -5,9 +5,8 @@
 //   state.json   `models`, and `problems`: files that look like models but cannot be used
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { readJson, writeJson } from "../common.mjs";
+import { fail, readJson, writeJson } from "../common.mjs";
 import { Checked, Refused, curl, ensure, shown } from "./download.mjs";
-import { fail } from "../fail.mjs";
 import { chooseFiles, parseHub } from "./hub.mjs";
 import { PROJECTOR, projectorOf, readModel, scanModels, stem } from "./models.mjs";
 import { cacheOfPrompts, longestAnswer, threads } from "./machine.mjs";

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fail } from "../fail.mjs";
+import { fail } from "../common.mjs";
 
 const PUSH_LIMIT = 90_000; // milliseconds
 const REQUEST_LIMIT = 10_000;

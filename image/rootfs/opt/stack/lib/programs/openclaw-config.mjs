@@ -5,8 +5,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { isDeepStrictEqual } from "node:util";
-import { readJson, replaceFile } from "../common.mjs";
-import { fail } from "../fail.mjs";
+import { fail, readJson, replaceFile } from "../common.mjs";
 import { PATIENCE, modelSources } from "../model/sources.mjs";
 
 const [file] = process.argv.slice(2);
