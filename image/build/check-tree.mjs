@@ -28,7 +28,9 @@ for (const path of filesBelow(root)) {
   closeSync(file);
   if (length < header.length || header.readUInt32BE(0) !== ELF) continue;
   const machine = header.readUInt16LE(18);
-  if (machine !== machines[arch]) wrong.push(`${path.slice(root.length)} is for machine 0x${machine.toString(16)}, not ${arch}`);
+  if (machine !== machines[arch]) {
+    wrong.push(`${path.slice(root.length)} is for machine 0x${machine.toString(16)}, not ${arch}`);
+  }
 }
 
 // The base of the build machine has the same libraries as the image, in the folder of its architecture.

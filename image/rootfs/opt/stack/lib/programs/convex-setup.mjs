@@ -57,8 +57,8 @@ const variables = {
 function fingerprint() {
   const hash = createHash("sha256");
   const add = (name, content) => hash.update(`${name}\0${content.length}\0`).update(content);
-  const entries = readdirSync(join(source, "convex"), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const functions = entries.map((entry) => join(entry.parentPath, entry.name)).sort();
+  const entries = readdirSync(join(source, "convex"), { recursive: true, withFileTypes: true });
+  const functions = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name)).sort();
   for (const path of [...functions, join(source, "package.json"), join(cli, "package.json")]) add(path, readFileSync(path));
   add("settings", JSON.stringify([variables, CONVEX_SITE_ORIGIN]));
   return hash.digest("hex");

@@ -57,7 +57,7 @@ export function listen(socket, examineAll) {
     let failure = "the sign-in failed";
     try {
       if ((await route(request, path, reply)) !== false) return;
-      if (request.method !== "GET" && request.method !== "HEAD") return reply(405, TEXT, "GET and HEAD only\n", { Allow: "GET, HEAD" });
+      if (!["GET", "HEAD"].includes(request.method)) return reply(405, TEXT, "GET and HEAD only\n", { Allow: "GET, HEAD" });
       failure = "the state of the services could not be determined";
       switch (path) {
         case "/_stack":

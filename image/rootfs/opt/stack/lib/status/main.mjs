@@ -42,7 +42,10 @@ function ask(endpoint, limit = endpoint.timeLimit) {
   const who = endpoint.socket ? "its socket" : `port ${port}`;
   const started = performance.now();
   return new Promise((resolve) => {
-    const end = (found) => resolve({ port, path: endpoint.path, ...found, milliseconds: Math.round(performance.now() - started) });
+    const end = (found) => {
+      const milliseconds = Math.round(performance.now() - started);
+      resolve({ port, path: endpoint.path, ...found, milliseconds });
+    };
     const signal = AbortSignal.timeout(limit * 1000);
     const request = http.get({ ...where, path: endpoint.path, agent: false, signal }, (response) => {
       response.destroy();
@@ -50,7 +53,8 @@ function ask(endpoint, limit = endpoint.timeLimit) {
       end(endpoint.accept.includes(status) ? { ok: true, status } : { ok: false, reason: `${who} answers ${status}` });
     });
     request.on("error", ({ code, message }) => {
-      end({ ok: false, reason: signal.aborted ? `${who} does not answer within ${limit} s` : `${who}: ${code ?? message}` });
+      const why = signal.aborted ? ` does not answer within ${limit} s` : `: ${code ?? message}`;
+      end({ ok: false, reason: `${who}${why}` });
     });
   });
 }

@@ -15,7 +15,8 @@ const SLOW_START = 3;
  * hang.
  */
 export function judge(service, before, seen) {
-  const news = !before || before.begun !== seen.begun || before.ready !== seen.ready || (!seen.ready && before.note !== seen.note);
+  const isFresh = !before || before.begun !== seen.begun || before.ready !== seen.ready;
+  const news = isFresh || (!seen.ready && before.note !== seen.note);
   const looks = !seen.begun || news || (seen.ready && !seen.silence) ? 0 : before.looks + 1;
   const seconds = looks * INTERVAL;
   if (seen.ready) return { ...seen, looks, hung: seconds >= service.hungAfter && `${seen.silence}, for ${seconds} s` };
