@@ -4,7 +4,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import { installedNpm, wantedNpm } from "../../../image/build/npm-lock.mjs";
 import { fits } from "../../../image/build/platform.mjs";
 import { parse, wantedPnpm } from "../../../image/build/pnpm-lock.mjs";
@@ -178,35 +178,41 @@ async function install(context, failures, [script, ...words] = NPM_CI, paths = [
   return { code, said, asked, versions: paths.map((path) => installedNpm(join(checkout, path))) };
 }
 
-test("an incomplete installation that npm reports as complete is repeated", async (context) => {
-  const { code, said, asked } = await install(context, { native: 1 });
-  assert.equal(code, 0, said);
-  assert.match(said, /native 1\.0\.0 is not installed\ninstallation 1 of 3 failed or is incomplete/);
-  assert.equal(asked.native, 2);
-});
+// Each waits for pauses between attempts.
+describe("installations", { concurrency: true }, () => {
+  test("an incomplete installation that npm reports as complete is repeated", async (context) => {
+    const { code, said, asked } = await install(context, { native: 1 });
+    assert.equal(code, 0, said);
+    assert.match(said, /native 1\.0\.0 is not installed\ninstallation 1 of 3 failed or is incomplete/);
+    assert.equal(asked.native, 2);
+  });
 
-test("an installation that fails is repeated", async (context) => {
-  const { code, said, asked } = await install(context, { top: 1 });
-  assert.equal(code, 0, said);
-  assert.match(said, /installation 1 of 3 failed or is incomplete/);
-  assert.equal(asked.top, 2);
-});
+  test("an installation that fails is repeated", async (context) => {
+    const { code, said, asked } = await install(context, { top: 1 });
+    assert.equal(code, 0, said);
+    assert.match(said, /installation 1 of 3 failed or is incomplete/);
+    assert.equal(asked.top, 2);
+  });
 
-test("an installation that stays incomplete is refused with the missing package", async (context) => {
-  const { code, said } = await install(context, { native: 99 });
-  assert.equal(code, 1, said);
-  assert.match(said, /the packages that npm installed for \w+ differ from package-lock.json:\n {2}node_modules\/native 1\.0\.0 is not installed/);
-  assert.match(said, /installation 3 of 3 failed or is incomplete/);
-});
+  test("an installation that stays incomplete is refused with the missing package", async (context) => {
+    const { code, said } = await install(context, { native: 99 });
+    assert.equal(code, 1, said);
+    assert.match(said, /the packages that npm installed for \w+ differ from package-lock.json:\n {2}node_modules\/native 1\.0\.0 is not installed/);
+    assert.match(said, /installation 3 of 3 failed or is incomplete/);
+  });
 
-test("packages of one architecture are installed apart from those that all can use", async (context) => {
-  const paths = ["node_modules/top", "node_modules/native"];
-  const everywhere = await install(context, {}, ["npm-ci.sh", "any"], paths);
-  assert.deepEqual(everywhere.versions, ["1.0.0", undefined], everywhere.said);
-  const ofOne = await install(context, {}, ["native-packages.sh", "native", "out"], paths.map((path) => join("out", path)));
-  assert.deepEqual(ofOne.versions, [undefined, "1.0.0"], ofOne.said);
-  assert.equal((await install(context, { native: 1 }, ["native-packages.sh", "native", "out"])).code, 0);
-  assert.notEqual((await install(context, { native: 99 }, ["native-packages.sh", "native", "out"])).code, 0);
+  test("packages of one architecture are installed apart from those that all can use", async (context) => {
+    const paths = ["node_modules/top", "node_modules/native"];
+    const everywhere = await install(context, {}, ["npm-ci.sh", "any"], paths);
+    assert.deepEqual(everywhere.versions, ["1.0.0", undefined], everywhere.said);
+    const ofOne = await install(context, {}, ["native-packages.sh", "native", "out"], paths.map((path) => join("out", path)));
+    assert.deepEqual(ofOne.versions, [undefined, "1.0.0"], ofOne.said);
+  });
+
+  test("a failed download of a native package is repeated, and refused in the end", async (context) => {
+    const codes = [1, 99].map(async (failures) => (await install(context, { native: failures }, ["native-packages.sh", "native", "out"])).code);
+    assert.deepEqual(await Promise.all(codes), [0, 1]);
+  });
 });
 
 test("a package of one architecture keeps its place, its name, and what only it needs", (context) => {
