@@ -28,8 +28,8 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn this(engine: String) -> Self {
         let read = |path: &str| fs_err::read_to_string(path).unwrap_or_default();
-        let memory = field(&read("/proc/meminfo"), "MemTotal")
-            .and_then(|text| text.split_whitespace().next().and_then(|kibi| kibi.parse::<u64>().ok()));
+        let memory = field(&read("/proc/meminfo"), "MemTotal");
+        let memory = memory.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
         Self {
             // The kernels of some architectures report no model name.
             processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or(std::env::consts::ARCH.to_owned()),
@@ -69,10 +69,7 @@ impl Ticks {
     /// Parses the first line of `/proc/stat`: user, nice, system, idle, iowait and so on. User includes the time of
     /// guests.
     fn parse(stat: &str) -> Option<Self> {
-        let mut fields = stat.lines().next()?.split_whitespace();
-        if fields.next() != Some("cpu") {
-            return None;
-        }
+        let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
         let fields: Vec<u64> = fields.take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
         let all: u64 = fields.iter().sum();
         let idle: u64 = fields.iter().skip(3).take(2).sum();
@@ -143,10 +140,8 @@ mod tests {
 
     #[test]
     fn a_field_is_found_with_any_whitespace_before_its_colon() {
-        assert_eq!(
-            field("vendor_id\t: x\nmodel name\t: Some CPU @ 2 GHz\n", "model name").unwrap(),
-            "Some CPU @ 2 GHz"
-        );
+        let processor = field("vendor_id\t: x\nmodel name\t: Some CPU @ 2 GHz\n", "model name");
+        assert_eq!(processor.unwrap(), "Some CPU @ 2 GHz");
         assert_eq!(field("MemTotal:  100 kB\n", "MemTotal").unwrap(), "100 kB");
     }
 }

@@ -9,6 +9,7 @@ use super::machine::Machine;
 use super::memory::Memory;
 use super::size::{Sizes, ratio};
 use super::start::{Timed, Way};
+use crate::domain::service::Service;
 use crate::domain::size::mebibytes;
 use crate::domain::stack::Stack;
 use crate::io;
@@ -26,9 +27,9 @@ pub(crate) struct Idle {
     pub(crate) memory: BTreeMap<String, Memory>,
 }
 
-/// All figures of a benchmark.
-#[derive(Debug, Default)]
-pub(super) struct Measured {
+/// The figures of an image that was started.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Measured {
     pub(super) starts: Vec<Timed>,
     pub(super) idle: Vec<Idle>,
     /// The number of starts that were repeated because other processes used too much of the machine.
@@ -58,9 +59,8 @@ pub(crate) struct Figures {
     memory: Vec<Share>,
     stop: Option<Spread>,
     sizes: Option<Sizes>,
-    starts: Vec<Timed>,
-    idle: Vec<Idle>,
-    repeated: u32,
+    #[serde(flatten)]
+    measured: Measured,
     #[serde(skip)]
     company: BTreeMap<String, String>,
 }
@@ -85,63 +85,62 @@ struct Share {
 }
 
 impl Figures {
-    pub(super) fn new(
+    /// A ratio is computed within each round, whose runs are close in time; the median of the rounds counts.
+    pub(crate) fn new(
         stack: &Stack,
         running: Option<(Machine, String)>,
         sizes: Option<Sizes>,
         measured: Measured,
     ) -> Self {
-        let Measured { starts, idle, repeated } = measured;
         let (machine, image) = running.unzip();
-        let mut report = Self {
-            image,
-            machine,
-            aims: Vec::new(),
-            against_slowest: None,
-            slowest: None,
-            one_after_the_other: None,
-            ways: summaries(&starts),
-            ready: ready(&starts),
-            memory: shares(&idle),
-            stop: Spread::of(idle.iter().map(|idle| idle.stop_seconds)),
-            sizes,
-            starts,
-            idle,
-            repeated,
-            company: company(stack),
-        };
-        report.compare();
-        report
-    }
-
-    /// Sets the ratios and compares them with the goals. A ratio is computed within each round, whose runs are close in
-    /// time; the median of the rounds counts.
-    fn compare(&mut self) {
-        let of = |way: &Way| -> Vec<f64> {
-            self.starts.iter().filter(|timed| timed.way == *way).map(|timed| timed.seconds).collect()
-        };
-        let alone = self.ways.iter().filter(|summary| matches!(summary.way, Way::Alone(_)));
+        let Measured { starts, idle, .. } = &measured;
+        let ways = summaries(starts);
+        let alone = ways.iter().filter(|summary| matches!(summary.way, Way::Alone(_)));
         let slowest = alone.max_by(|a, b| a.seconds.median.total_cmp(&b.seconds.median));
+        let of = |way: &Way| -> Vec<f64> {
+            starts.iter().filter(|timed| timed.way == *way).map(|timed| timed.seconds).collect()
+        };
         let ratios =
             |over: &Way, under: &Way| Spread::of(of(over).into_iter().zip(of(under)).map(|(over, under)| over / under));
         let against_slowest = slowest.and_then(|slowest| ratios(&Way::Together, &slowest.way));
-        self.slowest = slowest.map(|slowest| slowest.way.to_string());
-        self.one_after_the_other = ratios(&Way::OneAfterTheOther, &Way::Together);
-        self.against_slowest = against_slowest;
-        let measured = [
+        let again = ratios(&Way::Again, &Way::Together);
+        let stop = Spread::of(idle.iter().map(|idle| idle.stop_seconds));
+        let aims = [
             ("start, of the slowest service's alone", WITHIN_SLOWEST, against_slowest.map(|spread| spread.median)),
-            ("second start, of the first", AGAIN, ratios(&Way::Again, &Way::Together).map(|spread| spread.median)),
-            ("seconds to stop when idle", STOPPED_WITHIN, self.stop.map(|stop| stop.median)),
-            ("image, of its compressed artifacts", WITHIN_ARTIFACTS, self.sizes.as_ref().map(Sizes::ratio)),
+            ("second start, of the first", AGAIN, again.map(|spread| spread.median)),
+            ("seconds to stop when idle", STOPPED_WITHIN, stop.map(|spread| spread.median)),
+            ("image, of its compressed artifacts", WITHIN_ARTIFACTS, sizes.as_ref().map(Sizes::ratio)),
         ];
         let aim = |(what, limit, measured): (&'static str, f64, Option<f64>)| {
             measured.map(|measured| Aim { what, limit, measured, met: measured <= limit })
         };
-        self.aims = measured.into_iter().filter_map(aim).collect();
+        Self {
+            image,
+            machine,
+            aims: aims.into_iter().filter_map(aim).collect(),
+            against_slowest,
+            slowest: slowest.map(|slowest| slowest.way.to_string()),
+            one_after_the_other: ratios(&Way::OneAfterTheOther, &Way::Together),
+            ways,
+            ready: ready(starts),
+            memory: shares(idle),
+            stop,
+            sizes,
+            measured,
+            company: company(stack),
+        }
     }
 
     pub(crate) fn table(&self) -> String {
-        let mut parts = vec![self.head(), self.starts_table(), self.memory_table(), self.sizes_table()];
+        let ready = self.ready.iter().map(|(service, spread)| [service.clone(), spread.seconds()]).collect();
+        let mut parts = vec![
+            self.head(),
+            self.starts_table(),
+            columns(["ready when all start together", "seconds"], ready),
+            self.memory_table(),
+            self.stop.map_or(String::new(), |stop| format!("stopped in {}", stop.seconds())),
+            self.sizes_table(),
+        ];
         parts.retain(|part| !part.is_empty());
         parts.join("\n\n")
     }
@@ -158,11 +157,10 @@ impl Figures {
         if let (Some(spread), Some(slowest)) = (&self.against_slowest, &self.slowest) {
             lines.push(format!("all together take {} of {slowest}", spread.ratio()));
         }
-        if self.repeated > 0 {
-            lines.push(format!(
-                "{} starts were repeated because other processes used too much of the machine",
-                self.repeated
-            ));
+        let repeated = self.measured.repeated;
+        if repeated > 0 {
+            let why = "because other processes used too much of the machine";
+            lines.push(format!("{repeated} starts were repeated {why}"));
         }
         if let Some(spread) = &self.one_after_the_other {
             lines.push(format!("one after the other takes {} of all together", spread.ratio()));
@@ -181,10 +179,7 @@ impl Figures {
             let others = summary.others.map_or("?".to_owned(), |share| format!("{:.0} %", share.most * 100.0));
             rows.push([format!("{}{company}", summary.way), summary.seconds.seconds(), cpu, others]);
         }
-        let starts = columns(["from `docker run` to ready", "seconds", "processor", "others, at most"], rows);
-        let rows = self.ready.iter().map(|(service, spread)| [service.clone(), spread.seconds()]).collect();
-        let ready = columns(["ready when all start together", "seconds"], rows);
-        [starts, ready].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
+        columns(["from `docker run` to ready", "seconds", "processor", "others, at most"], rows)
     }
 
     fn memory_table(&self) -> String {
@@ -192,14 +187,8 @@ impl Figures {
             let processes = share.processes.to_string();
             [share.service.clone(), share.pss.mebibytes(), share.anonymous.mebibytes(), processes]
         };
-        let table = columns(
-            ["memory when idle", "proportional share (PSS)", "of it without a file", "processes"],
-            self.memory.iter().map(row).collect(),
-        );
-        match &self.stop {
-            Some(stop) => format!("{table}\n\nstopped in {}", stop.seconds()),
-            None => table,
-        }
+        let titles = ["memory when idle", "proportional share (PSS)", "of it without a file", "processes"];
+        columns(titles, self.memory.iter().map(row).collect())
     }
 
     fn sizes_table(&self) -> String {
@@ -253,10 +242,8 @@ fn ready(starts: &[Timed]) -> BTreeMap<String, Spread> {
 
 /// The largest first, and a line with the sum.
 fn shares(idle: &[Idle]) -> Vec<Share> {
-    let services: BTreeSet<&String> = idle.iter().flat_map(|idle| idle.memory.keys()).collect();
     #[expect(clippy::cast_precision_loss, reason = "sizes of memory fit")]
-    let share = |service: &str, of: &dyn Fn(&Idle) -> Option<Memory>| {
-        let all: Vec<Memory> = idle.iter().filter_map(of).collect();
+    let share = |service: &str, all: &[Memory]| {
         Some(Share {
             service: service.to_owned(),
             processes: all.last()?.processes,
@@ -264,23 +251,25 @@ fn shares(idle: &[Idle]) -> Vec<Share> {
             anonymous: Spread::of(all.iter().map(|memory| memory.anonymous as f64))?,
         })
     };
-    let one = |service: &&String| share(service, &|idle| idle.memory.get(service.as_str()).copied());
-    let mut shares: Vec<Share> = services.iter().filter_map(one).collect();
+    let mut services: BTreeMap<&str, Vec<Memory>> = BTreeMap::new();
+    for (service, memory) in idle.iter().flat_map(|idle| &idle.memory) {
+        services.entry(service).or_default().push(*memory);
+    }
+    let mut shares: Vec<Share> = services.iter().filter_map(|(service, all)| share(service, all)).collect();
     shares.sort_by(|a, b| b.pss.median.total_cmp(&a.pss.median));
-    let sum = |idle: &Idle| {
-        Some(idle.memory.values().fold(Memory::default(), |sum, memory| Memory {
-            processes: sum.processes + memory.processes,
-            pss: sum.pss + memory.pss,
-            anonymous: sum.anonymous + memory.anonymous,
-        }))
+    let sum = |sum: Memory, memory: &Memory| Memory {
+        processes: sum.processes + memory.processes,
+        pss: sum.pss + memory.pss,
+        anonymous: sum.anonymous + memory.anonymous,
     };
-    shares.extend(share("all", &sum));
+    let sums: Vec<Memory> = idle.iter().map(|idle| idle.memory.values().fold(Memory::default(), sum)).collect();
+    shares.extend(share("all", &sums));
     shares
 }
 
 /// ` (with convex)` for services that cannot run alone.
 fn company(stack: &Stack) -> BTreeMap<String, String> {
-    let with = |service: &crate::domain::service::Service| {
+    let with = |service: &Service| {
         let needed: Vec<&str> = service.requires().collect();
         (!needed.is_empty()).then(|| (service.name.clone(), format!(" (with {})", needed.join(", "))))
     };

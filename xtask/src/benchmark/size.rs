@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
 use crate::engine::layout::{Layer, Layers};
@@ -31,12 +31,8 @@ pub(crate) struct Row {
     pub(crate) how: String,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the layout was made from another Dockerfile than image/Dockerfile: build it again, or name the checkout that it \
-     was built from with --root"
-)]
-struct OtherDockerfile;
+const OTHER_DOCKERFILE: &str = "the layout was made from another Dockerfile than image/Dockerfile: build it again, or \
+    name the checkout that it was built from with --root";
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Sizes {
@@ -60,9 +56,7 @@ pub(crate) fn weigh(
     components: &[&str],
 ) -> anyhow::Result<Vec<(Option<String>, u64)>> {
     // The base's digest distinguishes two locks, which the steps do not.
-    if !image.labels.values().all(|value| dockerfile.contains(value.as_str())) {
-        return Err(OtherDockerfile.into());
-    }
+    ensure!(image.labels.values().all(|value| dockerfile.contains(value.as_str())), OTHER_DOCKERFILE);
     let mut weights: Vec<(Option<String>, u64)> = Vec::new();
     for (layer, owner) in image.all.iter().zip(owners(&image.all, &steps(dockerfile)?, base)?) {
         // `openclaw-native` is of `openclaw`; a stage whose name is not a component's belongs to none.
@@ -83,7 +77,8 @@ impl Sizes {
         weights: Vec<(Option<String>, u64)>,
         artifacts: &BTreeMap<String, Artifacts>,
     ) -> Self {
-        let row = |(component, layer): (String, u64)| {
+        let row = |(owner, layer): (Option<String>, u64)| {
+            let component = owner.unwrap_or_else(|| "(none)".to_owned());
             let (artifacts, how) = match artifacts.get(&component) {
                 Some(Artifacts::Known { size, how }) => (Some(*size), how.clone()),
                 Some(Artifacts::TheLayer) => (Some(layer), "copied as it is published".to_owned()),
@@ -92,8 +87,7 @@ impl Sizes {
             };
             Row { component, layer, artifacts, how }
         };
-        let named = |owner: Option<String>| owner.unwrap_or_else(|| "(none)".to_owned());
-        let mut rows: Vec<Row> = weights.into_iter().map(|(owner, weight)| row((named(owner), weight))).collect();
+        let mut rows: Vec<Row> = weights.into_iter().map(row).collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.layer));
         let is_unknown = |row: &&Row| matches!(artifacts.get(&row.component), Some(Artifacts::Unknown(_)));
         let image_size: u64 = image.all.iter().map(|layer| layer.size).sum();
@@ -133,9 +127,7 @@ fn steps(dockerfile: &str) -> anyhow::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for line in &lines[last..] {
         let Some(words) = line.strip_prefix("COPY ") else { continue };
-        if words.ends_with('\\') {
-            bail!("`{line}` continues on the next line, which is not supported");
-        }
+        ensure!(!words.ends_with('\\'), "`{line}` continues on the next line, which is not supported");
         let mut stage = None;
         let mut history = vec!["COPY"];
         for word in words.split_whitespace() {
@@ -158,9 +150,7 @@ fn owners(layers: &[Layer], steps: &[Step], base: &str) -> anyhow::Result<Vec<Op
     // A base image can contain copies, too.
     let copies = &copies[copies.len().saturating_sub(steps.len())..];
     let same = |(at, step): (&usize, &Step)| layers[*at].created_by == step.history;
-    if copies.len() != steps.len() || !copies.iter().zip(steps).all(same) {
-        return Err(OtherDockerfile.into());
-    }
+    ensure!(copies.len() == steps.len() && copies.iter().zip(steps).all(same), OTHER_DOCKERFILE);
     let mut owners = vec![None; layers.len()];
     owners[..copies.first().copied().unwrap_or(layers.len())].fill(Some(base.to_owned()));
     for (at, step) in copies.iter().zip(steps) {

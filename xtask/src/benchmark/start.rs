@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -120,8 +120,7 @@ pub(crate) struct Up {
 impl Bench<'_> {
     /// All ways, in the order of the table.
     pub(crate) fn ways(&self) -> Vec<Way> {
-        let with_switch = self.with_switch();
-        let alone = with_switch.map(|service| Way::Alone(service.name.clone()));
+        let alone = self.with_switch().map(|service| Way::Alone(service.name.clone()));
         [Way::Together, Way::Again, Way::OneAfterTheOther].into_iter().chain(alone).collect()
     }
 
@@ -157,11 +156,12 @@ impl Bench<'_> {
     }
 
     async fn start_on(&self, volume: &Volume, way: &Way) -> anyhow::Result<(Timed, Container)> {
-        let options = self.options(way);
+        let (options, words) = (self.options(way), self.words(way)?);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let before = Ticks::now();
         let started = Instant::now();
         let container = Container::start(self.docker, self.image, volume, &options).await?;
-        let output = match tokio::time::timeout(PATIENCE, container.exec(&self.words(way)?.each())).await {
+        let output = match tokio::time::timeout(PATIENCE, container.exec(&words)).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => return Err(error.context(probe::last_words(&container).await)),
             Err(_) => {
@@ -196,8 +196,9 @@ impl Bench<'_> {
         for service in &self.stack.services {
             // Services may share a switch: it is on if one of them is.
             let Some(switch) = &service.switch else { continue };
-            if on.contains(&service.name.as_str()) || !options.environment.contains_key(switch) {
-                options.environment.insert(switch.clone(), on.contains(&service.name.as_str()).to_string());
+            let is_on = on.contains(&service.name.as_str());
+            if is_on || !options.environment.contains_key(switch) {
+                options.environment.insert(switch.clone(), is_on.to_string());
             }
         }
         if let Some(model) = self.model {
@@ -208,25 +209,15 @@ impl Bench<'_> {
     }
 
     /// The command that runs inside the container to start the services or wait for them.
-    fn words(&self, way: &Way) -> anyhow::Result<Words> {
-        let mut words = Words(vec!["bash".to_owned(), "-c".to_owned()]);
-        match way {
-            Way::Together | Way::Again => {
-                words.script(WAIT);
-                words.0.extend(self.stack.services.iter().filter(|it| !it.is_site()).map(|it| it.name.clone()));
-            }
-            Way::Alone(name) => {
-                words.script(WAIT);
-                words.0.extend(self.company(name).into_iter().map(str::to_owned));
-            }
-            Way::OneAfterTheOther => {
-                words.script(ONE_AFTER_THE_OTHER);
-                for service in self.in_order()? {
-                    words.0.extend(questions(service));
-                }
-            }
-        }
-        Ok(words)
+    fn words(&self, way: &Way) -> anyhow::Result<Vec<String>> {
+        let services = self.stack.services.iter().filter(|service| !service.is_site());
+        let (script, arguments): (&str, Vec<String>) = match way {
+            Way::Together | Way::Again => (WAIT, services.map(|service| service.name.clone()).collect()),
+            Way::Alone(name) => (WAIT, self.company(name).into_iter().map(str::to_owned).collect()),
+            Way::OneAfterTheOther => (ONE_AFTER_THE_OTHER, self.in_order()?.into_iter().flat_map(questions).collect()),
+        };
+        let command = ["bash", "-c", &format!("{script}{NOW}"), "benchmark"].map(str::to_owned);
+        Ok(command.into_iter().chain(arguments).collect())
     }
 
     /// The services that have a switch; those that others need come first.
@@ -249,27 +240,13 @@ impl Bench<'_> {
         let output = container.try_exec(&["status", "--json"]).await?.output;
         let status: Value = serde_json::from_str(&output).context("the output of `status --json` is not JSON")?;
         for name in names {
-            let all = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let state = all.iter().find(|service| service["name"] == name.as_str()).map(|service| &service["state"]);
+            let mut all = status["services"].as_array().into_iter().flatten();
+            let state = all.find(|service| service["name"] == name.as_str()).map_or(&Value::Null, |it| &it["state"]);
             // Without a model llama.cpp runs and reports what is missing.
-            if !state.is_some_and(|state| state == "up" || state == "not configured") {
-                bail!("`{name}` was ready, but `status --json` says {}", state.unwrap_or(&Value::Null));
-            }
+            let is_fine = state == "up" || state == "not configured";
+            ensure!(is_fine, "`{name}` was ready, but `status --json` says {state}");
         }
         Ok(())
-    }
-}
-
-/// A growing list of arguments.
-struct Words(Vec<String>);
-
-impl Words {
-    fn script(&mut self, script: &str) {
-        self.0.extend([format!("{script}{NOW}"), "benchmark".to_owned()]);
-    }
-
-    fn each(&self) -> Vec<&str> {
-        self.0.iter().map(String::as_str).collect()
     }
 }
 
@@ -279,14 +256,9 @@ fn questions(service: &Service) -> [String; 5] {
     let Some(endpoint) = service.endpoints.first() else {
         return [name, String::new(), String::new(), String::new(), String::new()];
     };
+    let port = endpoint.inner.unwrap_or(endpoint.port).to_string();
     let codes: Vec<String> = endpoint.accept.iter().map(u16::to_string).collect();
-    [
-        name,
-        endpoint.inner.unwrap_or(endpoint.port).to_string(),
-        endpoint.path.clone(),
-        codes.join(" "),
-        endpoint.time_limit.to_string(),
-    ]
+    [name, port, endpoint.path.clone(), codes.join(" "), endpoint.time_limit.to_string()]
 }
 
 /// The scripts' output, by the container's clock.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 
 use super::{Session, checkout};
 use crate::benchmark::size::{self, Artifacts, Sizes};
-use crate::benchmark::{self, Request, Running};
+use crate::benchmark::{self, Bench, Figures, Machine, Measured, Plan};
 use crate::cli::{self, Part};
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, FilePin, Pin, Pinned};
@@ -22,22 +22,21 @@ use crate::upstream::npm;
 pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Result<()> {
     let stack = checkout::read_stack(&session.root)?;
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
+    let others = args.others.map(|percent| f64::from(percent) / 100.0);
     let (starts, idle) = (wanted(Part::Start), wanted(Part::Memory) || wanted(Part::Stop));
+    let plan = Plan { runs: args.runs, starts, idle, settle: Duration::from_secs(args.settle), others };
     let sizes = if wanted(Part::Size) { Some(sizes(session, &stack, &layout(session, args)?).await?) } else { None };
     let docker = Docker::default();
     let model = args.model.as_deref().map(fs_err::canonicalize).transpose()?;
-    let image;
-    let running = if starts || idle {
-        let engine = docker.check().await?.engine;
-        image = super::smoke::image(&docker, session, args.image.as_deref(), "target/image").await?;
-        let others = args.others.map(|percent| f64::from(percent) / 100.0);
-        Some(Running { docker: &docker, engine, image: image.name(), model: model.as_deref(), starts, idle, others })
+    let report = if starts || idle {
+        let machine = Machine::this(docker.check().await?.engine);
+        let image = super::smoke::image(&docker, session, args.image.as_deref(), "target/image").await?;
+        let (image, model, cores) = (image.name(), model.as_deref(), machine.cores);
+        let measured = benchmark::run(&Bench { docker: &docker, stack: &stack, image, model, cores }, &plan).await?;
+        Figures::new(&stack, Some((machine, image.to_owned())), sizes, measured)
     } else {
-        None
+        Figures::new(&stack, None, sizes, Measured::default())
     };
-    let settle = Duration::from_secs(args.settle);
-    let request = Request { stack: &stack, runs: args.runs, settle, running, sizes };
-    let report = benchmark::run(request).await?;
     session.print(&report, || report.table())
 }
 
