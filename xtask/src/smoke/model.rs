@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use crate::io::files;
+
 /// No letter twice: a letter alone determines its successor.
 const WORD: &[u8] = b"ready";
 /// Ends a prompt; its successor is the first letter.
@@ -30,8 +32,7 @@ const TEMPLATE: &str = "{% if tools %}<tools>{% for tool in tools %}{{ tool | to
 /// Writes the model. Other users can read it, for the container's user.
 pub(super) fn write(path: &Path) -> anyhow::Result<()> {
     fs_err::write(path, gguf()).context("cannot write the model")?;
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    fs_err::set_permissions(path, readable).map_err(Into::into)
+    files::set_executable(path, false)
 }
 
 fn token_of(byte: u8) -> usize {
@@ -74,16 +75,16 @@ fn gguf() -> Vec<u8> {
     meta.number("llama.attention.key_length", small(HEAD));
     meta.number("llama.attention.value_length", small(HEAD));
     meta.number("llama.rope.dimension_count", small(HEAD));
-    meta.float("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    meta.add("llama.attention.layer_norm_rms_epsilon", FLOAT, 1e-5f32.to_le_bytes());
     meta.text("tokenizer.ggml.model", "llama");
-    meta.texts("tokenizer.ggml.tokens", tokens.iter().map(|(text, _)| text.as_str()));
+    meta.list("tokenizer.ggml.tokens", TEXT, tokens.iter().map(|(token, _)| text(token)));
     meta.list("tokenizer.ggml.scores", FLOAT, tokens.iter().map(|_| 0f32.to_le_bytes()));
     meta.list("tokenizer.ggml.token_type", INTEGER, tokens.iter().map(|(_, kind)| kind.to_le_bytes()));
     meta.number("tokenizer.ggml.unknown_token_id", 0);
     meta.number("tokenizer.ggml.bos_token_id", 1);
     meta.number("tokenizer.ggml.eos_token_id", 2);
-    meta.flag("tokenizer.ggml.add_bos_token", false);
-    meta.flag("tokenizer.ggml.add_space_prefix", false);
+    meta.add("tokenizer.ggml.add_bos_token", FLAG, [0]);
+    meta.add("tokenizer.ggml.add_space_prefix", FLAG, [0]);
     meta.text("tokenizer.chat_template", TEMPLATE);
 
     let mut weights = Weights::default();
@@ -113,12 +114,8 @@ fn gguf() -> Vec<u8> {
         weights.add(&format!("blk.0.{name}.weight"), &[HEAD, WIDTH], &nothing);
     }
 
-    let mut file = b"GGUF".to_vec();
-    file.extend(3u32.to_le_bytes());
-    file.extend(weights.count.to_le_bytes());
-    file.extend(meta.count.to_le_bytes());
-    file.extend(meta.bytes);
-    file.extend(weights.infos);
+    let (version, counts) = (3u32.to_le_bytes(), [weights.count, meta.count].map(u64::to_le_bytes).concat());
+    let mut file = [&b"GGUF"[..], &version, &counts, &meta.bytes, &weights.infos].concat();
     file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
     file.extend(weights.data);
     file
@@ -138,9 +135,8 @@ fn small(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend((text.len() as u64).to_le_bytes());
-    bytes.extend(text.as_bytes());
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
 /// Keys and values of the header.
@@ -151,44 +147,24 @@ struct Meta {
 }
 
 impl Meta {
-    fn key(&mut self, key: &str, kind: u32) {
+    fn add(&mut self, key: &str, kind: u32, value: impl IntoIterator<Item = u8>) {
         self.count += 1;
-        put_text(&mut self.bytes, key);
+        self.bytes.extend(text(key));
         self.bytes.extend(kind.to_le_bytes());
+        self.bytes.extend(value);
     }
 
     fn text(&mut self, key: &str, value: &str) {
-        self.key(key, TEXT);
-        put_text(&mut self.bytes, value);
+        self.add(key, TEXT, text(value));
     }
 
     fn number(&mut self, key: &str, value: u32) {
-        self.key(key, NUMBER);
-        self.bytes.extend(value.to_le_bytes());
+        self.add(key, NUMBER, value.to_le_bytes());
     }
 
-    fn float(&mut self, key: &str, value: f32) {
-        self.key(key, FLOAT);
-        self.bytes.extend(value.to_le_bytes());
-    }
-
-    fn flag(&mut self, key: &str, value: bool) {
-        self.key(key, FLAG);
-        self.bytes.push(u8::from(value));
-    }
-
-    fn list(&mut self, key: &str, kind: u32, values: impl ExactSizeIterator<Item = [u8; 4]>) {
-        self.key(key, LIST);
-        self.bytes.extend(kind.to_le_bytes());
-        self.bytes.extend((values.len() as u64).to_le_bytes());
-        self.bytes.extend(values.flatten());
-    }
-
-    fn texts<'a>(&mut self, key: &str, values: impl ExactSizeIterator<Item = &'a str>) {
-        self.key(key, LIST);
-        self.bytes.extend(TEXT.to_le_bytes());
-        self.bytes.extend((values.len() as u64).to_le_bytes());
-        values.for_each(|value| put_text(&mut self.bytes, value));
+    fn list(&mut self, key: &str, kind: u32, values: impl ExactSizeIterator<Item: IntoIterator<Item = u8>>) {
+        let length = values.len() as u64;
+        self.add(key, LIST, kind.to_le_bytes().into_iter().chain(length.to_le_bytes()).chain(values.flatten()));
     }
 }
 
@@ -203,11 +179,9 @@ struct Weights {
 impl Weights {
     fn add(&mut self, name: &str, shape: &[usize], values: &[f32]) {
         self.count += 1;
-        put_text(&mut self.infos, name);
+        self.infos.extend(text(name));
         self.infos.extend(small(shape.len()).to_le_bytes());
-        for size in shape {
-            self.infos.extend((*size as u64).to_le_bytes());
-        }
+        self.infos.extend(shape.iter().flat_map(|size| (*size as u64).to_le_bytes()));
         // Type 0: 32-bit floats.
         self.infos.extend(0u32.to_le_bytes());
         self.infos.extend((self.data.len() as u64).to_le_bytes());
