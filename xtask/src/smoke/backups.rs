@@ -1,14 +1,12 @@
 //! Backups while all services run, invalid backups, a restore, and the state of another release.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::report::Report;
 use super::running::{Bench, Running, start_of, until};
 use super::{UP, convex};
-use crate::engine::container::{Container, Options, Volume};
+use crate::engine::container::{Ended, Options, Volume};
 
 const FILE: &str = "/tmp/smoke-backup.tar.zst";
 /// The number of backups made during writes.
@@ -58,11 +56,8 @@ async fn live(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
         for _ in 0..LIVE {
             let made = running.container.try_exec(&["bash", "-c", &format!("backup >{FILE}")]).await?;
             ensure!(made.code == 0, "{}", start_of(&made.output));
-            ensure!(
-                made.output.contains("keys and passwords"),
-                "it does not say what it contains: {}",
-                start_of(&made.output)
-            );
+            let says_so = made.output.contains("keys and passwords");
+            ensure!(says_so, "it does not say what it contains: {}", start_of(&made.output));
             let output = running.container.exec(&["bash", "-c", UNPACK, FILE, INTEGRITY]).await?;
             databases = output.trim().parse::<usize>().with_context(|| start_of(&output))?;
             ensure!(databases >= 3, "it contains {databases} databases");
@@ -76,23 +71,19 @@ async fn live(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
 
 async fn foreign(running: &Running<'_>) -> anyhow::Result<String> {
     let before = running.read_secrets().await?;
+    // The commands get the name of a backup.
     let cases = [
-        ("noise", "head -c 9999 /dev/urandom".to_owned(), "it was not made by `backup`"),
-        ("the half of one", format!("head -c 50000 {FILE}"), "nothing was changed"),
+        ("noise", "head -c 9999 /dev/urandom | restore", "it was not made by `backup`"),
+        ("the half of one", r#"head -c 50000 "$0" | restore"#, "nothing was changed"),
         (
             "another byte in one",
-            format!("(head -c 50000 {FILE}; printf x; tail -c +50002 {FILE})"),
+            r#"(head -c 50000 "$0"; printf x; tail -c +50002 "$0") | restore"#,
             "nothing was changed",
         ),
     ];
-    for (what, made, wanted) in &cases {
-        let ended = running.container.try_exec(&["bash", "-c", &format!("{made} | restore")]).await?;
-        ensure!(
-            ended.code == 1 && ended.output.contains(wanted),
-            "{what}: exit code {}: {}",
-            ended.code,
-            start_of(&ended.output)
-        );
+    for (what, command, wanted) in cases {
+        let Ended { code, output } = running.container.try_exec(&["bash", "-c", command, FILE]).await?;
+        ensure!(code == 1 && output.contains(wanted), "{what}: exit code {code}: {}", start_of(&output));
     }
     ensure!(running.read_secrets().await? == before, "a key has changed");
     let left = running.container.try_exec(&["bash", "-c", "ls -d /data/.restore /data/.backup-*"]).await?;
@@ -108,7 +99,7 @@ async fn restored(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> 
     let started = std::time::Instant::now();
     let ended = running.container.try_exec(&["bash", "-c", &format!("restore <{FILE} && rm {FILE}")]).await?;
     ensure!(ended.code == 0, "{}", start_of(&ended.output));
-    until(|| async { Ok((running.container.try_exec(&["status", "--check"]).await?.code == 0).then_some(())) }).await?;
+    running.settled().await?;
     running.ask_ports(started).await?;
     let set = convex::environment(running).await?;
     ensure!(set.get("SMOKE_BACKUP").and_then(Value::as_str) == Some(nonce), "what was written before is not there");
@@ -122,21 +113,14 @@ async fn releases(bench: &Bench<'_>) -> anyhow::Result<String> {
     let volume = Volume::create(bench.docker, &[]).await?;
     let run = async |command: &[&str]| {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
-        let options = Options { command, ..Options::default() };
-        let container = Container::start(bench.docker, bench.image, &volume, &options).await?;
-        let code =
-            tokio::time::timeout(Duration::from_secs(60), container.wait()).await.context("it does not end")??;
-        anyhow::Ok((code, container.logs().await?))
+        bench.run(&volume, &Options { command, ..Options::default() }).await
     };
     run(&["bash", "-c", FORMER, "9999.1.1"]).await?;
     let (code, log) = run(&[]).await?;
-    ensure!(
-        code == 65 && log.contains("docker compose run --rm stack rollback"),
-        "exit code {code}: {}",
-        start_of(&log)
-    );
+    let names_it = log.contains("docker compose run --rm stack rollback");
+    ensure!(code == 65 && names_it, "exit code {code}: {}", start_of(&log));
     run(&["bash", "-c", FORMER, "2000.1.1"]).await?;
-    let container = Container::start(bench.docker, bench.image, &volume, &Options::default()).await?;
+    let container = bench.container(&volume, &Options::default()).await?;
     until(|| async { Ok(container.logs().await?.contains("services are starting").then_some(())) }).await?;
     container.exec(&["bash", "-c", "echo newer >/data/openclaw/note"]).await?;
     container.stop().await?;

@@ -10,10 +10,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use super::published::{COOKIE, ECHO_PORT, address, ask, sign_in};
+use super::published::{COOKIE, ECHO_PORT, sign_in};
 use super::raw;
 use super::report::Report;
-use super::running::{PAGE, Running, until};
+use super::running::{LLAMA_KEY, PAGE, Running, until};
 use super::security::processes;
 
 const LARGE: usize = 80 * 1024 * 1024;
@@ -47,12 +47,12 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) async fn begin(running: &Running<'_>) -> anyhow::Result<Self> {
-        let headers = tokio::spawn(unfinished(address(running, PAGE)?));
+        let headers = tokio::spawn(unfinished(running.address(PAGE)?));
         if running.bench.quick {
             return Ok(Self { headers, pause: None });
         }
         let session = sign_in(running, ECHO_PORT).await?;
-        let pause = tokio::spawn(pause(address(running, ECHO_PORT)?, session));
+        let pause = tokio::spawn(pause(running.address(ECHO_PORT)?, session));
         Ok(Self { headers, pause: Some(pause) })
     }
 }
@@ -80,11 +80,8 @@ async fn unfinished(address: SocketAddr) -> anyhow::Result<String> {
             Ok(Ok(0) | Err(_)) => break,
             Ok(Ok(_)) => {}
             Err(_) => {
-                ensure!(
-                    started.elapsed() < Duration::from_secs(45),
-                    "it still waits after {} s",
-                    started.elapsed().as_secs()
-                );
+                let seconds = started.elapsed().as_secs();
+                ensure!(seconds < 45, "it still waits after {seconds} s");
                 let _ = stream.write_all(b"X-A: b\r\n").await;
             }
         }
@@ -94,24 +91,25 @@ async fn unfinished(address: SocketAddr) -> anyhow::Result<String> {
 
 async fn idle(running: &Running<'_>) -> anyhow::Result<String> {
     let port = running.port(ECHO_PORT)?.to_string();
-    let output = running.container.exec(&["node", "--input-type=module", "-e", IDLE, &port, "1000"]).await?;
-    let result: Value = serde_json::from_str(&output)?;
+    let result = running.node(IDLE, &[&port, "1000"]).await?;
     ensure!(result["open"] == 1000 && result["answered"] == 200, "{result}");
     Ok("all open, and a request is answered".to_owned())
 }
 
+/// The start of a request to the echo server, without the headers on its length.
+fn upload_head(running: &Running<'_>) -> anyhow::Result<String> {
+    let (address, key) = (running.address(ECHO_PORT)?, running.secret(LLAMA_KEY)?);
+    Ok(format!("POST / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n"))
+}
+
 async fn upload(running: &Running<'_>) -> anyhow::Result<String> {
-    let address = address(running, ECHO_PORT)?;
-    let key = running.secret("LLAMACPP_API_KEY")?;
-    let head = format!("POST / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n");
-    let sized = [format!("{head}Content-Length: {LARGE}\r\n\r\n").into_bytes(), vec![b'a'; LARGE]].concat();
-    let chunked = [
-        format!("{head}Transfer-Encoding: chunked\r\n\r\n{LARGE:x}\r\n").into_bytes(),
-        vec![b'a'; LARGE],
-        b"\r\n0\r\n\r\n".to_vec(),
-    ]
-    .concat();
-    for (how, bytes) in [("with its length", sized), ("in chunks", chunked)] {
+    let address = running.address(ECHO_PORT)?;
+    let head = upload_head(running)?;
+    for (how, header, end) in [
+        ("with its length", format!("Content-Length: {LARGE}\r\n\r\n"), ""),
+        ("in chunks", format!("Transfer-Encoding: chunked\r\n\r\n{LARGE:x}\r\n"), "\r\n0\r\n\r\n"),
+    ] {
+        let bytes = [head.as_bytes(), header.as_bytes(), &vec![b'a'; LARGE], end.as_bytes()].concat();
         let reply = raw::send_patiently(address, &bytes, Duration::from_secs(30)).await?;
         let seen: Value = serde_json::from_str(reply.body()).with_context(|| format!("{how}: {}", reply.summary()))?;
         ensure!(seen["bytes"] == LARGE, "{how}, {} bytes arrive", seen["bytes"]);
@@ -128,25 +126,22 @@ async fn pause(address: SocketAddr, session: String) -> anyhow::Result<String> {
 }
 
 async fn killed(running: &Running<'_>) -> anyhow::Result<String> {
-    let address = address(running, ECHO_PORT)?;
-    let key = running.secret("LLAMACPP_API_KEY")?;
+    let key = running.secret(LLAMA_KEY)?;
     let others = async || {
         let mut all = processes(running).await?;
         all.retain(|it| !matches!(it.service(), "supervisor" | "front"));
         anyhow::Ok(all.iter().map(|it| format!("{} {}", it.pid, it.words)).collect::<Vec<_>>())
     };
     let before = others().await?;
-    let mut stream = TcpStream::connect(address).await?;
-    let head =
-        format!("POST / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\nContent-Length: {LARGE}\r\n\r\n");
+    let mut stream = TcpStream::connect(running.address(ECHO_PORT)?).await?;
+    let head = format!("{}Content-Length: {LARGE}\r\n\r\n", upload_head(running)?);
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(&vec![b'a'; LARGE / 8]).await?;
     let pid = running.container.exec(&["s6-svstat", "-o", "pid", "/run/stack/scan/front"]).await?;
     running.container.exec(&["bash", "-c", r#"kill -KILL "$0""#, pid.trim()]).await?;
     let started = Instant::now();
     until(|| async {
-        let reply =
-            ask(running, ECHO_PORT, &format!("GET / HTTP/1.1|Host: {{HOST}}|Authorization: Bearer {key}")).await;
+        let reply = raw::ask(running, ECHO_PORT, &format!("GET /|Authorization: Bearer {key}")).await;
         Ok(reply.is_ok_and(|it| it.status == 200).then_some(()))
     })
     .await?;

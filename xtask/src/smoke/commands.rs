@@ -2,10 +2,9 @@
 //! `status`. Also the endpoints for monitoring: health and metrics.
 
 use anyhow::{Context as _, ensure};
-use serde_json::Value;
 
 use super::report::Report;
-use super::running::{PAGE, Running, ask, start_of, until};
+use super::running::{GATEWAY, PAGE, Running, ask, service, start_of, until};
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("commands");
@@ -18,16 +17,14 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
 }
 
 async fn speak(running: &Running<'_>) -> anyhow::Result<String> {
-    let mut endpoints = running.bench.stack.endpoints();
-    let gateway = endpoints.find(|it| it.setting == "OPENCLAW_PORT").context("there is no gateway")?;
-    let port = gateway.inner.context("the gateway has no port inside")?;
+    let port = running.inner_port(GATEWAY).context("the gateway has no port inside")?;
     let table: [(&[&str], &str); 9] = [
         (&["opencode", "auth", "list"], "/data/opencode/.opencode/state/opencode/auth.json"),
         (&["opencode", "session", "list"], ""),
         (&["opencode", "models", "llamacpp"], "llamacpp/local"),
         (&["openclaw", "config", "get", "gateway.port"], &port.to_string()),
         (&["openclaw", "devices", "list", "--json"], "pending"),
-        (&["openclaw", "dashboard"], &format!("{}/#bootstrapToken=", running.origin("OPENCLAW_PORT")?)),
+        (&["openclaw", "dashboard"], &format!("{}/#bootstrapToken=", running.origin(GATEWAY)?)),
         (&["convex", "data"], "tasks"),
         (&["convex", "env", "get", "SITE_URL"], &running.origin(PAGE)?),
         (&["llama"], "local"),
@@ -45,12 +42,10 @@ async fn speak(running: &Running<'_>) -> anyhow::Result<String> {
 async fn stay(running: &Running<'_>) -> anyhow::Result<String> {
     for (service, own) in [("opencode", "/data/opencode"), ("openclaw", "/data/openclaw"), ("llamacpp", "/data/models")]
     {
-        let read = |path: &'static str| {
-            let run = format!("/opt/stack/run/{service}");
-            async move {
-                let command = ["env", &format!("STACK_COMMAND={service}"), "bash", "-c", SURROUNDED, &run, "ls", path];
-                anyhow::Ok(running.container.try_exec(&command).await?.code)
-            }
+        let (name, run) = (format!("STACK_COMMAND={service}"), format!("/opt/stack/run/{service}"));
+        let read = async |path: &str| {
+            let words = ["env", &name, "bash", "-c", SURROUNDED, &run, "ls", path];
+            anyhow::Ok(running.container.try_exec(&words).await?.code)
         };
         ensure!(read(own).await? == 0, "a command of {service} cannot read {own}");
         ensure!(read("/data/secrets").await? != 0, "a command of {service} can read /data/secrets");
@@ -62,11 +57,6 @@ async fn stay(running: &Running<'_>) -> anyhow::Result<String> {
 
 /// Runs a program like bin/openclaw does.
 const SURROUNDED: &str = r#"set -a; . /run/stack/settings; exec "$0" "$@""#;
-
-fn service<'a>(status: &'a Value, name: &str) -> anyhow::Result<&'a Value> {
-    let services = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
-    services.iter().find(|it| it["name"] == name).with_context(|| format!("{name} is not listed"))
-}
 
 async fn hints(running: &Running<'_>) -> anyhow::Result<String> {
     let status = running.status().await?;
@@ -113,7 +103,7 @@ async fn health(running: &Running<'_>) -> anyhow::Result<String> {
 
 async fn metrics(running: &Running<'_>) -> anyhow::Result<String> {
     let answer = ask(running.get(PAGE, "/metrics")?).await?.expect(200)?;
-    let kind = answer.headers.get("content-type").and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let kind = answer.content_type();
     ensure!(kind.starts_with("text/plain; version=0.0.4"), "its type is {kind}");
     for wanted in
         ["stack_healthy 1\n", "stack_service_up{service=\"openclaw\"} 1\n", "llamacpp:tokens_predicted_total{model="]
@@ -122,15 +112,7 @@ async fn metrics(running: &Running<'_>) -> anyhow::Result<String> {
     }
     // A process in the container is refused without the token, too.
     let address = format!("http://127.0.0.1:{}/metrics", running.port(PAGE)?);
-    let code = |token: &str| {
-        let header = format!("Authorization: Bearer {token}");
-        let address = address.clone();
-        async move {
-            let words =
-                ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "-H", &header, &address];
-            running.container.exec(&words).await
-        }
-    };
+    let code = async |token: &str| running.curl(&["-H", &format!("Authorization: Bearer {token}"), &address]).await;
     ensure!(code("wrong").await? == "401", "a wrong token gets {}", code("wrong").await?);
     ensure!(code(running.secret("METRICS_TOKEN")?).await? == "200", "the token is refused");
     Ok(format!("{} lines", answer.body.lines().count()))

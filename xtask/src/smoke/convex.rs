@@ -1,10 +1,10 @@
 //! Convex: the backend, its admin key, and the functions that were pushed to it.
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::report::Report;
-use super::running::{PAGE, Running, ask};
+use super::running::{Answer, BACKEND, PAGE, Running, SITE, ask, ensure_none};
 
 const ADMIN_KEY: &str = "CONVEX_SELF_HOSTED_ADMIN_KEY";
 /// The variables that Mission Control's functions read.
@@ -20,7 +20,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &st
 }
 
 async fn version(running: &Running<'_>) -> anyhow::Result<String> {
-    Ok(ask(running.get("CONVEX_BACKEND_PORT", "/version")?).await?.expect(200)?.body)
+    Ok(ask(running.get(BACKEND, "/version")?).await?.expect(200)?.body)
 }
 
 /// Calls a function with that Authorization header; returns its value or its error.
@@ -32,14 +32,13 @@ async fn call(
     header: Option<&str>,
 ) -> anyhow::Result<Value> {
     let body = json!({ "path": path, "args": args, "format": "json" });
-    let mut request = running.post("CONVEX_BACKEND_PORT", &format!("/api/{kind}"), &body)?;
+    let mut request = running.post(BACKEND, &format!("/api/{kind}"), &body)?;
     if let Some(header) = header {
         request = request.header("authorization", header);
     }
     let answer = ask(request).await?.expect(200)?.json()?;
-    if answer["status"] != "success" {
-        bail!("{path} says: {}", answer["errorMessage"].as_str().unwrap_or("no error message"));
-    }
+    let error = answer["errorMessage"].as_str().unwrap_or("no error message");
+    ensure!(answer["status"] == "success", "{path} says: {error}");
     Ok(answer["value"].clone())
 }
 
@@ -54,30 +53,31 @@ async fn admin(running: &Running<'_>) -> anyhow::Result<String> {
     // With another last digit, the key has the right form but an invalid seal.
     let (rest, last) = key.split_at(key.len() - 1);
     let wrong = format!("{rest}{}", if last == "0" { "1" } else { "0" });
-    let path = "/api/v1/list_environment_variables";
-    for (what, header) in [("a wrong key", Some(format!("Convex {wrong}"))), ("no key", None)] {
-        let mut request = running.get("CONVEX_BACKEND_PORT", path)?;
-        if let Some(header) = header {
-            request = request.header("authorization", header);
-        }
-        let status = ask(request).await?.status;
+    for (what, key) in [("a wrong key", Some(wrong.as_str())), ("no key", None)] {
+        let status = list(running, key).await?.status;
         ensure!(matches!(status, 401 | 403), "{what} gets {status}");
     }
     Ok(format!("{names} variables are listed for the key; refused without it"))
 }
 
+async fn list(running: &Running<'_>, key: Option<&str>) -> anyhow::Result<Answer> {
+    let mut request = running.get(BACKEND, "/api/v1/list_environment_variables")?;
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Convex {key}"));
+    }
+    ask(request).await
+}
+
 /// The deployment's variables, which only the admin key can list.
 pub(super) async fn environment(running: &Running<'_>) -> anyhow::Result<serde_json::Map<String, Value>> {
-    let request = running.get("CONVEX_BACKEND_PORT", "/api/v1/list_environment_variables")?;
-    let request = request.header("authorization", format!("Convex {}", running.secret(ADMIN_KEY)?));
-    let listed = ask(request).await?.expect(200)?.json()?;
+    let listed = list(running, Some(running.secret(ADMIN_KEY)?)).await?.expect(200)?.json()?;
     listed["environmentVariables"].as_object().cloned().context("no variables are listed")
 }
 
 /// Sets a variable of the deployment, which a later check looks for.
 pub(super) async fn set_variable(running: &Running<'_>, name: &str, value: &str) -> anyhow::Result<()> {
     let body = json!({ "changes": [{ "name": name, "value": value }] });
-    let request = running.post("CONVEX_BACKEND_PORT", "/api/v1/update_environment_variables", &body)?;
+    let request = running.post(BACKEND, "/api/v1/update_environment_variables", &body)?;
     let request = request.header("authorization", format!("Convex {}", running.secret(ADMIN_KEY)?));
     ask(request).await?.expect(200).map(drop)
 }
@@ -93,20 +93,19 @@ async fn functions(running: &Running<'_>) -> anyhow::Result<String> {
 
 /// Returns the names of functions, and the methods and paths of HTTP actions, from the backend's list.
 fn spec(listed: &Value) -> (Vec<String>, Vec<String>) {
-    let all = listed.as_array().map(Vec::as_slice).unwrap_or_default();
-    let functions = all.iter().filter_map(|one| one["identifier"].as_str()).map(str::to_owned).collect();
+    let all = || listed.as_array().into_iter().flatten();
+    let functions = all().filter_map(|one| one["identifier"].as_str()).map(str::to_owned).collect();
     let route = |one: &Value| Some(format!("{} {}", one["method"].as_str()?, one["path"].as_str()?));
-    (functions, all.iter().filter_map(route).collect())
+    (functions, all().filter_map(route).collect())
 }
 
 async fn variables(running: &Running<'_>) -> anyhow::Result<String> {
     let set = environment(running).await?;
-    let missing: Vec<&str> = VARIABLES.into_iter().filter(|name| !set.contains_key(*name)).collect();
-    ensure!(missing.is_empty(), "not set: {}", missing.join(", "));
+    ensure_none("not set: ", ", ", VARIABLES.iter().filter(|name| !set.contains_key(**name)))?;
     let origin = running.origin(PAGE)?;
     ensure!(set["SITE_URL"] == origin.as_str(), "SITE_URL is {}, the page is at {origin}", set["SITE_URL"]);
     // The public keys must have the public half of this stack's key, without the private part.
-    let shown = ask(running.get("CONVEX_SITE_PORT", "/.well-known/jwks.json")?).await?.expect(200)?.json()?;
+    let shown = ask(running.get(SITE, "/.well-known/jwks.json")?).await?.expect(200)?.json()?;
     let ours: Value = serde_json::from_str(running.secret("JWKS")?).context("the secret JWKS is not JSON")?;
     ensure!(shown["keys"][0]["n"] == ours["keys"][0]["n"], "the keys shown on the site port are not ours");
     ensure!(shown["keys"][0]["d"].is_null(), "the private key is shown on the site port");

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 
 use super::report::Report;
-use super::running::{Bench, Running, start_of, until};
+use super::running::{Bench, Running, ensure_none, start_of};
 use super::{UP, convex};
 use crate::engine::container::{Container, Options, Volume};
 
@@ -24,15 +24,15 @@ const WHILE_FULL: Duration = Duration::from_secs(20);
 pub(super) async fn prove(
     report: &mut Report,
     bench: &Bench<'_>,
-    more: &[(&str, String)],
+    more: &[(&str, &str)],
     others: &BTreeMap<String, String>,
 ) {
     report.group("full disk");
     let prepared = report.check("a small disk", 60, Disk::create(bench), |_| SIZE.to_owned()).await;
     let Some(disk) = prepared else { return };
     report.see("before the first start", 90, before_first_start(bench, &disk)).await;
-    let first = report.check("with free space it starts", UP, start(bench, &disk, more), |it| format!("{it}")).await;
-    let Some(mut running) = first.map(|it| it.running) else { return };
+    let started = report.keep("with free space it starts", UP, start(bench, &disk, more)).await;
+    let Some(mut running) = started else { return };
     report.see("while the services run", 200, while_running(&running, &disk)).await;
     report.see("its keys are its own", 30, async { own_keys(&running, others) }).await;
     report.see("at a start", 300, at_start(&mut running, &disk)).await;
@@ -45,18 +45,6 @@ struct Disk {
     volume: Volume,
 }
 
-/// A running container.
-struct Started<'a> {
-    running: Running<'a>,
-    healthy: f64,
-}
-
-impl std::fmt::Display for Started<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "healthy after {:.1} s", self.healthy)
-    }
-}
-
 impl Disk {
     async fn create(bench: &Bench<'_>) -> anyhow::Result<Self> {
         let image = &bench.stack.image;
@@ -64,11 +52,10 @@ impl Disk {
         let volume = Volume::create(bench.docker, &["type=tmpfs", "device=tmpfs", &options]).await?;
         let command = vec!["sleep".to_owned(), "infinity".to_owned()];
         let options = Options { command, ..Options::default() };
-        let holder = Container::start(bench.docker, bench.image, &volume, &options).await?;
+        let holder = bench.container(&volume, &options).await?;
         Ok(Self { holder, volume })
     }
 
-    /// Fills the disk.
     async fn fill(&self) -> anyhow::Result<()> {
         let filled = self.holder.try_exec(&["bash", "-c", "cat /dev/zero >/data/filler"]).await?;
         ensure!(filled.output.contains(FULL), "it could not be filled: {}", start_of(&filled.output));
@@ -88,9 +75,7 @@ impl Disk {
 
 async fn before_first_start(bench: &Bench<'_>, disk: &Disk) -> anyhow::Result<String> {
     disk.fill().await?;
-    let container = Container::start(bench.docker, bench.image, &disk.volume, &Options::default()).await?;
-    let code = tokio::time::timeout(Duration::from_secs(60), container.wait()).await.context("it does not end")??;
-    let log = container.logs().await?;
+    let (code, log) = bench.run(&disk.volume, &Options::default()).await?;
     let secrets = disk.secrets().await;
     disk.make_room().await?;
     ensure!(code != 0, "it ends with exit code 0");
@@ -101,32 +86,25 @@ async fn before_first_start(bench: &Bench<'_>, disk: &Disk) -> anyhow::Result<St
     Ok(format!("exit code {code}: {}", start_of(log.lines().last().unwrap_or_default())))
 }
 
-async fn start<'a>(bench: &'a Bench<'a>, disk: &Disk, more: &[(&str, String)]) -> anyhow::Result<Started<'a>> {
-    let mut running = bench.start(&disk.volume, bench.moved_ports()?, more).await?;
-    let (_, healthy) = running.up().await?;
+/// Starts the image; returns a summary, too.
+async fn start<'a>(bench: &'a Bench<'a>, disk: &Disk, more: &[(&str, &str)]) -> anyhow::Result<(Running<'a>, String)> {
+    let mut running = bench.start(&disk.volume, more).await?;
+    let healthy = running.healthy().await?;
     running.secrets = running.read_secrets().await?;
-    Ok(Started { running, healthy })
+    Ok((running, healthy))
 }
 
 /// The image contains no key: each volume has its own.
 fn own_keys(running: &Running<'_>, others: &BTreeMap<String, String>) -> anyhow::Result<String> {
     ensure!(!others.is_empty(), "there is no other volume to compare with");
-    let same: Vec<&str> = others
-        .iter()
-        .filter(|(name, value)| running.secrets.get(*name) == Some(value))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    ensure!(same.is_empty(), "the same on two volumes: {}", same.join(", "));
+    let same = others.iter().filter(|(name, value)| running.secrets.get(*name) == Some(value));
+    ensure_none("the same on two volumes: ", ", ", same.map(|(name, _)| name))?;
     Ok(format!("{} differ from those of the other volume", others.len()))
 }
 
 /// Checks that all works again: health, ports, keys, and a write that is kept.
 async fn well(running: &Running<'_>, nonce: &str) -> anyhow::Result<()> {
-    until(|| async {
-        let check = running.container.try_exec(&["status", "--check"]).await?;
-        Ok((check.code == 0).then_some(()))
-    })
-    .await?;
+    running.settled().await?;
     running.ask_ports(Instant::now()).await?;
     ensure!(running.read_secrets().await? == running.secrets, "a key has changed");
     convex::set_variable(running, "SMOKE_DISK", nonce).await?;

@@ -1,15 +1,14 @@
 //! Pages of other origins in a real browser: on another port of the same name, on another name, and on a name that was
 //! rebound to this machine. They must read nothing and send nothing.
 
-use std::path::Path;
-
 use anyhow::{Context as _, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use super::browser::page::{FOREIGN_NAME, Page};
-use super::running::Running;
+use super::running::{BACKEND, DASHBOARD, GATEWAY, LLAMA, MANAGER, OPENCODE, PAGE, Running, ensure_none};
 
 /// Tries all ways of a page to reach another origin, and returns which succeeded. Only the statuses of the responses
 /// show whether forms, frames and requests without CORS had an effect.
@@ -49,31 +48,23 @@ const TRY: &str = r#"(async () => {
   await sent;
   return done;
 })()"#;
-/// An attempt that returned data.
+/// What it tries to reach: a port and a path.
 const TARGETS: [(&str, &str); 8] = [
-    ("CONVEX_DASHBOARD_PORT", "/api/current_deployment"),
-    ("CONVEX_BACKEND_PORT", "/api/1.31.7/sync"),
-    ("MISSION_CONTROL_PORT", "/api/1.31.7/sync"),
-    ("MISSION_CONTROL_PORT", "/hooks/agent"),
-    ("OPENCODE_PORT", "/pty"),
-    ("OPENCLAW_PORT", "/"),
-    ("LLAMACPP_PORT", "/v1/models"),
-    ("MANAGER_PORT", "/api/health"),
+    (DASHBOARD, "/api/current_deployment"),
+    (BACKEND, "/api/1.31.7/sync"),
+    (PAGE, "/api/1.31.7/sync"),
+    (PAGE, "/hooks/agent"),
+    (OPENCODE, "/pty"),
+    (GATEWAY, "/"),
+    (LLAMA, "/v1/models"),
+    (MANAGER, "/api/health"),
 ];
 
-/// Makes all attempts in a browser, which may be signed in to the stack.
-pub(super) async fn attack(running: &Running<'_>, page: &mut Page) -> anyhow::Result<String> {
-    let (served, port) = serve().await?;
-    let result = attack_from(running, page, port).await;
-    served.abort();
-    result
-}
-
-pub(super) async fn attack_unsigned(running: &Running<'_>, program: &Path) -> anyhow::Result<String> {
-    let mut page = Page::open(program, "about:blank").await?;
+pub(super) async fn attack_unsigned(running: &Running<'_>) -> anyhow::Result<String> {
+    let mut page = Page::open("about:blank").await?;
     let summary = attack(running, &mut page).await?;
     let mut rebound = 0;
-    for setting in running.bench.stack.endpoints().map(|it| &it.setting) {
+    for setting in running.settings() {
         page.go(&format!("http://{FOREIGN_NAME}:{}/", running.port(setting)?)).await?;
         page.wait("document.body.innerText !== ''").await?;
         let text = page.text().await?;
@@ -83,7 +74,9 @@ pub(super) async fn attack_unsigned(running: &Running<'_>, program: &Path) -> an
     Ok(format!("{summary}; {rebound} ports under a rebound name say what to set"))
 }
 
-async fn attack_from(running: &Running<'_>, page: &mut Page, port: u16) -> anyhow::Result<String> {
+/// Makes all attempts in a browser, which may be signed in to the stack.
+pub(super) async fn attack(running: &Running<'_>, page: &mut Page) -> anyhow::Result<String> {
+    let (_served, port) = serve().await?;
     let mut answers = 0;
     for name in ["127.0.0.1", FOREIGN_NAME] {
         for (setting, path) in TARGETS {
@@ -95,27 +88,24 @@ async fn attack_from(running: &Running<'_>, page: &mut Page, port: u16) -> anyho
             let target = json!(format!("{origin}{path}")).to_string();
             let done = page.value(&TRY.replace("TARGET", &target)).await?;
             let done = done.as_object().with_context(|| format!("{from} could not try {target}"))?;
-            let got: Vec<String> = done
-                .iter()
-                .filter(|(_, value)| **value != Value::Null)
-                .map(|(how, what)| format!("{how} {what}"))
-                .collect();
-            ensure!(got.is_empty(), "{from} reached {target}: {}", got.join(", "));
-            let statuses = page.statuses(&origin);
+            let got = done.iter().filter(|(_, value)| !value.is_null()).map(|(how, what)| format!("{how} {what}"));
+            ensure_none(&format!("{from} reached {target}: "), ", ", got)?;
+            let statuses = page.seen.statuses(&origin);
             ensure!(!statuses.is_empty(), "{from}: the browser sent no request to {target}");
-            let taken: Vec<String> = statuses.iter().filter(|it| **it != 403).map(u16::to_string).collect();
-            ensure!(taken.is_empty(), "{from}: requests to {target} get {}", taken.join(", "));
+            let taken = statuses.iter().filter(|it| **it != 403);
+            ensure_none(&format!("{from}: requests to {target} get "), ", ", taken)?;
             answers += statuses.len();
         }
     }
     Ok(format!("{answers} requests of pages on another port and another name, each 403"))
 }
 
-/// Serves an empty page on a free port of this machine.
-async fn serve() -> anyhow::Result<(tokio::task::JoinHandle<()>, u16)> {
+/// Serves an empty page on a free port of this machine, until the result is dropped.
+async fn serve() -> anyhow::Result<(JoinSet<()>, u16)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
-    let serving = async move {
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut asked = [0; 4096];
@@ -125,6 +115,6 @@ async fn serve() -> anyhow::Result<(tokio::task::JoinHandle<()>, u16)> {
                 let _ = stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n{page}").as_bytes()).await;
             });
         }
-    };
-    Ok((tokio::spawn(serving), port))
+    });
+    Ok((serving, port))
 }

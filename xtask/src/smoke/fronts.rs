@@ -1,12 +1,12 @@
 //! The pages for browsers: the dashboard, Mission Control's page without a browser, and the status page.
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
+use reqwest::RequestBuilder;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::report::Report;
-use super::running::{Answer, PAGE, Running, ask};
-
-const DASHBOARD: &str = "CONVEX_DASHBOARD_PORT";
+use super::running::{Answer, DASHBOARD, GATEWAY, PAGE, Running, ask, ensure_none, services};
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("dashboard");
@@ -21,8 +21,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
 }
 
 fn is_page(answer: &Answer) -> bool {
-    let kind = answer.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    kind.starts_with("text/html")
+    answer.content_type().starts_with("text/html")
 }
 
 async fn dashboard(running: &Running<'_>) -> anyhow::Result<String> {
@@ -44,40 +43,34 @@ fn first_asset<'a>(page: &'a str, folder: &str) -> Option<&'a str> {
     Some(&rest[..rest.find(['"', '\'', ' ', '>'])?])
 }
 
-/// The headers of a browser when a page of that port requests from its own server.
-fn from_page(running: &Running<'_>, setting: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
+/// The request with a browser's headers when a page of that port requests from its own server.
+fn from_page(running: &Running<'_>, setting: &str, request: RequestBuilder) -> anyhow::Result<RequestBuilder> {
     let origin = running.origin(setting)?;
-    Ok(vec![("sec-fetch-site", "same-origin".to_owned()), ("referer", format!("{origin}/")), ("origin", origin)])
+    let request = request.header("sec-fetch-site", "same-origin").header("referer", format!("{origin}/"));
+    Ok(request.header("origin", origin))
 }
 
 async fn deployment(running: &Running<'_>) -> anyhow::Result<String> {
     let path = "/api/current_deployment";
     let port = running.port(DASHBOARD)?;
-    let get = |changed: &[(&'static str, String)]| {
-        let mut headers = from_page(running, DASHBOARD)?;
-        headers.retain(|(name, _)| changed.iter().all(|(other, _)| other != name));
-        headers.extend(changed.iter().cloned());
-        let request = running.get(DASHBOARD, path)?;
-        anyhow::Ok(headers.into_iter().fold(request, |request, (name, value)| request.header(name, value)))
-    };
-    let given = ask(get(&[])?).await?.expect(200)?.json()?;
+    let get = || from_page(running, DASHBOARD, running.get(DASHBOARD, path)?);
+    let given = ask(get()?).await?.expect(200)?.json()?;
     ensure!(given["adminKey"] == running.secret("CONVEX_SELF_HOSTED_ADMIN_KEY")?, "another key is given");
     let own = running.origin(DASHBOARD)?;
     ensure!(given["url"] == own.as_str(), "{} is given as the backend, not the page's own {own}", given["url"]);
     for (name, value) in [
-        ("host", format!("evil.example:{port}")),
-        ("host", "evil.example".to_owned()),
-        ("sec-fetch-site", "cross-site".to_owned()),
-        ("sec-fetch-site", "same-site".to_owned()),
-        ("origin", "http://evil.example".to_owned()),
-        ("origin", "null".to_owned()),
-        ("x-forwarded-for", "192.0.2.7".to_owned()),
-        ("forwarded", "for=192.0.2.7".to_owned()),
+        ("host", format!("evil.example:{port}").as_str()),
+        ("host", "evil.example"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("origin", "http://evil.example"),
+        ("origin", "null"),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("forwarded", "for=192.0.2.7"),
     ] {
-        let answer = ask(get(&[(name, value.clone())])?).await?;
-        if answer.status < 400 || answer.body.contains("adminKey") {
-            bail!("with `{name}: {value}` it answers {}", answer.status);
-        }
+        let changed = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_str(value)?)]);
+        let Answer { status, body, .. } = ask(get()?.headers(changed)).await?;
+        ensure!(status >= 400 && !body.contains("adminKey"), "with `{name}: {value}` it answers {status}");
     }
     let plain = ask(running.get(DASHBOARD, path)?).await?;
     ensure!(plain.status == 404, "a request that is not of a page gets {}", plain.status);
@@ -105,15 +98,13 @@ async fn hooks(running: &Running<'_>) -> anyhow::Result<String> {
     // It requests a run without a session: the gateway's status shows whether it accepted the token.
     let body = json!({ "name": "Smoke test" });
     let send = || anyhow::Ok(running.post(PAGE, "/hooks/agent", &body)?.header("authorization", "Bearer "));
-    let headers = from_page(running, PAGE)?;
-    let own = headers.into_iter().fold(send()?, |request, (name, value)| request.header(name, value));
-    let known = ask(own).await?;
+    let known = ask(from_page(running, PAGE, send()?)?).await?;
     ensure!(known.status == 400, "the page's request without a message gets {}: {}", known.status, known.body);
     let program = ask(send()?).await?;
     ensure!(program.status == 401, "a program's gets {}: {}", program.status, program.body);
     let foreign = ask(send()?.header("host", "evil.example")).await?;
     ensure!(foreign.status == 421, "a foreign one gets {}: {}", foreign.status, foreign.body);
-    let direct = ask(running.post("OPENCLAW_PORT", "/hooks/agent", &body)?).await?;
+    let direct = ask(running.post(GATEWAY, "/hooks/agent", &body)?).await?;
     ensure!(direct.status == 401, "one without a token gets {} from the gateway itself", direct.status);
     Ok("the gateway knows the first; a program without a token gets 401, a foreign name 421".to_owned())
 }
@@ -121,9 +112,8 @@ async fn hooks(running: &Running<'_>) -> anyhow::Result<String> {
 async fn stack(running: &Running<'_>) -> anyhow::Result<String> {
     let shown = ask(running.get(PAGE, "/_stack.json")?).await?.expect(200)?.json()?;
     let printed = running.status().await?;
-    let states = |status: &Value| {
-        let all = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
-        all.iter().map(|it| format!("{} {}", it["name"], it["state"])).collect::<Vec<_>>()
+    let states = |status: &Value| -> Vec<String> {
+        services(status).iter().map(|it| format!("{} {}", it["name"], it["state"])).collect()
     };
     let (shown, printed) = (states(&shown), states(&printed));
     ensure!(shown == printed, "the page says {shown:?}, the command {printed:?}");
@@ -134,15 +124,8 @@ async fn stack(running: &Running<'_>) -> anyhow::Result<String> {
 async fn stack_page(running: &Running<'_>) -> anyhow::Result<String> {
     let page = ask(running.get(PAGE, "/_stack")?).await?.expect(200)?;
     ensure!(is_page(&page), "it is not a page");
-    let missing: Vec<&str> = running
-        .bench
-        .stack
-        .services
-        .iter()
-        .map(|service| service.name.as_str())
-        .filter(|name| !page.body.contains(&format!("<small>{name}</small>")))
-        .collect();
-    ensure!(missing.is_empty(), "not shown: {}", missing.join(", "));
+    let names = running.bench.stack.services.iter().map(|service| &service.name);
+    ensure_none("not shown: ", ", ", names.filter(|name| !page.body.contains(&format!("<small>{name}</small>"))))?;
     Ok("each with state, version and link".to_owned())
 }
 

@@ -4,7 +4,9 @@
 use anyhow::{Context as _, ensure};
 
 use super::report::Report;
-use super::running::{Running, start_of};
+use super::running::{
+    BACKEND, DASHBOARD, GATEWAY, LLAMA, MANAGER, OPENCODE, PAGE, Running, SITE, ensure_none, start_of,
+};
 use super::security::{listening, needles};
 use crate::io::process;
 
@@ -32,25 +34,24 @@ done
 "#;
 /// The doors that the front opens to visits from this machine.
 const DOORS: [(&str, &str, &str); 15] = [
-    ("CONVEX_DASHBOARD_PORT", "GET", "/"),
-    ("CONVEX_DASHBOARD_PORT", "GET", "/api/current_deployment"),
-    ("CONVEX_BACKEND_PORT", "POST", "/api/query"),
-    ("CONVEX_SITE_PORT", "GET", "/"),
-    ("MISSION_CONTROL_PORT", "GET", "/"),
-    ("MISSION_CONTROL_PORT", "GET", "/_stack.json"),
-    ("MISSION_CONTROL_PORT", "GET", "/metrics"),
-    ("MISSION_CONTROL_PORT", "POST", "/hooks/agent"),
-    ("MISSION_CONTROL_PORT", "POST", "/api/mutation"),
-    ("OPENCLAW_PORT", "GET", "/"),
-    ("OPENCLAW_PORT", "POST", "/hooks/agent"),
-    ("OPENCODE_PORT", "POST", "/pty"),
-    ("LLAMACPP_PORT", "GET", "/health"),
-    ("LLAMACPP_PORT", "POST", "/v1/chat/completions"),
-    ("MANAGER_PORT", "GET", "/api/health"),
+    (DASHBOARD, "GET", "/"),
+    (DASHBOARD, "GET", "/api/current_deployment"),
+    (BACKEND, "POST", "/api/query"),
+    (SITE, "GET", "/"),
+    (PAGE, "GET", "/"),
+    (PAGE, "GET", "/_stack.json"),
+    (PAGE, "GET", "/metrics"),
+    (PAGE, "POST", "/hooks/agent"),
+    (PAGE, "POST", "/api/mutation"),
+    (GATEWAY, "GET", "/"),
+    (GATEWAY, "POST", "/hooks/agent"),
+    (OPENCODE, "POST", "/pty"),
+    (LLAMA, "GET", "/health"),
+    (LLAMA, "POST", "/v1/chat/completions"),
+    (MANAGER, "GET", "/api/health"),
 ];
 /// The programs' own endpoints for events, by the port's setting.
-const EVENTS: [(&str, &str); 2] =
-    [("CONVEX_SITE_PORT", "/openclaw/event"), ("CONVEX_BACKEND_PORT", "/http/openclaw/event")];
+const EVENTS: [(&str, &str); 2] = [(SITE, "/openclaw/event"), (BACKEND, "/http/openclaw/event")];
 
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.group("inside");
@@ -69,28 +70,18 @@ async fn addresses(running: &Running<'_>) -> anyhow::Result<(String, String)> {
 }
 
 fn doors(running: &Running<'_>) -> anyhow::Result<Vec<String>> {
-    let door = |(setting, method, path): &(&str, &str, &str)| {
-        anyhow::Ok(format!("{} {method} {path}", running.port(setting)?))
-    };
-    DOORS.iter().map(door).collect()
+    DOORS.iter().map(|(setting, method, path)| Ok(format!("{} {method} {path}", running.port(setting)?))).collect()
 }
 
 /// All must be refused without a sign-in, and contain no secret.
 fn refused(running: &Running<'_>, output: &str) -> anyhow::Result<usize> {
-    let answers: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix("=> ")).collect();
-    ensure!(
-        answers.len() == DOORS.len() * 5,
-        "{} answers instead of {}: {}",
-        answers.len(),
-        DOORS.len() * 5,
-        start_of(output)
-    );
-    let wrong: Vec<&str> = answers.iter().copied().filter(|it| !it.starts_with("401 ")).collect();
-    ensure!(wrong.is_empty(), "not refused: {}", wrong.join("; "));
-    let leaked: Vec<&str> =
-        needles(&running.secrets).iter().filter(|(_, value)| output.contains(value)).map(|it| it.0).collect();
-    ensure!(leaked.is_empty(), "it gets {}", leaked.join(", "));
-    Ok(answers.len())
+    let answers = || output.lines().filter_map(|line| line.strip_prefix("=> "));
+    let (count, wanted) = (answers().count(), DOORS.len() * 5);
+    ensure!(count == wanted, "{count} answers instead of {wanted}: {}", start_of(output));
+    ensure_none("not refused: ", "; ", answers().filter(|it| !it.starts_with("401 ")))?;
+    let leaked = needles(&running.secrets).into_iter().filter(|(_, value)| output.contains(value));
+    ensure_none("it gets ", ", ", leaked.map(|(name, _)| name))?;
+    Ok(count)
 }
 
 async fn process_inside(running: &Running<'_>) -> anyhow::Result<String> {
@@ -129,17 +120,13 @@ async fn over_ipv6(running: &Running<'_>) -> anyhow::Result<String> {
         return Ok("this kernel has no IPv6".to_owned());
     }
     let open = listening(&sockets.output);
-    let endpoints = running.bench.stack.endpoints();
-    let ports: anyhow::Result<Vec<u16>> = endpoints.map(|it| running.port(&it.setting)).collect();
-    let closed: Vec<String> = ports?.iter().filter(|port| !open.contains(port)).map(u16::to_string).collect();
-    ensure!(closed.is_empty(), "not open on IPv6: {}", closed.join(", "));
+    ensure_none("not open on IPv6: ", ", ", running.ports().filter(|port| !open.contains(port)))?;
     Ok(format!("{} ports", open.len()))
 }
 
 async fn events(running: &Running<'_>) -> anyhow::Result<String> {
-    let endpoints = || running.bench.stack.endpoints();
     for (setting, path) in EVENTS {
-        let inner = endpoints().find(|it| it.setting == setting).and_then(|it| it.inner).context("no inner port")?;
+        let inner = running.inner_port(setting).context("no inner port")?;
         let url = format!("http://127.0.0.1:{inner}{path}");
         for header in ["X-Forwarded-For: 127.0.0.1", "Authorization: Bearer ", "Authorization: Bearer made-up"] {
             let curl = ["curl", "--silent", "--write-out", " %{http_code}", "--header", header, "--data", "{}", &url];

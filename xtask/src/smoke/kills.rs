@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 
 use super::report::Report;
-use super::running::{Running, until};
+use super::running::{Running, ensure_none, until};
 use super::security::processes;
 use super::turns;
 use crate::domain::service::Service;
@@ -83,18 +83,13 @@ async fn kill(running: &Running<'_>, service: &Service) -> anyhow::Result<String
     until(|| async { Ok(ready_process(running, &service.name).await?.filter(|now| *now != main)) }).await?;
     let ready = killed.elapsed().as_secs_f64();
     let after = processes(running).await?;
-    let left: Vec<&str> =
-        after.iter().filter(|process| before.contains(process)).map(|process| process.words.as_str()).collect();
-    ensure!(left.is_empty(), "of the killed one there is still: {}", left.join("; "));
+    let left = after.iter().filter(|process| before.contains(process)).map(|process| &process.words);
+    ensure_none("of the killed one there is still: ", "; ", left)?;
     Ok(format!("ready again after {ready:.1} s; of {} old processes none is left", before.len()))
 }
 
 async fn healthy(running: &Running<'_>) -> anyhow::Result<String> {
-    until(|| async {
-        let check = running.container.try_exec(&["status", "--check"]).await?;
-        Ok((check.code == 0).then_some(()))
-    })
-    .await?;
+    running.settled().await?;
     let answered = running.ask_ports(Instant::now()).await?;
     Ok(format!("{} ports answer", answered.len()))
 }

@@ -10,7 +10,8 @@ use self::running::{Bench, Running};
 use crate::domain::stack::Stack;
 use crate::engine::container::Volume;
 use crate::engine::docker::Docker;
-use crate::engine::probe;
+use crate::engine::probe::Answered;
+use crate::io::files;
 
 mod attacks;
 mod backups;
@@ -45,7 +46,7 @@ const UP: u64 = 400;
 const TURN: u64 = 400;
 const LONG_TURN: u64 = 1800;
 /// Tokens: a small model may not stop by itself.
-const LONGEST_ANSWER: u32 = 200;
+const LONGEST_ANSWER: &str = "200";
 
 /// The options of a smoke test.
 #[derive(Debug)]
@@ -83,6 +84,12 @@ impl Request<'_> {
         self.only.iter().any(|asked| asked == part || (part == "turns" && asked == "stops"))
     }
 
+    /// Runs a part if it is wanted.
+    async fn part<T>(&self, name: &str, work: impl Future<Output = T>) -> Option<T> {
+        // Boxed, because this future would contain it twice.
+        if self.wants(name) { Some(Box::pin(work).await) } else { None }
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         for asked in self.only {
             ensure!(PARTS.contains(&asked.as_str()), "no part is called {asked}; there are {}", PARTS.join(", "));
@@ -96,117 +103,67 @@ pub(crate) async fn run(request: &Request<'_>) -> anyhow::Result<Report> {
     request.check()?;
     let scratch = TempDir::with_prefix("mission-control-smoke-").context("cannot make a scratch directory")?;
     // The container's user reads the model through it.
-    fs_err::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let mut more = Vec::new();
-    let turn = if request.model.is_some() { LONG_TURN } else { TURN };
-    let model = if let Some(model) = &request.model {
-        more.push(("LLAMA_ARG_N_PREDICT", LONGEST_ANSWER.to_string()));
-        fs_err::canonicalize(model)?
+    files::make_executable(scratch.path())?;
+    let context = model::CONTEXT.to_string();
+    let (model, turn, more) = if let Some(model) = &request.model {
+        (fs_err::canonicalize(model)?, LONG_TURN, [("LLAMA_ARG_N_PREDICT", LONGEST_ANSWER)])
     } else {
         let made = scratch.path().join("smoke.gguf");
         model::write(&made)?;
-        more.push(("LLAMACPP_CTX_SIZE", model::CONTEXT.to_string()));
-        made
+        (made, TURN, [("LLAMACPP_CTX_SIZE", context.as_str())])
     };
     let bench = Bench::new(request, scratch.path(), model, turn)?;
     let mut report = Report::new(request.image);
     let volume = Volume::create(bench.docker, &[]).await?;
-    let ports = bench.moved_ports()?;
-    let mut running = bench.start(&volume, ports, &more).await?;
+    let mut running = bench.start(&volume, &more).await?;
     if !up(&mut report, &mut running).await {
         report.keep_log(&running.container, &request.output.join("container.log")).await;
         return Ok(report);
     }
     let nonce = Bench::nonce();
-    if request.wants("convex") {
-        convex::prove(&mut report, &running, &nonce).await;
-    }
-    if request.wants("fronts") {
-        fronts::prove(&mut report, &running).await;
-    }
-    if request.wants("commands") {
-        commands::prove(&mut report, &running).await;
-    }
-    let mut left = None;
-    if request.wants("turns") {
-        left = Some(turns::prove(&mut report, &running, &nonce).await);
-    }
-    if request.wants("browser") {
-        match browser::page::find() {
-            Some(program) => {
-                let run = left.is_some().then_some(nonce.as_str());
-                browser::prove(&mut report, &running, run, request.output, &program).await;
-            }
-            None if request.require_browser => report.miss("pages in a browser", browser::page::MISSING),
-            None => report.skip("pages in a browser", browser::page::MISSING),
-        }
-    }
-    if request.wants("security") {
-        security::prove(&mut report, &running).await;
-    }
-    if request.wants("sandbox") {
-        sandbox::prove(&mut report, &running).await;
-    }
-    if request.wants("attacks") {
-        attacks::prove(&mut report, &running).await;
-    }
-    if request.wants("inside") {
-        inside::prove(&mut report, &running).await;
-    }
+    request.part("convex", convex::prove(&mut report, &running, &nonce)).await;
+    request.part("fronts", fronts::prove(&mut report, &running)).await;
+    request.part("commands", commands::prove(&mut report, &running)).await;
+    let session = request.part("turns", turns::prove(&mut report, &running, &nonce)).await.flatten();
+    let run = request.wants("turns").then_some(nonce.as_str());
+    request.part("browser", browser::prove(&mut report, &running, run, request.require_browser)).await;
+    request.part("security", security::prove(&mut report, &running)).await;
+    request.part("sandbox", sandbox::prove(&mut report, &running)).await;
+    request.part("attacks", attacks::prove(&mut report, &running)).await;
+    request.part("inside", inside::prove(&mut report, &running)).await;
     // It takes a while until hung services are found; the next groups have containers of their own.
-    let frozen = if request.wants("kills") { Some(kills::freeze(&running).await) } else { None };
-    if request.wants("sign-in") {
-        sign_in::prove(&mut report, &bench).await?;
-    }
-    if request.wants("tls") {
-        tls::prove(&mut report, &bench).await?;
-    }
-    if request.wants("models") {
-        models::prove(&mut report, &bench).await?;
-    }
-    if request.wants("backups") {
-        backups::prove(&mut report, &bench, &running, &nonce).await;
-    }
-    if request.wants("refusals") {
-        refusals::prove(&mut report, &bench, &volume).await;
-    }
+    let frozen = request.part("kills", kills::freeze(&running)).await;
+    request.part("sign-in", sign_in::prove(&mut report, &bench)).await.transpose()?;
+    request.part("tls", tls::prove(&mut report, &bench)).await.transpose()?;
+    request.part("models", models::prove(&mut report, &bench)).await.transpose()?;
+    request.part("backups", backups::prove(&mut report, &bench, &running, &nonce)).await;
+    request.part("refusals", refusals::prove(&mut report, &bench, &volume)).await;
     if let Some(frozen) = frozen {
         kills::prove(&mut report, &running, frozen, &Bench::nonce()).await;
     }
-    if let Some(left) = left.filter(|_| request.wants("stops")) {
-        stops::prove(&mut report, &mut running, &volume, &nonce, &left).await;
-    }
+    request.part("stops", stops::prove(&mut report, &mut running, &volume, &nonce, session)).await;
     report.keep_log(&running.container, &request.output.join("container.log")).await;
     let secrets = std::mem::take(&mut running.secrets);
     // Two at once would be slow because of each other.
     drop(running);
-    if request.wants("disk") {
-        disk::prove(&mut report, &bench, &more, &secrets).await;
-    }
+    request.part("disk", disk::prove(&mut report, &bench, &more, &secrets)).await;
     Ok(report)
 }
 
 /// The start itself; without it no other check can run.
 async fn up(report: &mut Report, running: &mut Running<'_>) -> bool {
     report.group("start");
-    let slowest = |answered: &[probe::Answered]| {
-        answered
-            .iter()
-            .max_by(|a, b| a.seconds.total_cmp(&b.seconds))
-            .map(|it| format!("{} last, after {:.1} s", it.service, it.seconds))
+    let summary = |(answered, healthy): &(Vec<Answered>, f64)| {
+        let slowest = answered.iter().max_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let slowest = slowest.map(|it| format!("{} last, after {:.1} s", it.service, it.seconds)).unwrap_or_default();
+        format!("{} ports, {slowest}; healthy after {healthy:.1} s", answered.len())
     };
-    let ready = report
-        .check("every port answers, and everything is healthy", UP, running.up(), |(answered, healthy)| {
-            let slowest = slowest(answered).unwrap_or_default();
-            format!("{} ports, {slowest}; healthy after {healthy:.1} s", answered.len())
-        })
-        .await;
-    if ready.is_none() {
+    let name = "every port answers, and everything is healthy";
+    if report.check(name, UP, running.up(), summary).await.is_none() {
         return false;
     }
-    let secrets = report
-        .check("its secrets are generated", 30, running.read_secrets(), |all| format!("{} of them", all.len()))
-        .await;
+    let secrets = running.read_secrets();
+    let secrets = report.check("its secrets are generated", 30, secrets, |all| format!("{} of them", all.len())).await;
     running.secrets = secrets.unwrap_or_default();
     report.see("stand-ins", 30, running.stand_ins()).await
 }

@@ -6,12 +6,10 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::report::Report;
-use super::running::{Bench, MODEL, PAGE, Running, ask, start_of, until};
+use super::running::{Bench, LLAMA, LLAMA_KEY, MODEL, PAGE, Running, ask, service, start_of, until};
 use crate::engine::container::Volume;
 use crate::engine::probe;
 
-const LLAMA: &str = "LLAMACPP_PORT";
-const KEY: &str = "LLAMACPP_API_KEY";
 /// A model of an architecture that llama.cpp does not know.
 const FOREIGN: &str = "/data/models/foreign.gguf";
 /// A model hub, and a download from it.
@@ -20,28 +18,25 @@ const HUB: &str = include_str!("hub.mjs");
 pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Result<()> {
     report.group("models");
     let volume = Volume::create(bench.docker, &[]).await?;
-    let off = ["OPENCODE", "OPENCLAW", "CONVEX", "MISSION_CONTROL"].map(|name| (format!("{name}_ENABLED"), "false"));
-    let mut more: Vec<(&str, String)> = off.iter().map(|(name, value)| (name.as_str(), (*value).to_owned())).collect();
-    more.extend(
-        [
-            ("LLAMACPP_MODEL", ""),
-            ("LLAMACPP_ENABLED", "true"),
-            ("MODEL_BASE_URL", "http://127.0.0.1:1/v1"),
-            ("MODEL_NAME", "smoke"),
-        ]
-        .map(|(name, value)| (name, value.to_owned())),
-    );
-    let mut running = bench.start(&volume, bench.moved_ports()?, &more).await?;
-    let healthy = probe::wait_healthy(&running.container, running.started);
-    if report
-        .check("it is healthy without a model", 120, healthy, |it| format!("healthy after {it:.1} s"))
-        .await
-        .is_none()
-    {
+    let common = [
+        ("OPENCODE_ENABLED", "false"),
+        ("OPENCLAW_ENABLED", "false"),
+        ("CONVEX_ENABLED", "false"),
+        ("LLAMACPP_ENABLED", "true"),
+        ("MODEL_BASE_URL", "http://127.0.0.1:1/v1"),
+        ("MODEL_NAME", "smoke"),
+    ];
+    let without = [("MISSION_CONTROL_ENABLED", "false"), ("LLAMACPP_MODEL", "")];
+    let mut running = bench.start(&volume, &[&common[..], &without].concat()).await?;
+    let healthy = async {
+        let seconds = probe::wait_healthy(&running.container, running.started).await?;
+        Ok(format!("healthy after {seconds:.1} s"))
+    };
+    if !report.see("it is healthy without a model", 120, healthy).await {
         return Ok(());
     }
-    let key = running.container.exec(&["secrets", KEY]).await?;
-    running.secrets.insert(KEY.to_owned(), key);
+    let key = running.container.exec(&["secrets", LLAMA_KEY]).await?;
+    running.secrets.insert(LLAMA_KEY.to_owned(), key);
     report.see("status says that there is no model", 60, none_yet(&running)).await;
     report.see("an incomplete file is reported by name", 60, half(&running)).await;
     report.see("a model that is added later answers as `local`", 90, later(&running)).await;
@@ -50,13 +45,9 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
     running.container.exec(&["bash", "-c", &format!("sed s/llama/llamx/g {MODEL} >{FOREIGN}")]).await?;
     drop(running);
     // With the page: it shows the notices, too.
-    more.retain(|(name, _)| !["LLAMACPP_MODEL", "MISSION_CONTROL_ENABLED"].contains(name));
-    more.push(("LLAMACPP_MODEL", FOREIGN.to_owned()));
-    let ports = bench.moved_ports()?;
-    let mut options = bench.options(&ports, &more);
+    let with = [&common[..], &[("LLAMACPP_MODEL", FOREIGN)]].concat();
     let older = older_processor(bench)?;
-    options.mounts.extend(older.clone());
-    let running = bench.launch(&volume, ports, options).await?;
+    let running = bench.start_with(&volume, &with, |options| options.mounts.extend(older.clone())).await?;
     report.see("a model that llama.cpp cannot load is reported by name", 120, unloadable(&running)).await;
     if older.is_some() {
         report.see("a processor without AVX2 is reported", 60, lacks_avx2(&running)).await;
@@ -91,8 +82,7 @@ async fn lacks_avx2(running: &Running<'_>) -> anyhow::Result<String> {
 /// State and detail of llama.cpp.
 async fn llamacpp(running: &Running<'_>) -> anyhow::Result<(String, String)> {
     let status = running.status().await?;
-    let services = status["services"].as_array().context("no services")?;
-    let service = services.iter().find(|it| it["name"] == "llamacpp").context("no llamacpp")?;
+    let service = service(&status, "llamacpp")?;
     let text = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
     Ok((text("state"), text("detail")))
 }
@@ -100,7 +90,7 @@ async fn llamacpp(running: &Running<'_>) -> anyhow::Result<(String, String)> {
 async fn complete(running: &Running<'_>) -> anyhow::Result<u16> {
     let body = json!({ "model": "local", "messages": [{ "role": "user", "content": "there?" }], "max_tokens": 4 });
     let request = running.post(LLAMA, "/v1/chat/completions", &body)?;
-    Ok(ask(request.bearer_auth(running.secret(KEY)?)).await?.status)
+    Ok(ask(request.bearer_auth(running.secret(LLAMA_KEY)?)).await?.status)
 }
 
 async fn none_yet(running: &Running<'_>) -> anyhow::Result<String> {
@@ -152,10 +142,9 @@ async fn unloadable(running: &Running<'_>) -> anyhow::Result<String> {
     let wanted = format!("llama.cpp could not load {FOREIGN}");
     let (detail, hint) = until(|| async {
         let status = running.status().await.unwrap_or_default();
-        let services = status["services"].as_array().into_iter().flatten();
-        let text = |it: &Value| it.as_str().unwrap_or_default().to_owned();
-        let texts = services.filter(|it| it["name"] == "llamacpp").map(|it| (text(&it["detail"]), text(&it["hint"])));
-        Ok(texts.into_iter().find(|(detail, _)| detail.contains(&wanted)))
+        let service = service(&status, "llamacpp").unwrap_or(&Value::Null);
+        let text = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
+        Ok(Some((text("detail"), text("hint"))).filter(|(detail, _)| detail.contains(&wanted)))
     })
     .await?;
     ensure!(hint.contains("docker compose up -d"), "the hint is {hint:?}");

@@ -7,13 +7,13 @@ use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::running::start_of;
+use super::running::{Running, start_of};
 
 /// A response counts as complete after this silence.
 const SILENCE: Duration = Duration::from_secs(5);
 const LONGEST: usize = 256 * 1024;
+const VISIT: &str = "Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: document";
 
-/// A response.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     /// 0 if the connection was closed without a response.
@@ -83,13 +83,28 @@ fn is_whole(read: &[u8]) -> bool {
     length.is_some_and(|length| body.len() >= length) || body.ends_with("0\r\n\r\n")
 }
 
-/// Builds a request from its form in tables: `|` ends a line. A body after the empty line is sent unchanged; `{LENGTH}`
-/// is its length.
-pub(super) fn request(text: &str, values: &[(&str, &str)]) -> Vec<u8> {
-    let mut text =
-        values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value));
-    if !text.contains("||") {
-        text.push_str("||");
+/// Sends a request to a port, in the form of [`request`].
+pub(super) async fn ask(running: &Running<'_>, setting: &str, text: &str) -> anyhow::Result<Reply> {
+    send(running.address(setting)?, &request(running, setting, text)?).await
+}
+
+/// Builds a request to a port in the form of [`written`]. Placeholders: HOST and PORT of the port, OTHER for the port of
+/// another service, VISIT for the headers of a navigation.
+pub(super) fn request(running: &Running<'_>, setting: &str, text: &str) -> anyhow::Result<Vec<u8>> {
+    let address = running.address(setting)?;
+    let other = running.settings().find(|it| *it != setting).context("there is one port only")?;
+    let (host, port, other) = (address.to_string(), address.port().to_string(), running.port(other)?.to_string());
+    Ok(written(text, &[("HOST", &host), ("PORT", &port), ("OTHER", &other), ("VISIT", VISIT)]))
+}
+
+/// Builds a request from its form in tables: `|` ends a line. A first line without a version gets HTTP/1.1, and a Host
+/// after it. A body after the empty line is sent unchanged; `{LENGTH}` is its length.
+pub(super) fn written(text: &str, values: &[(&str, &str)]) -> Vec<u8> {
+    let (first, rest) = text.split_at(text.find('|').unwrap_or(text.len()));
+    let usual = if first.contains(" HTTP/") { "" } else { " HTTP/1.1|Host: {HOST}" };
+    let mut text = [first, usual, rest].concat();
+    for (name, value) in values {
+        text = text.replace(&format!("{{{name}}}"), value);
     }
     let (head, body) = text.split_once("||").unwrap_or((&text, ""));
     format!("{}\r\n\r\n{body}", head.replace("{LENGTH}", &body.len().to_string()).replace('|', "\r\n")).into_bytes()
@@ -102,10 +117,11 @@ mod tests {
     #[test]
     fn a_request_is_sent_as_it_is_written() {
         let values = [("HOST", "h:1")];
-        assert_eq!(request("GET /a\\b HTTP/1.1|Host: {HOST}", &values), b"GET /a\\b HTTP/1.1\r\nHost: h:1\r\n\r\n");
+        assert_eq!(written("GET /a\\b", &values), b"GET /a\\b HTTP/1.1\r\nHost: h:1\r\n\r\n");
+        assert_eq!(written("GET / HTTP/1.0|Host: a", &values), b"GET / HTTP/1.0\r\nHost: a\r\n\r\n");
         let post = "POST / HTTP/1.1|Host: {HOST}|Content-Length: {LENGTH}||{\"a\":1}";
         let sent = b"POST / HTTP/1.1\r\nHost: h:1\r\nContent-Length: 7\r\n\r\n{\"a\":1}";
-        assert_eq!(request(post, &values), sent);
+        assert_eq!(written(post, &values), sent);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 
 use super::report::Report;
 use super::running::{Bench, start_of, until};
-use crate::engine::container::{Container, Options, Volume};
+use crate::engine::container::{Options, Volume};
 use crate::io::process;
 
 // Exit codes of sysexits.h that the image uses.
@@ -43,37 +43,35 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>, used: &Volume)
     report.see("root is refused", 60, root(bench)).await;
 }
 
-/// Returns the exit code and output of a container that must not start.
-async fn refused(bench: &Bench<'_>, volume: &Volume, options: &Options) -> anyhow::Result<(i32, String)> {
-    let container = Container::start(bench.docker, bench.image, volume, options).await?;
+/// Returns the output of a container that must not start but end with that exit code.
+async fn refused(bench: &Bench<'_>, volume: &Volume, options: &Options, wanted: i32) -> anyhow::Result<String> {
+    let container = bench.container(volume, options).await?;
     let ended = tokio::time::timeout(Duration::from_secs(30), container.wait()).await;
     let logs = container.logs().await?;
     let code = ended.ok().with_context(|| format!("it does not end; it says {}", start_of(&logs)))??;
-    Ok((code, logs))
+    ensure!(code == wanted, "exit code {code} instead of {wanted}: {}", start_of(&logs));
+    Ok(logs)
 }
 
 async fn wrong_settings(bench: &Bench<'_>) -> anyhow::Result<String> {
     let volume = Volume::create(bench.docker, &[]).await?;
     let environment = WRONG.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let (code, log) = refused(bench, &volume, &Options { environment, ..Options::default() }).await?;
-    ensure!(code == CONFIG, "exit code {code} instead of {CONFIG}: {}", start_of(&log));
+    let log = refused(bench, &volume, &Options { environment, ..Options::default() }, CONFIG).await?;
     let missing: Vec<&str> = WRONG.iter().map(|(name, _)| *name).filter(|name| !log.contains(name)).collect();
     ensure!(missing.is_empty(), "not reported: {}; it says {}", missing.join(", "), start_of(&log));
     ensure!(!log.contains("not-to-be-shown"), "the value of a secret is printed");
-    Ok(format!("exit code {code}, {} settings named, no secret's value", WRONG.len()))
+    Ok(format!("exit code {CONFIG}, {} settings named, no secret's value", WRONG.len()))
 }
 
 async fn second_container(bench: &Bench<'_>, used: &Volume) -> anyhow::Result<String> {
-    let (code, log) = refused(bench, used, &Options::default()).await?;
-    ensure!(code == TEMPORARY, "exit code {code} instead of {TEMPORARY}: {}", start_of(&log));
-    Ok(format!("exit code {code}: {}", start_of(&log)))
+    let log = refused(bench, used, &Options::default(), TEMPORARY).await?;
+    Ok(format!("exit code {TEMPORARY}: {}", start_of(&log)))
 }
 
 async fn foreign_volume(bench: &Bench<'_>) -> anyhow::Result<String> {
     let volume = Volume::create(bench.docker, &[]).await?;
     give_to(bench, &volume, FOREIGN).await?;
-    let (code, log) = refused(bench, &volume, &Options::default()).await?;
-    ensure!(code == CANNOT_CREATE, "exit code {code} instead of {CANNOT_CREATE}: {}", start_of(&log));
+    let log = refused(bench, &volume, &Options::default(), CANNOT_CREATE).await?;
     let image = &bench.stack.image;
     let owner = format!("{}:{}", image.uid, image.gid);
     let remedy = log.lines().find(|line| line.contains("chown") && line.contains(&owner));
@@ -81,14 +79,14 @@ async fn foreign_volume(bench: &Bench<'_>) -> anyhow::Result<String> {
     ensure!(log.lines().count() <= 4, "it says more than one error: {}", start_of(&log));
     // The suggested chown must suffice.
     give_to(bench, &volume, &owner).await?;
-    let container = Container::start(bench.docker, bench.image, &volume, &Options::default()).await?;
+    let container = bench.container(&volume, &Options::default()).await?;
     let started = until(|| async {
         let logs = container.logs().await?;
         ensure!(container.health().await? == "starting", "after the chown it still ends: {}", start_of(&logs));
         Ok(logs.contains("services are starting").then_some(()))
     });
     tokio::time::timeout(Duration::from_secs(60), started).await.context("after the chown it does not start")??;
-    Ok(format!("exit code {code}; after the chown it starts"))
+    Ok(format!("exit code {CANNOT_CREATE}; after the chown it starts"))
 }
 
 /// Changes a volume's owner, as the message suggests.
@@ -101,7 +99,6 @@ async fn give_to(bench: &Bench<'_>, volume: &Volume, owner: &str) -> anyhow::Res
 
 async fn root(bench: &Bench<'_>) -> anyhow::Result<String> {
     let volume = Volume::create(bench.docker, &[]).await?;
-    let (code, log) = refused(bench, &volume, &Options { user: Some("0"), ..Options::default() }).await?;
-    ensure!(code == NO_PERMISSION, "exit code {code} instead of {NO_PERMISSION}: {}", start_of(&log));
-    Ok(format!("exit code {code}: {}", start_of(&log)))
+    let log = refused(bench, &volume, &Options { user: Some("0"), ..Options::default() }, NO_PERMISSION).await?;
+    Ok(format!("exit code {NO_PERMISSION}: {}", start_of(&log)))
 }

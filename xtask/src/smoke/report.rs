@@ -51,7 +51,17 @@ impl Report {
         result.ok()
     }
 
-    /// Like [`check`](Self::check), for a check that returns its own summary only.
+    /// Like [`check`](Self::check), for a check that returns its own summary, too.
+    pub(super) async fn keep<T>(
+        &mut self,
+        name: &str,
+        limit: u64,
+        work: impl Future<Output = anyhow::Result<(T, String)>>,
+    ) -> Option<T> {
+        Some(self.check(name, limit, work, |(_, summary)| summary.clone()).await?.0)
+    }
+
+    /// The same, for a check that returns its own summary only.
     pub(super) async fn see(
         &mut self,
         name: &str,

@@ -1,11 +1,11 @@
 //! An image under test, started as compose starts it, and requests to its services.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -52,8 +52,16 @@ pub(super) struct Running<'a> {
 
 /// For requests with quick responses; turns of a model have their own timeout.
 const ONE_REQUEST: Duration = Duration::from_secs(20);
-/// The port of Mission Control's page, which serves `/_stack` too.
+/// The ports, by their settings. That of Mission Control's page serves `/_stack`, too.
 pub(super) const PAGE: &str = "MISSION_CONTROL_PORT";
+pub(super) const DASHBOARD: &str = "CONVEX_DASHBOARD_PORT";
+pub(super) const BACKEND: &str = "CONVEX_BACKEND_PORT";
+pub(super) const SITE: &str = "CONVEX_SITE_PORT";
+pub(super) const GATEWAY: &str = "OPENCLAW_PORT";
+pub(super) const OPENCODE: &str = "OPENCODE_PORT";
+pub(super) const MANAGER: &str = "MANAGER_PORT";
+pub(super) const LLAMA: &str = "LLAMACPP_PORT";
+pub(super) const LLAMA_KEY: &str = "LLAMACPP_API_KEY";
 /// The model's path in the container.
 pub(super) const MODEL: &str = "/models/smoke.gguf";
 
@@ -66,50 +74,45 @@ impl<'a> Bench<'a> {
         Ok(Self { docker, stack, image, model, turn, web: web.build()?, scratch, output, quick })
     }
 
-    /// Other ports than the defaults: all references must follow.
-    pub(super) fn moved_ports(&self) -> anyhow::Result<BTreeMap<String, u16>> {
-        compose::free_ports(self.stack)
+    /// Starts the image as compose would, with the model and further settings, without waiting until it is up.
+    pub(super) async fn start(&'a self, volume: &Volume, more: &[(&str, &str)]) -> anyhow::Result<Running<'a>> {
+        self.start_with(volume, more, |_| ()).await
     }
 
-    /// Starts the image on a volume, without waiting until it is up.
-    pub(super) async fn start(
+    /// Like [`start`](Self::start), with changed options.
+    pub(super) async fn start_with(
         &'a self,
         volume: &Volume,
-        ports: BTreeMap<String, u16>,
-        more: &[(&str, String)],
+        more: &[(&str, &str)],
+        change: impl FnOnce(&mut Options),
     ) -> anyhow::Result<Running<'a>> {
-        let options = self.options(&ports, more);
-        self.launch(volume, ports, options).await
-    }
-
-    /// The options that compose would start it with, on those ports, with the model and further settings.
-    pub(super) fn options(&self, ports: &BTreeMap<String, u16>, more: &[(&str, String)]) -> Options {
-        let mut environment: BTreeMap<String, String> =
-            ports.iter().map(|(setting, port)| (setting.clone(), port.to_string())).collect();
-        let given = [
-            ("LLAMACPP_MODEL", MODEL),
-            // llama.cpp counts its tokens, which shows that a turn reached it.
-            ("LLAMA_ARG_ENDPOINT_METRICS", "1"),
-        ];
-        environment.extend(given.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        Options {
-            environment,
+        // Other ports than the defaults: all references must follow.
+        let ports = compose::free_ports(self.stack)?;
+        // llama.cpp counts its tokens, which shows that a turn reached it.
+        let given = [("LLAMACPP_MODEL", MODEL), ("LLAMA_ARG_ENDPOINT_METRICS", "1")];
+        let given = given.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut options = Options {
+            environment: ports.iter().map(|(name, port)| (name.clone(), port.to_string())).chain(given).collect(),
             ports: ports.values().map(|port| (*port, *port)).collect(),
             mounts: vec![format!("type=bind,source={},target={MODEL},readonly", self.model.display())],
             ..Options::default()
-        }
+        };
+        change(&mut options);
+        let started = Instant::now();
+        let container = self.container(volume, &options).await?;
+        Ok(Running { bench: self, container, options, ports, secrets: BTreeMap::new(), started })
     }
 
-    pub(super) async fn launch(
-        &'a self,
-        volume: &Volume,
-        ports: BTreeMap<String, u16>,
-        options: Options,
-    ) -> anyhow::Result<Running<'a>> {
-        let started = Instant::now();
-        let container = Container::start(self.docker, self.image, volume, &options).await?;
-        Ok(Running { bench: self, container, options, ports, secrets: BTreeMap::new(), started })
+    /// Starts a container of the image with those options only.
+    pub(super) async fn container(&self, volume: &Volume, options: &Options) -> anyhow::Result<Container> {
+        Container::start(self.docker, self.image, volume, options).await
+    }
+
+    /// Runs such a container to its end; returns its exit code and log.
+    pub(super) async fn run(&self, volume: &Volume, options: &Options) -> anyhow::Result<(i32, String)> {
+        let container = self.container(volume, options).await?;
+        let ended = tokio::time::timeout(Duration::from_secs(60), container.wait()).await;
+        Ok((ended.context("it does not end")??, container.logs().await?))
     }
 
     /// A random name that nothing else in the container's data has.
@@ -121,6 +124,19 @@ impl<'a> Bench<'a> {
 impl Running<'_> {
     pub(super) fn port(&self, setting: &str) -> anyhow::Result<u16> {
         self.ports.get(setting).copied().with_context(|| format!("no service has the port {setting}"))
+    }
+
+    pub(super) fn address(&self, setting: &str) -> anyhow::Result<SocketAddr> {
+        Ok((Ipv4Addr::LOCALHOST, self.port(setting)?).into())
+    }
+
+    /// Where the program behind the port listens in the container.
+    pub(super) fn inner_port(&self, setting: &str) -> Option<u16> {
+        self.bench.stack.endpoints().find(|it| it.setting == setting)?.inner
+    }
+
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.ports.values().copied()
     }
 
     /// The settings of all ports.
@@ -160,13 +176,35 @@ impl Running<'_> {
         }
     }
 
+    /// The same, in words.
+    pub(super) async fn healthy(&self) -> anyhow::Result<String> {
+        let (_, healthy_after) = self.up().await?;
+        Ok(format!("healthy after {healthy_after:.1} s"))
+    }
+
+    /// The status of a request that a process in the container sends; `words` are curl's arguments.
+    pub(super) async fn curl(&self, words: &[&str]) -> anyhow::Result<String> {
+        let curl = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}"];
+        self.container.exec(&[&curl[..], words].concat()).await
+    }
+
+    /// Runs a module with Node.js in the container; returns the JSON that it prints.
+    pub(super) async fn node(&self, module: &str, arguments: &[&str]) -> anyhow::Result<Value> {
+        let node = ["node", "--input-type=module", "-e", module];
+        Ok(serde_json::from_str(&self.container.exec(&[&node[..], arguments].concat()).await?)?)
+    }
+
+    /// Waits until no service has a problem according to `status`.
+    pub(super) async fn settled(&self) -> anyhow::Result<()> {
+        until(|| async { Ok((self.container.try_exec(&["status", "--check"]).await?.code == 0).then_some(())) }).await
+    }
+
     /// Requests every port until it answers; times count from `since`.
     pub(super) async fn ask_ports(&self, since: Instant) -> anyhow::Result<Vec<probe::Answered>> {
         let mut targets = Vec::new();
         for service in &self.bench.stack.services {
             for endpoint in &service.endpoints {
-                let address = SocketAddr::from(([127, 0, 0, 1], self.port(&endpoint.setting)?));
-                targets.push(Target { service: &service.name, endpoint, address });
+                targets.push(Target { service: &service.name, endpoint, address: self.address(&endpoint.setting)? });
             }
         }
         probe::ask_all(&self.container, &targets, since).await
@@ -177,7 +215,7 @@ impl Running<'_> {
         // The ports must be free for the new container.
         self.container.remove().await?;
         self.started = Instant::now();
-        self.container = Container::start(self.bench.docker, self.bench.image, volume, &self.options).await?;
+        self.container = self.bench.container(volume, &self.options).await?;
         Ok(())
     }
 
@@ -187,9 +225,11 @@ impl Running<'_> {
             tokio::time::sleep(Duration::from_secs(5)).await;
             // Early in the start, `status` may not work yet.
             let Ok(status) = self.status().await else { continue };
-            let failed: Vec<String> = failed(&status).collect();
-            if !failed.is_empty() {
-                return anyhow::anyhow!("{}", failed.join("; "));
+            let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+            let failed = services(&status).iter().filter(|it| it["state"] == "failed");
+            let failed = failed.map(|it| format!("{} failed: {}", text(&it["name"]), text(&it["detail"])));
+            if let Err(failed) = ensure_none("", "; ", failed) {
+                return failed;
             }
         }
     }
@@ -209,9 +249,8 @@ impl Running<'_> {
                 Some(Generator::Jwt) => 1000,
                 Some(Generator::ConvexAdminKey) | None => 20,
             };
-            if value.len() < length {
-                bail!("{} is {} characters long, which is not a secret of its kind", setting.name, value.len());
-            }
+            let (name, found) = (&setting.name, value.len());
+            ensure!(found >= length, "{name} is {found} characters long, which is not a secret of its kind");
         }
         Ok(secrets)
     }
@@ -219,9 +258,8 @@ impl Running<'_> {
     /// Returns which programs are stand-ins of the rehearsal, by their version.
     pub(super) async fn stand_ins(&self) -> anyhow::Result<String> {
         let status = self.status().await?;
-        let services = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let parts: Vec<&str> =
-            services.iter().filter(|it| it["standIn"] == true).filter_map(|it| it["name"].as_str()).collect();
+        let parts = services(&status).iter().filter(|it| it["standIn"] == true);
+        let parts: Vec<&str> = parts.filter_map(|it| it["name"].as_str()).collect();
         Ok(if parts.is_empty() { "nothing: all is real".to_owned() } else { parts.join(", ") })
     }
 
@@ -234,11 +272,14 @@ impl Running<'_> {
     }
 }
 
-/// Services that have failed, with the reason, in the output of `status --json`.
-fn failed(status: &Value) -> impl Iterator<Item = String> {
-    let services = status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let failed = services.iter().filter(|service| service["state"] == "failed");
-    failed.map(|it| format!("{} failed: {}", it["name"].as_str().unwrap_or("?"), it["detail"].as_str().unwrap_or("?")))
+/// The services in the output of `status --json`.
+pub(super) fn services(status: &Value) -> &[Value] {
+    status["services"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// One of them.
+pub(super) fn service<'a>(status: &'a Value, name: &str) -> anyhow::Result<&'a Value> {
+    services(status).iter().find(|it| it["name"] == name).with_context(|| format!("{name} is not listed"))
 }
 
 /// A response of any status, read to its end.
@@ -252,10 +293,12 @@ pub(super) struct Answer {
 impl Answer {
     /// Returns the response if it has that status, else an error.
     pub(super) fn expect(self, status: u16) -> anyhow::Result<Self> {
-        if self.status != status {
-            bail!("it answers {} instead of {status}: {}", self.status, start_of(&self.body));
-        }
+        ensure!(self.status == status, "it answers {} instead of {status}: {}", self.status, start_of(&self.body));
         Ok(self)
+    }
+
+    pub(super) fn content_type(&self) -> &str {
+        self.headers.get("content-type").and_then(|it| it.to_str().ok()).unwrap_or_default()
     }
 
     pub(super) fn json(&self) -> anyhow::Result<Value> {
@@ -268,6 +311,17 @@ pub(super) async fn ask(request: RequestBuilder) -> anyhow::Result<Answer> {
     let response = request.send().await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     Ok(Answer { status, headers, body: response.text().await? })
+}
+
+/// Fails with all that was found, if anything was; `what` precedes the list.
+pub(super) fn ensure_none<T: ToString>(
+    what: &str,
+    separator: &str,
+    found: impl IntoIterator<Item = T>,
+) -> anyhow::Result<()> {
+    let found: Vec<String> = found.into_iter().map(|it| it.to_string()).collect();
+    ensure!(found.is_empty(), "{what}{}", found.join(separator));
+    Ok(())
 }
 
 /// The start of a text, to recognize it.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::report::Report;
-use super::running::{Running, ask, start_of, until};
+use super::running::{Answer, GATEWAY, LLAMA, OPENCODE, Running, ask, ensure_none, start_of, until};
 use super::security::needles;
 
 /// What an agent tries, the same in every shell. Without the sandbox all of it succeeds.
@@ -16,8 +16,8 @@ const ATTEMPTS: &str = include_str!("attempts.sh");
 /// A model that calls tools; the smoke test's own one cannot.
 const CALLING_MODEL: &str = include_str!("calling-model.mjs");
 
-const OPENCODE: &str = "/data/opencode/repos";
-const OPENCLAW: &str = "/data/openclaw/workspace";
+const REPOS: &str = "/data/opencode/repos";
+const WORKSPACE: &str = "/data/openclaw/workspace";
 /// Attempts that succeed in a service itself, but not in its agents' shells.
 const OPENCODE_ITSELF: [&str; 4] =
     ["OpenCode's database", "OpenCode's configuration", "OpenCode's temp folder", "its own service's environment"];
@@ -79,10 +79,11 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.see("git, npm and scripts work in OpenCode's shell", 120, work(running)).await;
 }
 
-/// The process that a service's supervisor started, and one of another service.
-async fn pids(running: &Running<'_>, service: &str) -> anyhow::Result<String> {
+/// The command for all attempts, on the process that a service's supervisor started and on one of another service.
+async fn attempts(running: &Running<'_>, folder: &str, service: &str) -> anyhow::Result<String> {
     let list = "for name in \"$0\" convex; do s6-svstat -o pid \"/run/stack/scan/$name\"; done | paste --serial --delimiters=' '";
-    Ok(running.container.exec(&["bash", "-c", list, service]).await?.trim().to_owned())
+    let pids = running.container.exec(&["bash", "-c", list, service]).await?;
+    Ok(format!("bash {} {}", put(running, folder, ATTEMPTS).await?, pids.trim()))
 }
 
 /// Puts a script where a shell can read it.
@@ -100,13 +101,9 @@ fn reached(output: &str) -> BTreeSet<&str> {
 /// Fails unless exactly these attempts succeeded, and all were made.
 fn only(output: &str, expected: &[&str]) -> anyhow::Result<()> {
     ensure!(output.lines().any(|line| line.starts_with("PATH=")), "the attempts did not end: {}", start_of(output));
-    let reached = reached(output);
-    let expected: BTreeSet<&str> = expected.iter().copied().collect();
-    let more: Vec<&str> = reached.difference(&expected).copied().collect();
-    ensure!(more.is_empty(), "it can access {}", more.join(", "));
-    let less: Vec<&str> = expected.difference(&reached).copied().collect();
-    ensure!(less.is_empty(), "it cannot access what it needs: {}", less.join(", "));
-    Ok(())
+    let (reached, expected) = (reached(output), expected.iter().copied().collect());
+    ensure_none("it can access ", ", ", reached.difference(&expected))?;
+    ensure_none("it cannot access what it needs: ", ", ", expected.difference(&reached))
 }
 
 /// Fails if a shell's environment has a secret or a setting of the image.
@@ -114,44 +111,40 @@ fn clean(running: &Running<'_>, output: &str) -> anyhow::Result<()> {
     for (name, value) in needles(&running.secrets) {
         ensure!(!output.contains(value), "its environment has {name}");
     }
-    let wrong: Vec<&str> =
-        output.lines().filter(|line| NOT_AN_AGENTS.iter().any(|name| line.starts_with(name))).collect();
-    ensure!(wrong.is_empty(), "its environment has {}", wrong.join(", "));
-    Ok(())
+    let wrong = output.lines().filter(|line| NOT_AN_AGENTS.iter().any(|name| line.starts_with(name)));
+    ensure_none("its environment has ", ", ", wrong)
 }
 
 /// An attempt that fails everywhere proves nothing.
 async fn outside(running: &Running<'_>) -> anyhow::Result<String> {
-    let script = put(running, OPENCODE, ATTEMPTS).await?;
-    let command = format!("bash {script} {}", pids(running, "opencode").await?);
+    let command = attempts(running, REPOS, "opencode").await?;
     let output = running.container.exec(&["bash", "-c", &command]).await?;
-    let all: Vec<&str> = ATTEMPTS
-        .lines()
-        .filter_map(|line| line.strip_prefix("try ")?.trim_start_matches('"').split(['"', ' ']).next())
-        .collect();
-    let failed: Vec<&&str> =
-        all.iter().filter(|name| !reached(&output).iter().any(|it| it.starts_with(**name))).collect();
+    let reached = reached(&output);
+    let name = |line: &'static str| line.strip_prefix("try ")?.trim_start_matches('"').split(['"', ' ']).next();
+    let all: Vec<&str> = ATTEMPTS.lines().filter_map(name).collect();
+    let failed: Vec<&&str> = all.iter().filter(|name| !reached.iter().any(|it| it.starts_with(**name))).collect();
     ensure!(failed.is_empty() && !all.is_empty(), "these fail without the sandbox too: {failed:?}");
     Ok(format!("{} attempts", all.len()))
 }
 
+/// Posts to OpenCode with its password.
+async fn post(running: &Running<'_>, path: &str, body: &Value) -> anyhow::Result<Answer> {
+    let password = running.secret("OPENCODE_SERVER_PASSWORD")?;
+    ask(running.post(OPENCODE, path, body)?.basic_auth("opencode", Some(password))).await?.expect(200)
+}
+
 /// Runs a command in the shell of a new session.
 async fn in_opencode(running: &Running<'_>, command: &str) -> anyhow::Result<String> {
-    let password = running.secret("OPENCODE_SERVER_PASSWORD")?;
-    let post = |path: &str, body: &Value| {
-        anyhow::Ok(running.post("OPENCODE_PORT", path, body)?.basic_auth("opencode", Some(password)))
-    };
-    let session = ask(post("/session", &json!({}))?).await?.expect(200)?.json()?;
+    let session = post(running, "/session", &json!({})).await?.json()?;
     let id = session["id"].as_str().context("a session has no id")?;
     let body = json!({ "agent": "build", "command": command });
-    let answer = ask(post(&format!("/session/{id}/shell"), &body)?).await?.expect(200)?.json()?;
+    let answer = post(running, &format!("/session/{id}/shell"), &body).await?.json()?;
     let output = answer["parts"][0]["state"]["output"].as_str();
     Ok(output.with_context(|| format!("no output: {}", start_of(&answer.to_string())))?.to_owned())
 }
 
 async fn opencode_shell(running: &Running<'_>) -> anyhow::Result<String> {
-    let script = put(running, OPENCODE, ATTEMPTS).await?;
-    let output = in_opencode(running, &format!("bash {script} {}", pids(running, "opencode").await?)).await?;
+    let output = in_opencode(running, &attempts(running, REPOS, "opencode").await?).await?;
     only(&output, &[])?;
     clean(running, &output)?;
     Ok("nothing of its service or of another one; no secret in its environment".to_owned())
@@ -159,14 +152,10 @@ async fn opencode_shell(running: &Running<'_>) -> anyhow::Result<String> {
 
 /// A terminal that runs a program instead of the agents' shell is in the service's own sandbox.
 async fn opencode_itself(running: &Running<'_>) -> anyhow::Result<String> {
-    let script = put(running, OPENCODE, ATTEMPTS).await?;
-    let result = format!("{OPENCODE}/smoke-told");
-    let command =
-        format!("bash {script} {} >{result}.new 2>&1; mv {result}.new {result}", pids(running, "opencode").await?);
-    let body = json!({ "command": "/bin/bash", "args": ["-c", command] });
-    let password = running.secret("OPENCODE_SERVER_PASSWORD")?;
-    let request = running.post("OPENCODE_PORT", "/pty", &body)?.basic_auth("opencode", Some(password));
-    ask(request).await?.expect(200)?;
+    let result = format!("{REPOS}/smoke-told");
+    let attempts = attempts(running, REPOS, "opencode").await?;
+    let command = format!("{attempts} >{result}.new 2>&1; mv {result}.new {result}");
+    post(running, "/pty", &json!({ "command": "/bin/bash", "args": ["-c", command] })).await?;
     let output = until(|| async {
         let ended = running.container.try_exec(&["cat", &result]).await?;
         Ok((ended.code == 0).then_some(ended.output))
@@ -179,8 +168,7 @@ async fn opencode_itself(running: &Running<'_>) -> anyhow::Result<String> {
 
 /// A turn in which the model runs a command, and reads a secret with the gateway's own tool for files.
 async fn openclaw(running: &Running<'_>) -> anyhow::Result<String> {
-    let script = put(running, OPENCLAW, ATTEMPTS).await?;
-    let command = format!("bash {script} {}", pids(running, "openclaw").await?);
+    let command = attempts(running, WORKSPACE, "openclaw").await?;
     let calls = json!({ "exec": { "command": command }, "read": { "path": "/data/secrets/openclaw-hooks-token" } });
     let answer = with_calling_model(running, &calls.to_string()).await?;
     let text = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
@@ -193,14 +181,12 @@ async fn openclaw(running: &Running<'_>) -> anyhow::Result<String> {
 /// A turn of OpenClaw while another model listens on llama.cpp's port.
 async fn with_calling_model(running: &Running<'_>, calls: &str) -> anyhow::Result<Value> {
     const SERVER: &str = "/run/stack/scan/llamacpp";
-    let endpoints = running.bench.stack.endpoints();
-    let inner = endpoints.filter(|it| it.setting == "LLAMACPP_PORT").find_map(|it| it.inner);
-    let port = inner.context("llama.cpp has no inner port")?.to_string();
+    let port = running.inner_port(LLAMA).context("llama.cpp has no inner port")?.to_string();
     running.container.exec(&["s6-svc", "-wD", "-T", "5000", "-d", SERVER]).await?;
     let start = "node --input-type=module --eval \"$0\" -- \"$1\" \"$2\" >/dev/null 2>&1 &";
     running.container.exec(&["bash", "-c", start, CALLING_MODEL, &port, calls]).await?;
     let body = json!({ "model": "openclaw", "messages": [{ "role": "user", "content": "go" }] });
-    let request = running.post("OPENCLAW_PORT", "/v1/chat/completions", &body)?.timeout(ONE_TURN);
+    let request = running.post(GATEWAY, "/v1/chat/completions", &body)?.timeout(ONE_TURN);
     let answer = ask(request.bearer_auth(running.secret("OPENCLAW_GATEWAY_TOKEN")?)).await;
     running.container.try_exec(&["curl", "--silent", &format!("http://127.0.0.1:{port}/end")]).await?;
     running.container.exec(&["s6-svc", "-wU", "-T", "60000", "-u", SERVER]).await?;
@@ -217,7 +203,7 @@ async fn confined(running: &Running<'_>, service: &str, own: &[&str]) -> anyhow:
 }
 
 async fn work(running: &Running<'_>) -> anyhow::Result<String> {
-    let script = put(running, OPENCODE, WORK).await?;
+    let script = put(running, REPOS, WORK).await?;
     let output = in_opencode(running, &format!("bash {script}")).await?;
     for line in WORKED {
         ensure!(output.lines().any(|it| it == line), "no line {line:?}: {}", start_of(&output));

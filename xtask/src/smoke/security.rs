@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 
 use super::report::Report;
-use super::running::{Running, start_of};
+use super::running::{Running, ensure_none, start_of};
 use crate::io::process;
 
 /// The services whose processes may have a secret in their environment, because they accept it in no other way.
@@ -45,7 +45,6 @@ fn needle(value: &str) -> &str {
     line.rsplit_once('|').map_or(line, |(_, sealed)| sealed)
 }
 
-/// A process of the container.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: u32,
@@ -95,9 +94,8 @@ fn parse_processes(listed: &str) -> Option<Vec<Process>> {
 async fn no_root(running: &Running<'_>) -> anyhow::Result<String> {
     let uid = running.bench.stack.image.uid;
     let all = processes(running).await?;
-    let others: Vec<String> =
-        all.iter().filter(|process| process.uid != uid).map(|it| format!("uid {}: {}", it.uid, it.words)).collect();
-    ensure!(others.is_empty(), "not uid {uid}: {}", others.join("; "));
+    let others = all.iter().filter(|process| process.uid != uid);
+    ensure_none(&format!("not uid {uid}: "), "; ", others.map(|it| format!("uid {}: {}", it.uid, it.words)))?;
     let status = running.container.exec(&["bash", "-c", "cat /proc/[0-9]*/status 2>/dev/null || true"]).await?;
     for line in status.lines().filter(|line| line.starts_with("CapEff:") || line.starts_with("CapPrm:")) {
         ensure!(line.split_whitespace().nth(1).is_some_and(|mask| mask.bytes().all(|it| it == b'0')), "{line}");
@@ -108,14 +106,9 @@ async fn no_root(running: &Running<'_>) -> anyhow::Result<String> {
 async fn open_ports(running: &Running<'_>) -> anyhow::Result<String> {
     let sockets = running.container.exec(&["cat", "/proc/net/tcp", "/proc/net/tcp6"]).await?;
     let open = listening(&sockets);
-    let mut table = BTreeSet::new();
-    for endpoint in running.bench.stack.endpoints() {
-        table.insert(running.port(&endpoint.setting)?);
-    }
-    let more: Vec<String> = open.difference(&table).map(u16::to_string).collect();
-    ensure!(more.is_empty(), "open to the network as well: {}", more.join(", "));
-    let closed: Vec<String> = table.difference(&open).map(u16::to_string).collect();
-    ensure!(closed.is_empty(), "not open to the network: {}", closed.join(", "));
+    let declared: BTreeSet<u16> = running.ports().collect();
+    ensure_none("open to the network as well: ", ", ", open.difference(&declared))?;
+    ensure_none("not open to the network: ", ", ", declared.difference(&open))?;
     Ok(format!("{} ports; everything else listens on the container's loopback", open.len()))
 }
 
@@ -152,13 +145,9 @@ async fn environments(running: &Running<'_>) -> anyhow::Result<String> {
             }
         }
     }
-    ensure!(wrong.is_empty(), "{}", wrong.into_iter().collect::<Vec<_>>().join("; "));
-    Ok(format!(
-        "{} secrets, {} processes; {} is on its own program's",
-        needles(&running.secrets).len(),
-        all.len(),
-        ON_A_COMMAND_LINE.0
-    ))
+    ensure_none("", "; ", wrong)?;
+    let (secrets, processes, known) = (needles(&running.secrets).len(), all.len(), ON_A_COMMAND_LINE.0);
+    Ok(format!("{secrets} secrets, {processes} processes; {known} is on its own program's"))
 }
 
 /// The data outside of the volume.
@@ -171,16 +160,15 @@ async fn records(running: &Running<'_>) -> anyhow::Result<String> {
     let places = [("history", &history), ("the image", &image), ("the container", &container), ("the log", &logs)];
     let mut wrong = Vec::new();
     for (name, value) in needles(&running.secrets) {
-        wrong.extend(
-            places.iter().filter(|(_, text)| text.contains(value)).map(|(place, _)| format!("{name} in {place}")),
-        );
+        let leaked = places.iter().filter(|(_, text)| text.contains(value));
+        wrong.extend(leaked.map(|(place, _)| format!("{name} in {place}")));
     }
     for setting in bench.stack.settings.iter().filter(|setting| setting.secret) {
         if image.contains(&format!("\"{}=", setting.name)) {
             wrong.push(format!("{} has a value in the image", setting.name));
         }
     }
-    ensure!(wrong.is_empty(), "{}", wrong.join("; "));
+    ensure_none("", "; ", wrong)?;
     Ok(format!("{} lines of log searched", logs.lines().count()))
 }
 
@@ -201,11 +189,10 @@ async fn log_lines(running: &Running<'_>) -> anyhow::Result<String> {
     let logs = running.container.logs().await?;
     let mut services: BTreeSet<&str> = running.bench.stack.services.iter().map(|it| it.name.as_str()).collect();
     services.insert("stack");
-    let owner = |line: &'_ str| Some(line.strip_prefix('[')?.split_once(']')?.0.to_owned());
     for line in logs.lines() {
-        if !owner(line).is_some_and(|name| services.contains(name.as_str())) {
-            bail!("a line without a service: {}", start_of(line));
-        }
+        let owner = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let is_known = owner.is_some_and(|(name, _)| services.contains(name));
+        ensure!(is_known, "a line without a service: {}", start_of(line));
     }
     Ok(format!("{} lines", logs.lines().count()))
 }

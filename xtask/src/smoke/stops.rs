@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::report::Report;
 use super::running::{Running, ask};
-use super::turns::{self, Left};
+use super::turns;
 use super::{UP, convex};
 use crate::domain::service::stop_within;
 use crate::engine::container::{Container, Options, Volume};
@@ -25,22 +25,27 @@ const KILLED: &str = "not all stopped in time";
 /// What a start must find again.
 struct Kept<'a> {
     nonce: &'a str,
-    left: &'a Left,
+    /// The id of an OpenCode session.
+    session: Option<String>,
     pushed: Value,
 }
 
-pub(super) async fn prove(report: &mut Report, running: &mut Running<'_>, volume: &Volume, nonce: &str, left: &Left) {
+pub(super) async fn prove(
+    report: &mut Report,
+    running: &mut Running<'_>,
+    volume: &Volume,
+    nonce: &str,
+    session: Option<String>,
+) {
     report.group("stop and start");
     let pushed = report.check("data to be kept is written", 30, put(running, nonce), |_| String::new()).await;
-    let kept = Kept { nonce, left, pushed: pushed.unwrap_or_default() };
+    let kept = Kept { nonce, session, pushed: pushed.unwrap_or_default() };
     report.see("docker stop under load", 60, stop_under_load(running, nonce)).await;
-
-    let again = start_again(running);
-    if report.see("the same container starts again", UP, again).await {
+    if report.see("the same container starts again", UP, start_again(running)).await {
         report.see("keys and data are unchanged", 60, same(running, &kept)).await;
     }
-    let moved = after_power_cut(running, volume);
-    if report.see("a power cut, then a new container on the volume", UP, moved).await {
+    let name = "a power cut, then a new container on the volume";
+    if report.see(name, UP, after_power_cut(running, volume)).await {
         report.see("keys and data are still unchanged", 60, same(running, &kept)).await;
     }
     report.see("docker stop when idle", 60, stop(running)).await;
@@ -58,11 +63,9 @@ async fn stop_starts(running: &Running<'_>) -> anyhow::Result<String> {
     let volume = Volume::create(bench.docker, &[]).await?;
     let mut times = Vec::new();
     for moment in MOMENTS {
-        let container = Container::start(bench.docker, bench.image, &volume, &Options::default()).await?;
+        let container = bench.container(&volume, &Options::default()).await?;
         tokio::time::sleep(Duration::from_millis(moment)).await;
-        let begun = Instant::now();
-        let code = container.stop().await?;
-        let seconds = begun.elapsed().as_secs_f64();
+        let (code, seconds) = timed_stop(&container).await?;
         ensure!(
             code == 0 || code == TERMINATED,
             "stopped {moment} ms after its start, it ended with exit code {code} after {seconds:.1} s"
@@ -70,6 +73,12 @@ async fn stop_starts(running: &Running<'_>) -> anyhow::Result<String> {
         times.push(format!("{seconds:.1} s"));
     }
     Ok(times.join(", "))
+}
+
+/// Stops a container; returns its exit code, and how long that took.
+async fn timed_stop(container: &Container) -> anyhow::Result<(i32, f64)> {
+    let begun = Instant::now();
+    Ok((container.stop().await?, begun.elapsed().as_secs_f64()))
 }
 
 async fn put(running: &Running<'_>, nonce: &str) -> anyhow::Result<Value> {
@@ -81,8 +90,7 @@ async fn put(running: &Running<'_>, nonce: &str) -> anyhow::Result<Value> {
 /// Stops while pages are fetched and a turn runs.
 async fn stop_under_load(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     let answered = Cell::new(0);
-    let endpoints = running.bench.stack.endpoints();
-    let fetches = endpoints.map(|endpoint| fetch_on(running, &endpoint.setting, &answered));
+    let fetches = running.settings().map(|setting| fetch_on(running, setting, &answered));
     let load = async {
         // The turn may fail, because the stop interrupts it.
         let _ = tokio::join!(futures_util::future::join_all(fetches), turns::turn(running, nonce));
@@ -113,9 +121,7 @@ async fn fetch_on(running: &Running<'_>, setting: &str, answered: &Cell<u32>) {
 
 async fn stop(running: &Running<'_>) -> anyhow::Result<String> {
     let longest = stop_within(&running.bench.stack.services)?;
-    let begun = Instant::now();
-    let code = running.container.stop().await?;
-    let seconds = begun.elapsed().as_secs_f64();
+    let (code, seconds) = timed_stop(&running.container).await?;
     ensure!(code == 0, "it ended with exit code {code} after {seconds:.1} s");
     ensure!(running.container.inspect("{{.State.OOMKilled}}").await? == "false", "it ran out of memory");
     let logs = running.container.logs().await?;
@@ -128,15 +134,13 @@ async fn stop(running: &Running<'_>) -> anyhow::Result<String> {
 async fn start_again(running: &mut Running<'_>) -> anyhow::Result<String> {
     running.started = Instant::now();
     running.container.start_again().await?;
-    let (_, healthy) = running.up().await?;
-    Ok(format!("healthy after {healthy:.1} s"))
+    running.healthy().await
 }
 
 async fn after_power_cut(running: &mut Running<'_>, volume: &Volume) -> anyhow::Result<String> {
     running.container.kill().await?;
     running.replace(volume).await?;
-    let (_, healthy) = running.up().await?;
-    Ok(format!("healthy after {healthy:.1} s"))
+    running.healthy().await
 }
 
 /// Checks for every key, a variable, a task, an account and a session of before, and that nothing was pushed again.
@@ -152,7 +156,7 @@ async fn same(running: &Running<'_>, kept: &Kept<'_>) -> anyhow::Result<String> 
     let logs = running.container.logs().await?;
     ensure!(logs.contains(NOTHING_TO_PUSH), "the set-up does not say that there was nothing to push");
     turns::find_task(running, kept.nonce).await?.context("the task of the first run is gone")?;
-    if let Some(id) = &kept.left.session {
+    if let Some(id) = &kept.session {
         let title = turns::session_title(running, id).await?;
         ensure!(title == kept.nonce, "the session of OpenCode is called {title:?}");
     }

@@ -8,21 +8,10 @@ use serde_json::{Value, json};
 
 use super::convex;
 use super::report::Report;
-use super::running::{Running, ask, start_of, until};
+use super::running::{GATEWAY, LLAMA, LLAMA_KEY, MANAGER, OPENCODE, Running, ask, start_of, until};
 
-const GATEWAY: &str = "OPENCLAW_PORT";
-const MANAGER: &str = "MANAGER_PORT";
-const LLAMA: &str = "LLAMACPP_PORT";
-const LLAMA_KEY: &str = "LLAMACPP_API_KEY";
-
-/// What later checks look for.
-#[derive(Debug, Default)]
-pub(super) struct Left {
-    /// The id of an OpenCode session.
-    pub(super) session: Option<String>,
-}
-
-pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &str) -> Left {
+/// Returns the id of an OpenCode session, which later checks look for.
+pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &str) -> Option<String> {
     report.group("llama.cpp");
     report.see("a completion", 120, completion(running)).await;
     report.group("openclaw");
@@ -33,8 +22,7 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>, nonce: &st
     report.see("the server requires its password", 20, password(running)).await;
     report.see("the Manager's sign-up is closed", 20, sign_up(running, nonce)).await;
     let name = "a session through the Manager reaches llama.cpp";
-    let session = report.check(name, running.bench.turn, session(running, nonce), |(_, summary)| summary.clone()).await;
-    Left { session: session.map(|(id, _)| id) }
+    report.keep(name, running.bench.turn, session(running, nonce)).await
 }
 
 /// The number of prompt tokens that llama.cpp has read since its start.
@@ -88,7 +76,11 @@ pub(super) async fn turn(running: &Running<'_>, nonce: &str) -> anyhow::Result<S
     let token = running.secret("OPENCLAW_GATEWAY_TOKEN")?;
     let request = running.post(GATEWAY, "/v1/chat/completions", &turn_of(nonce))?.bearer_auth(token);
     let answer = ask(request.timeout(patience(running))).await?.expect(200)?.json()?;
-    let text = start_of(reply(&answer)?);
+    read_since(running, before, &start_of(reply(&answer)?)).await
+}
+
+/// Fails if llama.cpp has read no token for an answer.
+async fn read_since(running: &Running<'_>, before: f64, text: &str) -> anyhow::Result<String> {
     let read = tokens_read(running).await? - before;
     ensure!(read > 0.0, "it answers {text:?}, but llama.cpp got no request");
     Ok(format!("llama.cpp read {read} tokens; it says {text:?}"))
@@ -130,9 +122,9 @@ async fn task(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
 }
 
 async fn password(running: &Running<'_>) -> anyhow::Result<String> {
-    ask(running.get("OPENCODE_PORT", "/session")?).await?.expect(401).context("without it")?;
+    ask(running.get(OPENCODE, "/session")?).await?.expect(401).context("without it")?;
     let secret = running.secret("OPENCODE_SERVER_PASSWORD")?;
-    let request = running.get("OPENCODE_PORT", "/session")?.basic_auth("opencode", Some(secret));
+    let request = running.get(OPENCODE, "/session")?.basic_auth("opencode", Some(secret));
     ask(request).await?.expect(200).context("with it")?;
     Ok("401 without it, 200 with it".to_owned())
 }
@@ -146,10 +138,10 @@ async fn sign_up(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
     }
     ask(running.get(MANAGER, "/api/opencode/session")?).await?.expect(401).context("sessions, with no account")?;
     // A process inside bypasses the front; the Manager's own database refuses.
-    let inner = "curl --silent --output /dev/null --write-out '%{http_code}' --json \"$0\" \
-                 http://127.0.0.1:$MANAGER_INNER_PORT/api/auth/sign-up/email";
-    let inside = format!("export $(grep MANAGER_INNER_PORT /run/stack/settings); {inner}");
-    let code = running.container.exec(&["bash", "-c", &inside, &body.to_string()]).await?;
+    let inside = "export $(grep MANAGER_INNER_PORT /run/stack/settings); \
+                  curl --silent --output /dev/null --write-out '%{http_code}' --json \"$0\" \
+                  http://127.0.0.1:$MANAGER_INNER_PORT/api/auth/sign-up/email";
+    let code = running.container.exec(&["bash", "-c", inside, &body.to_string()]).await?;
     ensure!(code.starts_with(['4', '5']), "sign-up behind the front gets {code}");
     Ok("nothing is shown without an account, and the database accepts no other one".to_owned())
 }
@@ -181,14 +173,10 @@ async fn session(running: &Running<'_>, nonce: &str) -> anyhow::Result<(String, 
     let body = json!({ "parts": [{ "type": "text", "text": "Are you there?" }] });
     let answer = ask(post(&format!("/api/opencode/session/{id}/message"), &body)?).await?.expect(200)?.json()?;
     ensure!(answer["info"]["error"].is_null(), "it says {}", start_of(&answer["info"]["error"].to_string()));
-    let parts = answer["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let texts: Vec<&str> =
-        parts.iter().filter(|it| it["type"] == "text").filter_map(|it| it["text"].as_str()).collect();
-    let text = start_of(&texts.join(" "));
+    let texts = answer["parts"].as_array().into_iter().flatten().filter(|it| it["type"] == "text");
+    let text = start_of(&texts.filter_map(|it| it["text"].as_str()).collect::<Vec<_>>().join(" "));
     ensure!(!text.is_empty(), "the model's answer is empty: {}", start_of(&answer.to_string()));
-    let read = tokens_read(running).await? - before;
-    ensure!(read > 0.0, "it answers {text:?}, but llama.cpp got no request");
-    Ok((id, format!("llama.cpp read {read} tokens; it says {text:?}")))
+    Ok((id, read_since(running, before, &text).await?))
 }
 
 /// The title of a session, as the Manager returns it.

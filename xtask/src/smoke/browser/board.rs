@@ -1,7 +1,5 @@
 //! Mission Control's page as a new user: an account, an agent, a task that OpenClaw completes, archiving it.
 
-use std::path::Path;
-
 use anyhow::ensure;
 
 use super::page::Page;
@@ -11,36 +9,23 @@ use crate::smoke::running::{Bench, PAGE, Running};
 /// A laptop's and a desktop's screen; on the first, the board is wider than the window.
 const WIDTHS: [u32; 2] = [1280, 1920];
 
-/// `run` is a word in the task of an earlier turn.
-pub(super) async fn prove(
-    report: &mut Report,
-    running: &Running<'_>,
-    run: Option<&str>,
-    output: &Path,
-    program: &Path,
-) {
+pub(super) async fn prove(report: &mut Report, running: &Running<'_>, run: Option<&str>) {
     for width in WIDTHS {
         let name = format!("a user creates, completes and archives tasks, at {width} pixels");
-        let picture = output.join(format!("mission-control-{width}.png"));
-        report.see(&name, running.bench.turn + 120, first_hour(running, run, width, &picture, program)).await;
+        report.see(&name, running.bench.turn + 120, first_hour(running, run, width)).await;
     }
 }
 
-async fn first_hour(
-    running: &Running<'_>,
-    run: Option<&str>,
-    width: u32,
-    picture: &Path,
-    program: &Path,
-) -> anyhow::Result<String> {
+async fn first_hour(running: &Running<'_>, run: Option<&str>, width: u32) -> anyhow::Result<String> {
     let origin = running.origin(PAGE)?;
-    let mut page = Page::open(program, &origin).await?;
+    let mut page = Page::open(&origin).await?;
     page.resize(width).await?;
     let walked = walk(&mut page, run, running.bench.turn).await;
-    let picture = page.screenshot(picture).await?;
+    let picture = running.bench.output.join(format!("mission-control-{width}.png"));
+    let picture = page.screenshot(&picture).await?;
     walked?;
     page.fine().await?;
-    let spoken = page.heard_from(&format!("{origin}/api"));
+    let spoken = page.seen.heard_from(&format!("{origin}/api"));
     ensure!(spoken > 0, "no message from Convex");
     Ok(format!("OpenClaw's answer on the card, a comment, done, archived; {spoken} messages from Convex; {picture}"))
 }

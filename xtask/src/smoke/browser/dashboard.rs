@@ -1,14 +1,13 @@
 //! The Convex dashboard: logged in, with its editor, and every page that it links to.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::page::Page;
-use crate::smoke::running::Running;
+use crate::smoke::running::{DASHBOARD, Running};
 
 /// Pages that the stand-in has without links to them.
 const FIRST: [&str; 4] = ["/", "/data", "/functions", "/settings/environment-variables"];
@@ -16,15 +15,15 @@ const LINKS: &str = "[...document.querySelectorAll('a[href^=\"/\"]')].map((it) =
 /// How long a page may load its data.
 const LOADING: Duration = Duration::from_secs(2);
 
-pub(super) async fn open(running: &Running<'_>, output: &Path, program: &Path) -> anyhow::Result<String> {
-    let origin = running.origin("CONVEX_DASHBOARD_PORT")?;
+pub(super) async fn open(running: &Running<'_>) -> anyhow::Result<String> {
+    let origin = running.origin(DASHBOARD)?;
     let backend = format!("{origin}/api");
-    let mut page = Page::open(program, &format!("{origin}/data")).await?;
+    let mut page = Page::open(&format!("{origin}/data")).await?;
     // The first response is the front's, with the key.
     let asked = tokio::time::timeout(Duration::from_secs(40), page.hear(&backend, 2)).await;
     let shown = page.read("tasks").await;
-    let picture = page.screenshot(&output.join("dashboard.png")).await?;
-    ensure!(asked.is_ok(), "no response from {backend}; the page shows {:?}, {}", page.text().await?, page.errors());
+    let picture = page.screenshot(&running.bench.output.join("dashboard.png")).await?;
+    ensure!(asked.is_ok(), "no response from {backend}; the page shows {}", page.shown().await?);
     shown?;
     page.go(&format!("{origin}/functions")).await?;
     page.read("listTasks").await?;
@@ -32,13 +31,13 @@ pub(super) async fn open(running: &Running<'_>, output: &Path, program: &Path) -
     page.click("Run functions").await?;
     page.expect("editor", "!!document.querySelector('.monaco-editor .view-line')").await?;
     page.fine().await?;
-    Ok(format!("{} answers from Convex; {picture}", page.heard_from(&backend)))
+    Ok(format!("{} answers from Convex; {picture}", page.seen.heard_from(&backend)))
 }
 
 /// Follows all links; fails if a page shows or logs an error.
-pub(super) async fn walk(running: &Running<'_>, program: &Path) -> anyhow::Result<String> {
-    let origin = running.origin("CONVEX_DASHBOARD_PORT")?;
-    let mut page = Page::open(program, &origin).await?;
+pub(super) async fn walk(running: &Running<'_>) -> anyhow::Result<String> {
+    let origin = running.origin(DASHBOARD)?;
+    let mut page = Page::open(&origin).await?;
     let mut waiting = FIRST.map(str::to_owned).to_vec();
     let mut seen = BTreeSet::new();
     while let Some(path) = waiting.pop() {

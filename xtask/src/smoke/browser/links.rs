@@ -1,7 +1,5 @@
 //! The links of `/_stack`: each is clicked, and its page is read.
 
-use std::path::Path;
-
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
@@ -24,9 +22,9 @@ const UP: &str = "All enabled services are up";
 /// The links, by the name below each.
 const NAMES: &str = "[...document.querySelectorAll('td a')].map((it) => it.nextElementSibling.innerText)";
 
-pub(super) async fn press_all(running: &Running<'_>, program: &Path) -> anyhow::Result<String> {
+pub(super) async fn press_all(running: &Running<'_>) -> anyhow::Result<String> {
     let stack = format!("{}/_stack", running.origin(PAGE)?);
-    let mut page = Page::open(program, &stack).await?;
+    let mut page = Page::open(&stack).await?;
     page.read(UP).await?;
     let listed = page.value(NAMES).await?;
     let listed: Vec<&str> = listed.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -57,9 +55,7 @@ async fn open(page: &mut Page, stack: &str, name: &str, texts: &[&str], asks: &[
     page.expect(&format!("text of {texts:?}"), &shown).await?;
     // A page shows the form for credentials only after its first request.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    let shown = page.value("document.body.innerText.toLowerCase()").await?;
-    let shown = shown.as_str().unwrap_or_default();
-    if let Some(asked) = asks.iter().find(|it| shown.contains(**it)) {
+    if let Some(asked) = page.first_of(asks).await? {
         bail!("it shows {asked:?}: {:?}", page.text().await?);
     }
     page.fine().await?;

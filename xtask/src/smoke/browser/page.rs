@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -65,15 +66,14 @@ impl Drop for Browser {
     /// Processes write into the profile until all have ended: so all are killed at once, and removing is retried. It
     /// blocks, because `drop` cannot await.
     fn drop(&mut self) {
-        if let Some(group) = self.program.id() {
-            let mut kill = std::process::Command::new("kill");
+        if let Some(group) = self.program.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)) {
             // There is no caller for an error.
-            let _ = kill.args(["-KILL", "--", &format!("-{group}")]).stderr(Stdio::null()).status();
+            let _ = kill_process_group(group, Signal::KILL);
         }
         for _ in 0..30 {
             match fs_err::remove_dir_all(self.profile.path()) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    std::thread::sleep(std::time::Duration::from_millis(100));
+                    std::thread::sleep(Duration::from_millis(100));
                 }
                 _ => break,
             }
@@ -89,13 +89,13 @@ pub(in crate::smoke) struct Page {
     begun: Vec<u8>,
     session: Option<String>,
     calls: u64,
-    seen: Seen,
+    pub(in crate::smoke) seen: Seen,
     _browser: Browser,
 }
 
 /// Network traffic and errors.
 #[derive(Debug, Default)]
-struct Seen {
+pub(in crate::smoke) struct Seen {
     /// URLs by request: of web sockets, and of other requests.
     requests: BTreeMap<String, String>,
     /// The number of messages and successful responses, by URL.
@@ -112,23 +112,22 @@ impl Seen {
     fn note(&mut self, event: &Value) {
         let params = &event["params"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let id = text(&params["requestId"]);
         match event["method"].as_str().unwrap_or_default() {
-            "Network.webSocketCreated" => self.request(text(&params["requestId"]), text(&params["url"])),
-            "Network.requestWillBeSent" => {
-                self.request(text(&params["requestId"]), text(&params["request"]["url"]));
-            }
+            "Network.webSocketCreated" => self.request(id, text(&params["url"])),
+            "Network.requestWillBeSent" => self.request(id, text(&params["request"]["url"])),
             "Network.responseReceivedExtraInfo" => {
                 let status = params["statusCode"].as_u64().and_then(|it| u16::try_from(it).ok()).unwrap_or_default();
-                self.pending.remove(&text(&params["requestId"]));
-                self.answers.push((text(&params["requestId"]), status));
+                self.pending.remove(&id);
+                self.answers.push((id, status));
             }
             "Network.webSocketFrameReceived" => {
-                if let Some(address) = self.requests.get(&text(&params["requestId"])) {
+                if let Some(address) = self.requests.get(&id) {
                     *self.heard.entry(address.clone()).or_default() += 1;
                 }
             }
             "Network.loadingFailed" | "Network.loadingFinished" => {
-                self.pending.remove(&text(&params["requestId"]));
+                self.pending.remove(&id);
             }
             "Network.responseReceived" if params["response"]["status"] == 200 => {
                 *self.heard.entry(text(&params["response"]["url"])).or_default() += 1;
@@ -141,8 +140,8 @@ impl Seen {
             }
             "Runtime.consoleAPICalled" if params["type"] == "error" => {
                 let words = params["args"].as_array().into_iter().flatten();
-                let words: Vec<_> =
-                    words.filter_map(|it| it["value"].as_str().or(it["description"].as_str())).collect();
+                let words = words.filter_map(|it| it["value"].as_str().or(it["description"].as_str()));
+                let words: Vec<&str> = words.collect();
                 self.wrong.push(start_of(&words.join(" ")));
             }
             "Page.javascriptDialogOpening" if params["type"] != "beforeunload" => {
@@ -150,13 +149,11 @@ impl Seen {
             }
             // A missing icon or picture of the user is no error.
             "Log.entryAdded" if params["entry"]["level"] == "error" => {
-                let entry = &params["entry"];
-                let url = text(&entry["url"]);
+                let (message, url) = (text(&params["entry"]["text"]), text(&params["entry"]["url"]));
                 let path = url.split('?').next().unwrap_or_default();
-                if PICTURES.iter().any(|name| path.ends_with(name)) {
-                    return;
+                if !PICTURES.iter().any(|name| path.ends_with(name)) {
+                    self.wrong.push(start_of(&format!("{message} {url}")));
                 }
-                self.wrong.push(start_of(&format!("{} {}", text(&entry["text"]), text(&entry["url"]))));
             }
             _ => {}
         }
@@ -172,7 +169,7 @@ impl Seen {
     }
 
     /// The number of messages and responses from that origin.
-    fn heard_from(&self, origin: &str) -> u32 {
+    pub(super) fn heard_from(&self, origin: &str) -> u32 {
         let socket = origin.replacen("http", "ws", 1);
         let from = |address: &str| {
             let rest = address.strip_prefix(origin).or_else(|| address.strip_prefix(&socket));
@@ -181,14 +178,22 @@ impl Seen {
         self.heard.iter().filter(|(address, _)| from(address)).map(|(_, count)| count).sum()
     }
 
+    /// The statuses of responses from an origin.
+    pub(in crate::smoke) fn statuses(&self, origin: &str) -> Vec<u16> {
+        let from = |request: &String| {
+            self.requests.get(request).is_some_and(|address| address.replacen("ws", "http", 1).starts_with(origin))
+        };
+        self.answers.iter().filter(|(request, _)| from(request)).map(|(_, status)| *status).collect()
+    }
+
     fn errors(&self) -> String {
         if self.wrong.is_empty() { "no errors".to_owned() } else { self.wrong.join("; ") }
     }
 
     /// The URLs that have not responded.
     fn unanswered(&self) -> String {
-        let addresses: Vec<_> =
-            self.pending.iter().filter_map(|id| self.requests.get(id)).map(|it| start_of(it)).collect();
+        let pending = self.pending.iter().filter_map(|id| self.requests.get(id));
+        let addresses: Vec<String> = pending.map(|it| start_of(it)).collect();
         if addresses.is_empty() {
             "every request has a response".to_owned()
         } else {
@@ -198,7 +203,8 @@ impl Seen {
 }
 
 impl Page {
-    pub(in crate::smoke) async fn open(program: &Path, address: &str) -> anyhow::Result<Self> {
+    pub(in crate::smoke) async fn open(address: &str) -> anyhow::Result<Self> {
+        let program = find().context(MISSING)?;
         let profile = TempDir::with_prefix("mission-control-browser-")?;
         let mut command = process::command("bash");
         command.args(["-c", PIPE]).arg(program).args(FLAGS);
@@ -246,7 +252,7 @@ impl Page {
             if self.seen.heard_from(origin) >= times {
                 return Ok(());
             }
-            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
         }
     }
 
@@ -255,25 +261,13 @@ impl Page {
         self.seen = Seen::default();
     }
 
-    /// Returns the statuses of responses from an origin.
-    pub(in crate::smoke) fn statuses(&self, origin: &str) -> Vec<u16> {
-        let seen = &self.seen;
-        let from = |request: &String| {
-            seen.requests.get(request).is_some_and(|address| address.replacen("ws", "http", 1).starts_with(origin))
-        };
-        seen.answers.iter().filter(|(request, _)| from(request)).map(|(_, status)| *status).collect()
-    }
-
     /// Sends a command and waits for its response; events before it are recorded.
     async fn call(&mut self, method: &str, params: Value) -> anyhow::Result<Value> {
-        match tokio::time::timeout(Duration::from_secs(PATIENCE), self.exchange(method, params)).await {
-            Ok(answer) => answer,
-            Err(_) => bail!(
-                "the browser did not answer to {method} within {PATIENCE} s; {}, {}",
-                self.seen.unanswered(),
-                self.seen.errors()
-            ),
-        }
+        let answer = tokio::time::timeout(Duration::from_secs(PATIENCE), self.exchange(method, params)).await;
+        answer.unwrap_or_else(|_| {
+            let (unanswered, errors) = (self.seen.unanswered(), self.seen.errors());
+            bail!("the browser did not answer to {method} within {PATIENCE} s; {unanswered}, {errors}")
+        })
     }
 
     async fn exchange(&mut self, method: &str, params: Value) -> anyhow::Result<Value> {
@@ -322,15 +316,15 @@ impl Page {
             match self.value(&format!("document.body !== null && ({expression})")).await {
                 Ok(value) if value == true => return Ok(()),
                 Err(error) if error.to_string().contains("has ended") => return Err(error),
-                _ => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
+                _ => tokio::time::sleep(Duration::from_millis(200)).await,
             }
         }
     }
 
     /// Types into a field.
     pub(super) async fn fill(&mut self, field: &str, text: &str) -> anyhow::Result<()> {
-        self.expect(&format!("a field {field}"), &format!("document.querySelector(`{field}`)?.disabled === false"))
-            .await?;
+        let enabled = format!("document.querySelector(`{field}`)?.disabled === false");
+        self.expect(&format!("a field {field}"), &enabled).await?;
         self.value(&format!("document.querySelector(`{field}`).focus()")).await?;
         self.call("Input.insertText", json!({ "text": text })).await.map(drop)
     }
@@ -344,7 +338,7 @@ impl Page {
         if tokio::time::timeout(Duration::from_secs(seconds), self.wait(expression)).await.is_ok_and(|it| it.is_ok()) {
             return Ok(());
         }
-        bail!("no {what} after {seconds} s; the page shows {:?}, {}", self.text().await?, self.seen.errors())
+        bail!("no {what} after {seconds} s; the page shows {}", self.shown().await?)
     }
 
     /// Waits until the page shows a text, ignoring case.
@@ -389,21 +383,23 @@ impl Page {
 
     /// Fails on an error that the page shows or logged, and on a request that left this machine.
     pub(super) async fn fine(&mut self) -> anyhow::Result<()> {
-        let text = self.value("document.body.innerText.toLowerCase()").await?;
-        let text = text.as_str().unwrap_or_default();
-        if let Some(broken) = BROKEN.iter().find(|it| text.contains(**it)) {
-            bail!("the page says {broken:?}: {:?}, {}", self.text().await?, self.seen.errors());
+        if let Some(broken) = self.first_of(&BROKEN).await? {
+            bail!("the page says {broken:?}: {}", self.shown().await?);
         }
         ensure!(self.seen.wrong.is_empty(), "{}", self.seen.errors());
         Ok(())
     }
 
-    pub(super) fn heard_from(&self, origin: &str) -> u32 {
-        self.seen.heard_from(origin)
+    /// The first of these texts, in lower case, that the page shows.
+    pub(super) async fn first_of<'a>(&mut self, texts: &[&'a str]) -> anyhow::Result<Option<&'a str>> {
+        let shown = self.value("document.body.innerText.toLowerCase()").await?;
+        let shown = shown.as_str().unwrap_or_default();
+        Ok(texts.iter().copied().find(|it| shown.contains(*it)))
     }
 
-    pub(super) fn errors(&self) -> String {
-        self.seen.errors()
+    /// The page's text and its errors, for a message.
+    pub(super) async fn shown(&mut self) -> anyhow::Result<String> {
+        Ok(format!("{:?}, {}", self.text().await?, self.seen.errors()))
     }
 
     pub(in crate::smoke) async fn text(&mut self) -> anyhow::Result<String> {
