@@ -13,7 +13,7 @@ use super::inside;
 use super::published::{COOKIE, ECHO_PORT, ECHOES, echo, send_form, sign_in, start};
 use super::raw::{self, ask};
 use super::report::Report;
-use super::running::{Bench, DASHBOARD, LLAMA, PAGE, Running, SITE, ensure_none};
+use super::running::{Bench, DASHBOARD, LLAMA, LLAMA_KEY, PAGE, Running, SITE, ensure_none};
 use super::security::needles;
 use crate::domain::service::{AuthScheme, Credential, Endpoint};
 use crate::engine::container::{Volume, has_ipv6};
@@ -318,7 +318,7 @@ async fn owner(running: &Running<'_>) -> anyhow::Result<String> {
         let reply = ask(running, DASHBOARD, &format!("GET {DEPLOYMENT}|{headers}")).await?;
         ensure!(reply.text.contains(key) == given, "the dashboard's key, with {headers:?}: {}", reply.status);
     }
-    let key = format!("Bearer {}", running.secret("LLAMACPP_API_KEY")?);
+    let key = format!("Bearer {}", running.secret(LLAMA_KEY)?);
     for (headers, given) in [
         (format!("{session}|Sec-Fetch-Site: none|{{VISIT}}"), true),
         (format!("{session}|{own}"), true),

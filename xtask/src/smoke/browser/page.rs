@@ -56,13 +56,20 @@ pub(in crate::smoke) fn find() -> Option<PathBuf> {
     NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|file| file.is_file())
 }
 
-/// A browser and its profile; both end when dropped.
-struct Browser {
+/// A browser with one page; it ends when dropped, with its profile.
+pub(in crate::smoke) struct Page {
     program: Child,
     profile: TempDir,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    /// An incomplete message, kept so that a timeout does not lose its start.
+    begun: Vec<u8>,
+    session: Option<String>,
+    calls: u64,
+    pub(in crate::smoke) seen: Seen,
 }
 
-impl Drop for Browser {
+impl Drop for Page {
     /// Processes write into the profile until all have ended: so all are killed at once, and removing is retried. It
     /// blocks, because `drop` cannot await.
     fn drop(&mut self) {
@@ -79,18 +86,6 @@ impl Drop for Browser {
             }
         }
     }
-}
-
-/// A browser with one page.
-pub(in crate::smoke) struct Page {
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    /// An incomplete message, kept so that a timeout does not lose its start.
-    begun: Vec<u8>,
-    session: Option<String>,
-    calls: u64,
-    pub(in crate::smoke) seen: Seen,
-    _browser: Browser,
 }
 
 /// Network traffic and errors.
@@ -214,18 +209,11 @@ impl Page {
             command.arg("--no-sandbox");
         }
         command.env("HOME", profile.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut browser = Browser { program: command.process_group(0).spawn().context("cannot run bash")?, profile };
-        let input = browser.program.stdin.take().context("the browser has no input")?;
-        let output = BufReader::new(browser.program.stdout.take().context("the browser has no output")?);
-        let mut page = Self {
-            input,
-            output,
-            begun: Vec::new(),
-            session: None,
-            calls: 0,
-            seen: Seen::default(),
-            _browser: browser,
-        };
+        let mut program = command.process_group(0).spawn().context("cannot run bash")?;
+        let input = program.stdin.take().context("the browser has no input")?;
+        let output = BufReader::new(program.stdout.take().context("the browser has no output")?);
+        let (begun, seen) = (Vec::new(), Seen::default());
+        let mut page = Self { program, profile, input, output, begun, session: None, calls: 0, seen };
         let target = page.call("Target.createTarget", json!({ "url": "about:blank" })).await?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let session = page.call("Target.attachToTarget", attach).await?;
