@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use super::raw;
 use super::report::Report;
 use super::running::{BACKEND, DASHBOARD, GATEWAY, LLAMA, MANAGER, OPENCODE, PAGE, Running, SITE};
-use super::security::needles;
+use super::security::leaked;
 
 /// The front's statuses of refusal, by reason.
 const NAME: &[u16] = &[421];
@@ -301,12 +301,12 @@ async fn fire(running: &Running<'_>, shots: Vec<Shot<'_>>) -> anyhow::Result<usi
     let replies = futures_util::stream::iter(shots).map(|(setting, text, wanted)| async move {
         let bytes = raw::request(running, setting, &text)?;
         let reply = raw::send(running.address(setting)?, &bytes).await?;
-        let leaked = needles(&running.secrets).into_iter().find(|(_, value)| reply.text.contains(value));
+        let leaked = leaked(running, &reply.text).next();
         if leaked.is_none() && wanted.fits(reply.status) {
             return Ok(None);
         }
         let asked = String::from_utf8_lossy(&bytes).trim_end().replace("\r\n", " | ");
-        let what = leaked.map_or_else(|| reply.summary(), |(name, _)| format!("{name} in it"));
+        let what = leaked.map_or_else(|| reply.summary(), |name| format!("{name} in it"));
         anyhow::Ok(Some(format!("{setting} {asked:?}: {} {what}", reply.status)))
     });
     let wrong: Vec<Option<String>> = replies.buffer_unordered(16).try_collect().await?;

@@ -7,7 +7,7 @@ use super::report::Report;
 use super::running::{
     BACKEND, DASHBOARD, GATEWAY, LLAMA, MANAGER, OPENCODE, PAGE, Running, SITE, ensure_none, start_of,
 };
-use super::security::{listening, needles};
+use super::security::{leaked, listening};
 use crate::io::process;
 
 /// Requests each door, `PORT METHOD PATH`, as a program, as a page of that port and as a visit, with and without the
@@ -79,8 +79,7 @@ fn refused(running: &Running<'_>, output: &str) -> anyhow::Result<usize> {
     let (count, wanted) = (answers().count(), DOORS.len() * 5);
     ensure!(count == wanted, "{count} answers instead of {wanted}: {}", start_of(output));
     ensure_none("not refused: ", "; ", answers().filter(|it| !it.starts_with("401 ")))?;
-    let leaked = needles(&running.secrets).into_iter().filter(|(_, value)| output.contains(value));
-    ensure_none("it gets ", ", ", leaked.map(|(name, _)| name))?;
+    ensure_none("it gets ", ", ", leaked(running, output))?;
     Ok(count)
 }
 

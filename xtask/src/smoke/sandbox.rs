@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::report::Report;
 use super::running::{Answer, GATEWAY, LLAMA, OPENCODE, Running, ask, ensure_none, start_of, until};
-use super::security::needles;
+use super::security::leaked;
 
 /// What an agent tries, the same in every shell. Without the sandbox all of it succeeds.
 const ATTEMPTS: &str = include_str!("attempts.sh");
@@ -108,9 +108,7 @@ fn only(output: &str, expected: &[&str]) -> anyhow::Result<()> {
 
 /// Fails if a shell's environment has a secret or a setting of the image.
 fn clean(running: &Running<'_>, output: &str) -> anyhow::Result<()> {
-    for (name, value) in needles(&running.secrets) {
-        ensure!(!output.contains(value), "its environment has {name}");
-    }
+    ensure_none("its environment has ", ", ", leaked(running, output))?;
     let wrong = output.lines().filter(|line| NOT_AN_AGENTS.iter().any(|name| line.starts_with(name)));
     ensure_none("its environment has ", ", ", wrong)
 }

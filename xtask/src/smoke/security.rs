@@ -33,10 +33,15 @@ pub(super) async fn prove(report: &mut Report, running: &Running<'_>) {
     report.see("every line of the log names its service", 20, log_lines(running)).await;
 }
 
+/// The names of the secrets that are in a text.
+pub(super) fn leaked<'a>(running: &'a Running<'_>, text: &str) -> impl Iterator<Item = &'a str> {
+    needles(&running.secrets).filter(|(_, value)| text.contains(value)).map(|(name, _)| name)
+}
+
 /// The part of each secret to search for, by the secret's name.
-pub(super) fn needles(secrets: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
+fn needles(secrets: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
     let known = secrets.iter().filter(|(name, _)| *name != PUBLIC);
-    known.map(|(name, value)| (name.as_str(), needle(value))).collect()
+    known.map(|(name, value)| (name.as_str(), needle(value)))
 }
 
 /// The longest line of a key; the part after the instance's name of an admin key.
@@ -146,7 +151,7 @@ async fn environments(running: &Running<'_>) -> anyhow::Result<String> {
         }
     }
     ensure_none("", "; ", wrong)?;
-    let (secrets, processes, known) = (needles(&running.secrets).len(), all.len(), ON_A_COMMAND_LINE.0);
+    let (secrets, processes, known) = (needles(&running.secrets).count(), all.len(), ON_A_COMMAND_LINE.0);
     Ok(format!("{secrets} secrets, {processes} processes; {known} is on its own program's"))
 }
 
@@ -159,9 +164,8 @@ async fn records(running: &Running<'_>) -> anyhow::Result<String> {
     let logs = running.container.logs().await?;
     let places = [("history", &history), ("the image", &image), ("the container", &container), ("the log", &logs)];
     let mut wrong = Vec::new();
-    for (name, value) in needles(&running.secrets) {
-        let leaked = places.iter().filter(|(_, text)| text.contains(value));
-        wrong.extend(leaked.map(|(place, _)| format!("{name} in {place}")));
+    for (place, text) in places {
+        wrong.extend(leaked(running, text).map(|name| format!("{name} in {place}")));
     }
     for setting in bench.stack.settings.iter().filter(|setting| setting.secret) {
         if image.contains(&format!("\"{}=", setting.name)) {
