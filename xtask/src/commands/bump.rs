@@ -15,6 +15,7 @@ use crate::domain::rules;
 use crate::domain::stack::{Source, Stack};
 use crate::domain::trust::Trust;
 use crate::error::{HintExt as _, hinted};
+use crate::io::progress::Waiting;
 use crate::io::{self, files};
 use crate::upstream::{self, Candidate, Finding, PassedOver, Upstream, Want};
 
@@ -115,7 +116,7 @@ async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> (Vec<Res
         }
     }
     let broken = broken(&resolver.lock, &resolver.stack);
-    let waiting = resolver.waiting(units.keys());
+    let waiting = Waiting::new(units.keys());
     let mut resolutions: Vec<Resolution> = Vec::new();
     let mut failures = Vec::new();
     for wave in waves(&resolver.stack, &units) {

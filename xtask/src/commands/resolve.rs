@@ -69,11 +69,6 @@ impl Resolver {
         }
     }
 
-    /// Shows the names that are still waited for, on a terminal.
-    pub(super) fn waiting<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Waiting {
-        self.http.waiting(names.into_iter().cloned())
-    }
-
     /// Asks about components concurrently; failures do not affect the others.
     pub(super) async fn each<T>(
         &self,
@@ -81,7 +76,7 @@ impl Resolver {
         doing: &str,
         ask: impl AsyncFn(&str) -> anyhow::Result<T>,
     ) -> Vec<anyhow::Result<T>> {
-        let waiting = self.waiting(names);
+        let waiting = Waiting::new(names);
         let asked = stream::iter(names)
             .map(async |name| {
                 let result = ask(name).await;

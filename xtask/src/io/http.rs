@@ -12,9 +12,7 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
-use super::progress::{Bars, Waiting};
 use super::store::{Entry, Store};
-use crate::domain::digest::Sha256;
 use crate::domain::mirror::Mirrors;
 
 mod error;
@@ -52,7 +50,6 @@ pub(crate) fn timeout() -> u64 {
 pub(crate) struct Http {
     client: reqwest::Client,
     mirrors: Mirrors,
-    bars: Bars,
     /// The cache that runs share, if it is used.
     store: Option<Store>,
     /// Use the store only.
@@ -100,7 +97,7 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(HttpError::Client)?;
-        Ok(Self { client, mirrors, bars: Bars::default(), store: None, offline: false })
+        Ok(Self { client, mirrors, store: None, offline: false })
     }
 
     pub(crate) fn with(mut self, memory: Memory) -> Self {
@@ -122,11 +119,6 @@ impl Http {
 
     pub(crate) fn mirrors(&self) -> &Mirrors {
         &self.mirrors
-    }
-
-    /// Shows the names that are still waited for.
-    pub(crate) fn waiting(&self, names: impl IntoIterator<Item = String>) -> Waiting {
-        self.bars.waiting(names)
     }
 
     /// A text (UTF-8).
@@ -188,26 +180,22 @@ impl Http {
             return known.ok_or_else(|| HttpError::Offline { url: url.to_owned() });
         }
         let entry = known.as_ref().map(|(entry, _)| entry);
-        let (reply, from) = retry::run(|| async {
-            let whole = async {
-                let (response, from) = self.follow(url, headers.clone(), entry, follows).await?;
-                match &known {
-                    Some((entry, body)) if response.status() == StatusCode::NOT_MODIFIED => {
-                        let mut headers = entry.headers();
-                        headers.extend(response.headers().clone());
-                        Ok((Reply { headers, body: body.clone() }, None))
-                    }
-                    _ => Ok((read(url, response).await?, Some(from))),
+        let ask = async || {
+            let (response, from) = self.follow(url, headers.clone(), entry, follows).await?;
+            match &known {
+                Some((entry, body)) if response.status() == StatusCode::NOT_MODIFIED => {
+                    let mut headers = entry.headers();
+                    headers.extend(response.headers().clone());
+                    Ok((Reply { headers, body: body.clone() }, None))
                 }
-            };
-            within(url, WHOLE_TEXT, whole).await
-        })
-        .await?;
+                _ => Ok((read(url, response).await?, Some(from))),
+            }
+        };
+        let (reply, from) = retry::run(|| within(url, WHOLE_TEXT, ask())).await?;
         if let (Some(store), Some(from)) = (store, from)
             && !is_fleeting(&reply.headers)
         {
-            let sha256 = Sha256::of(&reply.body);
-            store.keep(&key, &Entry::new(&from, &reply.headers, sha256, reply.body.len() as u64), &reply.body);
+            store.keep(&key, &from, &reply.headers, &reply.body);
         }
         Ok(reply)
     }
@@ -223,15 +211,15 @@ impl Http {
     ) -> Result<(Response, String), HttpError> {
         let mut asked = if follows { self.mirrors.rewrite(url) } else { url.to_owned() };
         for _ in 0..=REDIRECTS {
-            let mut headers_here = headers.clone();
             let condition = known.filter(|known| known.from == asked).and_then(|known| {
                 let headers = known.headers();
                 let tagged = headers.get(ETAG).map(|tag| (IF_NONE_MATCH, tag.clone()));
                 tagged.or_else(|| headers.get(LAST_MODIFIED).map(|date| (IF_MODIFIED_SINCE, date.clone())))
             });
-            let is_conditional = condition.is_some();
-            headers_here.extend(condition);
-            let response = self.send(&asked, headers_here).await?;
+            let condition: HeaderMap = condition.into_iter().collect();
+            let is_conditional = !condition.is_empty();
+            let request = self.client.get(&asked).headers(headers.clone()).headers(condition);
+            let response = request.send().await.map_err(|source| HttpError::transport(&asked, source))?;
             if is_conditional && response.status() == StatusCode::NOT_MODIFIED {
                 return Ok((response, asked));
             }
@@ -253,10 +241,6 @@ impl Http {
             asked = next;
         }
         Err(HttpError::Redirects { url: url.to_owned() })
-    }
-
-    async fn send(&self, url: &str, headers: HeaderMap) -> Result<Response, HttpError> {
-        self.client.get(url).headers(headers).send().await.map_err(|source| HttpError::transport(url, source))
     }
 }
 
@@ -305,20 +289,14 @@ async fn read(url: &str, response: Response) -> Result<Reply, HttpError> {
 /// Decodes gzip, which some caches send although it was not requested.
 fn decoded(url: &str, headers: &HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, HttpError> {
     use std::io::Read as _;
-    match encoding(headers) {
-        None => Ok(body),
-        Some(encoding) if encoding == "gzip" || encoding == "x-gzip" => {
-            let mut whole = Vec::new();
-            let limit = LONGEST_TEXT as u64 + 1;
-            let read = flate2::read::MultiGzDecoder::new(body.as_slice()).take(limit).read_to_end(&mut whole);
-            match read {
-                Err(_) => Err(HttpError::Encoded { url: url.to_owned(), encoding }),
-                Ok(_) if whole.len() > LONGEST_TEXT => Err(HttpError::TooLong { url: url.to_owned() }),
-                Ok(_) => Ok(whole),
-            }
-        }
-        Some(encoding) => Err(HttpError::Encoded { url: url.to_owned(), encoding }),
+    let Some(encoding) = encoding(headers) else { return Ok(body) };
+    let is_gzip = encoding == "gzip" || encoding == "x-gzip";
+    let mut whole = Vec::new();
+    let mut decoder = flate2::read::MultiGzDecoder::new(body.as_slice()).take(LONGEST_TEXT as u64 + 1);
+    if !is_gzip || decoder.read_to_end(&mut whole).is_err() {
+        return Err(HttpError::Encoded { url: url.to_owned(), encoding });
     }
+    if whole.len() > LONGEST_TEXT { Err(HttpError::TooLong { url: url.to_owned() }) } else { Ok(whole) }
 }
 
 fn encoding(headers: &HeaderMap) -> Option<String> {

@@ -21,40 +21,17 @@ pub(super) fn hide() {
     ALL.set_draw_target(ProgressDrawTarget::hidden());
 }
 
-/// The progress bars of concurrent downloads.
-#[derive(Debug, Clone)]
-pub(crate) struct Bars(MultiProgress);
-
-impl Default for Bars {
-    fn default() -> Self {
-        Self(ALL.clone())
-    }
+/// A bar for a download of `total` bytes, or a counter if the size is unknown. indicatif draws on stderr, and only on a
+/// terminal. A bar disappears when it is dropped.
+pub(super) fn download(label: &str, total: Option<u64>) -> ProgressBar {
+    let bar = ALL.add(match total {
+        Some(total) => ProgressBar::new(total).with_style(style("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")),
+        None => ProgressBar::no_length().with_style(style("{msg} {bytes} {bytes_per_sec}")),
+    });
+    bar.with_message(label.to_owned())
 }
 
-impl Bars {
-    /// A bar for a download of `total` bytes, or a counter if the size is unknown. indicatif draws on stderr, and only on
-    /// a terminal.
-    pub(crate) fn download(&self, label: &str, total: Option<u64>) -> Bar {
-        let bar = self.0.add(match total {
-            Some(total) => ProgressBar::new(total).with_style(style("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")),
-            None => ProgressBar::no_length().with_style(style("{msg} {bytes} {bytes_per_sec}")),
-        });
-        bar.set_message(label.to_owned());
-        Bar(bar)
-    }
-
-    /// A line with the names that are still waited for.
-    pub(crate) fn waiting(&self, names: impl IntoIterator<Item = String>) -> Waiting {
-        let left: BTreeSet<String> = names.into_iter().collect();
-        let bar = self.0.add(ProgressBar::new(left.len() as u64));
-        bar.set_style(style("{spinner} {pos} of {len}, waiting for {wide_msg}"));
-        bar.set_message(listed(&left));
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Waiting { bar, left: Mutex::new(left) }
-    }
-}
-
-/// The names that are still waited for, on one line.
+/// The names that are still waited for, on one line, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     bar: ProgressBar,
@@ -62,6 +39,15 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    pub(crate) fn new<'a>(names: impl IntoIterator<Item = &'a String>) -> Self {
+        let left: BTreeSet<String> = names.into_iter().cloned().collect();
+        let bar = ALL.add(ProgressBar::new(left.len() as u64));
+        bar.set_style(style("{spinner} {pos} of {len}, waiting for {wide_msg}"));
+        bar.set_message(listed(&left));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self { bar, left: Mutex::new(left) }
+    }
+
     pub(crate) fn done(&self, name: &str) {
         let mut left = locked(&self.left);
         left.remove(name);
@@ -70,30 +56,8 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
-}
-
 fn listed(names: &BTreeSet<String>) -> String {
     names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
-}
-
-/// A bar that disappears when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Bar(ProgressBar);
-
-impl Bar {
-    pub(crate) fn advance(&self, bytes: u64) {
-        self.0.inc(bytes);
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
 }
 
 /// A style without colours, so that `NO_COLOR` needs no care.

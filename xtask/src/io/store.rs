@@ -13,6 +13,7 @@ use crate::domain::digest::Sha256;
 
 /// Entries are deleted after this time without use.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const FOLDERS: [&str; 3] = ["replies", "bodies", "partial"];
 /// Headers that are not stored.
 const NOT_KEPT: [&str; 5] = ["set-cookie", "content-encoding", "content-length", "transfer-encoding", "connection"];
 
@@ -54,7 +55,7 @@ impl Store {
     }
 
     fn at(folder: &Path) -> Option<Self> {
-        for below in ["replies", "bodies", "partial"] {
+        for below in FOLDERS {
             fs_err::create_dir_all(folder.join(below)).ok()?;
         }
         // Replies to authenticated requests are private.
@@ -100,9 +101,11 @@ impl Store {
         self.0.join("bodies").join(sha256.as_str())
     }
 
-    pub(crate) fn keep(&self, key: &str, entry: &Entry, body: &[u8]) {
+    /// Writes the reply of a request, which came from the address `from`.
+    pub(crate) fn keep(&self, key: &str, from: &str, headers: &HeaderMap, body: &[u8]) {
+        let entry = Entry::new(from, headers, Sha256::of(body), body.len() as u64);
         // An error, such as a full disk, only means that the next run downloads it again.
-        let _ = self.write(&self.path(&entry.sha256), body).and_then(|()| self.note(key, entry));
+        let _ = self.write(&self.path(&entry.sha256), body).and_then(|()| self.note(key, &entry));
     }
 
     fn note(&self, key: &str, entry: &Entry) -> std::io::Result<()> {
@@ -133,7 +136,6 @@ impl Store {
         Ok(path)
     }
 
-    /// Removes a reply.
     pub(crate) fn forget(&self, key: &str) {
         let _ = fs_err::remove_file(self.0.join("replies").join(key));
     }
@@ -141,12 +143,10 @@ impl Store {
     /// Deletes what is unused for a month.
     pub(crate) fn prune(&self) {
         let old = SystemTime::now().checked_sub(UNUSED);
-        for entry in ["replies", "bodies", "partial"].iter().flat_map(|below| fs_err::read_dir(self.0.join(below))) {
-            for file in entry.flatten() {
-                let is_old = file.metadata().and_then(|data| data.modified()).is_ok_and(|at| Some(at) < old);
-                if is_old {
-                    let _ = fs_err::remove_file(file.path());
-                }
+        let folders = FOLDERS.iter().flat_map(|below| fs_err::read_dir(self.0.join(below)));
+        for file in folders.flatten().flatten() {
+            if file.metadata().and_then(|data| data.modified()).is_ok_and(|at| Some(at) < old) {
+                let _ = fs_err::remove_file(file.path());
             }
         }
     }
@@ -156,19 +156,10 @@ impl Store {
 #[derive(Debug)]
 pub(crate) struct Partial {
     pub(crate) file: std::fs::File,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Partial {
-    /// Starts again from nothing.
-    pub(crate) fn restart(&mut self) -> std::io::Result<()> {
-        self.file.set_len(0)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The file with its strong `ETag`, if it has one.
     pub(crate) fn tag(&self) -> PathBuf {
         self.path.with_extension("etag")
@@ -187,16 +178,9 @@ pub(crate) fn hashed(path: &Path) -> std::io::Result<(sha2::Sha256, u64)> {
 
 /// The hasher and the size of the rest of a reader, in bytes.
 pub(crate) fn hash_all(source: &mut impl Read) -> std::io::Result<(sha2::Sha256, u64)> {
-    let (mut hasher, mut size) = (sha2::Sha256::new(), 0);
-    let mut chunk = vec![0; 64 << 10];
-    loop {
-        let read = source.read(&mut chunk)?;
-        if read == 0 {
-            return Ok((hasher, size));
-        }
-        hasher.update(&chunk[..read]);
-        size += read as u64;
-    }
+    let mut hasher = sha2::Sha256::new();
+    let size = std::io::copy(source, &mut hasher)?;
+    Ok((hasher, size))
 }
 
 /// Marks a file as used.
@@ -219,9 +203,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("etag", "\"1\"".parse().unwrap());
         headers.insert("set-cookie", "secret".parse().unwrap());
-        let entry = Entry::new("http://x/", &headers, sha256.clone(), 7);
         let key = Store::key("http://x/", &headers);
-        store.keep(&key, &entry, body);
+        store.keep(&key, "http://x/", &headers, body);
         let found = store.find(&key).unwrap();
         assert_eq!((found.headers().len(), store.body(&found.sha256).unwrap().as_slice()), (1, body.as_slice()));
         assert_eq!(store.file(&sha256).unwrap(), store.path(&sha256));

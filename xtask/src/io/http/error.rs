@@ -11,7 +11,6 @@ use crate::domain::text::shown;
 /// How much of a page's title a message shows, in characters.
 const SHOWN: usize = 80;
 
-/// A failed request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpError {
     #[error("cannot GET {url}")]
@@ -150,7 +149,6 @@ impl HttpError {
 
 const AN_HTML_PAGE: &str = ", but an HTML page";
 
-/// Parses a JSON document.
 pub(crate) fn json<T: DeserializeOwned>(url: &str, body: &[u8]) -> Result<T, HttpError> {
     serde_json::from_slice(body).map_err(|source| {
         let instead = if looks_like_page(body) { AN_HTML_PAGE } else { "" };

@@ -10,6 +10,7 @@ use sha2::Digest as _;
 
 use super::{Http, HttpError, Reply, WHOLE_FILE, encoding, error, is_fleeting, read, retry, within};
 use crate::domain::digest::Sha256;
+use crate::io::progress;
 use crate::io::store::{Entry, Partial, Store, hashed};
 
 /// A finished transfer.
@@ -39,8 +40,7 @@ impl Http {
         label: &str,
         wanted: &Sha256,
     ) -> Result<(Sha256, u64, bool), HttpError> {
-        let unusable = || HttpError::NoStore;
-        let store = self.store.as_ref().ok_or_else(unusable)?;
+        let store = self.store.as_ref().ok_or(HttpError::NoStore)?;
         if let Some(file) = store.file(wanted) {
             let size = file.metadata().map(|data| data.len()).unwrap_or_default();
             return Ok((wanted.clone(), size, true));
@@ -49,13 +49,15 @@ impl Http {
             return Err(HttpError::Offline { url: url.to_owned() });
         }
         let key = self.file_key(url);
-        let mut partial = store.partial(&key).ok_or_else(unusable)?;
+        let partial = store.partial(&key).ok_or(HttpError::NoStore)?;
         let is_resumed = partial.file.metadata().is_ok_and(|data| data.len() > 0);
-        let mut streamed = retry_file(self, url, label, &partial).await?;
+        let target = Target::Partial(&partial);
+        let stream = || retry::run(|| within(url, WHOLE_FILE, self.stream(url, label, None, &target)));
+        let mut streamed = stream().await?;
         if is_resumed && streamed.sha256 != *wanted {
             // The earlier part may be wrong.
-            partial.restart().map_err(|source| keeping(url, source))?;
-            streamed = retry_file(self, url, label, &partial).await?;
+            partial.file.set_len(0).map_err(|source| keeping(url, source))?;
+            streamed = stream().await?;
         }
         let Streamed { sha256, size, answer } = streamed;
         let (from, headers) = answer.unwrap_or_default();
@@ -75,24 +77,24 @@ impl Http {
 
     async fn file(&self, url: &str, label: &str, into: Option<&Path>) -> Result<(Sha256, u64), HttpError> {
         let key = self.file_key(url);
-        let known: Option<(Entry, PathBuf)> = self.store.as_ref().and_then(|store| {
+        let known = self.store.as_ref().and_then(|store| {
             let entry = store.find(&key)?;
             let file = store.file(&entry.sha256)?;
             Some((entry, file))
         });
-        let copied = |file: &Path, into: Option<&Path>| match into {
+        let copied = |file: &Path| match into {
             Some(into) => fs_err::copy(file, into).map(drop).map_err(|source| keeping(url, source)),
             None => Ok(()),
         };
         if self.offline {
             let (entry, file) = known.ok_or_else(|| HttpError::Offline { url: url.to_owned() })?;
-            copied(&file, into)?;
+            copied(&file)?;
             return Ok((entry.sha256, entry.size));
         }
-        let mut partial = self.store.as_ref().and_then(|store| store.partial(&key));
-        if let Some(partial) = &mut partial {
+        let partial = self.store.as_ref().and_then(|store| store.partial(&key));
+        if let Some(partial) = &partial {
             // Without a known digest, a partial download of an earlier run cannot be verified.
-            partial.restart().map_err(|source| keeping(url, source))?;
+            partial.file.set_len(0).map_err(|source| keeping(url, source))?;
         }
         let target = match (&partial, into) {
             (Some(partial), _) => Target::Partial(partial),
@@ -103,11 +105,11 @@ impl Http {
         let streamed = retry::run(|| within(url, WHOLE_FILE, self.stream(url, label, entry, &target))).await?;
         let Streamed { sha256, size, answer } = streamed;
         match (answer, partial, &self.store, known) {
-            (None, _, _, Some((_, file))) => copied(&file, into)?,
+            (None, _, _, Some((_, file))) => copied(&file)?,
             (Some((from, headers)), Some(partial), Some(store), _) => {
                 let entry = Entry::new(&from, &headers, sha256.clone(), size);
                 let file = store.adopt(&key, &partial, &entry).map_err(|source| keeping(url, source))?;
-                copied(&file, into)?;
+                copied(&file)?;
                 if is_fleeting(&headers) {
                     store.forget(&key);
                 }
@@ -154,8 +156,8 @@ impl Http {
         };
         let mut file = target.open(part.is_some(), response.headers()).map_err(keep)?;
         let (mut hasher, mut size) = part.map(|part| (part.hasher, part.size)).unwrap_or_default();
-        let bar = self.bars.download(label, response.content_length().map(|left| left + size));
-        bar.advance(size);
+        let bar = progress::download(label, response.content_length().map(|left| left + size));
+        bar.inc(size);
         let headers = response.headers().clone();
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.try_next().await.map_err(|source| HttpError::transport(url, source))? {
@@ -165,15 +167,10 @@ impl Http {
             }
             let length = chunk.len() as u64;
             size += length;
-            bar.advance(length);
+            bar.inc(length);
         }
         Ok(Streamed { sha256: Sha256::from_bytes(&hasher.finalize()), size, answer: Some((from, headers)) })
     }
-}
-
-async fn retry_file(http: &Http, url: &str, label: &str, partial: &Partial) -> Result<Streamed, HttpError> {
-    let target = Target::Partial(partial);
-    retry::run(|| within(url, WHOLE_FILE, http.stream(url, label, None, &target))).await
 }
 
 fn keeping(url: &str, source: std::io::Error) -> HttpError {
@@ -203,7 +200,7 @@ impl Target<'_> {
         let size = partial.file.metadata()?.len();
         let tag = fs_err::read(partial.tag()).ok().and_then(|tag| HeaderValue::from_bytes(&tag).ok());
         let Some(tag) = tag.filter(|tag| size > 0 && !tag.is_empty()) else { return Ok(None) };
-        let (hasher, size) = hashed(partial.path())?;
+        let (hasher, size) = hashed(&partial.path)?;
         Ok(Some(Part { hasher, size, tag }))
     }
 

@@ -56,12 +56,9 @@ fn pause(error: &HttpError, failed: u32, waited: Duration, now: DateTime<Utc>) -
             let pause = asked.unwrap_or(backoff);
             (waited + pause <= PATIENCE).then_some(pause)
         }
-        HttpError::Transport { source, .. } if failed < TRIES && !source.is_builder() => {
-            Some(PAUSE * 3_u32.pow(failed - 1))
-        }
-        HttpError::Status { refusal, .. } if failed < TRIES && refusal.status.is_server_error() => {
-            Some(PAUSE * 3_u32.pow(failed - 1))
-        }
+        HttpError::Transport { source, .. } if source.is_builder() => None,
+        HttpError::Status { refusal, .. } if !refusal.status.is_server_error() => None,
+        HttpError::Transport { .. } | HttpError::Status { .. } if failed < TRIES => Some(PAUSE * 3_u32.pow(failed - 1)),
         _ => None,
     }
 }
