@@ -1,6 +1,5 @@
 //! Ending by a signal: the first one drops the command, which cleans up; the second one exits immediately.
 
-use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -15,24 +14,19 @@ const SAME_REQUEST: Duration = Duration::from_millis(200);
 /// A clean-up that takes longer is reported.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// The signal that ended the run.
+/// The signal that ended the run, with its exit code: 128 plus the signal's number, as in shells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// The terminal was closed.
-    Hangup,
+    Hangup = 129,
     /// Ctrl-C.
-    Interrupt,
-    Terminate,
+    Interrupt = 130,
+    Terminate = 143,
 }
 
 impl Signal {
-    /// 128 plus the signal's number, as in shells.
     pub(crate) fn exit_code(self) -> u8 {
-        match self {
-            Self::Hangup => 129,
-            Self::Interrupt => 130,
-            Self::Terminate => 143,
-        }
+        self as u8
     }
 }
 
@@ -59,16 +53,10 @@ async fn wait(watches: &std::sync::mpsc::Sender<()>, sender: oneshot::Sender<Sig
     let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
     let _ = watches.send(());
     let mut next = async || {
-        let hung_up = async {
-            match &mut hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             _ = interrupt.recv() => Signal::Interrupt,
             _ = terminate.recv() => Signal::Terminate,
-            _ = hung_up => Signal::Hangup,
+            Some(()) = async { hangup.as_mut()?.recv().await } => Signal::Hangup,
         }
     };
     let first = next().await;
@@ -154,23 +142,14 @@ pub(crate) fn left() -> String {
 }
 
 fn in_words(lasting: &[(String, bool)]) -> String {
-    let listed = |wanted: bool| {
+    let listed = |(wanted, title): (bool, &str)| {
         let names = lasting.iter().filter(|(_, done)| *done == wanted).map(|(what, _)| what.as_str());
-        names.collect::<Vec<_>>().join(", ")
+        let names = names.collect::<Vec<_>>().join(", ");
+        (!names.is_empty()).then(|| format!("{title}: {names}"))
     };
-    let (done, begun) = (listed(true), listed(false));
-    if done.is_empty() && begun.is_empty() {
-        return "nothing was changed".to_owned();
-    }
-    let mut text = String::new();
-    if !done.is_empty() {
-        let _ = write!(text, "done by then: {done}");
-    }
-    if !begun.is_empty() {
-        let separator = if text.is_empty() { "" } else { "; " };
-        let _ = write!(text, "{separator}begun and not finished: {begun}");
-    }
-    text
+    let parts = [(true, "done by then"), (false, "begun and not finished")].into_iter().filter_map(listed);
+    let text = parts.collect::<Vec<_>>().join("; ");
+    if text.is_empty() { "nothing was changed".to_owned() } else { text }
 }
 
 #[cfg(test)]
@@ -179,14 +158,13 @@ mod tests {
 
     #[test]
     fn an_interruption_reports_finished_and_unfinished_actions() {
-        let lasting = |list: &[(&str, bool)]| list.iter().map(|(what, done)| ((*what).to_owned(), *done)).collect();
         for (list, expected) in [
             (&[][..], "nothing was changed"),
             (&[("a", true), ("b", true)], "done by then: a, b"),
             (&[("a", false)], "begun and not finished: a"),
             (&[("a", true), ("b", false)], "done by then: a; begun and not finished: b"),
         ] {
-            let lasting: Vec<_> = lasting(list);
+            let lasting: Vec<_> = list.iter().map(|(what, done)| ((*what).to_owned(), *done)).collect();
             assert_eq!(in_words(&lasting), expected);
         }
     }

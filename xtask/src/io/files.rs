@@ -146,12 +146,10 @@ pub(crate) fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The keyring of the Debian archive.
 pub(crate) fn debian_keyring() -> Result<PathBuf, NoKeyring> {
     KEYRINGS.into_iter().map(PathBuf::from).find(|path| path.is_file()).ok_or(NoKeyring)
 }
 
-/// Makes a script executable.
 pub(crate) fn make_executable(path: &Path) -> anyhow::Result<()> {
     set_executable(path, true)
 }

@@ -158,7 +158,6 @@ pub(crate) async fn tags(folder: &Path, wanted: impl Fn(&str) -> bool) -> anyhow
     Ok(tags)
 }
 
-/// Fetches one tag.
 pub(crate) async fn fetch_tag(folder: &Path, remote: &str, name: &str) -> anyhow::Result<()> {
     let reference = format!("refs/tags/{name}:refs/tags/{name}");
     process::run(command(folder).args(["fetch", "--quiet", "--no-tags", "--", remote, &reference]))

@@ -45,10 +45,6 @@ pub(crate) fn github_summary(markdown: &str) -> anyhow::Result<()> {
 fn append_to(path: Option<std::ffi::OsString>, text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     let Some(path) = path.filter(|path| !path.is_empty()) else { return Ok(()) };
-    fs_err::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(std::path::PathBuf::from(path))?
-        .write_all(text.as_bytes())?;
-    Ok(())
+    let mut file = fs_err::OpenOptions::new().create(true).append(true).open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
 }

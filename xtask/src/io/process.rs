@@ -83,9 +83,10 @@ pub(crate) struct NotRun {
 
 pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Running> {
     tell(|| format!("+ {}", shown(command)));
-    let program = |command: &Command| command.as_std().get_program().to_string_lossy().into_owned();
-    let child = command.process_group(0).spawn();
-    let child = child.map_err(|source| NotRun { program: program(command), source })?;
+    let child = command.process_group(0).spawn().map_err(|source| {
+        let program = command.as_std().get_program().to_string_lossy().into_owned();
+        NotRun { program, source }
+    })?;
     let leader = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).context("a child without an id")?;
     Ok(Running { child, when_dropped: WhenDropped::Stop { group: Group::new(leader), patience: PATIENCE } })
 }
@@ -291,10 +292,6 @@ mod tests {
         })
     }
 
-    fn ends(id: &str) -> bool {
-        comes(|| !runs(id))
-    }
-
     /// A shell that has printed the id of its child.
     async fn family(script: &str) -> (Running, String) {
         let mut running = spawn(command("bash").args(["-c", script]).stdout(Stdio::piped())).unwrap();
@@ -309,7 +306,7 @@ mod tests {
         // During exec, a process has no command line for a moment.
         assert!(comes(|| runs(&grandchild)));
         drop(running);
-        assert!(ends(&grandchild));
+        assert!(comes(|| !runs(&grandchild)));
     }
 
     #[tokio::test]
@@ -318,7 +315,7 @@ mod tests {
         let started = Instant::now();
         drop(running.with_patience(Duration::from_millis(300)));
         assert!(started.elapsed() >= Duration::from_millis(300));
-        assert!(ends(&grandchild));
+        assert!(comes(|| !runs(&grandchild)));
     }
 
     /// Writing to a closed pipe would end the child in the middle of its clean-up.

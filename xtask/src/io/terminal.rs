@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -13,19 +13,16 @@ use super::{locked, progress};
 /// The schema of the JSON documents. It changes when a field is removed or changes its meaning.
 const SCHEMA: u32 = 1;
 
-const QUIET: u8 = 0;
-const USUAL: u8 = 1;
-const VERBOSE: u8 = 2;
-
-static VOLUME: AtomicU8 = AtomicU8::new(USUAL);
+static QUIET: AtomicBool = AtomicBool::new(false);
+static VERBOSE: AtomicBool = AtomicBool::new(false);
 /// The first error of printing a result.
 static UNPRINTED: Mutex<Option<io::Error>> = Mutex::new(None);
 /// The JSON result of this run.
 static DOCUMENT: Mutex<Option<Map<String, Value>>> = Mutex::new(None);
 
 pub(crate) fn set_volume(quiet: bool, verbose: bool) {
-    let volume = if quiet { QUIET } else { USUAL + u8::from(verbose) };
-    VOLUME.store(volume, Ordering::Relaxed);
+    QUIET.store(quiet, Ordering::Relaxed);
+    VERBOSE.store(verbose, Ordering::Relaxed);
     if quiet {
         progress::hide();
     }
@@ -33,14 +30,14 @@ pub(crate) fn set_volume(quiet: bool, verbose: bool) {
 
 /// Prints a message, except with `--quiet`.
 pub(crate) fn say(text: &str) {
-    if VOLUME.load(Ordering::Relaxed) > QUIET {
+    if !QUIET.load(Ordering::Relaxed) {
         complain(text);
     }
 }
 
 /// Prints a message with `--verbose`.
 pub(super) fn tell(text: impl FnOnce() -> String) {
-    if VOLUME.load(Ordering::Relaxed) >= VERBOSE {
+    if VERBOSE.load(Ordering::Relaxed) {
         complain(text());
     }
 }
