@@ -10,18 +10,18 @@ use serde::Serialize;
 use crate::domain::lock::{Lock, Pinned};
 use crate::domain::mirror::Mirrors;
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Policy {
     version: u32,
     rules: Vec<Rule>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 struct Rule {
     action: Action,
-    selector: Selector,
+    selector: Source,
     #[serde(skip_serializing_if = "Option::is_none")]
-    updates: Option<Updates>,
+    updates: Option<Source>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -32,27 +32,18 @@ enum Action {
     Convert,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Selector {
+/// A source in BuildKit's terms.
+#[derive(Debug, Serialize)]
+struct Source {
     identifier: String,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Updates {
-    identifier: String,
+    /// Not used to select a source.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     attrs: BTreeMap<String, String>,
 }
 
-/// A source in BuildKit's terms.
-struct Source {
-    identifier: String,
-    attrs: BTreeMap<String, String>,
-}
-
 impl Source {
-    fn plain(identifier: String) -> Self {
-        Self { identifier, attrs: BTreeMap::new() }
+    fn plain(identifier: &str) -> Self {
+        Self { identifier: identifier.to_owned(), attrs: BTreeMap::new() }
     }
 
     /// A commit of a repository: the identifier has no scheme, but an attribute has the full address.
@@ -63,25 +54,30 @@ impl Source {
     }
 }
 
-/// The policy of a lock.
 pub(crate) fn policy(lock: &Lock, mirrors: &Mirrors) -> Policy {
-    let mut rules = vec![rule(Action::Deny, "*".to_owned()), rule(Action::Allow, "local://*".to_owned())];
+    let mut rules = vec![rule(Action::Deny, "*"), rule(Action::Allow, "local://*")];
+    // Allows a pinned source, and its conversion to a mirror.
+    let mut allow = |address: &str, source: &dyn Fn(&str) -> Source| {
+        let (pinned, fetched) = (source(address).identifier, source(&mirrors.rewrite(address)));
+        if pinned != fetched.identifier {
+            let allowed = rule(Action::Allow, &fetched.identifier);
+            rules.push(Rule { updates: Some(fetched), ..rule(Action::Convert, &pinned) });
+            rules.push(allowed);
+        }
+        rules.push(rule(Action::Allow, &pinned));
+    };
     for pin in lock.components.values() {
         match &pin.pinned {
-            Pinned::Files(files) => files.values().for_each(|file| allow_url(&mut rules, mirrors, file.url.as_str())),
+            Pinned::Files(files) => files.values().for_each(|file| allow(file.url.as_str(), &Source::plain)),
             Pinned::Packages(lists) => {
-                lists.values().flatten().for_each(|package| allow_url(&mut rules, mirrors, package.url.as_str()));
+                lists.values().flatten().for_each(|package| allow(package.url.as_str(), &Source::plain));
             }
             Pinned::Git(git) => {
-                let source = |repository: &str| Source::git(repository, git.commit.as_str());
-                let repository = git.repository.as_str();
-                allow(&mut rules, source(repository), source(&mirrors.rewrite(repository)));
+                allow(git.repository.as_str(), &|repository| Source::git(repository, git.commit.as_str()));
             }
-            Pinned::Image(image) => {
-                let source =
-                    |name: &str| Source::plain(format!("docker-image://{name}:{}@{}", pin.version, image.digest));
-                allow(&mut rules, source(&image.name), source(&mirrors.rewrite(&image.name)));
-            }
+            Pinned::Image(image) => allow(&image.name, &|name| {
+                Source::plain(&format!("docker-image://{name}:{}@{}", pin.version, image.digest))
+            }),
             // npm fetches these in a build step, by its lockfile.
             Pinned::Npm(_) => {}
         }
@@ -89,25 +85,8 @@ pub(crate) fn policy(lock: &Lock, mirrors: &Mirrors) -> Policy {
     Policy { version: 1, rules }
 }
 
-fn rule(action: Action, identifier: String) -> Rule {
-    Rule { action, selector: Selector { identifier }, updates: None }
-}
-
-fn allow_url(rules: &mut Vec<Rule>, mirrors: &Mirrors, url: &str) {
-    allow(rules, Source::plain(url.to_owned()), Source::plain(mirrors.rewrite(url)));
-}
-
-/// Allows a pinned source, and its conversion to a mirror.
-fn allow(rules: &mut Vec<Rule>, pinned: Source, fetched: Source) {
-    if pinned.identifier != fetched.identifier {
-        rules.push(Rule {
-            action: Action::Convert,
-            selector: Selector { identifier: pinned.identifier.clone() },
-            updates: Some(Updates { identifier: fetched.identifier.clone(), attrs: fetched.attrs }),
-        });
-        rules.push(rule(Action::Allow, fetched.identifier));
-    }
-    rules.push(rule(Action::Allow, pinned.identifier));
+fn rule(action: Action, identifier: &str) -> Rule {
+    Rule { action, selector: Source::plain(identifier), updates: None }
 }
 
 #[cfg(test)]
