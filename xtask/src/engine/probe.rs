@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::container::{Container, Options, Volume};
@@ -65,31 +66,20 @@ pub(crate) async fn image(docker: &Docker, stack: &Stack, image: &str) -> anyhow
     let options = Options { ports, environment: stack.example_settings(), ..Options::default() };
     let started = Instant::now();
     let container = Container::start(docker, image, &volume, &options).await?;
-    match answers(&container, stack, started).await {
-        Ok((answered, healthy_after)) => {
-            let stopping = Instant::now();
-            let exit_code = container.stop().await?;
-            if exit_code != 0 {
-                // 137: it did not stop in time and was killed.
-                let stopped = anyhow::anyhow!("the container ended with exit code {exit_code} when it was stopped");
-                return Err(stopped.context(last_words(&container).await));
-            }
-            Ok(Probed { answered, healthy_after, stopped_after: stopping.elapsed().as_secs_f64() })
-        }
+    match probed(&container, stack, started).await {
         Err(error) => Err(error.context(last_words(&container).await)),
+        probed => probed,
     }
 }
 
-async fn answers(container: &Container, stack: &Stack, started: Instant) -> anyhow::Result<(Vec<Answered>, f64)> {
-    let mut targets = Vec::new();
-    for service in &stack.services {
-        for endpoint in &service.endpoints {
-            targets.push(Target { service: &service.name, endpoint, address: container.address(endpoint.port).await? });
-        }
-    }
-    let answered = ask_all(container, &targets, started).await?;
+async fn probed(container: &Container, stack: &Stack, started: Instant) -> anyhow::Result<Probed> {
+    let answered = ask_all(container, stack, started, async |endpoint| container.address(endpoint.port).await).await?;
     let healthy_after = wait_healthy(container, started).await?;
-    Ok((answered, healthy_after))
+    let stopping = Instant::now();
+    let exit_code = container.stop().await?;
+    // 137: it did not stop in time and was killed.
+    ensure!(exit_code == 0, "the container ended with exit code {exit_code} when it was stopped");
+    Ok(Probed { answered, healthy_after, stopped_after: stopping.elapsed().as_secs_f64() })
 }
 
 /// The end of a container's log, for an error.
@@ -98,33 +88,28 @@ pub(crate) async fn last_words(container: &Container) -> String {
     format!("the end of the container's log:\n    {}", process::tail(&logs, 25))
 }
 
-/// A port of the table, and where it is published.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Target<'a> {
-    pub(crate) service: &'a str,
-    pub(crate) endpoint: &'a Endpoint,
-    pub(crate) address: SocketAddr,
-}
-
-/// Requests every port until all have responded; the error names those that have not.
+/// Requests every port until all have responded; the error names those that have not. `address` is where a port of the
+/// table is published.
 pub(crate) async fn ask_all(
     container: &Container,
-    targets: &[Target<'_>],
+    stack: &Stack,
     started: Instant,
+    address: impl AsyncFn(&Endpoint) -> anyhow::Result<SocketAddr>,
 ) -> anyhow::Result<Vec<Answered>> {
     let client = client()?;
-    let asked = targets.iter().map(|&Target { service, endpoint, address }| {
-        let client = client.clone();
-        async move {
-            let url = format!("http://{address}{}", endpoint.path);
-            let status = ask(&client, container, &url, endpoint, started)
-                .await
-                .with_context(|| format!("`{service}` does not answer on port {}", endpoint.port))?;
-            let seconds = started.elapsed().as_secs_f64();
-            Ok(Answered { service: service.to_owned(), port: endpoint.port, status, seconds })
-        }
-    });
-    error::all(futures_util::future::join_all(asked).await)
+    let answer = async |service: &str, endpoint: &Endpoint| {
+        let url = format!("http://{}{}", address(endpoint).await?, endpoint.path);
+        let status = ask(&client, container, &url, endpoint, started)
+            .await
+            .with_context(|| format!("`{service}` does not answer on port {}", endpoint.port))?;
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Answered { service: service.to_owned(), port: endpoint.port, status, seconds })
+    };
+    let mut answers = Vec::new();
+    for service in &stack.services {
+        answers.extend(service.endpoints.iter().map(|endpoint| answer(&service.name, endpoint)));
+    }
+    error::all(join_all(answers).await)
 }
 
 /// A client for ports of this machine, which ignores its user's proxy.

@@ -11,12 +11,13 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
 use super::Request;
+use crate::domain::service::Endpoint;
 use crate::domain::setting::Generator;
 use crate::domain::stack::Stack;
 use crate::engine::compose;
 use crate::engine::container::{Container, Options, Volume};
 use crate::engine::docker::Docker;
-use crate::engine::probe::{self, Target};
+use crate::engine::probe;
 use crate::io::http;
 
 /// What all starts of a smoke test have in common.
@@ -201,13 +202,8 @@ impl Running<'_> {
 
     /// Requests every port until it answers; times count from `since`.
     pub(super) async fn ask_ports(&self, since: Instant) -> anyhow::Result<Vec<probe::Answered>> {
-        let mut targets = Vec::new();
-        for service in &self.bench.stack.services {
-            for endpoint in &service.endpoints {
-                targets.push(Target { service: &service.name, endpoint, address: self.address(&endpoint.setting)? });
-            }
-        }
-        probe::ask_all(&self.container, &targets, since).await
+        let address = async |endpoint: &Endpoint| self.address(&endpoint.setting);
+        probe::ask_all(&self.container, self.bench.stack, since, address).await
     }
 
     /// Replaces the container by a new one with the same settings, on the volume.
