@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 
 use anyhow::{Context as _, bail};
 use tempfile::{NamedTempFile, TempDir};
+use tokio::process::Command;
 
 use super::docker::Docker;
 use super::layout::{self, Image};
@@ -18,11 +19,6 @@ use crate::domain::mirror::Mirrors;
 use crate::error::hinted;
 use crate::io::{process, say};
 
-/// The name of a built image in an engine that loads its layout. It is in the layout's index only and is not pushed.
-pub(crate) fn local_name(arch: Arch) -> String {
-    format!("localhost/mission-control:build-{arch}")
-}
-
 /// The cache of earlier builds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cache<'a> {
@@ -33,7 +29,6 @@ pub(crate) struct Cache<'a> {
     pub(crate) to: Option<&'a str>,
 }
 
-/// The inputs of a build.
 #[derive(Debug)]
 pub(crate) struct Build<'a> {
     pub(crate) docker: &'a Docker,
@@ -59,7 +54,6 @@ pub(crate) enum Progress<'a> {
     File(&'a Path),
 }
 
-/// A failed build.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "docker buildx failed with {status}{}",
@@ -85,13 +79,6 @@ impl BuildFailed {
     }
 }
 
-/// Temporary files of one build. No layer contains them: secrets are mounted for single steps, and the client reads the
-/// policy.
-struct Inputs {
-    policy: NamedTempFile,
-    npmrc: NamedTempFile,
-}
-
 impl Build<'_> {
     /// Builds the image of one architecture into `output`, which is replaced when the build succeeds.
     pub(crate) async fn run(&self, arch: Arch, output: &Path) -> anyhow::Result<Image> {
@@ -101,7 +88,7 @@ impl Build<'_> {
         let builder = self.docker.builder().await?;
         let layout = staging.path().join("layout");
         if !self.cache.none {
-            layout::lend_layers(output, &layout)?;
+            layout::lend_layers(output, &layout).await?;
         }
         self.export(arch, &layout, self.cache.none).await?;
         if !self.cache.none && layout::has_other_compression(&layout)? {
@@ -113,7 +100,7 @@ impl Build<'_> {
         }
         layout::prune(&layout)?;
         let image = layout::read(&layout, arch)?;
-        layout::note_builder(&layout, &builder)?;
+        fs_err::write(layout.join(layout::BUILT_BY), format!("{builder}\n"))?;
         if output.exists() {
             fs_err::rename(output, staging.path().join("before"))?;
         }
@@ -123,18 +110,19 @@ impl Build<'_> {
 
     /// Lets BuildKit write a layout.
     async fn export(&self, arch: Arch, layout: &Path, without_cache: bool) -> anyhow::Result<()> {
-        let inputs = self.inputs()?;
-        let mut command = self.command(&inputs, without_cache);
+        let (mut command, _policy) = self.command(without_cache)?;
+        let npmrc = self.npmrc()?;
+        // The name is for an engine that loads the layout. It is in the layout's index only and is not pushed.
+        let name = format!("localhost/mission-control:build-{arch}");
         // Files have their dates already: `rewrite-timestamp` would compress each layer twice, at each build.
         command.args(["--platform", &arch.platform()]).arg("--output").arg(format!(
-            "type=oci,tar=false,compression=zstd,compression-level=9,name={},dest={}",
-            local_name(arch),
+            "type=oci,tar=false,compression=zstd,compression-level=9,name={name},dest={}",
             layout.display()
         ));
         if let Some(bundle) = certificate_bundle() {
             command.arg("--secret").arg(format!("id=ca,src={}", bundle.display()));
         }
-        command.arg("--secret").arg(format!("id=npmrc,src={}", inputs.npmrc.path().display()));
+        command.arg("--secret").arg(format!("id=npmrc,src={}", npmrc.path().display()));
         if is_loopback(host_of(&self.npm_registry)) {
             // A container's own network cannot reach a registry on this machine's loopback.
             command.args(["--network=host"]);
@@ -162,22 +150,19 @@ impl Build<'_> {
         if status.success() {
             return Ok(());
         }
+        let lacks_output = output.is_none();
         let failed = BuildFailed { status, output, is_shown: matches!(self.progress, Progress::Shown) };
-        let lacks_output = failed.output.is_none();
-        let failed = anyhow::Error::new(failed);
-        Err(if lacks_output {
-            hinted(failed, "if it reports `digest mismatch`, see `cargo xtask verify`")
-        } else {
-            failed
-        })
+        if lacks_output {
+            return Err(hinted(failed, "if it reports `digest mismatch`, see `cargo xtask verify`"));
+        }
+        Err(failed.into())
     }
 
     /// Returns BuildKit's error for a Dockerfile that this build's policy must refuse; an error if it was built.
     pub(crate) async fn refusal(&self, dockerfile: &str) -> anyhow::Result<String> {
         let context = TempDir::with_prefix("xtask-refusal-")?;
         fs_err::write(context.path().join("Dockerfile"), dockerfile)?;
-        let inputs = self.inputs()?;
-        let mut command = self.command(&inputs, true);
+        let (mut command, _policy) = self.command(true)?;
         let output = process::ended(command.arg("--progress=plain").arg(context.path())).await?;
         if output.status.success() {
             bail!(
@@ -188,23 +173,25 @@ impl Build<'_> {
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// What every build has: the policy made from the lock, and the moment that the image is dated.
-    fn command(&self, inputs: &Inputs, without_cache: bool) -> tokio::process::Command {
+    /// What every build has: the policy made from the lock, and the moment that the image is dated. The client reads the
+    /// policy from the temporary file, which must live as long.
+    fn command(&self, without_cache: bool) -> anyhow::Result<(Command, NamedTempFile)> {
+        let mut policy = tempfile::Builder::new().prefix("xtask-policy-").suffix(".json").tempfile()?;
+        serde_json::to_writer_pretty(&mut policy, &policy::policy(self.lock, self.mirrors))?;
+        policy.flush()?;
         let mut command = self.docker.building();
         command
             .args(["buildx", "build", "--provenance=false", "--sbom=false"])
-            .env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", inputs.policy.path())
+            .env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", policy.path())
             .env("SOURCE_DATE_EPOCH", self.lock.epoch().to_string());
         if without_cache {
             command.arg("--no-cache");
         }
-        command
+        Ok((command, policy))
     }
 
-    fn inputs(&self) -> anyhow::Result<Inputs> {
-        let mut policy = tempfile::Builder::new().prefix("xtask-policy-").suffix(".json").tempfile()?;
-        serde_json::to_writer_pretty(&mut policy, &policy::policy(self.lock, self.mirrors))?;
-        policy.flush()?;
+    /// The settings of npm, a secret that is mounted for single steps: no layer contains it.
+    fn npmrc(&self) -> anyhow::Result<NamedTempFile> {
         let mut npmrc = tempfile::Builder::new().prefix("xtask-npmrc-").tempfile()?;
         // The user's own file may have the token of a private registry; the URL is last and takes precedence.
         if let Some(own) = std::env::home_dir().map(|home| home.join(".npmrc")).filter(|path| path.is_file()) {
@@ -212,7 +199,7 @@ impl Build<'_> {
         }
         writeln!(npmrc, "registry={}", self.npm_registry)?;
         npmrc.flush()?;
-        Ok(Inputs { policy, npmrc })
+        Ok(npmrc)
     }
 }
 

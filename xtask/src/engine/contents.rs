@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use ruzstd::decoding::StreamingDecoder;
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,18 +15,22 @@ use crate::domain::sbom::{Kind, Package};
 /// The largest package description, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// The Debian and npm packages in the image of a layout.
+/// The Debian and npm packages in the image of a layout. Without packages of a kind, its layers were not understood.
 pub(crate) fn packages(folder: &Path) -> anyhow::Result<Vec<Package>> {
     let mut packages = BTreeSet::new();
     for (_, blob) in layout::parts(folder)?.layers {
         read_layer(&blob, &mut packages).with_context(|| format!("cannot read the layer {}", blob.display()))?;
     }
+    let is_debian = |package: &Package| matches!(package.kind, Kind::Debian(_));
+    for (kind, wanted) in [("Debian", true), ("npm", false)] {
+        let found = packages.iter().any(|package| is_debian(package) == wanted);
+        ensure!(found, "there is no {kind} package in the image's layers");
+    }
     Ok(packages.into_iter().collect())
 }
 
 fn read_layer(blob: &Path, packages: &mut BTreeSet<Package>) -> anyhow::Result<()> {
-    let mut archive = tar::Archive::new(decompressed(BufReader::new(fs_err::File::open(blob)?))?);
-    for entry in archive.entries()? {
+    for entry in archive(blob)?.entries()? {
         let entry = entry?;
         if !entry.header().entry_type().is_file() {
             continue;
@@ -48,14 +52,14 @@ fn read_layer(blob: &Path, packages: &mut BTreeSet<Package>) -> anyhow::Result<(
     Ok(())
 }
 
-/// Decompresses a layer, by its first bytes.
-pub(super) fn decompressed(mut blob: BufReader<fs_err::File>) -> anyhow::Result<Box<dyn Read>> {
-    let start = blob.fill_buf()?;
-    Ok(match start {
+/// Opens a layer, whose first bytes show its compression.
+pub(super) fn archive(blob: &Path) -> anyhow::Result<tar::Archive<Box<dyn Read>>> {
+    let mut blob = BufReader::new(fs_err::File::open(blob)?);
+    Ok(tar::Archive::new(match blob.fill_buf()? {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(Frames(Frame::At(blob))),
         _ => Box::new(blob),
-    })
+    }))
 }
 
 /// Reads all frames of a zstd file.
@@ -131,16 +135,6 @@ fn debian(text: &str) -> Vec<Package> {
         Some(Package { kind, name: field("Package")?, version: field("Version")?, license: None })
     };
     text.split("\n\n").filter_map(package).collect()
-}
-
-/// Fails if an image has no packages of a kind: then its layers were not understood.
-pub(crate) fn check(packages: &[Package]) -> anyhow::Result<()> {
-    for (kind, is) in [("Debian", true), ("npm", false)] {
-        if packages.iter().all(|package| matches!(package.kind, Kind::Debian(_)) != is) {
-            bail!("there is no {kind} package in the image's layers");
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

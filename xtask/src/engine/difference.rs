@@ -1,7 +1,6 @@
 //! The first difference of two images: the layer, the file and what differs.
 
 use std::collections::BTreeMap;
-use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -9,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::Digest as _;
 
-use super::contents::decompressed;
+use super::contents::archive;
 use super::layout::{self, Parts};
 use crate::domain::digest::Sha256;
 use crate::io::store;
@@ -51,16 +50,14 @@ pub(crate) fn first(wanted: &Path, found: &Path) -> anyhow::Result<Option<Differ
             return Ok(Some(Difference { place, name: None, what: what.to_owned(), others: 0 }));
         };
         if one.0 != other.0 {
-            let difference = files(&read(&one.1)?, &read(&other.1)?);
-            return Ok(Some(Difference { place, ..difference }));
+            return Ok(Some(files(place, &read(&one.1)?, &read(&other.1)?)));
         }
     }
-    let place = "configuration".to_owned();
-    let field = field("", &wanted.configuration, &found.configuration);
-    let what = field.as_ref().map(|(_, one, other)| format!("{other} instead of {one}"));
-    let name = field.map(|(name, ..)| name);
-    let what = what.unwrap_or_else(|| "the same, but the manifests differ".to_owned());
-    Ok(Some(Difference { place, name, what, others: 0 }))
+    let (name, what) = match field("", &wanted.configuration, &found.configuration) {
+        Some((name, one, other)) => (Some(name), format!("{other} instead of {one}")),
+        None => (None, "the same, but the manifests differ".to_owned()),
+    };
+    Ok(Some(Difference { place: "configuration".to_owned(), name, what, others: 0 }))
 }
 
 /// The build step of a layer, from the history.
@@ -73,66 +70,49 @@ fn step(wanted: &Parts, found: &Parts, at: usize) -> String {
     step(wanted).or_else(|| step(found)).unwrap_or_else(|| "not in the history".to_owned())
 }
 
-/// A file in a layer.
-#[derive(Debug, PartialEq, Eq)]
-struct Entry {
-    kind: tar::EntryType,
-    /// The digest of a file, or the target of a link.
-    content: String,
-    mode: u32,
-    time: u64,
-    owner: (u64, u64),
-}
-
-impl Entry {
-    /// The differences from `self`.
-    fn differs(&self, other: &Self) -> Vec<String> {
-        let mode = |entry: &Self| format!("{:04o}", entry.mode);
-        let owner = |entry: &Self| format!("{}:{}", entry.owner.0, entry.owner.1);
-        [
-            ("kind", format!("{:?}", self.kind), format!("{:?}", other.kind)),
-            ("content", self.content.clone(), other.content.clone()),
-            ("mode", mode(self), mode(other)),
-            ("time", self.time.to_string(), other.time.to_string()),
-            ("owner", owner(self), owner(other)),
-        ]
-        .into_iter()
-        .filter(|(_, one, other)| one != other)
-        .map(|(what, one, other)| format!("{what} {} instead of {}", other.escape_debug(), one.escape_debug()))
-        .collect()
-    }
-}
+/// A file in a layer, by the texts of its fields. The content is the digest of a file, or the target of a link.
+type Entry = [String; 5];
+const FIELDS: [&str; 5] = ["kind", "content", "mode", "time", "owner"];
 
 type Entries = BTreeMap<String, Entry>;
 
 fn read(blob: &Path) -> anyhow::Result<Entries> {
     let entries = || -> anyhow::Result<Entries> {
-        let mut archive = tar::Archive::new(decompressed(BufReader::new(fs_err::File::open(blob)?))?);
         let mut entries = Entries::new();
-        for entry in archive.entries()? {
+        for entry in archive(blob)?.entries()? {
             let mut entry = entry?;
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let header = entry.header();
-            let (kind, mode, time) = (header.entry_type(), header.mode()?, header.mtime()?);
-            let owner = (header.uid()?, header.gid()?);
+            let kind = format!("{:?}", header.entry_type());
+            let (mode, time) = (format!("{:04o}", header.mode()?), header.mtime()?.to_string());
+            let owner = format!("{}:{}", header.uid()?, header.gid()?);
             let content = match entry.link_name_bytes() {
                 Some(target) => format!("-> {}", String::from_utf8_lossy(&target)),
                 None => format!("sha256:{}", Sha256::from_bytes(&store::hash_all(&mut entry)?.0.finalize())),
             };
-            entries.insert(path, Entry { kind, content, mode, time, owner });
+            entries.insert(path, [kind, content, mode, time, owner]);
         }
         Ok(entries)
     };
     entries().with_context(|| format!("cannot read the layer {}", blob.display()))
 }
 
+/// What differs in an entry.
+fn differs(wanted: &Entry, found: &Entry) -> String {
+    let mut changes = Vec::new();
+    for ((what, one), other) in FIELDS.iter().zip(wanted).zip(found).filter(|((_, one), other)| one != other) {
+        changes.push(format!("{what} {} instead of {}", other.escape_debug(), one.escape_debug()));
+    }
+    changes.join(", ")
+}
+
 /// The first file that differs, by its path.
-fn files(wanted: &Entries, found: &Entries) -> Difference {
+fn files(place: String, wanted: &Entries, found: &Entries) -> Difference {
     let mut differ: BTreeMap<&String, String> = BTreeMap::new();
     for (path, entry) in wanted {
         match found.get(path) {
             None => differ.insert(path, "is missing".to_owned()),
-            Some(other) if entry != other => differ.insert(path, entry.differs(other).join(", ")),
+            Some(other) if entry != other => differ.insert(path, differs(entry, other)),
             Some(_) => None,
         };
     }
@@ -142,7 +122,7 @@ fn files(wanted: &Entries, found: &Entries) -> Difference {
         Some((path, what)) => (Some(path.clone()), what),
         None => (None, "the same files in another order or compression".to_owned()),
     };
-    Difference { place: String::new(), name, what, others }
+    Difference { place, name, what, others }
 }
 
 /// The first field that differs, with both values.
@@ -153,14 +133,12 @@ fn field(path: &str, wanted: &Value, found: &Value) -> Option<(String, String, S
     let below = |name: &str| format!("{path}/{name}");
     match (wanted, found) {
         (Value::Object(one), Value::Object(other)) => {
-            let names = one.keys().chain(other.keys().filter(|name| !one.contains_key(*name)));
-            let null = Value::Null;
-            let mut fields = names.map(|name| (name, one.get(name).unwrap_or(&null), other.get(name).unwrap_or(&null)));
-            fields.find_map(|(name, one, other)| field(&below(name), one, other))
+            let mut names = one.keys().chain(other.keys().filter(|name| !one.contains_key(*name)));
+            // A missing field is null.
+            names.find_map(|name| field(&below(name), &wanted[name], &found[name]))
         }
         (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
-            let mut fields = one.iter().zip(other).enumerate();
-            fields.find_map(|(at, (one, other))| field(&below(&at.to_string()), one, other))
+            (0..one.len()).find_map(|at| field(&below(&at.to_string()), &one[at], &other[at]))
         }
         _ => Some((path.to_owned(), wanted.to_string(), found.to_string())),
     }
@@ -185,14 +163,6 @@ mod tests {
         Image { path: "opt/a", text: "one", mode: 0o755, time: 7, owner: 0, reversed: false, user: "1" };
 
     fn layout(image: &Image<'_>) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        let blobs = folder.path().join("blobs/sha256");
-        fs_err::create_dir_all(&blobs).unwrap();
-        let blob = |bytes: &[u8]| {
-            let digest = Sha256::of(bytes);
-            fs_err::write(blobs.join(digest.as_str()), bytes).unwrap();
-            serde_json::json!({ "digest": format!("sha256:{digest}"), "size": bytes.len() })
-        };
         let mut archive = tar::Builder::new(Vec::new());
         let mut files = vec![(image.path, image.text), ("opt/z", "always")];
         if image.reversed {
@@ -207,20 +177,7 @@ mod tests {
             header.set_gid(0);
             archive.append_data(&mut header, path, text.as_bytes()).unwrap();
         }
-        let layers = [blob(b""), blob(&archive.into_inner().unwrap())];
-        let history = serde_json::json!([
-            { "created_by": "base" }, { "created_by": "ENV A=1", "empty_layer": true },
-            { "created_by": "COPY /node/ / # buildkit" },
-        ]);
-        let configuration = blob(
-            serde_json::json!({ "architecture": "amd64", "history": history, "config": { "User": image.user } })
-                .to_string()
-                .as_bytes(),
-        );
-        let manifest = blob(serde_json::json!({ "config": configuration, "layers": layers }).to_string().as_bytes());
-        let index = serde_json::json!({ "manifests": [manifest] });
-        fs_err::write(folder.path().join(layout::INDEX), index.to_string()).unwrap();
-        folder
+        layout::of_two_layers([("tar", b""), ("tar", &archive.into_inner().unwrap())], image.user)
     }
 
     #[test]

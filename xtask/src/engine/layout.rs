@@ -64,21 +64,20 @@ pub(crate) fn read(folder: &Path, arch: Arch) -> anyhow::Result<Image> {
 /// Joins the images of several layouts under one index with annotations, in the layout `output`, which is replaced. The
 /// result is reproducible. Returns the digest of the index.
 pub(crate) fn merge(
-    layouts: &[(Arch, &Path)],
+    layouts: &[(Arch, PathBuf)],
     annotations: BTreeMap<String, String>,
     output: &Path,
 ) -> anyhow::Result<OciDigest> {
     let parent = output.parent().context("the output folder has no parent")?;
     fs_err::create_dir_all(parent)?;
     let staging = tempfile::TempDir::with_prefix_in(".merging-", parent)?;
-    let blobs = staging.path().join(BLOBS);
-    fs_err::create_dir_all(&blobs)?;
+    fs_err::create_dir_all(staging.path().join(BLOBS))?;
     let mut manifests = Vec::new();
     for (arch, folder) in layouts {
         let (descriptor, manifest) = open(folder)?;
-        let size = fs_err::metadata(folder.join(BLOBS).join(descriptor.digest.hex()))?.len();
+        let size = fs_err::metadata(file(folder, &descriptor.digest))?.len();
         for part in blobs_of(&descriptor, &manifest) {
-            carry(&folder.join(BLOBS).join(part.digest.hex()), &blobs.join(part.digest.hex()))?;
+            carry(&part.digest, folder, staging.path())?;
         }
         let has_zstd = manifest.layers.iter().any(|layer| layer.media_type.ends_with("+zstd"));
         let annotations = has_zstd.then(|| (HAS_ZSTD.to_owned(), "true".to_owned())).into_iter().collect();
@@ -87,7 +86,7 @@ pub(crate) fn merge(
     }
     let index = serde_json::to_vec(&Index::new(manifests, annotations))?;
     let digest = OciDigest::from(Sha256::of(&index));
-    fs_err::write(blobs.join(digest.hex()), &index)?;
+    fs_err::write(file(staging.path(), &digest), &index)?;
     let named = Descriptor::new(INDEX_TYPE, digest.clone(), index.len() as u64);
     let outer = Index::new(vec![named], BTreeMap::new());
     fs_err::write(staging.path().join(INDEX), serde_json::to_vec(&outer)?)?;
@@ -100,14 +99,15 @@ pub(crate) fn merge(
 }
 
 /// Gives a layout that is about to be exported the layers of an earlier one: BuildKit then sends only the others.
-pub(super) fn lend_layers(earlier: &Path, folder: &Path) -> anyhow::Result<()> {
+pub(super) async fn lend_layers(earlier: &Path, folder: &Path) -> anyhow::Result<()> {
     let Ok((_, manifest)) = open(earlier) else { return Ok(()) };
     fs_err::create_dir_all(folder.join(BLOBS))?;
-    for layer in &manifest.layers {
-        let blob = Path::new(BLOBS).join(layer.digest.hex());
-        // A damaged file would stay in all later layouts.
-        if store::is_undamaged(&earlier.join(&blob), layer.digest.hex()) {
-            carry(&earlier.join(&blob), &folder.join(&blob))?;
+    for Descriptor { digest, .. } in manifest.layers {
+        // A damaged file would stay in all later layouts. Hashing blocks, and only reads: an interruption may leave it
+        // running.
+        let (blob, sha256) = (file(earlier, &digest), digest.hex().to_owned());
+        if tokio::task::spawn_blocking(move || store::is_undamaged(&blob, &sha256)).await? {
+            carry(&digest, earlier, folder)?;
         }
     }
     Ok(())
@@ -164,9 +164,15 @@ fn blobs_of<'a>(descriptor: &'a Descriptor, manifest: &'a Manifest) -> impl Iter
     [descriptor, &manifest.config].into_iter().chain(&manifest.layers)
 }
 
-/// Hard-links or copies a blob, unless it exists: images share layers.
-fn carry(from: &Path, to: &Path) -> anyhow::Result<()> {
-    if !to.exists() && fs_err::hard_link(from, to).is_err() {
+/// The file of a blob in a layout.
+fn file(folder: &Path, digest: &OciDigest) -> PathBuf {
+    folder.join(BLOBS).join(digest.hex())
+}
+
+/// Hard-links or copies a blob between layouts, unless it exists: images share layers.
+fn carry(digest: &OciDigest, from: &Path, to: &Path) -> anyhow::Result<()> {
+    let (from, to) = (file(from, digest), file(to, digest));
+    if !to.exists() && fs_err::hard_link(&from, &to).is_err() {
         fs_err::copy(from, to)?;
     }
     Ok(())
@@ -200,18 +206,12 @@ pub(crate) fn blobs(layouts: &Path) -> anyhow::Result<BTreeMap<Arch, Blobs>> {
     there.map(|(arch, folder)| Ok((arch, open(&folder)?.1.blobs()))).collect()
 }
 
-/// The blobs of an image, by its manifest.
-pub(crate) fn manifest_blobs(manifest: &[u8]) -> anyhow::Result<Blobs> {
-    Ok(serde_json::from_slice::<Manifest>(manifest).context("it is not a manifest of an image")?.blobs())
-}
-
 impl Manifest {
-    fn blobs(self) -> Blobs {
+    pub(super) fn blobs(self) -> Blobs {
         self.layers.into_iter().chain([self.config]).map(|blob| (blob.digest, blob.size)).collect()
     }
 }
 
-/// The parts of an image.
 pub(super) struct Parts {
     pub(super) digest: OciDigest,
     pub(super) configuration: serde_json::Value,
@@ -222,16 +222,8 @@ pub(super) struct Parts {
 pub(super) fn parts(folder: &Path) -> anyhow::Result<Parts> {
     let (descriptor, manifest) = open(folder)?;
     let configuration = blob(folder, &manifest.config)?;
-    let file = |layer: Descriptor| {
-        let path = folder.join(BLOBS).join(layer.digest.hex());
-        (layer.digest, path)
-    };
-    Ok(Parts { digest: descriptor.digest, configuration, layers: manifest.layers.into_iter().map(file).collect() })
-}
-
-/// Writes the builder of a layout's image.
-pub(super) fn note_builder(folder: &Path, builder: &str) -> anyhow::Result<()> {
-    Ok(fs_err::write(folder.join(BUILT_BY), format!("{builder}\n"))?)
+    let layer = |Descriptor { digest, .. }| (digest.clone(), file(folder, &digest));
+    Ok(Parts { digest: descriptor.digest, configuration, layers: manifest.layers.into_iter().map(layer).collect() })
 }
 
 /// The builder of a layout's image, if known.
@@ -253,7 +245,7 @@ fn open(folder: &Path) -> anyhow::Result<(Descriptor, Manifest)> {
 
 /// Reads a JSON blob and verifies its digest.
 fn blob<T: DeserializeOwned>(folder: &Path, descriptor: &Descriptor) -> anyhow::Result<T> {
-    let path = folder.join(BLOBS).join(descriptor.digest.hex());
+    let path = file(folder, &descriptor.digest);
     let text = fs_err::read_to_string(&path)?;
     let found = OciDigest::from(Sha256::of(text.as_bytes()));
     if found != descriptor.digest {
@@ -262,28 +254,36 @@ fn blob<T: DeserializeOwned>(folder: &Path, descriptor: &Descriptor) -> anyhow::
     serde_json::from_str(&text).with_context(|| format!("{} is not a document of an OCI image", path.display()))
 }
 
+/// A layout for tests, of a base layer and a copied one, each with its compression, and a user.
+#[cfg(test)]
+pub(super) fn of_two_layers(layers: [(&str, &[u8]); 2], user: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs_err::create_dir_all(folder.path().join(BLOBS)).unwrap();
+    let blob = |kind: &str, bytes: &[u8]| {
+        let digest = OciDigest::from(Sha256::of(bytes));
+        fs_err::write(file(folder.path(), &digest), bytes).unwrap();
+        Descriptor::new(kind, digest, bytes.len() as u64)
+    };
+    let layers = layers.map(|(kind, bytes)| blob(&format!("application/vnd.oci.image.layer.v1.{kind}"), bytes));
+    let history = serde_json::json!([
+        { "created_by": "base" }, { "created_by": "ENV A=1", "empty_layer": true },
+        { "created_by": "COPY /node/ / # buildkit" },
+    ]);
+    let configuration = serde_json::json!({ "architecture": "amd64", "history": history, "config": { "User": user } });
+    let configuration = blob("configuration", configuration.to_string().as_bytes());
+    let manifest = serde_json::json!({ "config": configuration, "layers": layers });
+    let index = Index::new(vec![blob(MANIFEST_TYPE, manifest.to_string().as_bytes())], BTreeMap::new());
+    fs_err::write(folder.path().join(INDEX), serde_json::to_vec(&index).unwrap()).unwrap();
+    folder
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// A layout of two layers with these compressions, where the second one is copied.
     fn image(base: &str, copied: &str) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fs_err::create_dir_all(folder.path().join(BLOBS)).unwrap();
-        let blob = |text: &serde_json::Value, kind: &str| {
-            let text = text.to_string();
-            let digest = Sha256::of(text.as_bytes());
-            fs_err::write(folder.path().join(BLOBS).join(digest.as_str()), &text).unwrap();
-            serde_json::json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": text.len() })
-        };
-        let layers =
-            [base, copied].map(|kind| blob(&kind.into(), &format!("application/vnd.oci.image.layer.v1.{kind}")));
-        let history = serde_json::json!([{ "created_by": "base" }, { "created_by": "COPY /node/ / # buildkit" }]);
-        let configuration = serde_json::json!({ "architecture": "amd64", "history": history, "config": {} });
-        let manifest = serde_json::json!({ "config": blob(&configuration, "c"), "layers": layers });
-        let index = serde_json::json!({ "manifests": [blob(&manifest, "m")] });
-        fs_err::write(folder.path().join(INDEX), index.to_string()).unwrap();
-        folder
+        of_two_layers([(base, base.as_bytes()), (copied, copied.as_bytes())], "1")
     }
 
     #[test]
@@ -299,32 +299,31 @@ mod tests {
         let entries = |copied: &str| {
             let (made, output) = (image("tar+gzip", copied), tempfile::tempdir().unwrap());
             let output = output.path().join("merged");
-            let digest = merge(&[(Arch::X86_64, made.path())], BTreeMap::new(), &output).unwrap();
-            let index: Index =
-                serde_json::from_slice(&fs_err::read(output.join(BLOBS).join(digest.hex())).unwrap()).unwrap();
+            let digest = merge(&[(Arch::X86_64, made.path().to_owned())], BTreeMap::new(), &output).unwrap();
+            let index: Index = serde_json::from_slice(&fs_err::read(file(&output, &digest)).unwrap()).unwrap();
             index.manifests.into_iter().map(|entry| entry.annotations).collect::<Vec<_>>()
         };
         assert_eq!(entries("tar+zstd"), [BTreeMap::from([(HAS_ZSTD.to_owned(), "true".to_owned())])]);
         assert_eq!(entries("tar+gzip"), [BTreeMap::new()]);
     }
 
-    #[test]
-    fn a_layout_keeps_only_its_own_of_the_layers_that_it_was_lent() {
+    #[tokio::test]
+    async fn a_layout_keeps_only_its_own_of_the_layers_that_it_was_lent() {
         let blobs = |folder: &Path| fs_err::read_dir(folder.join(BLOBS)).unwrap().count();
         let (earlier, later) = (image("tar", "tar+gzip"), image("tar", "tar+zstd"));
-        lend_layers(earlier.path(), later.path()).unwrap();
+        lend_layers(earlier.path(), later.path()).await.unwrap();
         assert_eq!(blobs(later.path()), 5);
         let damaged = image("tar", "tar+bzip2");
         let (_, manifest) = open(damaged.path()).unwrap();
-        fs_err::write(damaged.path().join(BLOBS).join(manifest.layers[1].digest.hex()), "cut").unwrap();
-        lend_layers(damaged.path(), later.path()).unwrap();
+        fs_err::write(file(damaged.path(), &manifest.layers[1].digest), "cut").unwrap();
+        lend_layers(damaged.path(), later.path()).await.unwrap();
         assert_eq!(blobs(later.path()), 5);
         prune(later.path()).unwrap();
         assert_eq!(blobs(later.path()), 4);
         assert_eq!(layers(later.path()).unwrap().all.len(), 2);
         // Without an earlier layout, nothing is lent.
         let empty = tempfile::tempdir().unwrap();
-        lend_layers(&empty.path().join("none"), empty.path()).unwrap();
+        lend_layers(&empty.path().join("none"), empty.path()).await.unwrap();
         assert!(!empty.path().join(BLOBS).exists());
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use super::layout::{self, Blobs, Released};
+use super::layout::{Blobs, Released};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::host::{host_of, is_loopback};
-use crate::domain::oci::Configuration;
+use crate::domain::oci::{Configuration, Manifest};
 use crate::error::HintExt as _;
 use crate::io::process;
 
@@ -37,7 +37,7 @@ impl Repository {
 
     /// All tags; none if the repository does not exist.
     pub(crate) async fn tags(&self) -> anyhow::Result<Vec<String>> {
-        let listed = self.ask(&["list-tags"], &format!("docker://{}", self.name)).await;
+        let listed = self.ask(&["list-tags"], "").await;
         let Some(listed) = listed.with_context(|| format!("cannot list the tags of {}", self.name))? else {
             return Ok(Vec::new());
         };
@@ -53,7 +53,7 @@ impl Repository {
 
     /// The bytes of an index or a manifest; `None` if it does not exist.
     pub(crate) async fn raw(&self, reference: &str) -> anyhow::Result<Option<Vec<u8>>> {
-        let raw = self.ask(&["inspect", "--raw"], &format!("docker://{}{reference}", self.name)).await;
+        let raw = self.ask(&["inspect", "--raw"], reference).await;
         raw.with_context(|| format!("cannot read {}{reference}", self.name))
     }
 
@@ -65,28 +65,28 @@ impl Repository {
         for (arch, digest) in released.manifests {
             let manifest = self.raw(&format!("@{digest}")).await?;
             let manifest = manifest.with_context(|| format!("{} has no {digest}", self.name))?;
-            all.insert(arch, layout::manifest_blobs(&manifest)?);
+            let manifest: Manifest = serde_json::from_slice(&manifest).context("it is not a manifest of an image")?;
+            all.insert(arch, manifest.blobs());
         }
         Ok(all)
     }
 
     /// The labels of one image.
     pub(crate) async fn labels(&self, image: &OciDigest) -> anyhow::Result<BTreeMap<String, String>> {
-        let what = format!("docker://{}@{image}", self.name);
-        let output = self.ask(&["inspect", "--config"], &what).await?;
+        let output = self.ask(&["inspect", "--config"], &format!("@{image}")).await?;
         let output = output.with_context(|| format!("{} has no {image}", self.name))?;
         let configuration: Configuration =
             serde_json::from_slice(&output).context("the output of skopeo inspect is not as expected")?;
         Ok(configuration.config.labels)
     }
 
-    async fn ask(&self, words: &[&str], what: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    async fn ask(&self, words: &[&str], reference: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let mut command = process::command("skopeo");
         command.args(words);
         if self.plain {
             command.arg("--tls-verify=false");
         }
-        let output = process::ended(command.arg(what)).await?;
+        let output = process::ended(command.arg(format!("docker://{}{reference}", self.name))).await?;
         if output.status.success() {
             return Ok(Some(output.stdout));
         }
@@ -105,11 +105,8 @@ impl Repository {
         if self.plain {
             command.arg("--src-tls-verify=false");
         }
-        let from = format!("docker://{}@{image}", self.name);
-        process::output(command.arg(&from).arg(format!("oci:{}", layout.display())))
-            .await
-            .with_context(|| format!("cannot fetch {}@{image}", self.name))?;
-        Ok(())
+        command.arg(format!("docker://{}@{image}", self.name)).arg(format!("oci:{}", layout.display()));
+        process::run(&mut command).await.with_context(|| format!("cannot fetch {}@{image}", self.name))
     }
 
     /// Pushes all images of a layout, under a tag (`:latest`) or their digest (`@sha256:…`).
@@ -121,13 +118,8 @@ impl Repository {
         }
         command.arg(format!("oci:{}", layout.display())).arg(format!("docker://{}{reference}", self.name));
         let output = process::ended(&mut command).await?;
-        if !output.status.success() {
-            bail!(
-                "cannot push {}{reference}: {}",
-                self.name,
-                process::tail(&String::from_utf8_lossy(&output.stderr), 4)
-            );
-        }
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "cannot push {}{reference}: {}", self.name, process::tail(&stderr, 4));
         Ok(())
     }
 }
@@ -135,14 +127,13 @@ impl Repository {
 /// Whether skopeo reports that a tag or repository does not exist, in the terms of the distribution specification or its
 /// own.
 fn is_unknown(stderr: &str) -> bool {
-    [
+    let unknown = [
         "manifest unknown",
         "name unknown",
         "repository name not known",
         "NAME_UNKNOWN",
         "MANIFEST_UNKNOWN",
         "invalid status code from registry 404",
-    ]
-    .iter()
-    .any(|words| stderr.contains(words))
+    ];
+    unknown.iter().any(|words| stderr.contains(words))
 }

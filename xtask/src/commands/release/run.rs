@@ -132,7 +132,6 @@ impl Plan {
         let folders = Arch::ALL.map(|arch| (arch, layouts.join(arch.as_str())));
         let image = |(arch, folder): &(Arch, PathBuf)| Ok((*arch, self.read(folder, *arch, stack)?.digest));
         let manifests = folders.iter().map(image).collect::<anyhow::Result<_>>()?;
-        let folders = folders.each_ref().map(|(arch, folder)| (*arch, folder.as_path()));
         let index = layout::merge(&folders, self.annotations.clone(), &self.merged())?;
         let builders = folders.iter().filter_map(|(arch, folder)| Some((*arch, layout::builder(folder)?))).collect();
         let promise = Promise { index, manifests, lock: self.lock.clone(), builders };
