@@ -61,7 +61,8 @@ async fn check_overlays(project: &Project, stack: &Stack) -> anyhow::Result<()> 
         unset.map(|name| command.env(name, ""));
         command
     };
-    for (overlay, gpu) in stack.gpus.iter().map(|gpu| (format!("compose.gpu-{}.yml", gpu.name), gpu)) {
+    for gpu in &stack.gpus {
+        let overlay = format!("compose.gpu-{}.yml", gpu.name);
         let output = process::text(&mut config(&overlay, None)).await?;
         for wanted in gpu.devices.iter().map(String::as_str).chain(gpu.cdi.is_some().then_some("\"gpu\"")) {
             ensure!(output.contains(wanted), "{overlay} does not have {wanted}");
@@ -104,13 +105,8 @@ pub(crate) async fn check(docker: &Docker, context: &Path, stack: &Stack, image:
     let up = project.command(&["up", "--detach", "--wait", "--wait-timeout", PATIENCE]);
     if let Err(error) = process::output(&mut { up }).await {
         let logs = process::text(&mut project.command(&["logs", "--no-color"])).await.unwrap_or_default();
-        return Err(error.context(format!(
-            "the last lines of its log are:
-    {}",
-            process::tail(&logs, 25)
-        )));
+        return Err(error.context(format!("the last lines of its log are:\n    {}", process::tail(&logs, 25))));
     }
-
     let client = probe::client()?;
     for endpoint in stack.endpoints() {
         let url = format!("http://127.0.0.1:{}{}", ports[endpoint.setting.as_str()], endpoint.path);

@@ -183,7 +183,6 @@ pub(crate) fn has_ipv6() -> bool {
     std::net::TcpListener::bind("[::1]:0").is_ok()
 }
 
-/// A unique name.
 fn new_name() -> String {
     format!("mission-control-probe-{:016x}", fastrand::u64(..))
 }

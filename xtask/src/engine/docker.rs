@@ -31,7 +31,6 @@ enum Builder {
     Context(String),
 }
 
-/// A private engine.
 #[derive(Debug, Clone)]
 struct Private {
     host: String,
@@ -127,15 +126,13 @@ impl Docker {
         let builder = self.inspect().await?;
         let driver = values(&builder, &["Driver"]).join(" ");
         let status = process::text(self.building().args(["info", "--format", "{{json .DriverStatus}}"])).await?;
-        if driver == "docker" && !status.contains("io.containerd.snapshotter") {
-            return Err(anyhow::anyhow!(
-                "this Docker engine cannot export an OCI layout: its containerd image store is off"
-            ))
-            .hint(|| {
-"put {\"features\":{\"containerd-snapshotter\":true}} into /etc/docker/daemon.json and restart Docker"
-});
+        if driver != "docker" || status.contains("io.containerd.snapshotter") {
+            return Ok(());
         }
-        Ok(())
+        let hint =
+            r#"put {"features":{"containerd-snapshotter":true}} into /etc/docker/daemon.json and restart Docker"#;
+        Err(anyhow::anyhow!("this Docker engine cannot export an OCI layout: its containerd image store is off"))
+            .hint(|| hint)
     }
 }
 
@@ -158,12 +155,11 @@ fn values<'a>(text: &'a str, names: &[&str]) -> Vec<&'a str> {
     values
 }
 
-/// There is no engine.
 #[derive(Debug, thiserror::Error)]
 #[error("no Docker engine answers")]
 pub(crate) struct NoEngine;
 
-/// Its output.
+/// The versions that [`Docker::check`] found.
 #[derive(Debug)]
 pub(crate) struct Versions {
     pub(crate) engine: String,
