@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -57,41 +57,28 @@ pub(super) fn archive(blob: &Path) -> anyhow::Result<tar::Archive<Box<dyn Read>>
     let mut blob = BufReader::new(fs_err::File::open(blob)?);
     Ok(tar::Archive::new(match blob.fill_buf()? {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(Frames(Frame::At(blob))),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(Frames(Some(Box::new(StreamingDecoder::new(blob)?)))),
         _ => Box::new(blob),
     }))
 }
 
-/// Reads all frames of a zstd file.
-struct Frames(Frame);
-
-enum Frame {
-    At(BufReader<fs_err::File>),
-    In(Box<StreamingDecoder<BufReader<fs_err::File>, ruzstd::decoding::FrameDecoder>>),
-    End,
-}
+/// Reads all frames of a zstd file, by the decoder of the current one; `None` at the end.
+struct Frames(Option<Box<StreamingDecoder<BufReader<fs_err::File>, FrameDecoder>>>);
 
 impl Read for Frames {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        loop {
-            self.0 = match std::mem::replace(&mut self.0, Frame::End) {
-                Frame::End => return Ok(0),
-                Frame::At(mut source) => {
-                    if source.fill_buf()?.is_empty() {
-                        return Ok(0);
-                    }
-                    Frame::In(Box::new(StreamingDecoder::new(source).map_err(std::io::Error::other)?))
-                }
-                Frame::In(mut decoder) => {
-                    let read = decoder.read(buffer)?;
-                    if read > 0 {
-                        self.0 = Frame::In(decoder);
-                        return Ok(read);
-                    }
-                    Frame::At(decoder.into_inner())
-                }
-            };
+        while let Some(mut frame) = self.0.take() {
+            let read = frame.read(buffer)?;
+            if read > 0 {
+                self.0 = Some(frame);
+                return Ok(read);
+            }
+            let mut rest = frame.into_inner();
+            if !rest.fill_buf()?.is_empty() {
+                self.0 = Some(Box::new(StreamingDecoder::new(rest).map_err(std::io::Error::other)?));
+            }
         }
+        Ok(0)
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn first(wanted: &Path, found: &Path) -> anyhow::Result<Option<Differ
         return Ok(None);
     }
     let count = wanted.layers.len().max(found.layers.len());
+    let read = |blob: &Path| read(blob).with_context(|| format!("cannot read the layer {}", blob.display()));
     for at in 0..count {
         let place = format!("layer {} of {count} ({})", at + 1, step(&wanted, &found, at));
         let (Some(one), Some(other)) = (wanted.layers.get(at), found.layers.get(at)) else {
@@ -77,24 +78,21 @@ const FIELDS: [&str; 5] = ["kind", "content", "mode", "time", "owner"];
 type Entries = BTreeMap<String, Entry>;
 
 fn read(blob: &Path) -> anyhow::Result<Entries> {
-    let entries = || -> anyhow::Result<Entries> {
-        let mut entries = Entries::new();
-        for entry in archive(blob)?.entries()? {
-            let mut entry = entry?;
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            let header = entry.header();
-            let kind = format!("{:?}", header.entry_type());
-            let (mode, time) = (format!("{:04o}", header.mode()?), header.mtime()?.to_string());
-            let owner = format!("{}:{}", header.uid()?, header.gid()?);
-            let content = match entry.link_name_bytes() {
-                Some(target) => format!("-> {}", String::from_utf8_lossy(&target)),
-                None => format!("sha256:{}", Sha256::from_bytes(&store::hash_all(&mut entry)?.0.finalize())),
-            };
-            entries.insert(path, [kind, content, mode, time, owner]);
-        }
-        Ok(entries)
-    };
-    entries().with_context(|| format!("cannot read the layer {}", blob.display()))
+    let mut entries = Entries::new();
+    for entry in archive(blob)?.entries()? {
+        let mut entry = entry?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let header = entry.header();
+        let kind = format!("{:?}", header.entry_type());
+        let (mode, time) = (format!("{:04o}", header.mode()?), header.mtime()?.to_string());
+        let owner = format!("{}:{}", header.uid()?, header.gid()?);
+        let content = match entry.link_name_bytes() {
+            Some(target) => format!("-> {}", String::from_utf8_lossy(&target)),
+            None => format!("sha256:{}", Sha256::from_bytes(&store::hash_all(&mut entry)?.0.finalize())),
+        };
+        entries.insert(path, [kind, content, mode, time, owner]);
+    }
+    Ok(entries)
 }
 
 /// What differs in an entry.
