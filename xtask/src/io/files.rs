@@ -23,17 +23,14 @@ pub(crate) struct NoKeyring;
 pub(crate) const STACK: &str = "stack.toml";
 pub(crate) const LOCK: &str = "versions.lock";
 
-/// A checkout that is locked for one command, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Held(#[expect(dead_code, reason = "the lock lives as long as the open file")] Option<std::fs::File>);
-
-/// Locks the checkout, waiting for other commands. The lock is on the folder, so no lock file is left behind.
-pub(crate) async fn hold(root: &Path) -> anyhow::Result<Held> {
+/// Locks the checkout for one command, waiting for others, until the returned file is dropped. The lock is on the folder,
+/// so no lock file is left behind.
+pub(crate) async fn hold(root: &Path) -> anyhow::Result<Option<std::fs::File>> {
     let folder = fs_err::File::open(root)?.into_parts().0;
     let mut is_reported = false;
     loop {
         match folder.try_lock() {
-            Ok(()) => return Ok(Held(Some(folder))),
+            Ok(()) => return Ok(Some(folder)),
             Err(TryLockError::WouldBlock) if is_reported => tokio::time::sleep(BETWEEN_TRIES).await,
             Err(TryLockError::WouldBlock) => {
                 say(&format!("waiting for another command that writes to {} ...", root.display()));
@@ -42,7 +39,7 @@ pub(crate) async fn hold(root: &Path) -> anyhow::Result<Held> {
             // Some network file systems cannot lock folders.
             Err(TryLockError::Error(error)) => {
                 say(&format!("note: {} cannot be locked ({error}); run one command at a time", root.display()));
-                return Ok(Held(None));
+                return Ok(None);
             }
         }
     }

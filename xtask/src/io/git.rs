@@ -38,9 +38,8 @@ pub(crate) fn command(folder: &Path) -> Command {
 
 /// All tracked and new files of a checkout, without ignored ones. `-z`, because names can have any bytes.
 pub(crate) async fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut listed = command(folder);
-    listed.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
-    let listed = process::output(&mut listed).await?.stdout;
+    let listing = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    let listed = process::output(command(folder).args(listing)).await?.stdout;
     let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     let mut paths: Vec<PathBuf> = names.map(|name| OsString::from_vec(name.to_vec()).into()).collect();
     paths.sort();
@@ -113,9 +112,8 @@ pub(crate) async fn local_tags(folder: &Path) -> anyhow::Result<Vec<Tag>> {
 
 /// The tags of a remote.
 pub(crate) async fn remote_tags(folder: &Path, remote: &str) -> anyhow::Result<Vec<Tag>> {
-    let mut listing = command(folder);
-    listing.args(["ls-remote", "--tags", "--", remote]);
-    let listed = match tokio::time::timeout(PATIENCE, process::text(&mut listing)).await {
+    let listing = ["ls-remote", "--tags", "--", remote];
+    let listed = match tokio::time::timeout(PATIENCE, process::text(command(folder).args(listing))).await {
         Ok(listed) => listed.with_context(|| format!("cannot list the tags of `{remote}`"))?,
         Err(_) => bail!("`{remote}` did not list its tags within {} seconds", PATIENCE.as_secs()),
     };

@@ -85,12 +85,10 @@ pub(crate) struct Reply {
 impl Http {
     pub(crate) fn new(mirrors: Mirrors) -> anyhow::Result<Self> {
         install_tls();
-        let mut headers = HeaderMap::new();
-        // Hash the file, not a compressed form of it.
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let client = reqwest::Client::builder()
             .user_agent(USER_AGENT)
-            .default_headers(headers)
+            // Hash the file, not a compressed form of it.
+            .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
             .connect_timeout(CONNECT)
             .read_timeout(Duration::from_secs(timeout()))
             // Followed by `follow`, which applies mirrors; GitHub's client must see them.
@@ -135,8 +133,7 @@ impl Http {
     }
 
     /// The same with more headers; `Accept` is added if it is not among them.
-    pub(crate) async fn json_as<T: DeserializeOwned>(&self, url: &str, headers: HeaderMap) -> Result<T, HttpError> {
-        let mut headers = headers;
+    pub(crate) async fn json_as<T: DeserializeOwned>(&self, url: &str, mut headers: HeaderMap) -> Result<T, HttpError> {
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         let Reply { body, .. } = self.get(url, headers).await?;
         json(url, &body)

@@ -96,11 +96,7 @@ impl Http {
             // Without a known digest, a partial download of an earlier run cannot be verified.
             partial.file.set_len(0).map_err(|source| keeping(url, source))?;
         }
-        let target = match (&partial, into) {
-            (Some(partial), _) => Target::Partial(partial),
-            (None, Some(into)) => Target::File(into),
-            (None, None) => Target::Nothing,
-        };
+        let target = partial.as_ref().map_or(Target::Anew(into), Target::Partial);
         let entry = known.as_ref().map(|(entry, _)| entry);
         let streamed = retry::run(|| within(url, WHOLE_FILE, self.stream(url, label, entry, &target))).await?;
         let Streamed { sha256, size, answer } = streamed;
@@ -179,9 +175,8 @@ fn keeping(url: &str, source: std::io::Error) -> HttpError {
 
 /// The target of a transfer.
 enum Target<'a> {
-    Nothing,
-    /// Written anew by each try.
-    File(&'a Path),
+    /// A file, or none, that each try writes anew.
+    Anew(Option<&'a Path>),
     /// Resumed by each try.
     Partial(&'a Partial),
 }
@@ -206,8 +201,7 @@ impl Target<'_> {
 
     fn open(&self, goes_on: bool, headers: &HeaderMap) -> std::io::Result<Option<std::fs::File>> {
         match self {
-            Self::Nothing => Ok(None),
-            Self::File(path) => Ok(Some(fs_err::File::create(path)?.into_parts().0)),
+            Self::Anew(path) => path.map(|path| Ok(fs_err::File::create(path)?.into_parts().0)).transpose(),
             Self::Partial(partial) => {
                 if !goes_on {
                     partial.file.set_len(0)?;
