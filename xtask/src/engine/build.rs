@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use tempfile::{NamedTempFile, TempDir};
 use tokio::process::Command;
 
@@ -164,12 +164,8 @@ impl Build<'_> {
         fs_err::write(context.path().join("Dockerfile"), dockerfile)?;
         let (mut command, _policy) = self.command(true)?;
         let output = process::ended(command.arg("--progress=plain").arg(context.path())).await?;
-        if output.status.success() {
-            bail!(
-                "this was built, but the policy should have refused it:\n    {}",
-                dockerfile.trim().replace('\n', "\n    ")
-            );
-        }
+        let shown = dockerfile.trim().replace('\n', "\n    ");
+        ensure!(!output.status.success(), "this was built, but the policy should have refused it:\n    {shown}");
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 

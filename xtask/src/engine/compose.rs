@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
 use super::docker::Docker;
@@ -117,9 +117,7 @@ pub(crate) async fn check(docker: &Docker, context: &Path, stack: &Stack, image:
     process::text(&mut project.command(&["exec", "-T", "stack", "status"])).await?;
     let password =
         process::text(&mut project.command(&["exec", "-T", "stack", "secrets", "MANAGER_ADMIN_PASSWORD"])).await?;
-    if password.is_empty() {
-        bail!("`secrets` does not show the Manager's password");
-    }
+    ensure!(!password.is_empty(), "`secrets` does not show the Manager's password");
     process::output(&mut project.command(&["stop"])).await.context("the stack does not stop")?;
     Ok(ports.len())
 }

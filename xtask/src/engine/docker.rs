@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
-use crate::error::HintExt as _;
+use crate::error::{HintExt as _, hinted};
 use crate::io::process;
 
 /// Minimum versions: BuildKit's `ADD --checksum`, `COPY --link` and source policies came with Docker 24 and buildx
@@ -95,11 +95,21 @@ impl Docker {
         for (what, found, oldest) in [("engine", &engine, OLDEST_ENGINE), ("buildx", &buildx, OLDEST_BUILDX)] {
             if major_minor(found).is_none_or(|version| version < oldest) {
                 let (major, minor) = oldest;
-                return Err(anyhow::anyhow!("Docker's {what} is {found}, which is older than {major}.{minor}"))
-                    .hint(|| format!("install {major}.{minor} or newer"));
+                let old = anyhow::anyhow!("Docker's {what} is {found}, which is older than {major}.{minor}");
+                return Err(hinted(old, format!("install {major}.{minor} or newer")));
             }
         }
-        self.check_export().await?;
+        // With the `docker` driver, only the containerd image store exports OCI layouts; a `docker-container` builder
+        // always does.
+        let builder = self.inspect().await?;
+        let driver = values(&builder, &["Driver"]).join(" ");
+        let status = process::text(self.building().args(["info", "--format", "{{json .DriverStatus}}"])).await?;
+        if driver == "docker" && !status.contains("io.containerd.snapshotter") {
+            return Err(hinted(
+                anyhow::anyhow!("this Docker engine cannot export an OCI layout: its containerd image store is off"),
+                r#"put {"features":{"containerd-snapshotter":true}} into /etc/docker/daemon.json and restart Docker"#,
+            ));
+        }
         Ok(Versions { engine, buildx })
     }
 
@@ -118,21 +128,6 @@ impl Docker {
             .await
             .with_context(|| format!("the builder `{}` does not answer", builder.escape_debug()))
             .hint(|| "docker buildx ls")
-    }
-
-    /// With the `docker` driver, only the containerd image store exports OCI layouts; a `docker-container` builder
-    /// always does.
-    async fn check_export(&self) -> anyhow::Result<()> {
-        let builder = self.inspect().await?;
-        let driver = values(&builder, &["Driver"]).join(" ");
-        let status = process::text(self.building().args(["info", "--format", "{{json .DriverStatus}}"])).await?;
-        if driver != "docker" || status.contains("io.containerd.snapshotter") {
-            return Ok(());
-        }
-        let hint =
-            r#"put {"features":{"containerd-snapshotter":true}} into /etc/docker/daemon.json and restart Docker"#;
-        Err(anyhow::anyhow!("this Docker engine cannot export an OCI layout: its containerd image store is off"))
-            .hint(|| hint)
     }
 }
 
@@ -177,9 +172,8 @@ pub(crate) fn major_minor(text: &str) -> Option<(u32, u32)> {
 /// Fails unless `text` can be part of an image reference.
 pub(crate) fn check_reference(text: &str) -> anyhow::Result<()> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/:".contains(&byte);
-    if text.is_empty() || text.starts_with('-') || !text.bytes().all(plain) || !text.contains('/') {
-        bail!("`{}` is not a registry and repository (as in ghcr.io/owner/name)", text.escape_debug());
-    }
+    let is_reference = !text.starts_with('-') && text.bytes().all(plain) && text.contains('/');
+    ensure!(is_reference, "`{}` is not a registry and repository (as in ghcr.io/owner/name)", text.escape_debug());
     Ok(())
 }
 

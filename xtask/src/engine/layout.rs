@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde::de::DeserializeOwned;
 
 use crate::domain::arch::Arch;
@@ -248,9 +248,7 @@ fn blob<T: DeserializeOwned>(folder: &Path, descriptor: &Descriptor) -> anyhow::
     let path = file(folder, &descriptor.digest);
     let text = fs_err::read_to_string(&path)?;
     let found = OciDigest::from(Sha256::of(text.as_bytes()));
-    if found != descriptor.digest {
-        bail!("{} has the digest {found}: the layout is damaged", path.display());
-    }
+    ensure!(found == descriptor.digest, "{} has the digest {found}: the layout is damaged", path.display());
     serde_json::from_str(&text).with_context(|| format!("{} is not a document of an OCI image", path.display()))
 }
 

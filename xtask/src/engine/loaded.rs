@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -50,9 +50,7 @@ impl Loaded {
             .await
             .with_context(|| format!("cannot load {}", layout.display()))?;
         let status = tar.wait().await?;
-        if !status.success() {
-            bail!("tar failed with {status}");
-        }
+        ensure!(status.success(), "tar failed with {status}");
         Ok(loaded)
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
 use super::compose::free_ports;
@@ -112,8 +112,7 @@ pub(crate) async fn check(layout: &Path, context: &Path, stack: &Stack, scratch:
     // ssh requires a user name. Without a network: the bridge of Podman's usual one would stay on the machine.
     let stranger = ["run", "--rm", "--network", "none", "--user", "1000680000:0", IMAGE];
     let command = ["bash", "-c", "ssh -G host >/dev/null && whoami"];
-    if podman.text(&[&stranger[..], &command].concat()).await?.is_empty() {
-        bail!("uid 1000680000 has no name");
-    }
+    let name = podman.text(&[&stranger[..], &command].concat()).await?;
+    ensure!(!name.is_empty(), "uid 1000680000 has no name");
     Ok(format!("the pod is healthy after {:.1} s, and uid 1000680000 has a name", healthy.as_secs_f64()))
 }

@@ -142,9 +142,7 @@ async fn ask(
             Err(why) => last = why,
         }
         let health = container.health().await?;
-        if !matches!(health.as_str(), "starting" | "healthy" | "unhealthy") {
-            bail!("the container is {health}");
-        }
+        ensure!(matches!(health.as_str(), "starting" | "healthy" | "unhealthy"), "the container is {health}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     bail!("no accepted response to GET {} within {} s: {last}", endpoint.path, PATIENCE.as_secs())

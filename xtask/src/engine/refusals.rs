@@ -1,9 +1,10 @@
 //! Checks that builds refuse sources that are not pinned, and files with another digest.
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 
 use super::build::Build;
 use crate::domain::lock::Pinned;
+use crate::io::process;
 
 /// Tries both, and returns the number of refused builds.
 pub(crate) async fn check(build: &Build<'_>) -> anyhow::Result<usize> {
@@ -22,9 +23,7 @@ pub(crate) async fn check(build: &Build<'_>) -> anyhow::Result<usize> {
     ];
     for (dockerfile, reason) in &cases {
         let error = build.refusal(dockerfile).await?;
-        if !error.contains(reason) {
-            bail!("refused, but not because of `{reason}`:\n    {}", crate::io::process::tail(&error, 8));
-        }
+        ensure!(error.contains(reason), "refused, but not because of `{reason}`:\n    {}", process::tail(&error, 8));
     }
     Ok(cases.len())
 }
