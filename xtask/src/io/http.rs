@@ -306,10 +306,8 @@ async fn within<T>(
     limit: Duration,
     whole: impl Future<Output = Result<T, HttpError>>,
 ) -> Result<T, HttpError> {
-    match tokio::time::timeout(limit, whole).await {
-        Ok(result) => result,
-        Err(_) => Err(HttpError::Slow { url: url.to_owned(), seconds: limit.as_secs() }),
-    }
+    let slow = |_| Err(HttpError::Slow { url: url.to_owned(), seconds: limit.as_secs() });
+    tokio::time::timeout(limit, whole).await.unwrap_or_else(slow)
 }
 
 /// Installs the TLS provider of the process: reqwest is built without one.

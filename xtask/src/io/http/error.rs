@@ -182,6 +182,13 @@ pub(super) fn page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     Some(shown(&words.join(" "), SHOWN))
 }
 
+/// A refusal for tests.
+#[cfg(test)]
+pub(super) fn refusal(status: u16, headers: &[(&str, &str)], body: &str) -> Refusal {
+    let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+    Refusal { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,21 +206,14 @@ mod tests {
 
     #[test]
     fn throttling_pages_and_statuses_have_different_messages() {
-        let refused = |status: StatusCode, header: Option<(&'static str, &str)>, body: &str| {
-            let mut headers = HeaderMap::new();
-            if let Some((name, value)) = header {
-                headers.insert(name, value.parse().unwrap());
-            }
-            HttpError::refused("http://x/y", Refusal { status, headers, body: body.into() }, Utc::now()).to_string()
+        let refused = |status, headers: &[(&str, &str)], body| {
+            HttpError::refused("http://x/y", refusal(status, headers, body), Utc::now()).to_string()
         };
         let throttled = "the server refuses requests for now";
-        assert!(refused(StatusCode::TOO_MANY_REQUESTS, None, "").contains(throttled));
-        assert!(refused(StatusCode::SERVICE_UNAVAILABLE, Some(("retry-after", "9")), "").contains(" until 2"));
-        assert!(refused(StatusCode::FORBIDDEN, Some(("x-ratelimit-remaining", "0")), "").contains(throttled));
-        let blocked = refused(StatusCode::FORBIDDEN, None, "<html><title>Blocked</title>");
-        assert_eq!(
-            blocked,
-            "cannot GET http://x/y: the server answers 403 Forbidden with an HTML page titled `Blocked`"
-        );
+        assert!(refused(429, &[], "").contains(throttled));
+        assert!(refused(503, &[("retry-after", "9")], "").contains(" until 2"));
+        assert!(refused(403, &[("x-ratelimit-remaining", "0")], "").contains(throttled));
+        let blocked = "cannot GET http://x/y: the server answers 403 Forbidden with an HTML page titled `Blocked`";
+        assert_eq!(refused(403, &[], "<html><title>Blocked</title>"), blocked);
     }
 }

@@ -65,27 +65,20 @@ fn pause(error: &HttpError, failed: u32, waited: Duration, now: DateTime<Utc>) -
 
 #[cfg(test)]
 mod tests {
-    use reqwest::StatusCode;
-
-    use super::super::error::Refusal;
+    use super::super::error::refusal;
     use super::*;
 
     fn now() -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()
     }
 
-    fn refusal(status: u16, pairs: &[(&'static str, &str)]) -> Refusal {
-        let headers = pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        Refusal { status: StatusCode::from_u16(status).unwrap(), headers, body: Vec::new() }
-    }
-
-    fn refused(status: u16, pairs: &[(&'static str, &str)]) -> HttpError {
-        HttpError::refused("", refusal(status, pairs), now())
+    fn refused(status: u16, headers: &[(&str, &str)]) -> HttpError {
+        HttpError::refused("", refusal(status, headers, ""), now())
     }
 
     #[test]
     fn a_retry_time_is_read_in_all_its_forms() {
-        let seconds = |pairs| refusal(429, pairs).retry_at(now()).map(|until| (until - now()).num_seconds());
+        let seconds = |pairs| refusal(429, pairs, "").retry_at(now()).map(|until| (until - now()).num_seconds());
         assert_eq!(seconds(&[("retry-after", "7")]), Some(7));
         assert_eq!(seconds(&[("retry-after", "Fri, 15 Jan 2027 08:00:30 GMT")]), Some(30));
         assert_eq!(seconds(&[("retry-after", "soon")]), None);
@@ -96,7 +89,7 @@ mod tests {
 
     #[test]
     fn waits_for_a_throttling_server_are_limited() {
-        let wait = |status, pairs: &[(&'static str, &str)], failed, waited| {
+        let wait = |status, pairs: &[(&str, &str)], failed, waited| {
             pause(&refused(status, pairs), failed, Duration::from_secs(waited), now()).map(|pause| pause.as_millis())
         };
         for status in [429, 503] {
