@@ -14,7 +14,6 @@ use crate::domain::size::mebibytes;
 use crate::domain::stack::Stack;
 use crate::engine::build::{Build, Cache, Progress};
 use crate::engine::docker::Docker;
-use crate::engine::refusals;
 use crate::error::{self, Ended, HintExt as _};
 use crate::io;
 use crate::io::http::Memory;
@@ -74,7 +73,9 @@ pub(super) async fn try_builder(
     builder: &cli::Builder,
 ) -> anyhow::Result<()> {
     let Some(name) = builder.name() else { return Ok(()) };
-    refusals::check(&inputs(session, request, Progress::Shown).await?)
+    let build = inputs(session, request, Progress::Shown).await?;
+    build
+        .check_refusals()
         .await
         .with_context(|| format!("the builder `{}` does not enforce the pins", name.escape_debug()))
         .hint(|| "use one with BuildKit 0.11 or newer, which supports source policies: docker buildx inspect")?;

@@ -17,7 +17,7 @@ use crate::engine::build::{Cache, Progress};
 use crate::engine::docker::{Docker, NoEngine};
 use crate::engine::loaded::Loaded;
 use crate::engine::registry::Repository;
-use crate::engine::{compose, podman, probe, refusals};
+use crate::engine::{compose, podman, probe};
 use crate::error;
 use crate::io::http::Memory;
 use crate::io::steps::Steps;
@@ -91,7 +91,7 @@ async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps
         logs: None,
     };
     let build = build::inputs(&rehearsed, &request, Progress::Shown).await?;
-    let refused = refusals::check(&build);
+    let refused = build.check_refusals();
     steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused")).await?;
     plan.execute(&rehearsed, &engine.docker, &stack, &lock, cli::Until::Move, steps).await?;
     // The files beside the image, for inspection.

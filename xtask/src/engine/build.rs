@@ -14,7 +14,7 @@ use super::policy;
 use crate::domain::arch::Arch;
 use crate::domain::digest::Sha256;
 use crate::domain::host::{host_of, is_loopback};
-use crate::domain::lock::Lock;
+use crate::domain::lock::{Lock, Pinned};
 use crate::domain::mirror::Mirrors;
 use crate::error::hinted;
 use crate::io::{process, say};
@@ -158,15 +158,36 @@ impl Build<'_> {
         Err(failed.into())
     }
 
-    /// Returns BuildKit's error for a Dockerfile that this build's policy must refuse; an error if it was built.
-    pub(crate) async fn refusal(&self, dockerfile: &str) -> anyhow::Result<String> {
-        let context = TempDir::with_prefix("xtask-refusal-")?;
-        fs_err::write(context.path().join("Dockerfile"), dockerfile)?;
-        let (mut command, _policy) = self.command(true)?;
-        let output = process::ended(command.arg("--progress=plain").arg(context.path())).await?;
-        let shown = dockerfile.trim().replace('\n', "\n    ");
-        ensure!(!output.status.success(), "this was built, but the policy should have refused it:\n    {shown}");
-        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    /// Checks that builds refuse sources that are not pinned, and files with another digest. Returns the number of
+    /// refused builds.
+    pub(crate) async fn check_refusals(&self) -> anyhow::Result<usize> {
+        let pinned = self.lock.components.values().flat_map(|pin| match &pin.pinned {
+            Pinned::Packages(lists) => lists.values().flatten().collect(),
+            _ => Vec::new(),
+        });
+        // The smallest one, because it is downloaded.
+        let url = pinned.min_by_key(|package| package.size).context("the lock pins no package")?.url.as_str();
+        // The digest of no file.
+        let other = "0".repeat(64);
+        let cases = [
+            (format!("FROM scratch\nADD {url}.unpinned /file\n"), "denied by policy"),
+            (format!("FROM scratch\nADD --checksum=sha256:{other} {url} /file\n"), "digest mismatch"),
+        ];
+        for (dockerfile, reason) in &cases {
+            let context = TempDir::with_prefix("xtask-refusal-")?;
+            fs_err::write(context.path().join("Dockerfile"), dockerfile)?;
+            let (mut command, _policy) = self.command(true)?;
+            let output = process::ended(command.arg("--progress=plain").arg(context.path())).await?;
+            let shown = dockerfile.trim().replace('\n', "\n    ");
+            ensure!(!output.status.success(), "this was built, but the policy should have refused it:\n    {shown}");
+            let error = String::from_utf8_lossy(&output.stderr);
+            ensure!(
+                error.contains(reason),
+                "refused, but not because of `{reason}`:\n    {}",
+                process::tail(&error, 8)
+            );
+        }
+        Ok(cases.len())
     }
 
     /// What every build has: the policy made from the lock, and the moment that the image is dated. The client reads the

@@ -22,7 +22,7 @@ pub(crate) struct Container {
 #[derive(Debug)]
 pub(crate) struct Volume {
     docker: Docker,
-    name: String,
+    pub(crate) name: String,
 }
 
 /// An engine may still create a container after its client was interrupted: it is removed if it appears within this time.
@@ -61,10 +61,6 @@ impl Volume {
         }
         process::text(command.arg(&volume.name)).await.context("cannot make a volume")?;
         Ok(volume)
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
     }
 }
 

@@ -12,5 +12,4 @@ pub(crate) mod loaded;
 pub(crate) mod podman;
 pub(crate) mod policy;
 pub(crate) mod probe;
-pub(crate) mod refusals;
 pub(crate) mod registry;

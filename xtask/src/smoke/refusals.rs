@@ -93,7 +93,7 @@ async fn foreign_volume(bench: &Bench<'_>) -> anyhow::Result<String> {
 async fn give_to(bench: &Bench<'_>, volume: &Volume, owner: &str) -> anyhow::Result<()> {
     let mut command = bench.docker.command();
     command.args(["run", "--rm", "--user", "0", "--entrypoint", "bash"]);
-    command.args(["--volume", &format!("{}:/data", volume.name()), bench.image, "-c", GIVE, owner]);
+    command.args(["--volume", &format!("{}:/data", volume.name), bench.image, "-c", GIVE, owner]);
     process::text(&mut command).await.map(drop).context("cannot change the volume's owner")
 }
 
