@@ -115,7 +115,8 @@ async fn timed<T>(
     let started = Instant::now();
     let begun = lasting.then(|| ending::begin(name));
     let result = work.await;
-    if let Some(begun) = begun {
+    // One that failed may have done a part, which an interruption of another step reports.
+    if let (Some(begun), Ok(_)) = (begun, &result) {
         begun.done();
     }
     let (outcome, detail) = match &result {
