@@ -282,6 +282,12 @@ impl Lock {
         Ok(toml::from_str(text)?)
     }
 
+    /// The version that a component is pinned at. `None` also if its scheme refuses it, as after a change of `scheme` in
+    /// `stack.toml`; [`Self::check`] says why.
+    pub(crate) fn version(&self, stack: &Stack, name: &str) -> Option<Version> {
+        stack.components.get(name)?.scheme.parse(&self.components.get(name)?.version).ok()
+    }
+
     /// The file's text: sorted, so that the same pins have the same bytes.
     pub(crate) fn to_text(&self) -> Result<String, toml::ser::Error> {
         Ok(format!("{HEADER}{}", toml::to_string(self)?))
@@ -364,11 +370,6 @@ impl Pin {
             Some(missing) => Err(LockError::MissingArch { component: name.to_owned(), missing }),
             None => Ok(()),
         }
-    }
-
-    /// The version in its scheme, for comparing.
-    pub(crate) fn parsed_version(&self, scheme: super::version::Scheme) -> Result<Version, VersionError> {
-        scheme.parse(&self.version)
     }
 }
 

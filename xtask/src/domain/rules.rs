@@ -28,12 +28,11 @@ pub(crate) fn check<'a>(stack: &'a Stack, lock: &Lock) -> Verdict<'a> {
     let mut found = Vec::new();
     for (name, component) in &stack.components {
         found.extend(component.needs.iter().filter_map(|(other, need)| {
-            let pin = lock.components.get(other)?;
-            let version = stack.components.get(other)?.scheme.parse(&pin.version).ok()?;
+            let version = lock.version(stack, other)?;
             (lock.components.contains_key(name) && !version.matches(need)).then(|| Violation {
                 component: name.clone(),
                 rule: "needs",
-                message: format!("`{name}` needs `{other}` {need}, which is pinned at {}", pin.version),
+                message: format!("`{name}` needs `{other}` {need}, which is pinned at {version}"),
             })
         }));
         if let Source::Github { same_release_as: Some(leader), .. } = &component.source

@@ -141,8 +141,7 @@ async fn newest_tag(
     repository: GitRepository<'_>,
     versions: &[(Version, &String, &CommitId)],
 ) -> anyhow::Result<Candidate> {
-    let pin = up.lock.components.get(name);
-    let pinned = pin.and_then(|pin| pin.parsed_version(component.scheme).ok());
+    let pinned = up.lock.version(up.stack, name);
     let mut passed_over = Vec::new();
     let mut seen = BTreeMap::new();
     for (version, tag, commit) in versions {
@@ -170,7 +169,7 @@ async fn newest_tag(
     }
     // If the pinned tag was deleted and all newer ones wait, the pin stays; both are reported.
     if let (Some(version), Some(Pin { tag: Some(tag), published, pinned: Pinned::Git(git), .. }), false) =
-        (pinned, pin, seen.is_empty())
+        (pinned, up.lock.components.get(name), seen.is_empty())
     {
         let (tag, commit, published) = (Some(tag.clone()), Some(git.commit.clone()), published.clone());
         let candidate = Candidate::new(version, &Want::Newest);

@@ -312,8 +312,7 @@ pub(crate) fn not_allowed_asked(stack: &Stack, name: &str, component: &Component
 
 /// Why a version of `name` does not fit the pin of `other`, by the range that it states, and how to solve that.
 pub(crate) fn does_not_go_with(up: Upstream<'_>, name: &str, other: &str, range: &str) -> Option<String> {
-    let (pin, component) = (up.lock.components.get(other)?, up.stack.components.get(other)?);
-    let pinned = pin.parsed_version(component.scheme).ok()?;
+    let (component, pinned) = (up.stack.components.get(other)?, up.lock.version(up.stack, other)?);
     let range = text::shown(range, 80);
     match Range::parse(&range) {
         Some(read) if read.contains(&pinned) => None,
@@ -337,7 +336,7 @@ pub(crate) fn does_not_go_with(up: Upstream<'_>, name: &str, other: &str, range:
 /// of everything must not undo that. A version that the stack does not allow any more does not count.
 pub(crate) fn is_ahead(stack: &Stack, name: &str, pin: &Pin, candidate: &Candidate) -> bool {
     let Some(component) = stack.components.get(name) else { return false };
-    let Ok(pinned) = pin.parsed_version(component.scheme) else { return false };
+    let Ok(pinned) = component.scheme.parse(&pin.version) else { return false };
     let newer = match component.scheme {
         // The text only has the day.
         Scheme::Precompiled => {

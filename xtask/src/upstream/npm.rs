@@ -185,7 +185,7 @@ fn too_fresh(
     if let Some(since) = packument.out_since(version.as_str()) {
         return up.clock.too_fresh(asked.component, since);
     }
-    let pinned = up.lock.components.get(asked.name)?.parsed_version(asked.component.scheme).ok()?;
+    let pinned = up.lock.version(up.stack, asked.name)?;
     if *version <= pinned {
         return None;
     }

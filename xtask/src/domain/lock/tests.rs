@@ -74,6 +74,22 @@ fn checking_against_the_stack_returns_all_errors() {
 }
 
 #[test]
+fn a_version_is_compared_in_the_scheme_of_its_component() {
+    let convex = "precompiled-2026-09-11-157eb19";
+    for (name, text, expected) in [
+        ("convex", convex, Some(convex)),
+        ("convex", "v1.2.3", None),
+        ("convex", "precompiled-2026-09-11-157eb19; id", None),
+        ("node", convex, None),
+        ("nonsense", convex, None),
+    ] {
+        let lock = Lock::parse(&self::text(text, "https://github.com/a")).unwrap();
+        let found = lock.version(&stack(), name);
+        assert_eq!(found.as_ref().map(Version::as_str), expected, "{name} {text}");
+    }
+}
+
+#[test]
 fn a_pin_must_have_every_architecture() {
     let stack = stack();
     let mut lock = Lock::parse(&sample()).unwrap();
