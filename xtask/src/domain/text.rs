@@ -1,4 +1,17 @@
-//! Foreign text in messages.
+//! Foreign text in messages, and the characters that names may have.
+
+/// The longest tag that a registry accepts (OCI distribution specification, "Pulling manifests").
+pub(super) const LONGEST_TAG: usize = 128;
+
+/// Whether a tag of an image may contain it (OCI distribution specification, "Pulling manifests").
+pub(super) fn is_tag_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+/// Whether a text has lowercase letters, digits and the bytes in `more` only.
+pub(super) fn is_lower(text: &str, more: &[u8]) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(&byte))
+}
 
 /// At most `most` characters of a text, on one line, with control characters escaped.
 pub(crate) fn shown(text: &str, most: usize) -> String {

@@ -14,15 +14,10 @@ use std::fmt;
 use chrono::NaiveDate;
 use serde::Serialize;
 
-use part::PartError;
 pub(crate) use template::ImageTagTemplate;
 
-/// The longest tag that a registry accepts (OCI distribution specification, "Pulling manifests").
-const LONGEST: usize = 128;
-
 /// A tag that fits its template and that registries accept: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ImageTag(String);
 
 impl ImageTag {
@@ -47,24 +42,10 @@ pub(crate) struct TagParts {
     pub(crate) components: BTreeMap<String, String>,
 }
 
-/// Why parts cannot be composed to a tag, or a text is not a tag of the template.
+/// What is wrong with a template, why parts cannot be composed to a tag, or why a text is not a tag of the template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ImageTagError {
-    #[error("part `{part}` of the image tag cannot be `{value}`: {reason}")]
-    Part { part: String, value: String, reason: PartError },
-    #[error("the image tag needs a value for `{part}` (template `{template}`)")]
-    Missing { part: String, template: String },
-    #[error("the image tag has no place for `{part}` (template `{template}`)")]
-    Surplus { part: String, template: String },
-    #[error(
-        "image tag `{tag}` has {length} bytes, registries accept at most {LONGEST}; its longest part is `{part}` with {part_length}"
-    )]
-    TooLong { tag: String, length: usize, part: String, part_length: usize },
-    #[error("image tag `{tag}` is ambiguous in the template `{template}`: part `{part}` can be read in two ways")]
-    Ambiguous { tag: String, template: String, part: String },
-    #[error("`{tag}` is not an image tag of the template `{template}`")]
-    Unlike { tag: String, template: String },
-}
+#[error("{0}")]
+pub(crate) struct ImageTagError(String);
 
 /// The next revision: one more than the highest of the flavor's tags of all days, or 1. Other flavors' tags and texts
 /// that are not tags of the template do not count.

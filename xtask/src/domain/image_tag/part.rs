@@ -1,9 +1,7 @@
 //! The parts of an image tag and their allowed values.
 
+use crate::domain::text::is_tag_byte;
 use crate::domain::version::compact_date;
-
-/// Nine digits plus one fit in `u32`, so the next revision cannot overflow.
-const REVISION_DIGITS: usize = 9;
 
 /// A placeholder of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,25 +14,6 @@ pub(super) enum Part {
     Revision,
     /// A component by its name in `stack.toml`; its version starts with a letter, a digit or `_`.
     Component(String),
-}
-
-/// Why a value is not allowed in a part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PartError {
-    #[error("it is empty")]
-    Empty,
-    #[error("`+` starts build metadata in semver, which tags cannot contain; leave the metadata out")]
-    BuildMetadata,
-    #[error("a tag may contain A-Z a-z 0-9 . _ - only")]
-    Character,
-    #[error("it must begin with a letter, a digit or `_`")]
-    Beginning,
-    #[error("it must begin and end with a letter or a digit")]
-    FlavorEnds,
-    #[error("a date has the form YYYYMMDD")]
-    Date,
-    #[error("a revision is an integer of at most {REVISION_DIGITS} digits without leading zeros")]
-    Revision,
 }
 
 impl Part {
@@ -56,36 +35,34 @@ impl Part {
         }
     }
 
-    pub(super) fn check(&self, value: &str) -> Result<(), PartError> {
+    /// Fails with the reason if the part cannot have this value.
+    pub(super) fn check(&self, value: &str) -> Result<(), &'static str> {
         let (Some(first), Some(last)) = (value.bytes().next(), value.bytes().last()) else {
-            return Err(PartError::Empty);
+            return Err("it is empty");
         };
         if value.contains('+') {
-            return Err(PartError::BuildMetadata);
+            return Err("`+` starts build metadata in semver, which tags cannot contain; leave the metadata out");
         }
         if !value.bytes().all(is_tag_byte) {
-            return Err(PartError::Character);
+            return Err("a tag may contain A-Z a-z 0-9 . _ - only");
         }
         match self {
-            Self::Date if compact_date(value).is_none() => Err(PartError::Date),
-            Self::Revision if !is_revision(value) => Err(PartError::Revision),
-            Self::Flavor if !(first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric()) => {
-                Err(PartError::FlavorEnds)
+            Self::Date if compact_date(value).is_none() => Err("a date has the form YYYYMMDD"),
+            Self::Revision if !is_revision(value) => {
+                Err("a revision is an integer of at most 9 digits without leading zeros")
             }
-            Self::Component(_) if !is_first_tag_byte(first) => Err(PartError::Beginning),
+            Self::Flavor if !(first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric()) => {
+                Err("it must begin and end with a letter or a digit")
+            }
+            Self::Component(_) if !is_first_tag_byte(first) => Err("it must begin with a letter, a digit or `_`"),
             _ => Ok(()),
         }
     }
 }
 
+/// Nine digits plus one fit in `u32`, so the next revision cannot overflow.
 fn is_revision(value: &str) -> bool {
-    value.len() <= REVISION_DIGITS
-        && value.bytes().all(|byte| byte.is_ascii_digit())
-        && (value == "0" || !value.starts_with('0'))
-}
-
-pub(super) fn is_tag_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+    value.len() <= 9 && value.bytes().all(|byte| byte.is_ascii_digit()) && (value == "0" || !value.starts_with('0'))
 }
 
 pub(super) fn is_first_tag_byte(byte: u8) -> bool {

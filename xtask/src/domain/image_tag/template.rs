@@ -1,6 +1,8 @@
 //! Templates of image tags.
 
-use super::part::{Part, is_first_tag_byte, is_tag_byte};
+use super::ImageTagError;
+use super::part::{Part, is_first_tag_byte};
+use crate::domain::text::{is_lower, is_tag_byte};
 
 /// A template such as `v{date}-{flavor}-r{revision}-opencode-{opencode}`: fixed text and placeholders, with text between
 /// any two. `{date}`, `{flavor}` and `{revision}` occur exactly once; other names are components.
@@ -16,45 +18,29 @@ pub(super) enum Piece {
     Part(Part),
 }
 
-/// What is wrong with a template.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TemplateError {
-    #[error("image tag template `{template}` has an unmatched `{{` or `}}`")]
-    Brace { template: String },
-    #[error("image tag template `{template}` has the placeholder `{{{name}}}`; a name is a-z, then a-z 0-9 -")]
-    Name { template: String, name: String },
-    #[error("image tag template `{template}` has `{{{name}}}` twice")]
-    Twice { template: String, name: String },
-    #[error("image tag template `{template}` lacks `{{{name}}}`")]
-    Missing { template: String, name: &'static str },
-    #[error("image tag template `{template}` needs text before `{{{name}}}`, to separate it from the one before")]
-    Adjacent { template: String, name: String },
-    #[error(
-        "image tag template `{template}` has the text `{text}`; a tag may contain A-Z a-z 0-9 . _ -, not `.` or `-` first"
-    )]
-    Text { template: String, text: String },
-}
-
 impl ImageTagTemplate {
-    pub(crate) fn parse(source: &str) -> Result<Self, TemplateError> {
-        let template = || source.escape_default().to_string();
+    pub(crate) fn parse(source: &str) -> Result<Self, ImageTagError> {
+        let wrong = |what: String| ImageTagError(format!("image tag template `{}` {what}", source.escape_default()));
+        let unmatched = || wrong("has an unmatched `{` or `}`".to_owned());
         let mut pieces = Vec::new();
         let mut rest = source;
         while let Some((text, after)) = rest.split_once('{') {
-            let (name, after) = after.split_once('}').ok_or_else(|| TemplateError::Brace { template: template() })?;
-            if !is_name(name) {
-                return Err(TemplateError::Name { template: template(), name: name.escape_default().to_string() });
+            let (name, after) = after.split_once('}').ok_or_else(unmatched)?;
+            // As the names of components in `stack.toml`.
+            if !name.starts_with(|first: char| first.is_ascii_lowercase()) || !is_lower(name, b"-") {
+                let name = name.escape_default();
+                return Err(wrong(format!("has the placeholder `{{{name}}}`; a name is a-z, then a-z 0-9 -")));
             }
-            let part = Part::new(name);
-            if pieces.contains(&Piece::Part(part.clone())) {
-                return Err(TemplateError::Twice { template: template(), name: name.to_owned() });
+            let part = Piece::Part(Part::new(name));
+            if pieces.contains(&part) {
+                return Err(wrong(format!("has `{{{name}}}` twice")));
             }
             if !text.is_empty() {
                 pieces.push(Piece::Text(text.to_owned()));
             } else if !pieces.is_empty() {
-                return Err(TemplateError::Adjacent { template: template(), name: name.to_owned() });
+                return Err(wrong(format!("needs text before `{{{name}}}`, to separate it from the one before")));
             }
-            pieces.push(Piece::Part(part));
+            pieces.push(part);
             rest = after;
         }
         if !rest.is_empty() {
@@ -63,17 +49,20 @@ impl ImageTagTemplate {
         for (position, piece) in pieces.iter().enumerate() {
             let Piece::Text(text) = piece else { continue };
             if text.contains('}') {
-                return Err(TemplateError::Brace { template: template() });
+                return Err(unmatched());
             }
             // `.` and `-` cannot start a tag; parts check that themselves.
             let begins_well = position > 0 || text.bytes().next().is_some_and(is_first_tag_byte);
             if !begins_well || !text.bytes().all(is_tag_byte) {
-                return Err(TemplateError::Text { template: template(), text: text.escape_default().to_string() });
+                return Err(wrong(format!(
+                    "has the text `{}`; a tag may contain A-Z a-z 0-9 . _ -, not `.` or `-` first",
+                    text.escape_default()
+                )));
             }
         }
         for name in ["date", "flavor", "revision"] {
             if !pieces.contains(&Piece::Part(Part::new(name))) {
-                return Err(TemplateError::Missing { template: template(), name });
+                return Err(wrong(format!("lacks `{{{name}}}`")));
             }
         }
         Ok(Self { source: source.to_owned(), pieces })
@@ -97,12 +86,6 @@ impl ImageTagTemplate {
             Piece::Text(_) => None,
         })
     }
-}
-
-/// Whether it is a component name of `stack.toml`.
-fn is_name(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 #[cfg(test)]

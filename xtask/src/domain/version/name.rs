@@ -1,20 +1,18 @@
 //! Commits, image tags, and the check for all versions.
 
 use crate::domain::digest::is_lower_hex;
-
-/// The longest tag of an OCI image (OCI distribution specification, "Pulling manifests").
-const LONGEST: usize = 128;
+use crate::domain::text::{LONGEST_TAG, is_tag_byte};
 
 /// The check for all schemes: versions are used in paths, URLs, templates and commands. `..` is refused, too, which the
 /// grammar of tags allows.
 pub(super) fn check(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         Err("it is empty")
-    } else if text.len() > LONGEST {
+    } else if text.len() > LONGEST_TAG {
         Err("it is longer than 128 bytes")
     } else if text.contains('+') {
         Err("build metadata (`+`) has no order, and image tags cannot contain it")
-    } else if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
+    } else if !text.bytes().all(is_tag_byte) {
         Err("it has a character other than A-Z a-z 0-9 . _ -")
     } else if text.contains("..") {
         Err("it has `..`")
