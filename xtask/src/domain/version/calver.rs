@@ -16,7 +16,7 @@ use super::number::decimal;
 const EXTENDED_STABLE_FROM: u64 = 33;
 
 /// The derived order is the sort order: of fields and of stages.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Calver {
     year: u64,
     month: u64,
@@ -24,7 +24,7 @@ pub(super) struct Calver {
     stage: Stage,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Alpha(u64),
     Beta(u64),
@@ -44,11 +44,13 @@ impl Calver {
     /// For requirements, not for sorting: a correction becomes its release, because semver would treat it as a prerelease.
     pub(super) fn to_semver(&self) -> semver::Version {
         let mut version = semver::Version::new(self.year, self.month, self.patch);
-        version.pre = match self.stage {
-            Stage::Alpha(number) => prerelease("alpha", number),
-            Stage::Beta(number) => prerelease("beta", number),
-            Stage::Release | Stage::Correction(_) => Prerelease::EMPTY,
+        let prerelease = match self.stage {
+            Stage::Alpha(number) => format!("alpha.{number}"),
+            Stage::Beta(number) => format!("beta.{number}"),
+            Stage::Release | Stage::Correction(_) => String::new(),
         };
+        // Always valid.
+        version.pre = Prerelease::new(&prerelease).unwrap_or_default();
         version
     }
 }
@@ -58,10 +60,7 @@ pub(super) fn parse(text: &str) -> Result<Calver, &'static str> {
         None => (text, Stage::Release),
         Some((date, suffix)) => (date, stage(suffix).ok_or("what follows `-` is not N, beta.N or alpha.N")?),
     };
-    let mut parts = date.split('.').map(decimal);
-    let (Some(Some(year)), Some(Some(month)), Some(Some(patch)), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
+    let [Some(year), Some(month), Some(patch)] = date.split('.').map(decimal).collect::<Vec<_>>()[..] else {
         return Err("it is not three plain integers");
     };
     // Also refuses npm's placeholder `0.0.1`.
@@ -75,18 +74,12 @@ pub(super) fn parse(text: &str) -> Result<Calver, &'static str> {
 }
 
 fn stage(suffix: &str) -> Option<Stage> {
-    if let Some(number) = suffix.strip_prefix("alpha.") {
-        decimal(number).map(Stage::Alpha)
-    } else if let Some(number) = suffix.strip_prefix("beta.") {
-        decimal(number).map(Stage::Beta)
-    } else {
-        decimal(suffix).map(Stage::Correction)
+    match suffix.split_once('.') {
+        Some(("alpha", number)) => decimal(number).map(Stage::Alpha),
+        Some(("beta", number)) => decimal(number).map(Stage::Beta),
+        Some(_) => None,
+        None => decimal(suffix).map(Stage::Correction),
     }
-}
-
-fn prerelease(kind: &str, number: u64) -> Prerelease {
-    // Always a valid semver prerelease.
-    Prerelease::new(&format!("{kind}.{number}")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -95,22 +88,9 @@ mod tests {
 
     #[test]
     fn corrections_come_after_and_betas_before() {
-        let ascending = [
-            "2026.2.2",
-            "2026.2.2-1",
-            "2026.2.2-3",
-            "2026.2.2-10",
-            "2026.2.3",
-            "2026.2.23-alpha.2",
-            "2026.2.23-beta.1",
-            "2026.2.23-beta.10",
-            "2026.2.23",
-            "2026.2.33",
-            "2026.10.1",
-            "2027.1.1",
-        ]
-        .map(|text| Scheme::Calver.parse(text).unwrap());
-        assert!(ascending.is_sorted_by(|a, b| a < b));
+        let ascending = "2026.2.2 2026.2.2-1 2026.2.2-3 2026.2.2-10 2026.2.3 2026.2.23-alpha.2 2026.2.23-beta.1 \
+            2026.2.23-beta.10 2026.2.23 2026.2.33 2026.10.1 2027.1.1";
+        assert!(ascending.split(' ').map(|text| Scheme::Calver.parse(text).unwrap()).is_sorted_by(|a, b| a < b));
     }
 
     #[test]
@@ -126,11 +106,8 @@ mod tests {
             ("2026.7.35", false, true),
         ] {
             let version = Scheme::Calver.parse(text).unwrap();
-            assert_eq!(
-                (version.is_prerelease(), version.is_extended_stable()),
-                (prerelease, extended_stable),
-                "{text}"
-            );
+            assert_eq!(version.is_prerelease(), prerelease, "{text}");
+            assert_eq!(version.is_extended_stable(), extended_stable, "{text}");
             assert_eq!(version.as_str(), text.trim_start_matches('v'));
         }
         assert!(!Scheme::Semver.parse("2026.6.33").unwrap().is_extended_stable());
@@ -138,23 +115,9 @@ mod tests {
 
     #[test]
     fn other_forms_are_refused() {
-        for text in [
-            "0.0.1",
-            "2026.2",
-            "2026.02.2",
-            "2026.2.02",
-            "2026.13.1",
-            "2026.0.1",
-            "26.2.1",
-            "2026.2.2-",
-            "2026.2.2-rc.1",
-            "2026.2.2-beta",
-            "2026.2.2-beta.01",
-            "2026.2.2-1-2",
-            "2026.2.2.1",
-            "2026.2.99999999999999999999",
-            "linux-stable",
-        ] {
+        let bad = "0.0.1 2026.2 2026.02.2 2026.2.02 2026.13.1 2026.0.1 26.2.1 2026.2.2- 2026.2.2-rc.1 2026.2.2-beta \
+            2026.2.2-beta.01 2026.2.2-1-2 2026.2.2.1 2026.2.99999999999999999999 linux-stable";
+        for text in bad.split(' ') {
             assert!(Scheme::Calver.parse(text).is_err(), "{text}");
         }
     }

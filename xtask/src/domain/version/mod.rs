@@ -13,7 +13,7 @@ use std::fmt;
 
 use chrono::{NaiveDate, NaiveDateTime};
 use semver::VersionReq;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use calver::Calver;
 pub(crate) use error::VersionError;
@@ -22,7 +22,7 @@ pub(super) use moment::compact_date;
 
 /// How the versions of a component are parsed and sorted; in `stack.toml` in lower case (`scheme = "calver"`).
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Scheme {
     /// `1.18.21`, in tags `v1.18.21`, by semver.org. Build metadata (`+…`) is refused: it has no order, and image tags
@@ -47,18 +47,6 @@ pub(crate) enum Scheme {
 }
 
 impl Scheme {
-    #[cfg(test)]
-    const ALL: [Self; 8] = [
-        Self::Semver,
-        Self::Dotted,
-        Self::Calver,
-        Self::Build,
-        Self::Precompiled,
-        Self::Commit,
-        Self::Snapshot,
-        Self::Tag,
-    ];
-
     /// Parses a tag or version without the repository's prefix (`bun-`).
     ///
     /// The result has ASCII letters, digits, `.`, `_` and `-` only, so it is safe in paths, URLs, templates and commands.
@@ -83,40 +71,28 @@ impl Scheme {
             .map_err(|reason| VersionError::new(self, text, reason))
     }
 
-    /// The name used in `stack.toml`.
-    pub(crate) fn as_str(self) -> &'static str {
+    /// Its name in `stack.toml`, and the form of its versions, in words and as an example.
+    fn described(self) -> [&'static str; 3] {
         match self {
-            Self::Semver => "semver",
-            Self::Dotted => "dotted",
-            Self::Calver => "calver",
-            Self::Build => "build",
-            Self::Precompiled => "precompiled",
-            Self::Commit => "commit",
-            Self::Snapshot => "snapshot",
-            Self::Tag => "tag",
-        }
-    }
-
-    /// The form of its versions, in words and as an example.
-    fn form(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Semver => ("MAJOR.MINOR.PATCH with an optional -PRERELEASE", "1.18.21"),
-            Self::Dotted => ("three integers with dots between them", "v0.9.04"),
-            Self::Calver => ("YYYY.M.PATCH with an optional -N, -beta.N or -alpha.N", "2026.2.2-3"),
-            Self::Build => ("`b` and a build number", "b11457"),
-            Self::Precompiled => {
-                ("precompiled-YYYY-MM-DD- and seven lower-case hex digits", "precompiled-2026-09-11-157eb19")
-            }
-            Self::Commit => ("forty lower-case hex digits", "c56d5d5940b23921b0e817c97477293493da8d70"),
-            Self::Snapshot => ("YYYYMMDDTHHMMSSZ", "20261124T000000Z"),
-            Self::Tag => ("1 to 128 of A-Z a-z 0-9 . _ -, not `.` or `-` first", "trixie-slim"),
+            Self::Semver => ["semver", "MAJOR.MINOR.PATCH with an optional -PRERELEASE", "1.18.21"],
+            Self::Dotted => ["dotted", "three integers with dots between them", "v0.9.04"],
+            Self::Calver => ["calver", "YYYY.M.PATCH with an optional -N, -beta.N or -alpha.N", "2026.2.2-3"],
+            Self::Build => ["build", "`b` and a build number", "b11457"],
+            Self::Precompiled => [
+                "precompiled",
+                "precompiled-YYYY-MM-DD- and seven lower-case hex digits",
+                "precompiled-2026-09-11-157eb19",
+            ],
+            Self::Commit => ["commit", "forty lower-case hex digits", "c56d5d5940b23921b0e817c97477293493da8d70"],
+            Self::Snapshot => ["snapshot", "YYYYMMDDTHHMMSSZ", "20261124T000000Z"],
+            Self::Tag => ["tag", "1 to 128 of A-Z a-z 0-9 . _ -, not `.` or `-` first", "trixie-slim"],
         }
     }
 }
 
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+        f.pad(self.described()[0])
     }
 }
 
@@ -124,15 +100,17 @@ impl fmt::Display for Scheme {
 ///
 /// The order is total: by scheme, then by the scheme's rule, then by text (`0.9.04`, `v0.9.04`). Equal versions have the
 /// same scheme and text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
 pub(crate) struct Version {
     // Before `text`, because the derived order compares fields from the top.
+    #[serde(skip)]
     key: Key,
     text: String,
 }
 
 /// The sort key, with variants in the order of [`Scheme`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Semver(semver::Version),
     Dotted([u64; 3]),
@@ -148,20 +126,6 @@ impl Version {
     /// The text without the repository's prefix, and for semver and `CalVer` without `v`.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
-    }
-
-    #[cfg(test)]
-    pub(crate) fn scheme(&self) -> Scheme {
-        match self.key {
-            Key::Semver(_) => Scheme::Semver,
-            Key::Dotted(_) => Scheme::Dotted,
-            Key::Calver(_) => Scheme::Calver,
-            Key::Build(_) => Scheme::Build,
-            Key::Precompiled(_) => Scheme::Precompiled,
-            Key::Commit => Scheme::Commit,
-            Key::Snapshot(_) => Scheme::Snapshot,
-            Key::Tag => Scheme::Tag,
-        }
     }
 
     /// Whether the text is one of a prerelease (`1.0.0-rc.1`, `2026.2.23-beta.1`). GitHub's flag, which builds of
@@ -195,11 +159,5 @@ impl Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.text)
-    }
-}
-
-impl Serialize for Version {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
     }
 }

@@ -7,11 +7,8 @@ pub(super) fn semver(text: &str) -> Result<semver::Version, &'static str> {
 
 /// `OpenCode` Manager's tags `0.9.02`, `v0.9.03`, `v0.10.0`. Compared as integers, all 86 are in the order of their dates.
 pub(super) fn dotted(text: &str) -> Result<[u64; 3], &'static str> {
-    let mut parts = text.strip_prefix('v').unwrap_or(text).split('.').map(integer);
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(Some(major)), Some(Some(minor)), Some(Some(patch)), None) => Ok([major, minor, patch]),
-        _ => Err("it is not three integers of 64 bits"),
-    }
+    let parts: Option<Vec<u64>> = text.strip_prefix('v').unwrap_or(text).split('.').map(integer).collect();
+    parts.and_then(|parts| parts.try_into().ok()).ok_or("it is not three integers of 64 bits")
 }
 
 /// llama.cpp's `bNNNN`, the number of commits up to the build (`git rev-list --count`).
