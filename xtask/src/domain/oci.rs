@@ -92,7 +92,6 @@ pub(crate) struct Manifest {
 pub(crate) struct Configuration {
     #[serde(default)]
     pub(crate) architecture: String,
-    #[serde(default)]
     pub(crate) created: Option<DateTime<Utc>>,
     #[serde(default)]
     pub(crate) history: Vec<Past>,

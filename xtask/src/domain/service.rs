@@ -12,13 +12,10 @@ pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) title: String,
     /// The component whose version it shows.
-    #[serde(default)]
     pub(crate) component: Option<String>,
     /// Its program file, in which a rehearsal's stand-in identifies itself.
-    #[serde(default)]
     pub(crate) program: Option<String>,
     /// The setting that turns it off.
-    #[serde(default)]
     pub(crate) switch: Option<String>,
     /// The container ends if it cannot stay up.
     #[serde(default)]
@@ -33,7 +30,6 @@ pub(crate) struct Service {
     #[serde(default)]
     pub(crate) uses: Vec<Use>,
     /// Its address for browsers, with settings in braces.
-    #[serde(default)]
     pub(crate) link: Option<String>,
     /// Its folders below `/data`.
     #[serde(default)]
@@ -60,7 +56,6 @@ pub(crate) struct Service {
     #[serde(default = "hung_after")]
     pub(crate) hung_after: u32,
     /// The setting with the seconds that its start may take before the container is unhealthy.
-    #[serde(default)]
     pub(crate) start_counts: Option<String>,
     /// Seconds within which it must stop before it is killed.
     pub(crate) stop_within: u32,
@@ -68,10 +63,8 @@ pub(crate) struct Service {
     #[serde(default)]
     pub(crate) endpoints: Vec<Endpoint>,
     /// Its socket, if it has no port.
-    #[serde(default)]
     pub(crate) socket: Option<Socket>,
     /// Its sandbox; without one it can access everything.
-    #[serde(default)]
     pub(crate) sandbox: Option<Sandbox>,
 }
 
@@ -96,10 +89,8 @@ pub(crate) struct Sandbox {
     /// Its temporary folder, in one of those; emptied at each start.
     pub(crate) temporary: String,
     /// A service that it starts and stops.
-    #[serde(default)]
     pub(crate) controls: Option<String>,
     /// The part of the temporary folder that its agents' shells can write; they can read all of it.
-    #[serde(default)]
     pub(crate) shell_temporary: Option<String>,
     /// What its agents' shells can access besides home and temporary folder; `*` matches names without a leading dot.
     #[serde(default)]
@@ -130,7 +121,6 @@ pub(crate) struct Endpoint {
     pub(crate) setting: String,
     pub(crate) port: u16,
     /// The program's own port on the container's loopback; none for files that the front serves.
-    #[serde(default)]
     pub(crate) inner: Option<u16>,
     pub(crate) path: String,
     /// Status codes that mean "up": some services answer 401 or 404.
@@ -167,10 +157,8 @@ pub(crate) struct Credential {
     /// The setting with the secret.
     pub(crate) secret: String,
     /// The user name, for `Basic`.
-    #[serde(default)]
     pub(crate) user: Option<String>,
     /// The path prefix that it is for; all without one.
-    #[serde(default)]
     pub(crate) below: Option<String>,
     /// The front adds it to requests of the service's own page.
     #[serde(default)]

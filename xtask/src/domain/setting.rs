@@ -17,24 +17,19 @@ pub(crate) struct Setting {
     pub(crate) form: Form,
     pub(crate) help: String,
     /// May contain earlier settings in braces. A port has the default of its endpoint.
-    #[serde(default)]
     pub(crate) default: Option<String>,
     /// The default in `docker-compose.yml`, which the container gets as a set value.
-    #[serde(default)]
     pub(crate) compose_default: Option<String>,
     /// How it is generated if it is not set; stored in `/data/secrets`.
-    #[serde(default)]
     pub(crate) generated: Option<Generator>,
     #[serde(default)]
     pub(crate) secret: bool,
     /// The service that needs it to be published beyond the loopback.
-    #[serde(default)]
     pub(crate) public: Option<String>,
     /// Read by `docker-compose.yml` only.
     #[serde(default)]
     pub(crate) compose: bool,
     /// A value for `.env.example`.
-    #[serde(default)]
     pub(crate) example: Option<String>,
 }
 

@@ -75,9 +75,7 @@ pub(crate) struct Flavor {
     pub(crate) name: String,
     pub(crate) title: String,
     /// The value of `{flavor}` in its tags, and its own template for them; by default those of `[image]`.
-    #[serde(default)]
     pub(crate) part: Option<String>,
-    #[serde(default)]
     pub(crate) tag: Option<String>,
     /// Services that it does not have.
     #[serde(default)]
@@ -86,7 +84,6 @@ pub(crate) struct Flavor {
     #[serde(default)]
     pub(crate) needs: Vec<String>,
     /// Why it cannot be built yet.
-    #[serde(default)]
     pub(crate) later: Option<String>,
 }
 
@@ -98,7 +95,6 @@ pub(crate) struct Gpu {
     pub(crate) name: String,
     pub(crate) title: String,
     /// Its name in the Container Device Interface.
-    #[serde(default)]
     pub(crate) cdi: Option<String>,
     /// Files and folders of the host's `/dev`.
     #[serde(default)]
@@ -130,7 +126,6 @@ pub(crate) struct Component {
     pub(crate) scheme: Scheme,
     pub(crate) source: Source,
     /// The allowed versions.
-    #[serde(default)]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(crate) require: Option<VersionReq>,
     /// The versions of other components that it needs.
@@ -141,21 +136,15 @@ pub(crate) struct Component {
     #[serde(default)]
     pub(crate) states: BTreeMap<String, Stated>,
     /// The minimum age of a version that `bump` takes by itself; a day by default.
-    #[serde(default)]
     pub(crate) minimum_age_days: Option<u32>,
     /// `bump` keeps the pin.
-    #[serde(default)]
     pub(crate) hold: Option<Hold>,
     /// The SPDX license; npm and Debian packages state their own.
-    #[serde(default)]
     pub(crate) license: Option<String>,
     /// What users must know or do when its version changes.
-    #[serde(default)]
     pub(crate) upgrade: Option<String>,
     /// How its digests must be verified at least.
-    #[serde(default)]
     pub(crate) trust: Option<Trust>,
-    #[serde(default)]
     pub(crate) file: Option<FileSpec>,
     /// The upstream's spelling of each architecture. Empty if one file is for all.
     #[serde(default)]
@@ -175,13 +164,10 @@ pub(crate) enum Source {
         #[serde(default)]
         prefix: String,
         /// The asset of a stable release that names the release to take, in one line.
-        #[serde(default)]
         pointer: Option<String>,
         /// An address that returns `{"version": TAG}` for the release that upstream promotes.
-        #[serde(default)]
         promoted: Option<String>,
         /// The component whose releases it shares.
-        #[serde(default)]
         same_release_as: Option<String>,
     },
     /// A package of the npm registry, locked by `image/<directory>/package-lock.json`.
@@ -189,15 +175,10 @@ pub(crate) enum Source {
         package: String,
         directory: String,
         /// `owner/name` on GitHub: if the package has provenance, one of its workflows must have built it.
-        #[serde(default)]
         repository: Option<String>,
     },
     /// A git repository: the newest tag, or the head of `branch`.
-    Git {
-        repository: String,
-        #[serde(default)]
-        branch: Option<String>,
-    },
+    Git { repository: String, branch: Option<String> },
     /// A container image.
     Oci { image: String, tag: String },
     /// Packages of a Debian suite, at one moment of a snapshot archive.
@@ -234,13 +215,10 @@ pub(crate) struct FileSpec {
     /// Its name; may contain `{tag}`, `{version}` and `{arch}`.
     pub(crate) name: String,
     /// Its address, with the same placeholders and `{name}`; by default the release's asset of that name.
-    #[serde(default)]
     pub(crate) url: Option<String>,
     /// The address of its list of checksums, in the format of `sha256sum`, if GitHub does not host it.
-    #[serde(default)]
     pub(crate) checksums: Option<String>,
     /// A file in the checkout with the `OpenPGP` keys that sign that list; the signed list is at its address with `.asc`.
-    #[serde(default)]
     pub(crate) keyring: Option<PathBuf>,
     /// A path that the archive must contain, below its top folder if it has one. `bump` checks it if it downloads the
     /// file; the build checks it always.
