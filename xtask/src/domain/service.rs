@@ -1,8 +1,10 @@
 //! The services of the image: one table for ports, supervision, health checks and documentation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+use super::text::is_lower;
 
 /// One service of `stack.toml`.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -203,52 +205,33 @@ pub(crate) enum Signal {
 }
 
 /// What is wrong with the table of services.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum ServiceError {
-    #[error("service name `{0}` is not made of lowercase letters, digits and hyphens")]
-    Name(String),
-    #[error("there are two services `{0}`")]
-    Twice(String),
-    #[error("service `{service}` names `{other}`, which is not a service")]
-    Dangling { service: String, other: String },
-    #[error("services depend on each other in a circle: {}", .0.join(", "))]
-    Circle(Vec<String>),
-    #[error("both `{first}` and `{second}` have port {port}")]
-    Port { port: u16, first: String, second: String },
-    #[error("service `{service}`: {what}")]
-    Field { service: String, what: String },
-}
-
-/// Whether a text has lowercase letters, digits and the bytes in `more` only.
-fn is_lower(text: &str, more: &[u8]) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(&byte))
-}
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct ServiceError(String);
 
 /// Checks names, references, ports and circles.
 pub(crate) fn check(services: &[Service]) -> Result<(), ServiceError> {
-    let mut names = BTreeMap::new();
+    let wrong = |what: String| Err(ServiceError(what));
+    let mut names = BTreeSet::new();
     let mut ports: BTreeMap<u16, &str> = BTreeMap::new();
     for service in services {
-        if !service.name.starts_with(|first: char| first.is_ascii_lowercase()) || !is_lower(&service.name, b"-") {
-            return Err(ServiceError::Name(service.name.clone()));
+        let name = service.name.as_str();
+        if !name.starts_with(|first: char| first.is_ascii_lowercase()) || !is_lower(name, b"-") {
+            return wrong(format!("service name `{name}` is not made of lowercase letters, digits and hyphens"));
         }
-        if names.insert(service.name.as_str(), service).is_some() {
-            return Err(ServiceError::Twice(service.name.clone()));
+        if !names.insert(name) {
+            return wrong(format!("there are two services `{name}`"));
         }
-        service.check_fields().map_err(|what| ServiceError::Field { service: service.name.clone(), what })?;
+        service.check_fields().map_err(|what| ServiceError(format!("service `{name}`: {what}")))?;
         for port in service.endpoints.iter().flat_map(|endpoint| [Some(endpoint.port), endpoint.inner]).flatten() {
-            if let Some(first) = ports.insert(port, &service.name) {
-                let (first, second) = (first.to_owned(), service.name.clone());
-                return Err(ServiceError::Port { port, first, second });
+            if let Some(first) = ports.insert(port, name) {
+                return wrong(format!("both `{first}` and `{name}` have port {port}"));
             }
         }
     }
     for service in services {
-        for other in service.neighbours() {
-            if !names.contains_key(other) {
-                let (service, other) = (service.name.clone(), other.to_owned());
-                return Err(ServiceError::Dangling { service, other });
-            }
+        if let Some(other) = service.neighbours().find(|other| !names.contains(other)) {
+            return wrong(format!("service `{}` names `{other}`, which is not a service", service.name));
         }
     }
     stop_order(services).map(drop)
@@ -263,7 +246,8 @@ pub(crate) fn stop_order(services: &[Service]) -> Result<Vec<Vec<&Service>>, Ser
             .iter()
             .partition(|service| left.iter().any(|other| other.neighbours().any(|name| name == service.name)));
         if now.is_empty() {
-            return Err(ServiceError::Circle(later.iter().map(|service| service.name.clone()).collect()));
+            let names: Vec<&str> = later.iter().map(|service| service.name.as_str()).collect();
+            return Err(ServiceError(format!("services depend on each other in a circle: {}", names.join(", "))));
         }
         order.push(now);
         left = later;
@@ -414,97 +398,86 @@ impl Sandbox {
 mod tests {
     use super::*;
 
-    #[derive(Deserialize)]
-    struct Table {
-        services: Vec<Service>,
+    /// One service for each name with its other fields.
+    fn table(rows: &[(&str, &str)]) -> Vec<Service> {
+        let service = |(name, more): &(&str, &str)| {
+            let oneshot = if more.contains("endpoints") { "" } else { "oneshot = true\n" };
+            let text = format!("name = {name:?}\ntitle = \"T\"\nready-within = 1\nstop-within = 1\n{oneshot}{more}");
+            toml::from_str(&text).unwrap()
+        };
+        rows.iter().map(service).collect()
     }
 
-    fn table(text: &str) -> Vec<Service> {
-        let defaults = "title = \"T\"\nready-within = 1\nstop-within = 1\n";
-        let oneshot = if text.contains("endpoints") { "" } else { "oneshot = true\n" };
-        let text = text.replace("[[services]]\n", &format!("[[services]]\n{defaults}{oneshot}"));
-        toml::from_str::<Table>(&text).unwrap().services
-    }
-
-    fn names(order: &[Vec<&Service>]) -> Vec<Vec<String>> {
-        order.iter().map(|at_once| at_once.iter().map(|service| service.name.clone()).collect()).collect()
-    }
+    const USES_A: &str = "uses = [{ service = \"a\", about = \"x\" }]";
+    const NEEDS_B: &str = "needs = [\"b\"]";
 
     #[test]
     fn users_stop_before_what_they_use() {
-        let services = table(
-            "[[services]]\nname = \"base\"\n[[services]]\nname = \"middle\"\nneeds = [\"base\"]\n\
-             [[services]]\nname = \"front\"\nuses = [{ service = \"middle\", about = \"x\" }]\n\
-             [[services]]\nname = \"alone\"\n",
-        );
-        assert_eq!(names(&stop_order(&services).unwrap()), [vec!["front", "alone"], vec!["middle"], vec!["base"]]);
+        let services = table(&[("b", ""), ("a", NEEDS_B), ("front", USES_A), ("alone", "")]);
+        let order = stop_order(&services).unwrap();
+        let names = |at_once: &Vec<&Service>| at_once.iter().map(|service| service.name.clone()).collect::<Vec<_>>();
+        assert_eq!(order.iter().map(names).collect::<Vec<_>>(), [vec!["front", "alone"], vec!["a"], vec!["b"]]);
     }
 
     #[test]
     fn the_start_time_is_that_of_the_longest_chain() {
-        let row = |name: &str, more: &str| format!("[[services]]\nname = {name:?}\n{more}");
-        let text = row("base", "") + &row("middle", "needs = [\"base\"]\n") + &row("top", "needs = [\"middle\"]\n");
-        assert_eq!(start_within(&table(&text)), 3);
-        let slow = row("slow", "needs = [\"top\"]\nstart-counts = \"A\"\n");
-        assert_eq!(start_within(&table(&(text + &slow))), 3);
+        let mut rows = vec![("b", ""), ("a", NEEDS_B), ("top", "needs = [\"a\"]")];
+        assert_eq!(start_within(&table(&rows)), 3);
+        rows.push(("slow", "needs = [\"top\"]\nstart-counts = \"A\""));
+        assert_eq!(start_within(&table(&rows)), 3);
     }
 
     #[test]
-    fn a_circle_is_refused_with_its_services() {
-        let services = table(
-            "[[services]]\nname = \"a\"\nneeds = [\"b\"]\n\
-             [[services]]\nname = \"b\"\nuses = [{ service = \"a\", about = \"x\" }]\n[[services]]\nname = \"c\"\n",
-        );
-        assert_eq!(check(&services), Err(ServiceError::Circle(vec!["a".into(), "b".into()])));
+    fn names_ports_references_and_circles_are_checked() {
+        let endpoint = "endpoints = [{ setting = \"A_PORT\", port = 80, path = \"/\", accept = [200] }]";
+        for (rows, expected) in [
+            (&[("a", ""), ("a", "")][..], "there are two services `a`"),
+            (&[("a;id", "")], "service name `a;id` is not made of lowercase letters, digits and hyphens"),
+            (&[("a", NEEDS_B)], "service `a` names `b`, which is not a service"),
+            (&[("a", endpoint), ("b", endpoint)], "both `a` and `b` have port 80"),
+            (&[("a", NEEDS_B), ("b", USES_A), ("c", "")], "services depend on each other in a circle: a, b"),
+        ] {
+            assert_eq!(check(&table(rows)).unwrap_err().to_string(), expected);
+        }
     }
 
-    #[test]
-    fn names_ports_and_references_are_checked() {
-        let twice = table("[[services]]\nname = \"a\"\n[[services]]\nname = \"a\"\n");
-        assert_eq!(check(&twice), Err(ServiceError::Twice("a".into())));
-        let hostile = table("[[services]]\nname = \"a;id\"\n");
-        assert_eq!(check(&hostile), Err(ServiceError::Name("a;id".into())));
-        let dangling = table("[[services]]\nname = \"a\"\nneeds = [\"b\"]\n");
-        assert_eq!(check(&dangling), Err(ServiceError::Dangling { service: "a".into(), other: "b".into() }));
-        let endpoint = "endpoints = [{ setting = \"A_PORT\", port = 80, path = \"/\", accept = [200] }]\n";
-        let ports = table(&format!("[[services]]\nname = \"a\"\n{endpoint}[[services]]\nname = \"b\"\n{endpoint}"));
-        assert_eq!(check(&ports), Err(ServiceError::Port { port: 80, first: "a".into(), second: "b".into() }));
+    fn assert_field_is_refused(fields: &str) {
+        let message = check(&table(&[("a", fields)])).unwrap_err().to_string();
+        assert!(message.starts_with("service `a`: "), "{fields}: {message}");
     }
 
     #[test]
     fn a_sandbox_excludes_secrets_and_contains_home_and_shells() {
-        let check = |reach: &str, home: &str, shell: &str| {
-            let sandbox = format!(
-                "sandbox = {{ reach = [{reach}], home = {home:?}, temporary = \"/data/a/t\", shell = [{shell:?}] }}\n"
-            );
-            check(&table(&format!("[[services]]\nname = \"a\"\n{sandbox}")))
+        let sandbox = |reach: &[&str], home: &str, shell: &str| {
+            format!(
+                "sandbox = {{ reach = {reach:?}, home = {home:?}, temporary = \"/data/a/t\", shell = [{shell:?}] }}"
+            )
         };
-        assert_eq!(check("\"/data/a\", \"/tmp\"", "/data/a/.home", "/data/a/*"), Ok(()));
+        check(&table(&[("a", &sandbox(&["/data/a", "/tmp"], "/data/a/.home", "/data/a/*"))])).unwrap();
         for (reach, home, shell) in [
-            ("\"/data\", \"/data/a\"", "/data/a/h", "/data/a"),
-            ("\"/\", \"/data/a\"", "/data/a/h", "/data/a"),
-            ("\"/data/secrets\", \"/data/a\"", "/data/a/h", "/data/a"),
-            ("\"/data/a/../secrets\", \"/data/a\"", "/data/a/h", "/data/a"),
-            ("\"/data/a\"", "/data/ab", "/data/a"),
-            ("\"/data/a\"", "/data/a/h", "/data/b"),
-            ("\"/data/a\"", "/data/a/$(id)", "/data/a"),
+            (&["/data", "/data/a"][..], "/data/a/h", "/data/a"),
+            (&["/", "/data/a"], "/data/a/h", "/data/a"),
+            (&["/data/secrets", "/data/a"], "/data/a/h", "/data/a"),
+            (&["/data/a/../secrets", "/data/a"], "/data/a/h", "/data/a"),
+            (&["/data/a"], "/data/ab", "/data/a"),
+            (&["/data/a"], "/data/a/h", "/data/b"),
+            (&["/data/a"], "/data/a/$(id)", "/data/a"),
         ] {
-            assert!(matches!(check(reach, home, shell), Err(ServiceError::Field { .. })), "{reach} {home} {shell}");
+            assert_field_is_refused(&sandbox(reach, home, shell));
         }
     }
 
     #[test]
     fn an_endpoint_that_cannot_be_checked_is_refused() {
         for endpoint in [
-            "{ setting = \"P\", port = 80, path = \"x\", accept = [200] }",
-            "{ setting = \"P\", port = 80, path = \"/$(id)\", accept = [200] }",
-            "{ setting = \"P\", port = 80, path = \"/\", accept = [] }",
-            "{ setting = \"P\", port = 80, path = \"/\", accept = [20] }",
-            "{ setting = \"P\", port = 80, path = \"/\", accept = [200], time-limit = 4 }",
-            "{ setting = \"P\", port = 0, path = \"/\", accept = [200] }",
+            "port = 80, path = \"x\", accept = [200]",
+            "port = 80, path = \"/$(id)\", accept = [200]",
+            "port = 80, path = \"/\", accept = []",
+            "port = 80, path = \"/\", accept = [20]",
+            "port = 80, path = \"/\", accept = [200], time-limit = 4",
+            "port = 0, path = \"/\", accept = [200]",
         ] {
-            let services = table(&format!("[[services]]\nname = \"a\"\nendpoints = [{endpoint}]\n"));
-            assert!(matches!(check(&services), Err(ServiceError::Field { .. })), "{endpoint}");
+            assert_field_is_refused(&format!("endpoints = [{{ setting = \"P\", {endpoint} }}]"));
         }
     }
 }

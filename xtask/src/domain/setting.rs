@@ -3,6 +3,7 @@
 //! The image checks the values at its start. This checks the table: names, defaults and references.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -93,16 +94,14 @@ pub(crate) enum Generator {
 const SCHEME: &str = "SCHEME";
 
 /// What is wrong with the table of settings.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum SettingError {
-    #[error("setting name `{0}` is not made of capital letters, digits and underscores")]
-    Name(String),
-    #[error("there are two settings `{0}`")]
-    Twice(String),
-    #[error("setting `{setting}`: {what}")]
-    Field { setting: String, what: String },
-    #[error("service `{service}` names `{setting}`, which is {what}")]
-    Service { service: String, setting: String, what: &'static str },
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct SettingError(String);
+
+impl SettingError {
+    fn name(name: &str) -> Self {
+        Self(format!("setting name `{name}` is not made of capital letters, digits and underscores"))
+    }
 }
 
 /// Sets the default of each port from its endpoint, and checks names, forms and references.
@@ -119,41 +118,33 @@ pub(crate) fn complete(settings: &mut [Setting], services: &[Service]) -> Result
     for setting in settings.iter() {
         setting.check(&earlier, services)?;
         if earlier.insert(setting.name.as_str(), setting).is_some() {
-            return Err(SettingError::Twice(setting.name.clone()));
+            return Err(SettingError(format!("there are two settings `{}`", setting.name)));
         }
     }
     // NAME_FILE is the file of the secret NAME.
     let secret_file = |name: &&str| name.strip_suffix("_FILE").is_some_and(|name| earlier.contains_key(name));
     if let Some(name) = earlier.keys().find(|name| secret_file(name)) {
-        return Err(SettingError::Name((*name).to_owned()));
+        return Err(SettingError::name(name));
     }
     for service in services {
-        let refer = |name: &str, form: Form, what: &'static str| {
-            if earlier.get(name).is_some_and(|setting| setting.form == form) {
-                return Ok(());
-            }
-            Err(SettingError::Service { service: service.name.clone(), setting: name.to_owned(), what })
+        let refer = |name: &str, what: &str, fits: fn(&Setting) -> bool| match earlier.get(name) {
+            Some(setting) if fits(setting) => Ok(()),
+            _ => Err(SettingError(format!("service `{}` names `{name}`, which is not a {what}", service.name))),
         };
         if let Some(switch) = &service.switch {
-            refer(switch, Form::Bool, "not a setting with form `bool`")?;
+            refer(switch, "setting with form `bool`", |it| it.form == Form::Bool)?;
         }
         if let Some(counts) = &service.start_counts {
-            refer(counts, Form::Seconds, "not a setting with form `seconds`")?;
+            refer(counts, "setting with form `seconds`", |it| it.form == Form::Seconds)?;
         }
         for endpoint in &service.endpoints {
-            refer(&endpoint.setting, Form::Port, "not a setting with form `port`")?;
+            refer(&endpoint.setting, "setting with form `port`", |it| it.form == Form::Port)?;
             for credential in &endpoint.credentials {
-                if earlier.get(credential.secret.as_str()).is_none_or(|setting| !setting.secret) {
-                    let (service, setting) = (service.name.clone(), credential.secret.clone());
-                    return Err(SettingError::Service { service, setting, what: "not a secret setting" });
-                }
+                refer(&credential.secret, "secret setting", |it| it.secret)?;
             }
         }
-        for name in service.link.iter().flat_map(|link| references(link)) {
-            if name != SCHEME && earlier.get(name).is_none_or(|setting| setting.secret) {
-                let (service, setting) = (service.name.clone(), name.to_owned());
-                return Err(SettingError::Service { service, setting, what: "not a setting that a link may show" });
-            }
+        for name in service.link.iter().flat_map(|link| references(link)).filter(|name| *name != SCHEME) {
+            refer(name, "setting that a link may show", |it| !it.secret)?;
         }
     }
     Ok(())
@@ -176,14 +167,14 @@ fn references(text: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Setting {
-    fn wrong(&self, what: impl Into<String>) -> SettingError {
-        SettingError::Field { setting: self.name.clone(), what: what.into() }
+    fn wrong(&self, what: impl fmt::Display) -> SettingError {
+        SettingError(format!("setting `{}`: {what}", self.name))
     }
 
     fn check(&self, earlier: &BTreeMap<&str, &Self>, services: &[Service]) -> Result<(), SettingError> {
         let plain = |byte: u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
         if !self.name.starts_with(|first: char| first.is_ascii_uppercase()) || !self.name.bytes().all(plain) {
-            return Err(SettingError::Name(self.name.clone()));
+            return Err(SettingError::name(&self.name));
         }
         if self.help.chars().any(|char| char.is_control() || matches!(char, '|' | '"' | '\\' | '$')) {
             return Err(self.wrong("its help has characters that are special in tables or scripts"));
@@ -222,66 +213,64 @@ impl Setting {
 mod tests {
     use super::*;
 
-    #[derive(Deserialize)]
-    struct Table {
-        settings: Vec<Setting>,
-        #[serde(default)]
-        services: Vec<Service>,
+    /// Completes the settings of each name with its other fields, and the service `a` with some fields.
+    fn completed(settings: &[(&str, &str)], service: &str) -> Result<Vec<Setting>, String> {
+        let setting = |(name, more)| toml::from_str(&format!("name = {name:?}\nhelp = \"h\"\n{more}")).unwrap();
+        let mut settings: Vec<Setting> = settings.iter().copied().map(setting).collect();
+        let service = format!("name = \"a\"\ntitle = \"A\"\nready-within = 1\nstop-within = 1\n{service}");
+        complete(&mut settings, &[toml::from_str(&service).unwrap()]).map_err(|error| error.to_string())?;
+        Ok(settings)
     }
 
-    fn complete_table(text: &str) -> Result<Vec<Setting>, SettingError> {
-        let mut table: Table = toml::from_str(&text.replace("[[settings]]\n", "[[settings]]\nhelp = \"h\"\n")).unwrap();
-        complete(&mut table.settings, &table.services)?;
-        Ok(table.settings)
-    }
-
-    const SERVICE: &str = "[[services]]\nname = \"a\"\ntitle = \"A\"\nready-within = 1\nstop-within = 1\n";
+    const TEXT: &str = "form = \"text\"";
 
     #[test]
     fn ports_have_the_default_of_their_endpoint() {
-        let endpoint = "endpoints = [{ setting = \"A_PORT\", port = 81, path = \"/\", accept = [200] }]\n";
-        let port = "[[settings]]\nname = \"A_PORT\"\nform = \"port\"\n";
-        let settings = complete_table(&format!("{SERVICE}{endpoint}{port}")).unwrap();
-        assert_eq!(settings[0].default.as_deref(), Some("81"));
-        let orphan = complete_table(port);
-        assert!(matches!(orphan, Err(SettingError::Field { .. })), "{orphan:?}");
-        let unknown = complete_table(&format!("{SERVICE}{endpoint}{}", port.replace("A_PORT", "B_PORT")));
-        assert!(unknown.is_err(), "{unknown:?}");
-        let twice = complete_table(&format!("{SERVICE}{endpoint}{port}default = \"82\"\n"));
-        assert!(matches!(twice, Err(SettingError::Field { .. })), "{twice:?}");
+        let endpoint = "endpoints = [{ setting = \"A_PORT\", port = 81, path = \"/\", accept = [200] }]";
+        let port = "form = \"port\"";
+        assert_eq!(completed(&[("A_PORT", port)], endpoint).unwrap()[0].default.as_deref(), Some("81"));
+        for (settings, service, expected) in [
+            (("A_PORT", port), "", "setting `A_PORT`: no endpoint has this port"),
+            (("B_PORT", port), endpoint, "setting `B_PORT`: no endpoint has this port"),
+            (("B", TEXT), endpoint, "service `a` names `A_PORT`, which is not a setting with form `port`"),
+            (
+                ("A_PORT", "form = \"port\"\ndefault = \"82\""),
+                endpoint,
+                "setting `A_PORT`: a port has the default of its endpoint: leave it out here",
+            ),
+        ] {
+            assert_eq!(completed(&[settings], service).unwrap_err(), expected);
+        }
     }
 
     #[test]
     fn a_switch_is_a_bool() {
-        let service = format!("{SERVICE}switch = \"A_ENABLED\"\n");
-        let setting = |form: &str| format!("[[settings]]\nname = \"A_ENABLED\"\nform = \"{form}\"\n");
-        assert!(complete_table(&format!("{service}{}", setting("bool"))).is_ok());
-        let text = complete_table(&format!("{service}{}", setting("text")));
-        assert!(matches!(text, Err(SettingError::Service { .. })), "{text:?}");
+        let switch = "switch = \"A_ENABLED\"";
+        assert!(completed(&[("A_ENABLED", "form = \"bool\"")], switch).is_ok());
+        let text = completed(&[("A_ENABLED", TEXT)], switch);
+        assert_eq!(text.unwrap_err(), "service `a` names `A_ENABLED`, which is not a setting with form `bool`");
     }
 
     #[test]
     fn defaults_may_contain_earlier_settings_but_no_secrets() {
-        let first = "[[settings]]\nname = \"A\"\nform = \"host\"\ndefault = \"127.0.0.1\"\n";
-        let second = "[[settings]]\nname = \"B\"\nform = \"origin\"\ndefault = \"http://{A}\"\n";
-        let settings = complete_table(&format!("{first}{second}")).unwrap();
+        let first = ("A", "form = \"host\"\ndefault = \"127.0.0.1\"");
+        let second = ("B", "form = \"origin\"\ndefault = \"http://{A}\"");
+        let settings = completed(&[first, second], "").unwrap();
         assert_eq!(resolve(&settings[1], &settings).as_deref(), Some("http://127.0.0.1"));
-        assert!(complete_table(&format!("{second}{first}")).is_err());
-        let secret = "[[settings]]\nname = \"A\"\nform = \"text\"\nsecret = true\n";
-        assert!(complete_table(&format!("{secret}{second}")).is_err());
+        assert!(completed(&[second, first], "").is_err());
+        assert!(completed(&[("A", "form = \"text\"\nsecret = true"), second], "").is_err());
     }
 
     #[test]
     fn special_characters_and_duplicates_are_refused() {
         for (name, default) in [("a", "x"), ("A;id", "x"), ("A", "$(id)"), ("A", "a b"), ("A", "'")] {
-            let text = format!("[[settings]]\nname = \"{name}\"\nform = \"text\"\ndefault = \"{default}\"\n");
-            assert!(complete_table(&text).is_err(), "{name} {default}");
+            let refused = completed(&[(name, &format!("{TEXT}\ndefault = {default:?}"))], "");
+            assert!(refused.is_err(), "{name} {default}");
         }
-        let settings = "[[settings]]\nname = \"A\"\nform = \"text\"\n";
-        assert_eq!(complete_table(&settings.repeat(2)).err(), Some(SettingError::Twice("A".into())));
+        assert_eq!(completed(&[("A", TEXT), ("A", TEXT)], "").unwrap_err(), "there are two settings `A`");
         // The secret A would be read from the same variable.
-        let file = settings.replace("\"A\"", "\"A_FILE\"");
-        assert!(complete_table(&file).is_ok());
-        assert_eq!(complete_table(&format!("{settings}{file}")).err(), Some(SettingError::Name("A_FILE".into())));
+        assert!(completed(&[("A_FILE", TEXT)], "").is_ok());
+        let refused = completed(&[("A", TEXT), ("A_FILE", TEXT)], "").unwrap_err();
+        assert!(refused.starts_with("setting name `A_FILE` is not made of"), "{refused}");
     }
 }

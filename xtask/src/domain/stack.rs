@@ -11,6 +11,7 @@ use super::arch::Arch;
 use super::image_tag::ImageTagTemplate;
 use super::service::{self, Endpoint, Service, ServiceError};
 use super::setting::{self, Setting, SettingError};
+use super::text::is_lower;
 use super::trust::Trust;
 use super::version::Scheme;
 
@@ -306,8 +307,8 @@ pub(crate) enum StackError {
     Name(String),
     #[error("`{component}` names the component `{other}`, which stack.toml does not have")]
     Dangling { component: String, other: String },
-    #[error("component `{component}` comes from {kind} and needs `{field}`")]
-    Missing { component: String, kind: &'static str, field: &'static str },
+    #[error("component `{0}` comes from github and needs `file`")]
+    NoFile(String),
     #[error("the services in stack.toml are invalid")]
     Services(#[from] ServiceError),
     #[error("the settings in stack.toml are invalid")]
@@ -320,8 +321,8 @@ pub(crate) enum StackError {
 
 /// Read first, so that a newer schema has a clear error.
 #[derive(Deserialize)]
-struct SchemaOnly {
-    schema: u32,
+pub(super) struct SchemaOnly {
+    pub(super) schema: u32,
 }
 
 impl Stack {
@@ -356,8 +357,7 @@ impl Stack {
         let mut parts = vec![&self.image.flavor];
         for (at, flavor) in self.flavors.iter().enumerate() {
             let wrong = |why: String| Err(StackError::Flavor { name: flavor.name.clone(), why });
-            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-            if flavor.name.is_empty() || !flavor.name.bytes().all(plain) {
+            if flavor.name.is_empty() || !is_lower(&flavor.name, b"") {
                 return wrong("its name is not made of lowercase letters and digits".to_owned());
             }
             if self.flavors[..at].iter().any(|other| other.name == flavor.name) {
@@ -366,11 +366,8 @@ impl Stack {
             if let Some(other) = flavor.without.iter().find(|name| self.services.iter().all(|it| it.name != **name)) {
                 return wrong(format!("there is no service `{other}`"));
             }
-            for need in &flavor.needs {
-                let setting = self.settings.iter().find(|setting| setting.name == *need);
-                if setting.is_none_or(|setting| setting.example.is_none()) {
-                    return wrong(format!("there is no setting `{need}` with an example"));
-                }
+            if let Some(need) = flavor.needs.iter().find(|name| self.example(name).is_none()) {
+                return wrong(format!("there is no setting `{need}` with an example"));
             }
             let is_whole = flavor.part.is_none() && flavor.without.is_empty() && flavor.later.is_none();
             match &flavor.part {
@@ -388,10 +385,11 @@ impl Stack {
     /// The stack of one flavor, by default the first: without its omitted services and their components.
     pub(crate) fn flavored(&self, name: Option<&str>) -> Result<Self, StackError> {
         let Some(name) = name else { return Ok(self.clone()) };
-        let known = || self.flavors.iter().map(|flavor| flavor.name.as_str()).collect::<Vec<_>>().join(", ");
         let wrong = |why: String| StackError::Flavor { name: name.to_owned(), why };
-        let flavor = self.flavors.iter().find(|flavor| flavor.name == name);
-        let flavor = flavor.ok_or_else(|| wrong(format!("stack.toml does not have it; known: {}", known())))?;
+        let flavor = self.flavors.iter().find(|flavor| flavor.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.flavors.iter().map(|flavor| flavor.name.as_str()).collect();
+            wrong(format!("stack.toml does not have it; known: {}", known.join(", ")))
+        })?;
         if let Some(why) = &flavor.later {
             return Err(wrong(format!("it cannot be built yet: {why}")));
         }
@@ -431,16 +429,15 @@ impl Stack {
 
     /// The settings that this flavor needs, with their example values.
     pub(crate) fn example_settings(&self) -> BTreeMap<String, String> {
-        let example = |name: &String| {
-            let setting = self.settings.iter().find(|setting| setting.name == *name)?;
-            Some((name.clone(), setting.example.clone()?))
-        };
-        self.flavor.needs.iter().filter_map(example).collect()
+        self.flavor.needs.iter().filter_map(|name| Some((name.clone(), self.example(name)?.clone()))).collect()
+    }
+
+    fn example(&self, setting: &str) -> Option<&String> {
+        self.settings.iter().find(|it| it.name == setting)?.example.as_ref()
     }
 
     fn check_component(&self, name: &str, component: &Component) -> Result<(), StackError> {
-        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        if name.is_empty() || !name.bytes().all(plain) {
+        if name.is_empty() || !is_lower(name, b"-") {
             return Err(StackError::Name(name.to_owned()));
         }
         for other in component.needs.keys().chain(component.states.keys()) {
@@ -451,8 +448,7 @@ impl Stack {
                 self.refer(name, other)?;
             }
             if component.file.is_none() {
-                let (component, kind) = (name.to_owned(), "github");
-                return Err(StackError::Missing { component, kind, field: "file" });
+                return Err(StackError::NoFile(name.to_owned()));
             }
         }
         Ok(())
@@ -474,8 +470,7 @@ impl Stack {
     pub(crate) fn component(&self, name: &str) -> Result<&Component, StackError> {
         self.components.get(name).ok_or_else(|| {
             let known: Vec<String> = self.components.keys().cloned().collect();
-            let nearest = nearest(name, &known);
-            StackError::Unknown { name: name.to_owned(), nearest, known }
+            StackError::Unknown { name: name.to_owned(), nearest: nearest(name, &known), known }
         })
     }
 
@@ -568,14 +563,12 @@ mod tests {
 
     #[test]
     fn a_mistyped_component_gets_the_nearest_name() {
-        let Err(StackError::Unknown { nearest, .. }) = real().component("convx").cloned() else {
-            panic!("`convx` is not a component");
-        };
-        assert_eq!(nearest.as_deref(), Some("convex"));
-        let Err(StackError::Unknown { nearest, .. }) = real().component("zzzzzz").cloned() else {
-            panic!("`zzzzzz` is not a component");
-        };
-        assert_eq!(nearest, None);
+        for (name, expected) in [("convx", Some("convex")), ("zzzzzz", None)] {
+            let Err(StackError::Unknown { nearest, .. }) = real().component(name).cloned() else {
+                panic!("`{name}` is not a component");
+            };
+            assert_eq!(nearest.as_deref(), expected);
+        }
     }
 
     #[test]
