@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arch::Arch;
 use super::digest::{CommitId, FileUrl, Integrity, OciDigest, Sha256};
-use super::stack::{Source, Stack};
+use super::stack::{SchemaOnly, Source, Stack};
 use super::trust::Trust;
 use super::version::{Version, VersionError};
 
@@ -222,7 +222,7 @@ pub(crate) enum LockError {
     #[error("versions.lock pins `{component}` as {found}, stack.toml expects {expected}")]
     Kind { component: String, found: &'static str, expected: &'static str },
     #[error("versions.lock pins no file of `{component}` for {missing}")]
-    MissingArch { component: String, missing: String },
+    MissingArch { component: String, missing: &'static str },
     #[error("versions.lock pins `{component}` with the name or version `{}`; letters, digits and .+:~@/_- are allowed", .text.escape_debug())]
     Text { component: String, text: String },
 }
@@ -240,11 +240,6 @@ impl LockError {
             Self::Syntax(_) | Self::Conflict { .. } | Self::LineEnds | Self::Newer { .. } | Self::Schema { .. } => None,
         }
     }
-}
-
-#[derive(Deserialize)]
-struct SchemaOnly {
-    schema: u32,
 }
 
 impl Lock {
@@ -301,26 +296,24 @@ impl Lock {
     /// The `SOURCE_DATE_EPOCH` of its image, which dates the image's configuration: midnight UTC of the newest publication
     /// date, so that the image does not depend on the day of the build.
     pub(crate) fn epoch(&self) -> i64 {
-        let newest = self.components.values().filter_map(|pin| pin.published.as_ref()).map(Published::date).max();
-        newest.map_or(0, |date| date.and_time(NaiveTime::MIN).and_utc().timestamp())
+        self.newest().timestamp()
     }
 
     /// [`Self::epoch`] as RFC 3339.
     pub(crate) fn created(&self) -> String {
-        DateTime::from_timestamp(self.epoch(), 0).unwrap_or_default().format(MOMENT).to_string()
+        self.newest().format(MOMENT).to_string()
+    }
+
+    fn newest(&self) -> DateTime<Utc> {
+        let dates = self.components.values().filter_map(|pin| Some(pin.published.as_ref()?.date()));
+        dates.max().map_or(DateTime::UNIX_EPOCH, |date| date.and_time(NaiveTime::MIN).and_utc())
     }
 
     /// Checks every pin against the stack; returns all errors.
     pub(crate) fn check(&self, stack: &Stack) -> Result<(), Vec<LockError>> {
-        let mut wrong: Vec<LockError> = Vec::new();
-        for name in stack.components.keys().filter(|name| !self.components.contains_key(*name)) {
-            wrong.push(LockError::Unpinned(name.clone()));
-        }
-        for (name, pin) in &self.components {
-            if let Err(error) = pin.check(name, stack) {
-                wrong.push(error);
-            }
-        }
+        let unpinned = stack.components.keys().filter(|name| !self.components.contains_key(*name));
+        let invalid = self.components.iter().filter_map(|(name, pin)| pin.check(name, stack).err());
+        let wrong: Vec<_> = unpinned.cloned().map(LockError::Unpinned).chain(invalid).collect();
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 }
@@ -359,22 +352,17 @@ impl Pin {
 
     /// A pin must have every architecture.
     fn check_arches(&self, name: &str, one_for_all: bool) -> Result<(), LockError> {
-        let missing = match &self.pinned {
-            Pinned::Files(files) if one_for_all => (!files.contains_key(&FileFor::Any)).then(|| "any".to_owned()),
-            Pinned::Files(files) => missing_arch(|arch| files.contains_key(&arch.into())),
-            Pinned::Image(image) => missing_arch(|arch| image.platforms.contains_key(&arch)),
-            Pinned::Packages(lists) => missing_arch(|arch| lists.get(&arch).is_some_and(|list| !list.is_empty())),
-            Pinned::Npm(_) | Pinned::Git(_) => None,
+        let has = |arch: &Arch| match &self.pinned {
+            Pinned::Files(files) if one_for_all => files.contains_key(&FileFor::Any),
+            Pinned::Files(files) => files.contains_key(&(*arch).into()),
+            Pinned::Image(image) => image.platforms.contains_key(arch),
+            Pinned::Packages(lists) => lists.get(arch).is_some_and(|list| !list.is_empty()),
+            Pinned::Npm(_) | Pinned::Git(_) => true,
         };
-        match missing {
-            Some(missing) => Err(LockError::MissingArch { component: name.to_owned(), missing }),
-            None => Ok(()),
-        }
+        let Some(missing) = Arch::ALL.into_iter().find(|arch| !has(arch)) else { return Ok(()) };
+        let missing = if matches!(self.pinned, Pinned::Files(_)) && one_for_all { "any" } else { missing.as_str() };
+        Err(LockError::MissingArch { component: name.to_owned(), missing })
     }
-}
-
-fn missing_arch(has: impl Fn(Arch) -> bool) -> Option<String> {
-    Arch::ALL.into_iter().find(|arch| !has(*arch)).map(|arch| arch.to_string())
 }
 
 impl Pinned {
