@@ -6,18 +6,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is not {expected}")]
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` is not {expected}", .text.chars().take(80).collect::<String>().escape_debug())]
 pub(crate) struct DigestError {
     text: String,
     expected: &'static str,
-}
-
-impl DigestError {
-    fn new(text: &str, expected: &'static str) -> Self {
-        let text = text.chars().take(80).collect::<String>().escape_debug().to_string();
-        Self { text, expected }
-    }
 }
 
 pub(super) fn is_lower_hex(text: &str, length: usize) -> bool {
@@ -27,8 +20,8 @@ pub(super) fn is_lower_hex(text: &str, length: usize) -> bool {
 macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $expected:literal, $check:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
         pub(crate) struct $name(String);
 
         impl $name {
@@ -41,8 +34,7 @@ macro_rules! checked_text {
             type Err = DigestError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                let check: fn(&str) -> bool = $check;
-                if check(text) { Ok(Self(text.to_owned())) } else { Err(DigestError::new(text, $expected)) }
+                text.to_owned().try_into()
             }
         }
 
@@ -50,13 +42,8 @@ macro_rules! checked_text {
             type Error = DigestError;
 
             fn try_from(text: String) -> Result<Self, Self::Error> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> Self {
-                value.0
+                let check: fn(&str) -> bool = $check;
+                if check(&text) { Ok(Self(text)) } else { Err(DigestError { text, expected: $expected }) }
             }
         }
 
@@ -133,7 +120,7 @@ impl Integrity {
     /// The digest in hexadecimal digits.
     pub(crate) fn hex(&self) -> String {
         use base64::Engine as _;
-        let base64 = self.0.strip_prefix("sha512-").unwrap_or_default();
+        let base64 = self.as_str().strip_prefix("sha512-").unwrap_or_default();
         hex(&base64::engine::general_purpose::STANDARD.decode(base64).unwrap_or_default())
     }
 }

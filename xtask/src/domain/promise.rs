@@ -59,13 +59,11 @@ impl Promise {
     /// The differences from `self`, which was promised, with both digests.
     pub(crate) fn differences(&self, made: &Self) -> Vec<String> {
         let manifests = self.manifests.iter().filter_map(|(arch, digest)| {
-            let other = made.manifests.get(arch)?;
-            Some((format!("the image for {arch}"), digest.to_string(), other.to_string()))
+            Some((format!("the image for {arch}"), digest.clone(), made.manifests.get(arch)?.clone()))
         });
-        let mut pairs: Vec<_> = manifests.collect();
-        pairs.push(("the lock".to_owned(), format!("sha256:{}", self.lock), format!("sha256:{}", made.lock)));
-        pairs.push(("the index".to_owned(), self.index.to_string(), made.index.to_string()));
-        let differs = pairs.into_iter().filter(|(_, promised, made)| promised != made);
+        let lock = ("the lock".to_owned(), self.lock.clone().into(), made.lock.clone().into());
+        let index = ("the index".to_owned(), self.index.clone(), made.index.clone());
+        let differs = manifests.chain([lock, index]).filter(|(_, promised, made)| promised != made);
         differs.map(|(what, promised, made)| format!("{what} is {made} instead of {promised}")).collect()
     }
 }

@@ -240,7 +240,7 @@ mod tests {
             ("file:///srv/n.git", None),
             ("git@host:o/$(id)", None),
         ] {
-            assert_eq!(source(remote).map(String::from).as_deref(), expected, "{remote}");
+            assert_eq!(source(remote).as_ref().map(FileUrl::as_str), expected, "{remote}");
         }
     }
 }

@@ -55,7 +55,7 @@ fn address(text: &str) -> anyhow::Result<String> {
     if url.as_str().contains('@') {
         bail!("the address of npm's registry has credentials, which would be printed in logs");
     }
-    Ok(url.into())
+    Ok(url.to_string())
 }
 
 /// Checks a package name by npm's rules (validate-npm-package-name), without the legacy ones.
