@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use minijinja::Value;
+use minijinja::value::Serde;
 use serde::Serialize;
 
 use crate::domain::arch::Arch;
-use crate::domain::digest::CommitId;
+use crate::domain::digest::{CommitId, FileUrl, Integrity, OciDigest};
 use crate::domain::lock::{FileFor, FilePin, Lock, PackagePin, Pin, Pinned};
 use crate::domain::service::{self, Service};
 use crate::domain::setting::{self, Setting};
-use crate::domain::stack::{Flavor, Gpu, Image, Stack};
+use crate::domain::stack::{Flavor, Gpu, Image, Stack, StackError};
 
 /// Seconds for the supervisor to end, with reserve for slow machines.
 const SPARE_SECONDS: u32 = 10;
@@ -43,7 +45,7 @@ pub(super) struct Context<'a> {
 struct FlavorContext<'a> {
     #[serde(flatten)]
     flavor: &'a Flavor,
-    components: Vec<&'a str>,
+    components: Vec<String>,
     ports: Vec<u16>,
 }
 
@@ -95,21 +97,19 @@ struct ComponentContext<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    commit: Option<&'a str>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    artifacts: BTreeMap<FileFor, &'a FilePin>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    repository: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    package: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    integrity: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    digest: Option<&'a str>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    packages: BTreeMap<Arch, Vec<PackageContext<'a>>>,
+    commit: Option<&'a CommitId>,
+    #[serde(flatten)]
+    pinned: PinnedContext<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum PinnedContext<'a> {
+    Files { artifacts: &'a BTreeMap<FileFor, FilePin> },
+    Npm { package: &'a str, integrity: &'a Integrity },
+    Git { repository: &'a FileUrl },
+    Image { image: &'a str, digest: &'a OciDigest },
+    Packages { packages: BTreeMap<Arch, Vec<PackageContext<'a>>> },
 }
 
 #[derive(Debug, Serialize)]
@@ -161,81 +161,47 @@ impl<'a> Context<'a> {
                 .map(|it| SettingContext { setting: it, resolved: setting::resolve(it, &stack.settings) })
                 .collect(),
             gpus: &stack.gpus,
-            flavors: flavors(stack),
+            flavors: flavors(stack)?,
             all_flavors: &stack.flavors,
         })
     }
 
     /// The values that some templates are rendered for, by kind and name: GPUs, flavors that lack a service, and
     /// Kubernetes workloads.
-    pub(super) fn each(&self) -> impl Iterator<Item = (&'static str, &'a str, minijinja::Value)> {
-        let gpus = self
-            .gpus
-            .iter()
-            .map(|gpu| ("gpu", gpu.name.as_str(), minijinja::Value::from(minijinja::value::Serde(gpu))));
-        let flavors =
-            self.flavors.iter().map(|it| it.flavor).filter(|flavor| !flavor.without.is_empty()).map(|flavor| {
-                ("flavor", flavor.name.as_str(), minijinja::Value::from(minijinja::value::Serde(flavor)))
-            });
-        gpus.chain(flavors).chain(["statefulset", "pod"].map(|kind| ("workload", kind, minijinja::Value::from(kind))))
+    pub(super) fn each(&self) -> impl Iterator<Item = (&'static str, &'a str, Value)> {
+        let gpus = self.gpus.iter().map(|gpu| ("gpu", gpu.name.as_str(), Serde(gpu).into()));
+        let flavors = self.flavors.iter().map(|it| it.flavor).filter(|flavor| !flavor.without.is_empty());
+        let flavors = flavors.map(|flavor| ("flavor", flavor.name.as_str(), Serde(flavor).into()));
+        gpus.chain(flavors).chain(["statefulset", "pod"].map(|kind| ("workload", kind, kind.into())))
     }
 }
 
-fn flavors(stack: &Stack) -> Vec<FlavorContext<'_>> {
-    let there = stack.flavors.iter().filter(|flavor| flavor.later.is_none()).rev();
-    let has = |flavor: &'_ Flavor, service: &'_ Service| !flavor.without.contains(&service.name);
-    let context = |flavor| {
-        let services = || stack.services.iter().filter(move |service| has(flavor, service));
-        let uses = |name: &String| {
-            let all = || stack.services.iter().filter(move |service| service.component.as_ref() == Some(name));
-            all().count() == 0 || all().any(|service| has(flavor, service))
-        };
-        FlavorContext {
-            flavor,
-            components: stack.components.keys().filter(|name| uses(name)).map(String::as_str).collect(),
-            ports: services().flat_map(|service| &service.endpoints).map(|endpoint| endpoint.port).collect(),
-        }
+fn flavors<'a>(stack: &'a Stack) -> Result<Vec<FlavorContext<'a>>, StackError> {
+    let context = |flavor: &'a Flavor| {
+        let its = stack.flavored(Some(&flavor.name))?;
+        let ports = its.endpoints().map(|endpoint| endpoint.port).collect();
+        Ok(FlavorContext { flavor, ports, components: its.components.into_keys().collect() })
     };
-    there.map(context).collect()
+    stack.flavors.iter().filter(|flavor| flavor.later.is_none()).rev().map(context).collect()
 }
 
 impl<'a> ComponentContext<'a> {
     fn new(title: &'a str, pin: &'a Pin) -> Self {
-        let mut context = Self {
-            title,
-            version: &pin.version,
-            dated: pin.published.as_ref().map_or(IN_1980, |published| published.moment().timestamp()),
-            tag: pin.tag.as_deref(),
-            commit: pin.commit.as_ref().map(CommitId::as_str),
-            artifacts: BTreeMap::new(),
-            repository: None,
-            package: None,
-            integrity: None,
-            image: None,
-            digest: None,
-            packages: BTreeMap::new(),
-        };
-        match &pin.pinned {
-            Pinned::Files(files) => context.artifacts = files.iter().map(|(arch, file)| (*arch, file)).collect(),
-            Pinned::Npm(npm) => {
-                context.package = Some(&npm.package);
-                context.integrity = Some(npm.integrity.as_str());
-            }
+        let package = |pin: &'a PackagePin| PackageContext { pin, file: pin.url.file_name() };
+        let mut commit = pin.commit.as_ref();
+        let pinned = match &pin.pinned {
+            Pinned::Files(artifacts) => PinnedContext::Files { artifacts },
+            Pinned::Npm(npm) => PinnedContext::Npm { package: &npm.package, integrity: &npm.integrity },
             Pinned::Git(git) => {
-                context.repository = Some(git.repository.as_str());
-                context.commit = Some(git.commit.as_str());
+                commit = Some(&git.commit);
+                PinnedContext::Git { repository: &git.repository }
             }
-            Pinned::Image(image) => {
-                context.image = Some(&image.name);
-                context.digest = Some(image.digest.as_str());
-            }
-            Pinned::Packages(lists) => {
-                let list = |packages: &'a Vec<PackagePin>| {
-                    packages.iter().map(|pin| PackageContext { pin, file: pin.url.file_name() }).collect()
-                };
-                context.packages = lists.iter().map(|(arch, packages)| (*arch, list(packages))).collect();
-            }
-        }
-        context
+            Pinned::Image(image) => PinnedContext::Image { image: &image.name, digest: &image.digest },
+            Pinned::Packages(lists) => PinnedContext::Packages {
+                packages: lists.iter().map(|(arch, list)| (*arch, list.iter().map(package).collect())).collect(),
+            },
+        };
+        let dated = pin.published.as_ref().map_or(IN_1980, |published| published.moment().timestamp());
+        Self { title, version: &pin.version, dated, tag: pin.tag.as_deref(), commit, pinned }
     }
 }

@@ -5,12 +5,14 @@
 //! `<!-- @generated NAME -->` and `<!-- @end NAME -->`. Templates see one [`context::Context`] (and their `gpu`, `flavor`
 //! or `workload`); undefined names are errors. Values from upstreams were validated when the lock was read.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
@@ -33,28 +35,28 @@ pub(crate) struct Rendered {
 pub(crate) fn render(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<Vec<Rendered>> {
     let templates = root.join(TEMPLATES);
     let context = context::Context::new(stack, lock)?;
-    let whole = minijinja::Value::from(Serde(&context));
+    let whole = Value::from(Serde(&context));
     let mut rendered = Vec::new();
     let mut parts = Vec::new();
-    let mut sources = Vec::new();
-    for path in template_files(&templates)? {
-        let source = fs_err::read_to_string(templates.join(&path))?;
-        sources.push((path.to_string_lossy().into_owned(), path, source));
-    }
-    // All of them first, because templates import from each other.
+    let mut names = Vec::new();
     let mut environment = environment()?;
-    for (name, _, source) in &sources {
-        environment.add_template(name, source).with_context(|| format!("cannot parse {TEMPLATES}/{name}"))?;
+    // All of them first, because templates import from each other.
+    for path in files_of(&templates, "j2")? {
+        let source = fs_err::read_to_string(templates.join(&path))?;
+        let name = path.to_string_lossy().into_owned();
+        let added = environment.add_template_owned(name.clone(), source);
+        added.with_context(|| format!("cannot parse {TEMPLATES}/{name}"))?;
+        names.push(name);
     }
-    for (name, path, _) in &sources {
-        let fill = |context: &minijinja::Value| {
+    for name in &names {
+        let fill = |context: &Value| {
             let rendered = environment.get_template(name).and_then(|template| template.render(context));
             rendered.with_context(|| format!("cannot render {TEMPLATES}/{name}"))
         };
-        let output = path.with_extension("");
+        let output = Path::new(name).with_extension("");
         if name.contains('{') {
             for (kind, each, its) in context.each().filter(|(kind, ..)| name.contains(&format!("{{{kind}}}"))) {
-                let its = minijinja::Value::from(std::collections::BTreeMap::from([(kind, its)]));
+                let its = Value::from(BTreeMap::from([(kind, its)]));
                 let contents = fill(&minijinja::context! { ..its, ..whole.clone() })?;
                 let path = output.to_string_lossy().replace(&format!("{{{kind}}}"), each);
                 rendered.push(Rendered { path: Path::new("image").join(path), contents });
@@ -72,30 +74,28 @@ pub(crate) fn render(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<
     Ok(rendered)
 }
 
-fn environment<'a>() -> anyhow::Result<Environment<'a>> {
+fn environment() -> anyhow::Result<Environment<'static>> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment
         .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
     // No automatic escaping: templates use the filters `shell` and `json`.
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.add_filter("shell", |value: String| {
-        shlex::try_quote(&value).map(std::borrow::Cow::into_owned).map_err(|error| {
-            minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("cannot quote {value:?}: {error}"))
-        })
+    let refused = |what: String| Error::new(ErrorKind::InvalidOperation, what);
+    environment.add_filter("shell", move |value: String| {
+        let quoted = shlex::try_quote(&value).map(Cow::into_owned);
+        quoted.map_err(|error| refused(format!("cannot quote {value:?}: {error}")))
     });
     // JSON is valid YAML, so it also quotes values in compose files.
-    environment.add_filter("json", |value: minijinja::Value| {
-        serde_json::to_string(&value).map_err(|error| {
-            minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("cannot write as JSON: {error}"))
-        })
+    environment.add_filter("json", move |value: Value| {
+        serde_json::to_string(&value).map_err(|error| refused(format!("cannot write as JSON: {error}")))
     });
     Ok(environment)
 }
 
-/// Every `*.j2` below `templates/`, sorted.
-fn template_files(templates: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found = files::below(templates)?;
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "j2"));
+/// Every file below a folder that has the extension, sorted.
+fn files_of(folder: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = files::below(folder)?;
+    found.retain(|path| path.extension().is_some_and(|its| its == extension));
     Ok(found)
 }

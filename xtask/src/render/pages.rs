@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::Rendered;
+use super::{Rendered, files_of};
 
 /// Puts each part between its markers, which exactly one page must have.
 pub(super) fn fill(root: &Path, parts: &[(String, String)]) -> anyhow::Result<Vec<Rendered>> {
     let mut pages = Vec::new();
-    for path in paths(root)? {
+    let docs = root.join("docs");
+    let of_docs = if docs.is_dir() { files_of(&docs, "md")? } else { Vec::new() };
+    let of_docs = of_docs.into_iter().map(|page| Path::new("docs").join(page));
+    for path in std::iter::once(PathBuf::from("README.md")).chain(of_docs) {
         pages.push(Rendered { contents: fs_err::read_to_string(root.join(&path))?, path });
     }
     for (name, contents) in parts {
@@ -23,20 +26,6 @@ pub(super) fn fill(root: &Path, parts: &[(String, String)]) -> anyhow::Result<Ve
             .with_context(|| format!("{} has `{}` without `{}`", page.path.display(), begin(name), end(name)))?;
     }
     Ok(pages)
-}
-
-fn paths(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut paths = vec![PathBuf::from("README.md")];
-    if root.join("docs").is_dir() {
-        for entry in fs_err::read_dir(root.join("docs"))? {
-            let name = PathBuf::from(entry?.file_name());
-            if name.extension().is_some_and(|extension| extension == "md") {
-                paths.push(Path::new("docs").join(name));
-            }
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 fn begin(name: &str) -> String {
