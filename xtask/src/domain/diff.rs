@@ -106,12 +106,7 @@ impl Diff {
             let _ = writeln!(text, "\nAn upgrade pulls {new} of {whole} on {arch}.");
         }
         if !self.by_hand.is_empty() {
-            let _ = writeln!(
-                text,
-                "
-### What to check
-"
-            );
+            let _ = writeln!(text, "\n### What to check\n");
             for line in &self.by_hand {
                 let _ = writeln!(text, "- {line}");
             }
@@ -256,12 +251,10 @@ fn by_hand(old: &State, new: &State, changes: &[Change]) -> Vec<String> {
         let name = code(&setting.name);
         match old.settings.iter().find(|before| before.name == setting.name) {
             None => lines.push(format!("{name} is new: {}", setting.help)),
-            Some(before) => {
-                let (was, is) = (default(before), default(setting));
-                if was != is {
-                    lines.push(format!("the default of {name} is {is} (was {was})"));
-                }
+            Some(before) if default(before) != default(setting) => {
+                lines.push(format!("the default of {name} is {} (was {})", default(setting), default(before)));
             }
+            Some(_) => {}
         }
     }
     for setting in &old.settings {
@@ -320,17 +313,12 @@ mod tests {
         let seen = LOCK.replacen("published = \"", "# published = \"", 1);
         let diff = Diff::new(&state(STACK, LOCK, "{}"), &state(STACK, &seen, "{}"));
         assert!(diff.components.is_empty() && diff.by_hand.is_empty(), "{diff:?}");
-        assert_eq!(
-            diff.markdown(),
-            "No component changed.
-"
-        );
+        assert_eq!(diff.markdown(), "No component changed.\n");
     }
 
     #[test]
     fn an_upgrade_pulls_new_blobs_only() {
-        let parts = |names: &[(&'static str, u64)]| names.iter().copied().collect::<BTreeMap<_, _>>();
-        let (old, new) = (parts(&[("a", 3 << 20), ("b", 1)]), parts(&[("a", 3 << 20), ("c", 1 << 20)]));
+        let (old, new) = ([("a", 3 << 20), ("b", 1)].into(), [("a", 3 << 20), ("c", 1 << 20)].into());
         let mut diff = Diff::new(&state(STACK, LOCK, "{}"), &state(STACK, LOCK, "{}"));
         diff.pulls.insert(Arch::X86_64, Pull::new(&old, &new));
         assert!(diff.markdown().ends_with("\nAn upgrade pulls 1.0 MiB of 4.0 MiB on x86_64.\n"), "{}", diff.markdown());
@@ -348,11 +336,8 @@ mod tests {
             ("node_modules/b/node_modules/@s/a", "2.0.0"),
             ("node_modules/a/node_modules/a", "9`](x)\n"),
         ]);
-        let stack = STACK.replacen("name = \"LLAMACPP_CTX_SIZE\"", "name = \"LLAMACPP_OLD\"", 1).replacen(
-            "default = \"127.0.0.1\"",
-            "default = \"127.0.0.9\"",
-            1,
-        );
+        let stack = STACK.replacen("name = \"LLAMACPP_CTX_SIZE\"", "name = \"LLAMACPP_OLD\"", 1);
+        let stack = stack.replacen("default = \"127.0.0.1\"", "default = \"127.0.0.9\"", 1);
         let diff = Diff::new(&state(&stack, &old, &before), &state(STACK, LOCK, &after));
         let names: Vec<&str> = diff.components.iter().map(|change| change.name.as_str()).collect();
         assert_eq!(names, ["convex", "debian", "openclaw"]);

@@ -9,31 +9,26 @@ pub(crate) struct Mirror {
     pub(crate) to: String,
 }
 
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum MirrorError {
-    #[error("`{0}` is not a mirror: expected FROM=TO, as in https://github.com=http://127.0.0.1:8080/github")]
-    NoEquals(String),
-    #[error("`{0}` is not a mirror: both sides of `=` need an address or a registry")]
-    EmptySide(String),
-    #[error("`{0}` is not a mirror: both sides must be http(s) addresses, or both registries")]
-    MixedKinds(String),
-}
-
-fn is_address(text: &str) -> bool {
-    text.contains("://")
+#[derive(Debug, thiserror::Error)]
+#[error("`{text}` is not a mirror: {why}")]
+pub(crate) struct MirrorError {
+    text: String,
+    why: &'static str,
 }
 
 impl FromStr for Mirror {
     type Err = MirrorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (from, to) = text.split_once('=').ok_or_else(|| MirrorError::NoEquals(text.to_owned()))?;
+        let wrong = |why| MirrorError { text: text.to_owned(), why };
+        let expected = "expected FROM=TO, as in https://github.com=http://127.0.0.1:8080/github";
+        let (from, to) = text.split_once('=').ok_or_else(|| wrong(expected))?;
         let (from, to) = (from.trim_end_matches('/'), to.trim_end_matches('/'));
         if from.is_empty() || to.is_empty() {
-            return Err(MirrorError::EmptySide(text.to_owned()));
+            return Err(wrong("both sides of `=` need an address or a registry"));
         }
-        if is_address(from) != is_address(to) {
-            return Err(MirrorError::MixedKinds(text.to_owned()));
+        if from.contains("://") != to.contains("://") {
+            return Err(wrong("both sides must be http(s) addresses, or both registries"));
         }
         Ok(Self { from: from.to_owned(), to: to.to_owned() })
     }
@@ -108,8 +103,13 @@ mod tests {
 
     #[test]
     fn invalid_mirrors_are_refused() {
-        assert_eq!("x".parse::<Mirror>(), Err(MirrorError::NoEquals("x".into())));
-        assert_eq!("=http://y".parse::<Mirror>(), Err(MirrorError::EmptySide("=http://y".into())));
-        assert_eq!("docker.io=http://y".parse::<Mirror>(), Err(MirrorError::MixedKinds("docker.io=http://y".into())));
+        for (text, why) in [
+            ("x", "expected FROM=TO"),
+            ("=http://y", "both sides of `=` need"),
+            ("docker.io=http://y", "both sides must be"),
+        ] {
+            let error = text.parse::<Mirror>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{text}` is not a mirror: {why}")), "{error}");
+        }
     }
 }

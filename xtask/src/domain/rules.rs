@@ -13,7 +13,7 @@ pub(crate) struct Violation {
 }
 
 /// The result of checking a lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Verdict<'a> {
     pub(crate) violations: Vec<Violation>,
     /// Waivers that apply: the lock has exactly their versions.
@@ -24,7 +24,6 @@ pub(crate) struct Verdict<'a> {
 
 /// Checks every rule between components. Components that the lock does not pin are ignored; [`Lock::check`] reports them.
 pub(crate) fn check<'a>(stack: &'a Stack, lock: &Lock) -> Verdict<'a> {
-    let mut verdict = Verdict::default();
     let mut found = Vec::new();
     for (name, component) in &stack.components {
         found.extend(component.needs.iter().filter_map(|(other, need)| {
@@ -49,18 +48,12 @@ pub(crate) fn check<'a>(stack: &'a Stack, lock: &Lock) -> Verdict<'a> {
             });
         }
     }
-    for waiver in &stack.waivers {
-        let holds = waiver
-            .versions
-            .iter()
-            .all(|(name, version)| lock.components.get(name).is_some_and(|pin| pin.version == *version));
-        if holds {
-            found.retain(|violation| violation.component != waiver.component || violation.rule != waiver.rule);
-            verdict.waived.push(waiver);
-        } else {
-            verdict.stale_waivers.push(waiver);
-        }
-    }
-    verdict.violations = found;
-    verdict
+    let is_pinned =
+        |(name, version): (&String, &String)| lock.components.get(name).is_some_and(|pin| pin.version == *version);
+    let (waived, stale_waivers): (Vec<_>, Vec<_>) =
+        stack.waivers.iter().partition(|waiver| waiver.versions.iter().all(is_pinned));
+    let is_waived =
+        |it: &Violation| waived.iter().any(|waiver| waiver.component == it.component && waiver.rule == it.rule);
+    found.retain(|violation| !is_waived(violation));
+    Verdict { violations: found, waived, stale_waivers }
 }
