@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::text::is_lower;
+use super::text::{is_lower, is_special};
 
 /// One service of `stack.toml`.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -277,6 +277,29 @@ impl Endpoint {
         let below = self.credentials.iter().filter_map(|credential| credential.below.as_ref());
         std::iter::once(&self.path).chain(&self.open).chain(&self.closed).chain(self.only.keys()).chain(below)
     }
+
+    fn check(&self) -> Result<(), String> {
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"'\\`$|".contains(&byte);
+        if self.port == 0 {
+            return Err("port 0 is not allowed".into());
+        }
+        if let Some(path) = self.paths().find(|path| !path.starts_with('/') || !path.bytes().all(plain)) {
+            return Err(format!("path {path:?} is not an absolute path"));
+        }
+        if let Some(path) = self.only.values().flatten().find(|path| path.is_empty() || !is_lower(path, b"-/*")) {
+            return Err(format!("`only` lists {path:?}, which is not a relative path of lowercase letters"));
+        }
+        if self.credentials.iter().any(|one| (one.scheme == AuthScheme::Basic) != one.user.is_some()) {
+            return Err("only a Basic credential has a user, and it must have one".into());
+        }
+        if self.accept.is_empty() || !self.accept.iter().all(|code| (100..600).contains(code)) {
+            return Err(format!("accept of port {} lists no status codes", self.port));
+        }
+        if !(1..=LONGEST_REQUEST).contains(&self.time_limit) {
+            return Err(format!("time-limit of port {} is not 1 to {LONGEST_REQUEST} seconds", self.port));
+        }
+        Ok(())
+    }
 }
 
 impl Service {
@@ -298,8 +321,7 @@ impl Service {
     }
 
     fn check_fields(&self) -> Result<(), String> {
-        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\' | b'`' | b'$' | b'|');
-        if self.title.chars().any(|char| char.is_control() || matches!(char, '"' | '\\' | '`' | '$' | '|')) {
+        if is_special(&self.title, "\"\\`$|") {
             return Err(format!("title {:?} has characters that are special in scripts or tables", self.title));
         }
         let ways = [self.oneshot, !self.endpoints.is_empty(), self.socket.is_some()];
@@ -309,10 +331,8 @@ impl Service {
         if self.ready_within == 0 || self.stop_within == 0 || self.hung_after < SHORTEST_HANG {
             return Err(format!("ready-within and stop-within must be at least 1, and hung-after {SHORTEST_HANG}"));
         }
-        for folder in &self.data {
-            if folder.is_empty() || !is_lower(folder, b"-") {
-                return Err(format!("data folder {folder:?} is not one plain name"));
-            }
+        if let Some(folder) = self.data.iter().find(|folder| folder.is_empty() || !is_lower(folder, b"-")) {
+            return Err(format!("data folder {folder:?} is not one plain name"));
         }
         for path in [&self.caches, &self.models, &self.migrates, &self.apart].into_iter().flatten() {
             let folder = path.split('/').next().unwrap_or_default();
@@ -326,38 +346,10 @@ impl Service {
         if let Some(sandbox) = &self.sandbox {
             sandbox.check()?;
         }
-        for used in &self.uses {
-            if used.about.chars().any(|char| char.is_control() || matches!(char, '"' | '|' | '`' | '$')) {
-                return Err(format!("{:?} has characters that are special in a picture", used.about));
-            }
+        if let Some(Use { about, .. }) = self.uses.iter().find(|used| is_special(&used.about, "\"|`$")) {
+            return Err(format!("{about:?} has characters that are special in a picture"));
         }
-        for endpoint in &self.endpoints {
-            if endpoint.port == 0 {
-                return Err("port 0 is not allowed".into());
-            }
-            for path in endpoint.paths() {
-                if !path.starts_with('/') || !path.bytes().all(plain) {
-                    return Err(format!("path {path:?} is not an absolute path"));
-                }
-            }
-            for path in endpoint.only.values().flatten() {
-                if path.is_empty() || !is_lower(path, b"-/*") {
-                    return Err(format!("`only` lists {path:?}, which is not a relative path of lowercase letters"));
-                }
-            }
-            for credential in &endpoint.credentials {
-                if (credential.scheme == AuthScheme::Basic) != credential.user.is_some() {
-                    return Err("only a Basic credential has a user, and it must have one".into());
-                }
-            }
-            if endpoint.accept.is_empty() || !endpoint.accept.iter().all(|code| (100..600).contains(code)) {
-                return Err(format!("accept of port {} lists no status codes", endpoint.port));
-            }
-            if !(1..=LONGEST_REQUEST).contains(&endpoint.time_limit) {
-                return Err(format!("time-limit of port {} is not 1 to {LONGEST_REQUEST} seconds", endpoint.port));
-            }
-        }
-        Ok(())
+        self.endpoints.iter().try_for_each(Endpoint::check)
     }
 }
 
@@ -369,13 +361,10 @@ impl Sandbox {
         let within = |path: &str, folder: &str| {
             path == folder || path.strip_prefix(folder).is_some_and(|it| it.starts_with('/'))
         };
-        let shells = self.shell.iter().chain(&self.shell_lists);
-        for path in
-            self.reach.iter().chain([&self.home, &self.temporary]).chain(&self.shell_temporary).chain(shells.clone())
-        {
-            if !path.starts_with('/') || path.contains("..") || !is_lower(path, b"-./*") {
-                return Err(format!("{path:?} in its sandbox is not a plain absolute path"));
-            }
+        let inner = || [&self.home, &self.temporary].into_iter().chain(&self.shell).chain(&self.shell_lists);
+        let plain = |path: &str| path.starts_with('/') && !path.contains("..") && is_lower(path, b"-./*");
+        if let Some(path) = self.reach.iter().chain(&self.shell_temporary).chain(inner()).find(|path| !plain(path)) {
+            return Err(format!("{path:?} in its sandbox is not a plain absolute path"));
         }
         for folder in &self.reach {
             if let Some(kept) = Self::KEPT.iter().find(|kept| within(kept, folder.trim_end_matches('/'))) {
@@ -385,10 +374,8 @@ impl Sandbox {
         if let Some(path) = self.shell_temporary.as_ref().filter(|path| !within(path, &self.temporary)) {
             return Err(format!("{path:?} is outside of its temporary folder"));
         }
-        for path in [&self.home, &self.temporary].into_iter().chain(shells) {
-            if !self.reach.iter().any(|folder| within(path, folder)) {
-                return Err(format!("{path:?} is outside of its sandbox"));
-            }
+        if let Some(path) = inner().find(|path| !self.reach.iter().any(|folder| within(path, folder))) {
+            return Err(format!("{path:?} is outside of its sandbox"));
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::service::Service;
+use super::text::is_special;
 
 /// One setting of `stack.toml`, as templates see it.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -176,7 +177,7 @@ impl Setting {
         if !self.name.starts_with(|first: char| first.is_ascii_uppercase()) || !self.name.bytes().all(plain) {
             return Err(SettingError::name(&self.name));
         }
-        if self.help.chars().any(|char| char.is_control() || matches!(char, '|' | '"' | '\\' | '$')) {
+        if is_special(&self.help, "|\"\\$") {
             return Err(self.wrong("its help has characters that are special in tables or scripts"));
         }
         if self.generated.is_some() && (self.default.is_some() || !self.secret) {
@@ -188,9 +189,7 @@ impl Setting {
         if self.form == Form::Port && self.default.is_none() {
             return Err(self.wrong("no endpoint has this port"));
         }
-        if let Some(name) = &self.public
-            && !services.iter().any(|service| service.name == *name)
-        {
+        if let Some(name) = self.public.as_ref().filter(|name| services.iter().all(|it| it.name != **name)) {
             return Err(self.wrong(format!("`{name}` is not a service")));
         }
         for text in self.default.iter().chain(&self.compose_default).chain(&self.example) {

@@ -13,6 +13,11 @@ pub(super) fn is_lower(text: &str, more: &[u8]) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(&byte))
 }
 
+/// Whether a text has control characters, or those in `special`.
+pub(super) fn is_special(text: &str, special: &str) -> bool {
+    text.chars().any(|char| char.is_control() || special.contains(char))
+}
+
 /// At most `most` characters of a text, on one line, with control characters escaped.
 pub(crate) fn shown(text: &str, most: usize) -> String {
     let quiet = |letter: char| {
