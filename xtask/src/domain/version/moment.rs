@@ -1,6 +1,6 @@
 //! Versions with a date: Convex's releases and Debian's snapshots.
 
-use chrono::{NaiveDate, NaiveDateTime};
+use chrono::{Datelike as _, NaiveDate, NaiveDateTime, NaiveTime, Timelike as _};
 
 use crate::domain::digest::is_lower_hex;
 
@@ -13,38 +13,30 @@ pub(super) fn precompiled(text: &str) -> Result<NaiveDate, &'static str> {
     if !is_lower_hex(hash, 7) {
         return Err("the hash has not exactly seven lower-case hex digits");
     }
-    let date = match day.split('-').collect::<Vec<_>>()[..] {
-        [year, month, day] => date(year, month, day),
-        _ => None,
-    };
-    date.ok_or("its date is not in the calendar")
+    date(day, "%Y-%m-%d").ok_or("its date is not in the calendar")
 }
 
 /// `YYYYMMDDTHHMMSSZ`, as in snapshot.debian.org.
 pub(super) fn snapshot(text: &str) -> Result<NaiveDateTime, &'static str> {
+    const CLOCK: &str = "%H%M%S";
     let (day, clock) =
         text.strip_suffix('Z').and_then(|rest| rest.split_once('T')).ok_or("the `T` or the final `Z` is missing")?;
     let day = compact_date(day).ok_or("its date is not in the calendar")?;
-    let time = match (number(clock.get(0..2), 2), number(clock.get(2..4), 2), number(clock.get(4..), 2)) {
-        (Some(hour), Some(minute), Some(second)) => day.and_hms_opt(hour, minute, second),
-        _ => None,
-    };
-    time.ok_or("its time is not on the clock")
+    let time = NaiveTime::parse_from_str(clock, CLOCK).ok();
+    // chrono also reads leap seconds, as a whole second of nanoseconds.
+    let time = time.filter(|time| time.nanosecond() == 0 && time.format(CLOCK).to_string() == clock);
+    Ok(day.and_time(time.ok_or("its time is not on the clock")?))
 }
 
 /// `YYYYMMDD`, as in snapshots and in image tags.
 pub(in crate::domain) fn compact_date(text: &str) -> Option<NaiveDate> {
-    date(text.get(0..4)?, text.get(4..6)?, text.get(6..)?)
+    date(text, "%Y%m%d")
 }
 
-fn date(year: &str, month: &str, day: &str) -> Option<NaiveDate> {
-    let year = i32::try_from(number(Some(year), 4)?).ok()?;
-    NaiveDate::from_ymd_opt(year, number(Some(month), 2)?, number(Some(day), 2)?)
-}
-
-/// A number of exactly `digits` ASCII digits.
-fn number(text: Option<&str>, digits: usize) -> Option<u32> {
-    text.filter(|text| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+/// A date of a year with four digits, in its only spelling.
+fn date(text: &str, format: &str) -> Option<NaiveDate> {
+    let date = NaiveDate::parse_from_str(text, format).ok()?;
+    ((0..=9999).contains(&date.year()) && date.format(format).to_string() == text).then_some(date)
 }
 
 #[cfg(test)]
