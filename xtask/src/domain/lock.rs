@@ -321,27 +321,24 @@ impl Lock {
 impl Pin {
     pub(crate) fn check(&self, name: &str, stack: &Stack) -> Result<(), LockError> {
         let component = stack.components.get(name).ok_or_else(|| LockError::Unwanted(name.to_owned()))?;
-        component
-            .scheme
-            .parse(&self.version)
-            .map_err(|source| LockError::Version { component: name.to_owned(), source })?;
+        let parsed = component.scheme.parse(&self.version);
+        parsed.map_err(|source| LockError::Version { component: name.to_owned(), source })?;
         let plain = |text: &str| {
             !text.is_empty()
                 && text.len() <= 256
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".+:~@/_-".contains(&byte))
         };
-        let mut texts: Vec<&str> =
-            self.tag.as_deref().into_iter().chain(self.seen.keys().map(String::as_str)).collect();
+        let mut texts: Vec<&String> = self.tag.iter().chain(self.seen.keys()).collect();
         match &self.pinned {
             Pinned::Npm(npm) => texts.push(&npm.package),
             Pinned::Image(image) => texts.push(&image.name),
             Pinned::Packages(lists) => {
-                texts.extend(lists.values().flatten().flat_map(|package| [&*package.name, &*package.version]));
+                texts.extend(lists.values().flatten().flat_map(|package| [&package.name, &package.version]));
             }
             Pinned::Files(_) | Pinned::Git(_) => {}
         }
         if let Some(text) = texts.into_iter().find(|text| !plain(text)) {
-            return Err(LockError::Text { component: name.to_owned(), text: text.to_owned() });
+            return Err(LockError::Text { component: name.to_owned(), text: text.clone() });
         }
         let (found, expected) = (self.pinned.kind(), component.source.pinned_kind());
         if found != expected {

@@ -18,9 +18,7 @@ fn parts(flavor: &str, revision: u32, opencode: &str, manager: &str) -> TagParts
         date: NaiveDate::from_ymd_opt(2026, 2, 27).unwrap(),
         flavor: flavor.to_owned(),
         revision,
-        components: [("opencode", opencode), ("manager", manager)]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
+        components: [("opencode", opencode), ("manager", manager)].map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
     }
 }
 
@@ -124,9 +122,8 @@ fn components_are_those_of_the_template() {
 #[test]
 fn dates_outside_four_digit_years_are_refused() {
     for year in [-1, 10_000] {
-        let mut parts = parts("a", 1, "1", "2");
-        parts.date = NaiveDate::from_ymd_opt(year, 1, 1).unwrap();
-        assert!(template().compose(&parts).is_err());
+        let date = NaiveDate::from_ymd_opt(year, 1, 1).unwrap();
+        assert!(template().compose(&TagParts { date, ..parts("a", 1, "1", "2") }).is_err());
     }
 }
 
@@ -177,9 +174,8 @@ fn any_parts() -> impl Strategy<Value = TagParts> {
     let value = "v?[0-9]\\.[0-9]{1,2}\\.[0-9]{1,2}(-(beta\\.[0-9]|manager-[0-9]|r[0-9]-llamacpp-opencode-1)){0,2}";
     (0..3_000_000_i32, flavor, 0..1_000_000_000_u32, value, value).prop_map(
         |(days, flavor, revision, opencode, manager)| {
-            let mut parts = parts(&flavor, revision, &opencode, &manager);
-            parts.date = NaiveDate::from_num_days_from_ce_opt(days + 366).unwrap();
-            parts
+            let date = NaiveDate::from_num_days_from_ce_opt(days + 366).unwrap();
+            TagParts { date, ..parts(&flavor, revision, &opencode, &manager) }
         },
     )
 }
