@@ -2,7 +2,7 @@
 //! without writing its files.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _};
+use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -43,9 +43,10 @@ fn say_names(names: &[String]) -> String {
 pub(super) async fn check(path: &Path, name: &str, contains: &str) -> anyhow::Result<()> {
     let names = match Kind::of_name(name) {
         None => vec![name.to_owned()],
-        Some(kind) => read(path, kind).await?.map_err(|source| match source {
-            ReadError::Entry(source) => ArchiveError::Harmful { name: name.to_owned(), source },
-            source => ArchiveError::Broken { name: name.to_owned(), source },
+        Some(kind) => read(path, kind).await.map_err(|error| match error.downcast() {
+            Ok(ReadError::Entry(source)) => ArchiveError::Harmful { name: name.to_owned(), source }.into(),
+            Ok(source) => ArchiveError::Broken { name: name.to_owned(), source }.into(),
+            Err(other) => other,
         })?,
     };
     if names.iter().any(|held| is_wanted(held, contains)) {
@@ -54,26 +55,21 @@ pub(super) async fn check(path: &Path, name: &str, contains: &str) -> anyhow::Re
     Err(ArchiveError::Missing { name: name.to_owned(), contains: contains.to_owned(), holds: names }.into())
 }
 
-async fn read(path: &Path, kind: Kind) -> anyhow::Result<Result<Vec<String>, ReadError>> {
+/// The names in an archive; a [`ReadError`] if it is damaged or must not be unpacked.
+async fn read(path: &Path, kind: Kind) -> anyhow::Result<Vec<String>> {
     let packed = fs_err::metadata(path)?.len();
-    let mut path = path.to_owned();
-    let mut read_as = kind;
-    if let Err(error) = check_start(&path, kind) {
-        return Ok(Err(error));
-    }
-    if kind == Kind::Xz {
-        match unpacked_xz(&path, packed).await? {
-            Ok(unpacked) => (path, read_as) = (unpacked, Kind::Tar),
-            Err(error) => return Ok(Err(error)),
-        }
-    }
+    check_start(path, kind)?;
+    let (path, kind) = match kind {
+        Kind::Xz => (unpacked_xz(path, packed).await?, Kind::Tar),
+        kind => (path.to_owned(), kind),
+    };
     // Archives can have hundreds of megabytes.
-    let names = tokio::task::spawn_blocking(move || list(&path, read_as, packed)).await;
-    names.context("the archive's reader panicked")
+    let names = tokio::task::spawn_blocking(move || list(&path, kind, packed)).await;
+    Ok(names.context("the archive's reader panicked")??)
 }
 
 fn list(path: &Path, kind: Kind, packed: u64) -> Result<Vec<String>, ReadError> {
-    let file = BufReader::new(File::open(path).map_err(ReadError::Io)?);
+    let file = BufReader::new(File::open(path)?);
     let mut entries = Entries::new(packed);
     match kind {
         Kind::Zip => reading::zip(file, &mut entries)?,
@@ -85,42 +81,29 @@ fn list(path: &Path, kind: Kind, packed: u64) -> Result<Vec<String>, ReadError> 
 
 fn check_start(path: &Path, expected: Kind) -> Result<(), ReadError> {
     let mut start = Vec::new();
-    let mut file = File::open(path).map_err(ReadError::Io)?;
-    file.rewind().and_then(|()| file.take(512).read_to_end(&mut start)).map_err(ReadError::Io)?;
-    let found = Kind::of_start(&start);
-    if found == Some(expected) {
-        return Ok(());
-    }
-    let found = found.map_or_else(
-        || {
-            if start.is_empty() {
-                "nothing".to_owned()
-            } else {
-                format!("`{}`", start[..start.len().min(12)].escape_ascii())
-            }
-        },
-        |kind| kind.to_string(),
-    );
+    File::open(path)?.take(512).read_to_end(&mut start)?;
+    let found = match Kind::of_start(&start) {
+        Some(found) if found == expected => return Ok(()),
+        Some(found) => found.to_string(),
+        None if start.is_empty() => "nothing".to_owned(),
+        None => format!("`{}`", start[..start.len().min(12)].escape_ascii()),
+    };
     Err(ReadError::Magic { expected, found })
 }
 
 /// Unpacks the tar archive next to the packed one, after checking its size.
-async fn unpacked_xz(path: &Path, packed: u64) -> anyhow::Result<Result<PathBuf, ReadError>> {
+async fn unpacked_xz(path: &Path, packed: u64) -> anyhow::Result<PathBuf> {
+    let damaged = |error: anyhow::Error| {
+        if process::is_missing(&error) { error } else { ReadError::Io(io::Error::other(format!("{error:#}"))).into() }
+    };
     let named = path.with_extension("tar.xz");
     fs_err::rename(path, &named)?;
-    let listed = match process::text(process::command("xz").args(["--robot", "--list", "--"]).arg(&named)).await {
-        Err(error) if process::is_missing(&error) => return Err(error),
-        Err(error) => return Ok(Err(ReadError::Io(io::Error::other(format!("{error:#}"))))),
-        Ok(listed) => listed,
-    };
+    let listed = process::text(process::command("xz").args(["--robot", "--list", "--"]).arg(&named)).await;
+    let listed = listed.map_err(damaged)?;
     let total = listed.lines().find_map(|line| line.strip_prefix("totals\t")?.split('\t').nth(3)?.parse().ok());
-    if let Err(error) = Entries::new(packed).grow(total.unwrap_or(u64::MAX)) {
-        return Ok(Err(error.into()));
-    }
-    match process::output(process::command("xz").args(["--decompress", "--"]).arg(&named)).await {
-        Ok(_) => Ok(Ok(named.with_extension(""))),
-        Err(error) => Ok(Err(ReadError::Io(io::Error::other(format!("{error:#}"))))),
-    }
+    Entries::new(packed).grow(total.unwrap_or(u64::MAX)).map_err(ReadError::from)?;
+    process::run(process::command("xz").args(["--decompress", "--"]).arg(&named)).await.map_err(damaged)?;
+    Ok(named.with_extension(""))
 }
 
 fn is_wanted(held: &str, contains: &str) -> bool {

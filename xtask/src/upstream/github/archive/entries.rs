@@ -43,7 +43,7 @@ pub(super) enum What {
 
 #[derive(Debug)]
 pub(super) struct Entries {
-    limit: u64,
+    pub(super) limit: u64,
     unpacked: u64,
     names: Vec<String>,
     kinds: BTreeMap<Vec<String>, What>,
@@ -53,10 +53,6 @@ impl Entries {
     pub(super) fn new(packed: u64) -> Self {
         let limit = packed.saturating_mul(MOST_GROWTH).clamp(SMALL, LARGEST);
         Self { limit, unpacked: 0, names: Vec::new(), kinds: BTreeMap::new() }
-    }
-
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
     }
 
     pub(super) fn into_names(self) -> Vec<String> {

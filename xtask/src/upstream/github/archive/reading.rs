@@ -16,9 +16,9 @@ pub(crate) enum ReadError {
     #[error("its name is that of {expected}, but it starts like {found}")]
     Magic { expected: Kind, found: String },
     #[error("it is truncated or damaged")]
-    Io(#[source] io::Error),
+    Io(#[from] io::Error),
     #[error("it is truncated or damaged")]
-    Zip(#[source] zip::result::ZipError),
+    Zip(#[from] zip::result::ZipError),
     #[error("two of its entries have one name, or share their bytes")]
     Overlapping,
     #[error(transparent)]
@@ -49,11 +49,15 @@ impl Kind {
     /// The format by the file name.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
-        let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
-        let zip = ends(&[".zip"]).then_some(Self::Zip);
-        let gzip = ends(&[".tar.gz", ".tgz"]).then_some(Self::Gzip);
-        let xz = ends(&[".tar.xz", ".txz"]).then_some(Self::Xz);
-        zip.or(gzip).or(xz).or(ends(&[".tar"]).then_some(Self::Tar))
+        let endings = [
+            (".zip", Self::Zip),
+            (".tar.gz", Self::Gzip),
+            (".tgz", Self::Gzip),
+            (".tar.xz", Self::Xz),
+            (".txz", Self::Xz),
+            (".tar", Self::Tar),
+        ];
+        endings.into_iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, kind)| kind)
     }
 
     pub(super) fn of_start(start: &[u8]) -> Option<Self> {
@@ -72,22 +76,22 @@ impl Kind {
 }
 
 pub(super) fn zip<R: Read + Seek>(file: R, entries: &mut Entries) -> Result<(), ReadError> {
-    let mut archive = ZipArchive::new(file).map_err(ReadError::Zip)?;
-    if archive.has_duplicate_names() || archive.has_overlapping_entries().map_err(ReadError::Zip)? {
+    let mut archive = ZipArchive::new(file)?;
+    if archive.has_duplicate_names() || archive.has_overlapping_entries()? {
         return Err(ReadError::Overlapping);
     }
     for index in 0..archive.len() {
-        let raw = archive.by_index_raw(index).map_err(ReadError::Zip)?;
+        let raw = archive.by_index_raw(index)?;
         let name = String::from_utf8_lossy(raw.name_raw()).into_owned();
         if raw.encrypted() {
             return Err(EntryError::Encrypted(name).into());
         }
         drop(raw);
         let options = ZipReadOptions::new().enforce_header_consistency(true);
-        let mut file = archive.by_index_with_options(index, options).map_err(ReadError::Zip)?;
+        let mut file = archive.by_index_with_options(index, options)?;
         let what = if file.is_symlink() {
             let mut target = String::new();
-            (&mut file).take(LONGEST_TARGET).read_to_string(&mut target).map_err(ReadError::Io)?;
+            (&mut file).take(LONGEST_TARGET).read_to_string(&mut target)?;
             What::Symlink(target)
         } else if file.is_dir() {
             What::Folder
@@ -102,11 +106,11 @@ pub(super) fn zip<R: Read + Seek>(file: R, entries: &mut Entries) -> Result<(), 
 
 pub(super) fn tar<R: Read>(file: R, entries: &mut Entries) -> Result<(), ReadError> {
     // The tar reader skips contents, so count the decompressed bytes.
-    let limit = entries.limit();
+    let limit = entries.limit;
     let mut counted = BufReader::new(file.take(limit + 1));
     let result = tar_entries(&mut counted, entries);
     // The rest has the last checksum.
-    let result = result.and_then(|()| io::copy(&mut counted, &mut io::sink()).map(|_| ()).map_err(ReadError::Io));
+    let result = result.and_then(|()| io::copy(&mut counted, &mut io::sink()).map(drop).map_err(ReadError::from));
     if counted.get_ref().limit() == 0 {
         return Err(EntryError::Bomb(limit).into());
     }
@@ -115,8 +119,8 @@ pub(super) fn tar<R: Read>(file: R, entries: &mut Entries) -> Result<(), ReadErr
 
 fn tar_entries(file: impl Read, entries: &mut Entries) -> Result<(), ReadError> {
     let mut archive = tar::Archive::new(file);
-    for entry in archive.entries().map_err(ReadError::Io)? {
-        let entry = entry.map_err(ReadError::Io)?;
+    for entry in archive.entries()? {
+        let entry = entry?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let target = entry.link_name_bytes().map(|target| text(&target)).unwrap_or_default();
         let what = match entry.header().entry_type() {
@@ -137,7 +141,7 @@ fn tar_entries(file: impl Read, entries: &mut Entries) -> Result<(), ReadError> 
 fn through(file: &mut impl Read, entries: &mut Entries) -> Result<(), ReadError> {
     let mut chunk = vec![0; 64 << 10];
     loop {
-        match file.read(&mut chunk).map_err(ReadError::Io)? {
+        match file.read(&mut chunk)? {
             0 => return Ok(()),
             count => entries.grow(count as u64)?,
         }
