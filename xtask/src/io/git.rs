@@ -55,7 +55,8 @@ pub(crate) async fn changes(folder: &Path) -> anyhow::Result<String> {
 
 /// The committer date of a commit, in UTC.
 pub(crate) async fn commit_moment(folder: &Path, commit: &str) -> anyhow::Result<DateTime<Utc>> {
-    let seconds = process::text(command(folder).args(["show", "--no-patch", "--format=%ct", commit, "--"])).await?;
+    let show = ["show", "--no-show-signature", "--no-patch", "--format=%ct", commit, "--"];
+    let seconds = process::text(command(folder).args(show)).await?;
     let moment = seconds.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     moment.with_context(|| format!("commit {commit} has no date that can be read"))
 }
@@ -120,8 +121,8 @@ pub(crate) async fn remote_tags(folder: &Path, remote: &str) -> anyhow::Result<V
     Ok(parse_tags(&listed))
 }
 
-/// Parses `git ls-remote --tags`, which lists an annotated tag twice: the tag, and its commit with `^{}` after the name.
-fn parse_tags(listed: &str) -> Vec<Tag> {
+/// Parses the tags of `git ls-remote`, which lists an annotated tag twice: the tag, and its commit with `^{}` after the name.
+pub(crate) fn parse_tags(listed: &str) -> Vec<Tag> {
     let mut tags: Vec<Tag> = Vec::new();
     for (object, name) in listed.lines().filter_map(|line| line.split_once("\trefs/tags/")) {
         match name.strip_suffix("^{}") {

@@ -6,14 +6,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use anyhow::bail;
 use tokio::sync::OnceCell;
 
 mod attested;
 pub(crate) mod debian;
-pub(crate) mod git;
+mod git;
 pub(crate) mod github;
 pub(crate) mod npm;
-pub(crate) mod oci;
+mod oci;
 mod signed;
 
 use crate::domain::age::Clock;
@@ -24,7 +25,6 @@ use crate::domain::stack::{Component, Source, Stack};
 use crate::domain::text;
 use crate::domain::trust::Trust;
 use crate::domain::version::{Scheme, Version};
-
 use crate::io::http::{Http, HttpError};
 use crate::io::locked;
 
@@ -47,6 +47,76 @@ pub(crate) struct Upstream<'a> {
     pub(crate) root: &'a Path,
     pub(crate) clock: Clock,
     pub(crate) notes: &'a Notes,
+}
+
+/// A component, and the context to resolve it in.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    up: Upstream<'a>,
+    name: &'a str,
+    component: &'a Component,
+}
+
+impl<'a> Asked<'a> {
+    fn new(up: Upstream<'a>, name: &'a str) -> anyhow::Result<Self> {
+        Ok(Self { up, name, component: up.stack.component(name)? })
+    }
+
+    /// The current pin.
+    fn pin(self) -> Option<&'a Pin> {
+        self.up.lock.components.get(self.name)
+    }
+
+    /// The version of the current pin.
+    fn pinned(self) -> Option<Version> {
+        self.up.lock.version(self.up.stack, self.name)
+    }
+
+    fn not_allowed(self, version: &Version) -> Option<String> {
+        not_allowed(self.up.stack, self.name, version)
+    }
+
+    /// Fails if `stack.toml` does not allow a requested version.
+    fn check_allowed(self, version: &Version) -> anyhow::Result<()> {
+        match not_allowed_asked(self.up.stack, self.name, version) {
+            None => Ok(()),
+            Some(error) => bail!(error),
+        }
+    }
+
+    /// Why something has to wait, by the time when it was first seen. Adds it to `seen` if it waits.
+    fn first_seen(self, what: &str, seen: &mut BTreeMap<String, Published>) -> Option<String> {
+        let known = self.pin().and_then(|pin| pin.seen.get(what)).cloned();
+        let since = known.or_else(|| Published::at(self.up.clock.now))?;
+        let reason = self.up.clock.too_new_here(self.component, since.moment())?;
+        if seen.len() < MOST_SEEN {
+            seen.insert(what.to_owned(), since);
+        }
+        Some(reason)
+    }
+
+    /// Why a version does not fit the pin of `other`, by the range that it states, and how to solve that.
+    fn does_not_go_with(self, other: &str, range: &str) -> Option<String> {
+        let Self { up, name, .. } = self;
+        let pinned_other = Asked::new(up, other).ok()?;
+        let pinned = pinned_other.pinned()?;
+        let range = text::shown(range, 80);
+        let Some(read) = Range::parse(&range) else {
+            return Some(format!("needs `{other}` {range}, which is not a valid range"));
+        };
+        if read.contains(&pinned) {
+            return None;
+        }
+        let required = pinned_other.component.require.as_ref();
+        let required = required.map(|require| format!("stack.toml requires {require} of it"));
+        Some(if up.settled.iter().any(|settled| settled == other) {
+            let held = required.unwrap_or_else(|| format!("see `{other}`"));
+            format!("needs `{other}` {range}, but {pinned} is the newest that can be taken: {held}")
+        } else {
+            let required = required.map(|required| format!("{required}, and ")).unwrap_or_default();
+            format!("needs `{other}` {range}, but {pinned} is pinned: {required}bump `{name}` and `{other}` together")
+        })
+    }
 }
 
 /// A cache of one run, by address. The cell makes concurrent requests wait for the first one.
@@ -235,33 +305,50 @@ impl fmt::Display for Finding {
 
 /// The wanted version of `name`, or of the component whose releases it shares.
 pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
-    let name = leader(up.stack, name);
-    match up.stack.component(name)?.source {
-        Source::Github { .. } => github::candidate(up, name, want).await,
-        Source::Npm { .. } => npm::candidate(up, name, want).await,
-        Source::Git { .. } => git::candidate(up, name, want).await,
-        Source::Oci { .. } => oci::candidate(up, name, want),
-        Source::Debian { .. } => debian::candidate(up, name, want).await,
+    let asked = Asked::new(up, leader(up.stack, name))?;
+    match &asked.component.source {
+        Source::Github { .. } => github::candidate(asked, want).await,
+        Source::Npm { .. } => npm::candidate(asked, want).await,
+        Source::Git { .. } => git::candidate(asked, want).await,
+        Source::Oci { tag, .. } => oci::candidate(asked, tag, want),
+        Source::Debian { .. } => debian::candidate(asked, want),
     }
 }
 
 /// The pin of a candidate, with all its digests.
 pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
-    match up.stack.component(name)?.source {
-        Source::Github { .. } => github::pin(up, name, candidate).await,
-        Source::Npm { .. } => npm::pin(up, name, candidate).await,
-        Source::Git { .. } => git::pin(up, name, candidate),
-        Source::Oci { .. } => oci::pin(up, name, candidate).await,
-        Source::Debian { .. } => debian::pin(up, name, candidate).await,
+    let asked = Asked::new(up, name)?;
+    match &asked.component.source {
+        Source::Github { .. } => github::pin(asked, candidate).await,
+        Source::Npm { .. } => npm::pin(asked, candidate).await,
+        Source::Git { repository, .. } => git::pin(repository, candidate),
+        Source::Oci { image, .. } => oci::pin(asked, image, candidate).await,
+        Source::Debian { .. } => debian::pin(asked, candidate).await,
+    }
+}
+
+/// Compares a pin with its upstream. An upstream that does not answer is an error, not a finding.
+pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin) -> anyhow::Result<Checked> {
+    let asked = Asked::new(up, name)?;
+    match &pin.pinned {
+        Pinned::Files(files) => {
+            let checked = github::verify(asked, pin, files, github::Depth::Files).await;
+            checked.map_err(|error| github::advised(error, name))
+        }
+        Pinned::Npm(npm) => npm::verify(asked, pin, npm).await,
+        Pinned::Git(git) => git::verify(asked, pin, git).await,
+        Pinned::Image(image) => oci::verify(up, image).await,
+        Pinned::Packages(lists) => debian::verify(asked, pin, lists).await,
     }
 }
 
 /// Findings about a pin, by metadata only: no file is downloaded.
 pub(crate) async fn standing(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Vec<Finding>> {
-    match (up.lock.components.get(name), &up.stack.component(name)?.source) {
+    let asked = Asked::new(up, name)?;
+    match asked.pin() {
         // Invalid pins are reported when the lock is read.
-        (Some(pin), Source::Github { .. }) if pin.check(name, up.stack).is_ok() => {
-            Ok(github::verify(up, name, pin, github::Depth::Metadata).await?.findings)
+        Some(pin @ Pin { pinned: Pinned::Files(files), .. }) if pin.check(name, up.stack).is_ok() => {
+            Ok(github::verify(asked, pin, files, github::Depth::Metadata).await?.findings)
         }
         _ => Ok(candidate.findings.clone()),
     }
@@ -275,61 +362,24 @@ pub(crate) fn leader<'a>(stack: &'a Stack, name: &'a str) -> &'a str {
     }
 }
 
-/// Why something has to wait, by the time when it was first seen. Adds it to `seen` if it waits.
-pub(crate) fn first_seen(
-    up: Upstream<'_>,
-    name: &str,
-    component: &Component,
-    what: &str,
-    seen: &mut BTreeMap<String, Published>,
-) -> Option<String> {
-    let known = up.lock.components.get(name).and_then(|pin| pin.seen.get(what)).cloned();
-    let since = known.or_else(|| Published::at(up.clock.now))?;
-    let reason = up.clock.too_new_here(component, since.moment())?;
-    if seen.len() < MOST_SEEN {
-        seen.insert(what.to_owned(), since);
-    }
-    Some(reason)
-}
-
 /// Why stack.toml does not allow a version: by `require` of the component, or `needs` of others.
-pub(crate) fn not_allowed(stack: &Stack, name: &str, component: &Component, version: &Version) -> Option<String> {
+fn not_allowed(stack: &Stack, name: &str, version: &Version) -> Option<String> {
     let outside = |need: &semver::VersionReq| !version.matches(need);
-    if let Some(require) = component.require.as_ref().filter(|require| outside(require)) {
+    let require = stack.components.get(name)?.require.as_ref();
+    if let Some(require) = require.filter(|require| outside(require)) {
         return Some(format!("stack.toml requires {require}"));
     }
     let (asker, need) = stack.asked_of(name).find(|(_, need)| outside(need))?;
     Some(format!("`{asker}` needs {need}"))
 }
 
-/// The same for a requested version, which may be a prerelease: it is checked as `1.3.0` for `1.3.0-rc.1`, because
-/// prereleases meet no plain requirement.
-pub(crate) fn not_allowed_asked(stack: &Stack, name: &str, component: &Component, version: &Version) -> Option<String> {
+/// The same for a requested version, as an error. It may be a prerelease: it is checked as `1.3.0` for `1.3.0-rc.1`,
+/// because prereleases meet no plain requirement.
+fn not_allowed_asked(stack: &Stack, name: &str, version: &Version) -> Option<String> {
     let number = version.as_str().split('-').next().filter(|_| version.is_prerelease());
-    let plain = number.and_then(|number| component.scheme.parse(number).ok());
-    not_allowed(stack, name, component, plain.as_ref().unwrap_or(version))
-}
-
-/// Why a version of `name` does not fit the pin of `other`, by the range that it states, and how to solve that.
-pub(crate) fn does_not_go_with(up: Upstream<'_>, name: &str, other: &str, range: &str) -> Option<String> {
-    let (component, pinned) = (up.stack.components.get(other)?, up.lock.version(up.stack, other)?);
-    let range = text::shown(range, 80);
-    match Range::parse(&range) {
-        Some(read) if read.contains(&pinned) => None,
-        Some(_) => {
-            let required = component.require.as_ref().map(|require| format!("stack.toml requires {require} of it"));
-            Some(if up.settled.iter().any(|settled| settled == other) {
-                let held = required.unwrap_or_else(|| format!("see `{other}`"));
-                format!("needs `{other}` {range}, but {pinned} is the newest that can be taken: {held}")
-            } else {
-                let required = required.map(|required| format!("{required}, and ")).unwrap_or_default();
-                format!(
-                    "needs `{other}` {range}, but {pinned} is pinned: {required}bump `{name}` and `{other}` together"
-                )
-            })
-        }
-        None => Some(format!("needs `{other}` {range}, which is not a valid range")),
-    }
+    let plain = number.and_then(|number| stack.components.get(name)?.scheme.parse(number).ok());
+    let reason = not_allowed(stack, name, plain.as_ref().unwrap_or(version))?;
+    Some(format!("stack.toml does not allow {version}: {reason}"))
 }
 
 /// Whether a pin is newer than the candidate: it was requested with `--to` (a prerelease, a fresh release), and a bump
@@ -349,5 +399,5 @@ pub(crate) fn is_ahead(stack: &Stack, name: &str, pin: &Pin, candidate: &Candida
         Scheme::Commit | Scheme::Tag => false,
     };
     // A requested prerelease meets no plain requirement.
-    newer && (pinned.is_prerelease() || not_allowed(stack, name, component, &pinned).is_none())
+    newer && (pinned.is_prerelease() || not_allowed(stack, name, &pinned).is_none())
 }

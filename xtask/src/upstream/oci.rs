@@ -3,19 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 
-use super::{Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want, first_seen};
+use super::{Asked, Candidate, Checked, Finding, Gate, PassedOver, Resolved, Upstream, Want};
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::host::is_loopback;
 use crate::domain::lock::{ImagePin, Pin, Pinned, Published};
 use crate::domain::oci::{Configuration, Descriptor, Index, Manifest};
-use crate::domain::stack::{Component, Source};
 use crate::domain::trust::Trust;
-use crate::io::http::{self, HttpError, Reply};
+use crate::io::http::{self, Http, HttpError, Reply};
 
 /// The media types of manifests and indexes of OCI and Docker.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
@@ -23,53 +22,28 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OciError {
-    #[error("`{0}` is not an image name with a registry (docker.io/library/debian)")]
-    Name(String),
-    #[error("{image} has the digest {counted}, but its registry states {stated}")]
-    Digest { image: String, counted: OciDigest, stated: String },
-    #[error("{image} is not a multi-platform index")]
-    NoIndex { image: String },
-    #[error("{image} has no image for {platform}")]
-    NoPlatform { image: String, platform: String },
-    #[error("{url} requires an unknown kind of authentication: {challenge}")]
-    Challenge { url: String, challenge: String },
-}
-
-fn image(component: &Component) -> anyhow::Result<(&str, &str)> {
-    match &component.source {
-        Source::Oci { image, tag } => Ok((image, tag)),
-        other => bail!("a source of type {} is not a container image", other.kind()),
-    }
-}
-
 /// The tag in `stack.toml`, or the requested one. Its digest is read by `pin` only, because Docker Hub limits requests.
-pub(crate) fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyhow::Result<Candidate> {
-    let component = up.stack.component(name)?;
-    let (_, tag) = image(component)?;
+pub(super) fn candidate(asked: Asked<'_>, tag: &str, want: &Want) -> anyhow::Result<Candidate> {
     let tag = match want {
         Want::Newest => tag,
         Want::Exactly(typed) => typed,
     };
-    let version = component.scheme.parse(tag)?;
+    let version = asked.component.scheme.parse(tag)?;
     let tag = Some(version.as_str().to_owned());
     Ok(Candidate { tag, ..Candidate::new(version, want) })
 }
 
 /// Pins the digest of the tag. Registries do not state when a tag was moved, so the minimum age counts from the time when
 /// the digest was first seen.
-pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
-    let component = up.stack.component(name)?;
-    let (image, _) = image(component)?;
-    let repository = OciRepository::new(up, image)?;
+pub(super) async fn pin(asked: Asked<'_>, image: &str, candidate: &Candidate) -> anyhow::Result<Resolved> {
+    let repository = OciRepository::new(asked.up.http, image)?;
     let tag = candidate.version.as_str();
-    let (digest, body, trust) = repository.manifest(up, tag).await?;
+    let (digest, body, trust) = repository.manifest(tag).await?;
     let platforms = platforms(&format!("{image}:{tag}"), &body)?;
-    let of_this_tag =
-        |pin: &&Pin| matches!(&pin.pinned, Pinned::Image(pinned) if pinned.name == image) && pin.tag == candidate.tag;
-    if let Some(pin) = up.lock.components.get(name).filter(of_this_tag)
+    if let Some(pin) = asked.pin()
         && let Pinned::Image(pinned) = &pin.pinned
+        && pinned.name == image
+        && pin.tag == candidate.tag
         && pinned.platforms.len() == platforms.len()
     {
         let stays = |seen| Pin { seen, ..pin.clone() };
@@ -78,7 +52,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
             return Ok(stays(BTreeMap::new()).into());
         }
         let mut seen = BTreeMap::new();
-        let waits = first_seen(up, name, component, digest.as_str(), &mut seen).filter(|_| !candidate.asked);
+        let waits = asked.first_seen(digest.as_str(), &mut seen).filter(|_| !candidate.asked);
         if let Some(reason) = waits {
             let version = format!("{tag}@{}", digest.as_str().get(..19).unwrap_or_default());
             let waits = PassedOver { version, published: None, gate: Gate::TooFresh, reason };
@@ -86,25 +60,22 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
         }
     }
     // The date is optional.
-    let published = match platforms.get(&Arch::X86_64) {
-        Some(amd64) => repository.created(up, amd64).await.unwrap_or_else(|error| {
-            up.notes
-                .add(format!("note: `{image}:{tag}` is pinned without a date, because that cannot be read: {error:#}"));
-            None
-        }),
-        None => None,
-    };
+    let published = repository.created(&platforms[&Arch::X86_64]).await.unwrap_or_else(|error| {
+        let why = format!("because that cannot be read: {error:#}");
+        asked.up.notes.add(format!("note: `{image}:{tag}` is pinned without a date, {why}"));
+        None
+    });
     let pinned = Pinned::Image(ImagePin { name: image.to_owned(), digest, platforms });
     Ok(Pin { published, ..candidate.pin(pinned, trust) }.into())
 }
 
 /// Verifies an image by its digest; the tag may have moved. `manifest` checks the digest of the reply.
-pub(crate) async fn verify(up: Upstream<'_>, image: &ImagePin) -> anyhow::Result<Checked> {
+pub(super) async fn verify(up: Upstream<'_>, image: &ImagePin) -> anyhow::Result<Checked> {
     let what = format!("{}@{}", image.name, image.digest);
-    let body = match OciRepository::new(up, &image.name)?.manifest(up, image.digest.as_str()).await {
+    let body = match OciRepository::new(up.http, &image.name)?.manifest(image.digest.as_str()).await {
         Ok((_, body, _)) => body,
         Err(error) => {
-            let is_gone = error.chain().filter_map(|cause| cause.downcast_ref::<HttpError>()).any(HttpError::is_gone);
+            let is_gone = error.chain().any(|cause| cause.downcast_ref().is_some_and(HttpError::is_gone));
             return if is_gone { Ok(Checked::gone(what)) } else { Err(error) };
         }
     };
@@ -122,102 +93,99 @@ pub(crate) async fn verify(up: Upstream<'_>, image: &ImagePin) -> anyhow::Result
 /// The manifest digest of each architecture in an index. Entries for `unknown/unknown` are attestations.
 fn platforms(image: &str, body: &[u8]) -> anyhow::Result<BTreeMap<Arch, OciDigest>> {
     let index: Index = http::json(image, body)?;
-    if index.manifests.is_empty() {
-        return Err(OciError::NoIndex { image: image.to_owned() }.into());
-    }
-    let mut platforms = BTreeMap::new();
-    for arch in Arch::ALL {
+    ensure!(!index.manifests.is_empty(), "{image} is not a multi-platform index");
+    let platform = |arch: Arch| {
         let fits = |descriptor: &&Descriptor| descriptor.platform.as_ref().is_some_and(|platform| platform.is(arch));
-        let missing = || OciError::NoPlatform { image: image.to_owned(), platform: arch.platform() };
-        let found = index.manifests.iter().find(fits).ok_or_else(missing)?;
-        platforms.insert(arch, found.digest.clone());
-    }
-    Ok(platforms)
+        let found = index.manifests.iter().find(fits);
+        let found = found.with_context(|| format!("{image} has no image for {}", arch.platform()))?;
+        Ok((arch, found.digest.clone()))
+    };
+    Arch::ALL.into_iter().map(platform).collect()
 }
 
 /// A repository in a registry, at its address after mirrors.
-struct OciRepository {
+struct OciRepository<'a> {
+    http: &'a Http,
     /// `https://registry-1.docker.io/v2/library/debian`.
     base: String,
-    image: String,
+    image: &'a str,
 }
 
-impl OciRepository {
-    fn new(up: Upstream<'_>, image: &str) -> Result<Self, OciError> {
-        let mirrored = up.http.mirrors().rewrite(image);
-        let (registry, path) = mirrored.split_once('/').ok_or_else(|| OciError::Name(mirrored.clone()))?;
+impl<'a> OciRepository<'a> {
+    fn new(http: &'a Http, image: &'a str) -> anyhow::Result<Self> {
+        let mirrored = http.mirrors().rewrite(image);
+        let Some((registry, path)) = mirrored.split_once('/') else {
+            bail!("`{mirrored}` is not an image name with a registry (docker.io/library/debian)")
+        };
         // The host of Docker Hub's API.
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
         let scheme = if is_loopback(host) { "http" } else { "https" };
-        Ok(Self { base: format!("{scheme}://{host}/v2/{path}"), image: image.to_owned() })
+        Ok(Self { http, base: format!("{scheme}://{host}/v2/{path}"), image })
     }
 
     /// A manifest or index by tag or digest: its computed digest, compared with the one that the registry states, and its
     /// bytes.
-    async fn manifest(&self, up: Upstream<'_>, reference: &str) -> anyhow::Result<(OciDigest, Vec<u8>, Trust)> {
-        let Reply { headers, body } = self.get(up, &format!("manifests/{reference}"), MANIFESTS).await?;
+    async fn manifest(&self, reference: &str) -> anyhow::Result<(OciDigest, Vec<u8>, Trust)> {
+        let Reply { headers, body } = self.get(&format!("manifests/{reference}"), MANIFESTS).await?;
         let counted = OciDigest::from(Sha256::of(&body));
         let asked = Some(reference).filter(|reference| reference.contains(':'));
         let stated = headers.get("docker-content-digest").and_then(|value| value.to_str().ok());
-        match [asked, stated].into_iter().flatten().find(|stated| *stated != counted.as_str()) {
-            None => {
-                let is_stated = asked.is_some() || stated.is_some();
-                Ok((counted, body, if is_stated { Trust::Stated } else { Trust::Computed }))
-            }
-            Some(stated) => {
-                let image = format!("{}:{reference}", self.image);
-                Err(OciError::Digest { image, counted, stated: stated.escape_debug().to_string() }.into())
-            }
+        if let Some(stated) = [asked, stated].into_iter().flatten().find(|stated| *stated != counted.as_str()) {
+            let (image, stated) = (self.image, stated.escape_debug());
+            bail!("{image}:{reference} has the digest {counted}, but its registry states {stated}");
         }
+        let is_stated = asked.is_some() || stated.is_some();
+        Ok((counted, body, if is_stated { Trust::Stated } else { Trust::Computed }))
     }
 
     /// When the image was created, by its configuration.
-    async fn created(&self, up: Upstream<'_>, manifest: &OciDigest) -> anyhow::Result<Option<Published>> {
-        let (_, body, _) = self.manifest(up, manifest.as_str()).await?;
+    async fn created(&self, manifest: &OciDigest) -> anyhow::Result<Option<Published>> {
+        let (_, body, _) = self.manifest(manifest.as_str()).await?;
         let manifest: Manifest = serde_json::from_slice(&body)?;
-        let Reply { body, .. } = self.get(up, &format!("blobs/{}", manifest.config.digest), "*/*").await?;
+        let Reply { body, .. } = self.get(&format!("blobs/{}", manifest.config.digest), "*/*").await?;
         let config: Configuration = serde_json::from_slice(&body)?;
         Ok(config.created.and_then(Published::at))
     }
 
-    async fn get(&self, up: Upstream<'_>, path: &str, accept: &'static str) -> anyhow::Result<Reply> {
+    async fn get(&self, path: &str, accept: &'static str) -> anyhow::Result<Reply> {
         let url = format!("{}/{path}", self.base);
+        let cannot = || format!("cannot read `{}`", self.image);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        let challenge = match up.http.get_public(&url, headers.clone()).await {
+        let challenge = match self.http.get_public(&url, headers.clone()).await {
             Err(error) if error.challenge().is_some() => error.challenge().unwrap_or_default().to_owned(),
             Err(error) if error.is_gone() => {
                 return Err(error).with_context(|| format!("`{}` has no {path}", self.image));
             }
-            result => return result.with_context(|| format!("cannot read `{}`", self.image)),
+            result => return result.with_context(cannot),
         };
-        let token = token(up, &url, &challenge).await.with_context(|| format!("cannot read `{}`", self.image))?;
+        let token = token(self.http, &url, &challenge).await.with_context(cannot)?;
         let mut bearer = HeaderValue::try_from(format!("Bearer {token}")).context("the token is not a header")?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
-        up.http.get_public(&url, headers).await.with_context(|| format!("cannot read `{}`", self.image))
+        self.http.get_public(&url, headers).await.with_context(cannot)
     }
 }
 
 /// An anonymous token from the host in the challenge (distribution.github.io, "Token Authentication"). No credentials are
 /// sent, so any host is safe.
-async fn token(up: Upstream<'_>, url: &str, challenge: &str) -> anyhow::Result<String> {
+async fn token(http: &Http, url: &str, challenge: &str) -> anyhow::Result<String> {
     #[derive(Deserialize)]
     struct Token {
         token: Option<String>,
         access_token: Option<String>,
     }
-    let unknown = || OciError::Challenge { url: url.to_owned(), challenge: challenge.escape_debug().to_string() };
-    let parameters = parse_challenge(challenge).ok_or_else(unknown)?;
-    let realm = parameters.get("realm").ok_or_else(unknown)?;
-    let mut address: reqwest::Url = realm.parse().map_err(|_| unknown())?;
+    let unknown = || format!("{url} requires an unknown kind of authentication: {}", challenge.escape_debug());
+    let parameters = parse_challenge(challenge).with_context(unknown)?;
+    let realm = parameters.get("realm").and_then(|realm| realm.parse().ok());
+    let mut address: reqwest::Url = realm.with_context(unknown)?;
     for name in ["service", "scope"] {
         if let Some(value) = parameters.get(name) {
             address.query_pairs_mut().append_pair(name, value);
         }
     }
-    let Token { token, access_token } = up.http.fleeting_json(address.as_str()).await?;
-    token.or(access_token).ok_or_else(|| unknown().into())
+    let Token { token, access_token } = http.fleeting_json(address.as_str()).await?;
+    token.or(access_token).with_context(unknown)
 }
 
 /// Parses `Bearer realm="…",service="…",scope="repository:library/debian:pull"`. Values may have commas, but no quotes.

@@ -1,19 +1,17 @@
 use super::*;
 use crate::domain::version::Scheme;
 
-fn archives(mirrors: &[&str]) -> Archives {
-    let packages = Vec::new();
-    let omit = BTreeMap::new();
-    let asked = Asked {
-        suite: "trixie",
-        archive: "http://snapshot.debian.org/archive/debian/{version}",
-        security: "http://snapshot.debian.org/archive/debian-security/{version}",
-        packages: &packages,
-        omit: &omit,
+fn snapshot(mirrors: &[&str], check: impl Fn(Snapshot<'_>)) {
+    let source = Source::Debian {
+        suite: "trixie".to_owned(),
+        archive: "http://snapshot.debian.org/archive/debian/{version}".to_owned(),
+        security: "http://snapshot.debian.org/archive/debian-security/{version}".to_owned(),
+        packages: Vec::new(),
+        omit: BTreeMap::new(),
     };
     let version = Scheme::Snapshot.parse("20261124T000000Z").unwrap();
     let mirrors = Mirrors::new(mirrors.iter().map(|text| text.parse().unwrap()).collect());
-    Archives::new(asked, &version, &mirrors).unwrap()
+    check(Snapshot::new(&source, &version, &mirrors).unwrap());
 }
 
 fn package(name: &str, snapshot: &str, digit: char) -> PackagePin {
@@ -36,17 +34,15 @@ fn a_file_of_a_mirror_is_pinned_at_the_snapshot() {
         &["http://snapshot.debian.org/archive=http://127.0.0.1:9/snapshots"],
         &[],
     ] {
-        let archives = archives(mirrors);
-        for (address, name) in [(&archives.main, "debian"), (&archives.security, "debian-security")] {
-            let found = format!("{}/pool/main/x/xz-utils/x_1%2b2_amd64.deb", address.read);
-            assert_eq!(
-                archives.pinned(&found).unwrap().as_str(),
-                format!(
-                    "http://snapshot.debian.org/archive/{name}/20261124T000000Z/pool/main/x/xz-utils/x_1%2b2_amd64.deb"
-                )
-            );
-        }
-        assert!(archives.pinned("http://elsewhere/pool/x.deb").is_err());
+        snapshot(mirrors, |snapshot| {
+            for (address, name) in [(&snapshot.main, "debian"), (&snapshot.security, "debian-security")] {
+                let at = "pool/main/x/xz-utils/x_1%2b2_amd64.deb";
+                let pinned = snapshot.pinned(&format!("{}/{at}", address.read)).unwrap();
+                let expected = format!("http://snapshot.debian.org/archive/{name}/20261124T000000Z/{at}");
+                assert_eq!(pinned.as_str(), expected);
+            }
+            assert!(snapshot.pinned("http://elsewhere/pool/x.deb").is_err());
+        });
     }
 }
 
@@ -58,14 +54,15 @@ fn the_sources_are_the_suite_its_updates_and_its_security() {
         )
     };
     let wanted = [at("debian", ""), at("debian", "-updates"), at("debian-security", "-security")];
-    assert_eq!(archives(&[]).sources("trixie", Path::new("/k.gpg")), wanted.concat());
+    snapshot(&[], |snapshot| assert_eq!(snapshot.sources(Path::new("/k.gpg")), wanted.concat()));
 }
 
 #[test]
 fn a_newer_snapshot_with_the_same_bytes_is_no_change() {
     let lists = |snapshot, digit| BTreeMap::from([(Arch::X86_64, vec![package("git", snapshot, digit)])]);
-    assert!(same_packages(&lists("20261123T000000Z", 'a'), &lists("20261124T000000Z", 'a')));
-    assert!(!same_packages(&lists("20261123T000000Z", 'a'), &lists("20261124T000000Z", 'b')));
+    let old = lists("20261123T000000Z", 'a');
+    assert_eq!(content(&old), content(&lists("20261124T000000Z", 'a')));
+    assert_ne!(content(&old), content(&lists("20261124T000000Z", 'b')));
 }
 
 #[test]

@@ -1,48 +1,27 @@
 //! Parses `apt-get --print-uris`: lines of `'URL' FILE SIZE SHA256:DIGEST` (apt-get(8)).
 
-use crate::domain::digest::{DigestError, Sha256};
+use anyhow::{Context as _, bail};
 
-#[derive(Debug, thiserror::Error)]
-pub(super) enum UrisError {
-    #[error("apt printed a line without a package: `{}`", .0.escape_debug())]
-    Line(String),
-    #[error("apt has no SHA-256 of `{file}`")]
-    Digest { file: String, source: DigestError },
+use crate::domain::lock::PackagePin;
+
+/// The packages that apt would fetch, at the addresses that it would use.
+pub(super) fn parse(text: &str) -> anyhow::Result<Vec<PackagePin>> {
+    text.lines().filter(|line| line.starts_with('\'')).map(package).collect()
 }
 
-/// A package that apt would fetch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Listed {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) url: String,
-    pub(super) sha256: Sha256,
-    pub(super) size: u64,
-}
-
-pub(super) fn parse(text: &str) -> Result<Vec<Listed>, UrisError> {
-    text.lines().filter(|line| line.starts_with('\'')).map(line).collect()
-}
-
-fn line(line: &str) -> Result<Listed, UrisError> {
-    let bad = || UrisError::Line(line.to_owned());
-    let mut words = line.split_ascii_whitespace();
-    let (Some(url), Some(file), Some(size), Some(digest)) = (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(bad());
-    };
-    let url = url.strip_prefix('\'').and_then(|url| url.strip_suffix('\'')).ok_or_else(bad)?;
+fn package(line: &str) -> anyhow::Result<PackagePin> {
+    let bad = || format!("apt printed a line without a package: `{}`", line.escape_debug());
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [url, file, size, digest, ..] = words[..] else { bail!(bad()) };
+    let url = url.strip_prefix('\'').and_then(|url| url.strip_suffix('\'')).with_context(bad)?;
     let digest = digest.strip_prefix("SHA256:").unwrap_or(digest);
-    let sha256 = digest.parse().map_err(|source| UrisError::Digest { file: file.to_owned(), source })?;
+    let sha256 = digest.parse().with_context(|| format!("apt has no SHA-256 of `{file}`"))?;
     // The name in apt's cache has the epoch, as `%3a`; that in the archive does not.
-    let mut parts = file.strip_suffix(".deb").ok_or_else(bad)?.split('_');
-    let (Some(name), Some(version), Some(_arch), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(bad());
-    };
-    let version = unquoted(version).ok_or_else(bad)?;
-    let size = size.parse().map_err(|_| bad())?;
-    Ok(Listed { name: name.to_owned(), version, url: url.to_owned(), sha256, size })
+    let parts: Vec<&str> = file.strip_suffix(".deb").with_context(bad)?.split('_').collect();
+    let [name, version, _arch] = parts[..] else { bail!(bad()) };
+    let version = unquoted(version).with_context(bad)?;
+    let size = size.parse().ok().with_context(bad)?;
+    Ok(PackagePin { name: name.to_owned(), version, url: url.parse()?, sha256, size })
 }
 
 /// Decodes a version in a file name.
@@ -68,17 +47,23 @@ mod tests {
         let names: Vec<(&str, &str, u64)> =
             listed.iter().map(|one| (one.name.as_str(), one.version.as_str(), one.size)).collect();
         assert_eq!(names, [("adduser", "3.152", 190_932), ("git-man", "1:2.47.3-0+deb13u1", 2_204_692)]);
-        assert!(listed[1].url.ends_with("git-man_2.47.3-0%2bdeb13u1_all.deb"));
+        assert!(listed[1].url.as_str().ends_with("git-man_2.47.3-0%2bdeb13u1_all.deb"));
     }
 
     #[test]
     fn a_line_without_a_strong_digest_or_a_name_is_refused() {
         let weak =
             PRINTED.replace("SHA256:e50984d2e1ef6300e3fd51303839842189a077b10cb5cadff1923df10c61c493", "MD5Sum:0");
-        assert!(matches!(parse(&weak), Err(UrisError::Digest { .. })));
-        assert!(matches!(parse("'http://x/y.deb' y.deb 1 SHA256:ab"), Err(UrisError::Digest { .. })));
-        for bad in ["'http://x", "'http://x/y_1_all.deb' y_1_all.deb", "'http://x/y' y_1 1 SHA256:ab"] {
-            assert!(parse(bad).is_err(), "{bad}");
+        let digest = "a".repeat(64);
+        for (bad, expected) in [
+            (&*weak, "apt has no SHA-256 of `adduser_3.152_all.deb`"),
+            ("'http://x/y.deb' y.deb 1 SHA256:ab", "apt has no SHA-256 of `y.deb`"),
+            ("'http://x", "a line without a package"),
+            ("'http://x/y_1_all.deb' y_1_all.deb", "a line without a package"),
+            (&format!("'http://x/y' y_1 1 SHA256:{digest}"), "a line without a package"),
+        ] {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains(expected), "{bad}: {error}");
         }
         assert_eq!(unquoted("1%3a2"), Some("1:2".to_owned()));
         assert_eq!(unquoted("1%0a2"), None);

@@ -3,34 +3,16 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::Chosen;
-use super::release::{Release, needed_assets, say_missing, version_of};
+use super::files::spellings;
+use super::release::Release;
 use crate::domain::age::Clock;
 use crate::domain::stack::{Component, Stack};
-use crate::domain::version::{Scheme, Version};
-use crate::error::Hint;
+use crate::domain::version::{Scheme, Version, VersionError};
+use crate::error::{Hint, hinted};
 use crate::upstream::{Gate, PassedOver, not_allowed, not_allowed_asked};
 
 /// How many complete releases an error suggests.
 const SUGGESTED: usize = 3;
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ChooseError {
-    #[error("{tag} has {missing}")]
-    Incomplete { tag: String, missing: String },
-    #[error("`{repo}` has no release `{}`", .typed.escape_debug())]
-    NoRelease { repo: String, typed: String },
-    #[error("{tag} is a draft: its files can still change")]
-    Draft { tag: String },
-    #[error("stack.toml does not allow {version}: {reason}")]
-    NotAllowed { version: String, reason: String },
-    #[error("none of the {looked} checked releases of `{repo}` can be taken{}", say_first(.first.as_deref()))]
-    NothingFits { repo: String, looked: usize, first: Option<String> },
-}
-
-fn say_first(first: Option<&str>) -> String {
-    first.map(|first| format!("; the newest is {first}")).unwrap_or_default()
-}
 
 /// The rules for the releases of a component.
 #[derive(Clone, Copy)]
@@ -57,10 +39,20 @@ impl Seen {
 }
 
 impl Rules<'_> {
-    /// Checks a release. `None` for tags that are not versions of this component (`canary`, `linux-stable`,
+    /// The version of a tag. `None` for tags that are not versions of this component (`canary`, `linux-stable`,
     /// `testing-precompiled-…`).
+    pub(crate) fn version_of(&self, tag: &str) -> Option<Version> {
+        self.component.scheme.parse(tag.strip_prefix(self.prefix)?).ok()
+    }
+
+    /// Parses a version that may be a whole tag.
+    pub(crate) fn parse(&self, text: &str) -> Result<Version, VersionError> {
+        self.component.scheme.parse(text.strip_prefix(self.prefix).unwrap_or(text))
+    }
+
+    /// Checks a release; `None` if its tag is not a version of this component.
     pub(crate) fn judge(&self, release: &Release) -> Option<Seen> {
-        let version = version_of(self.component, self.prefix, &release.tag_name)?;
+        let version = self.version_of(&release.tag_name)?;
         let mut reasons = Vec::new();
         if release.draft {
             reasons.push((Gate::Draft, "a draft".to_owned()));
@@ -69,7 +61,7 @@ impl Rules<'_> {
         } else if release.published_at.is_none() {
             reasons.push((Gate::Draft, "not published".to_owned()));
         }
-        reasons.extend(self.not_allowed(&version).map(|reason| (Gate::Constraint, reason)));
+        reasons.extend(not_allowed(self.stack, self.name, &version).map(|reason| (Gate::Constraint, reason)));
         reasons.extend(self.too_fresh(release).map(|reason| (Gate::TooFresh, reason)));
         reasons.extend(self.incomplete(release, &version).map(|missing| (Gate::Incomplete, format!("has {missing}"))));
         let refused = reasons.first().map(|(gate, _)| {
@@ -80,27 +72,25 @@ impl Rules<'_> {
     }
 
     /// Why a requested release cannot be taken.
-    pub(crate) fn refuse_asked_for(&self, release: &Release, version: &Version) -> Option<ChooseError> {
-        let tag = release.tag_name.clone();
+    pub(crate) fn refuse_asked_for(&self, release: &Release, version: &Version) -> Option<(Gate, String)> {
+        let tag = &release.tag_name;
         if release.draft {
-            return Some(ChooseError::Draft { tag });
+            return Some((Gate::Draft, format!("{tag} is a draft: its files can still change")));
         }
         if let Some(missing) = self.incomplete(release, version) {
-            return Some(ChooseError::Incomplete { tag, missing });
+            return Some((Gate::Incomplete, format!("{tag} has {missing}")));
         }
-        let reason = not_allowed_asked(self.stack, self.name, self.component, version)?;
-        Some(ChooseError::NotAllowed { version: version.to_string(), reason })
+        Some((Gate::Constraint, not_allowed_asked(self.stack, self.name, version)?))
     }
 
-    /// The missing assets of this component and those that share its releases.
+    /// The missing assets of this component and those that share its releases. Files at other addresses are not assets.
     pub(crate) fn incomplete(&self, release: &Release, version: &Version) -> Option<String> {
-        let needed = needed_assets(self.stack, self.name, &release.tag_name, version.as_str());
-        let missing = release.missing(&needed);
-        if missing.is_empty() { None } else { Some(say_missing(&missing)) }
-    }
-
-    fn not_allowed(&self, version: &Version) -> Option<String> {
-        not_allowed(self.stack, self.name, self.component, version)
+        let followers = self.stack.followers(self.name).map(|(_, follower)| follower);
+        let needed = std::iter::once(self.component).chain(followers).filter_map(|component| {
+            let file = component.file.as_ref().filter(|file| file.url.is_none())?;
+            Some(spellings(component).map(|(_, arch)| file.file_name(&release.tag_name, version.as_str(), arch)))
+        });
+        release.missing(needed.flatten())
     }
 
     /// By GitHub's publication time.
@@ -148,8 +138,15 @@ impl Rules<'_> {
         complete.len() >= SUGGESTED || complete.iter().any(|seen| !seen.is_prerelease())
     }
 
-    /// The hint of an error: the newest complete releases, and which one to take.
-    pub(crate) fn suggestion(&self, seen: &[Seen]) -> Option<Hint> {
+    /// Adds the hint which of the newest complete releases to take, if there are some.
+    pub(crate) fn suggest(&self, error: anyhow::Error, seen: &[Seen]) -> anyhow::Error {
+        match self.suggestion(seen) {
+            Some(suggestion) => hinted(error, suggestion),
+            None => error,
+        }
+    }
+
+    fn suggestion(&self, seen: &[Seen]) -> Option<Hint> {
         let complete = self.complete(seen);
         let stable = complete.iter().position(|seen| !seen.is_prerelease());
         // The newest few, and the newest stable one wherever it is.
@@ -166,12 +163,6 @@ impl Rules<'_> {
         let list = listed.iter().map(describe).collect::<Vec<_>>().join(", ");
         let are = if listed.len() == 1 { "release is" } else { "releases are" };
         Some(Hint::Bump { why: format!("newest complete {are} {list}"), component: self.name.to_owned(), version })
-    }
-}
-
-impl From<&Seen> for Chosen {
-    fn from(seen: &Seen) -> Self {
-        Self { version: seen.version.clone(), release: Arc::clone(&seen.release) }
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 
 use super::error::GithubError;
 use super::files::Checksums;
-use super::release::Release;
+use super::release::{Release, repository_at};
 use crate::domain::host::is_repository;
 use crate::domain::mirror::Mirrors;
 use crate::io::http::{self, Http, HttpError, Refusal};
@@ -52,7 +52,7 @@ pub(crate) struct Client {
     pages: Kept<Page>,
     releases: Kept<Release>,
     /// Lists of checksums, which are needed when a release is checked and when it is pinned.
-    lists: Kept<Checksums>,
+    pub(super) lists: Kept<Checksums>,
     /// Renamed repositories: the name in `stack.toml`, and the new one if known.
     renamed: Mutex<BTreeMap<String, Option<String>>>,
     left: Mutex<Option<Left>>,
@@ -240,15 +240,6 @@ impl Client {
         }
     }
 
-    /// A list of checksums, read once in a run.
-    pub(super) async fn list(
-        &self,
-        url: &str,
-        read: impl Future<Output = anyhow::Result<Checksums>>,
-    ) -> anyhow::Result<Arc<Checksums>> {
-        keep(&self.lists, url, read).await
-    }
-
     pub(crate) fn usage(&self) -> Usage {
         let left = *locked(&self.left);
         Usage { calls: self.calls.load(Ordering::Relaxed), left }
@@ -318,21 +309,22 @@ impl Client {
 
     async fn note_rename(&self, repo: &str, reply: &Reply, release: Option<&Release>) {
         let Some(location) = &reply.redirected else { return };
-        let full_name = match repository_path(location) {
-            Some(RepositoryPath::Name(name)) => Some(name),
-            Some(RepositoryPath::Id(path)) => self.full_name(&path).await,
-            None => None,
+        let full_name = match location.split_once("/repositories/") {
+            Some((_, rest)) => self.full_name(rest).await,
+            None => location.split_once("/repos/").and_then(|(_, rest)| repository_at(rest)),
         };
         let full_name = full_name.or_else(|| release.and_then(Release::repository)).filter(|name| name != repo);
         locked(&self.renamed).insert(repo.to_owned(), full_name);
     }
 
-    async fn full_name(&self, path: &str) -> Option<String> {
+    /// The name of a repository, by what follows `/repositories/` in an address: its number, and more.
+    async fn full_name(&self, rest: &str) -> Option<String> {
         #[derive(Deserialize)]
         struct Repository {
             full_name: String,
         }
-        let reply = self.follow(&format!("{}{path}", self.base)).await.ok()?;
+        let id: u64 = rest.split(['/', '?']).next()?.parse().ok()?;
+        let reply = self.follow(&format!("{}/repositories/{id}", self.base)).await.ok()?;
         let repository: Repository = serde_json::from_slice(&reply.body).ok()?;
         is_repository(&repository.full_name).then_some(repository.full_name)
     }
@@ -349,25 +341,6 @@ fn next_link(headers: &HeaderMap) -> Option<String> {
         let (address, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
         parameters.split(';').any(|parameter| parameter.trim() == "rel=\"next\"").then(|| address.to_owned())
     })
-}
-
-enum RepositoryPath {
-    /// `owner/name`.
-    Name(String),
-    /// `/repositories/<id>`.
-    Id(String),
-}
-
-/// The repository in an address of the API.
-fn repository_path(location: &str) -> Option<RepositoryPath> {
-    if let Some((_, rest)) = location.split_once("/repositories/") {
-        let id = rest.split(['/', '?']).next().filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))?;
-        return Some(RepositoryPath::Id(format!("/repositories/{id}")));
-    }
-    let (_, rest) = location.split_once("/repos/")?;
-    let mut parts = rest.split(['/', '?']);
-    let name = format!("{}/{}", parts.next()?, parts.next()?);
-    is_repository(&name).then_some(RepositoryPath::Name(name))
 }
 
 #[cfg(test)]

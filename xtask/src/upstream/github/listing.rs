@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use chrono::TimeDelta;
 
-use super::choose::{ChooseError, Rules, Seen};
+use super::choose::Seen;
 use super::client::Page;
 use super::error::GithubError;
-use super::release::{Release, version_of};
-use super::{Chosen, Repo, files};
+use super::release::Release;
+use super::{Repo, files};
 use crate::domain::stack::FileSpec;
 use crate::domain::version::Version;
-use crate::error::hinted;
-use crate::upstream::{Gate, PassedOver, Upstream};
+use crate::upstream::{Gate, PassedOver};
 
 /// The longest time from creation to publication of a release.
 ///
@@ -34,16 +34,13 @@ const MOST_LACKING: usize = 20;
 const PAGES_FOR_SUGGESTION: usize = 3;
 
 /// The newest release that can be taken, or else the one that upstream promotes.
-pub(super) async fn newest(
-    up: Upstream<'_>,
-    rules: Rules<'_>,
-    repo: Repo<'_>,
-) -> anyhow::Result<(Chosen, Vec<PassedOver>)> {
+pub(super) async fn newest(repo: Repo<'_>) -> anyhow::Result<(Seen, Vec<PassedOver>)> {
+    let rules = repo.rules;
     let mut lacking: BTreeMap<Version, String> = BTreeMap::new();
     loop {
         // Start again: pages are cached, and the next best may be on a page that is not read yet.
         let mut seen = Vec::new();
-        read(up, repo, |page| {
+        read(repo, |page| {
             seen.extend(page.releases.iter().filter_map(|release| rules.judge(release)).map(|mut seen| {
                 if let Some(reason) = lacking.get(&seen.version) {
                     seen.refused = Some((Gate::Incomplete, reason.clone()));
@@ -54,19 +51,21 @@ pub(super) async fn newest(
         })
         .await?;
         let Some(best) = rules.best(&seen).filter(|_| lacking.len() < MOST_LACKING).cloned() else {
-            return promoted(up, rules, repo, &seen).await;
+            return promoted(repo, &seen).await;
         };
         // For files at other addresses, the list of checksums must be complete.
-        let Some(refused) = not_in_checksums(up, rules, &best).await? else {
-            return Ok(((&best).into(), rules.passed_over(&seen, &best)));
+        let Some(refused) = not_in_checksums(repo, &best).await? else {
+            let passed_over = rules.passed_over(&seen, &best);
+            return Ok((best, passed_over));
         };
         lacking.insert(best.version, refused);
     }
 }
 
 /// Reads pages until `is_enough`, or to the end of the listing.
-async fn read(up: Upstream<'_>, repo: Repo<'_>, mut is_enough: impl FnMut(&Page) -> bool) -> Result<(), GithubError> {
-    let mut page = up.github.first_page(repo.name).await?;
+async fn read(repo: Repo<'_>, mut is_enough: impl FnMut(&Page) -> bool) -> Result<(), GithubError> {
+    let github = repo.up.github;
+    let mut page = github.first_page(repo.name).await?;
     let mut read = 0;
     for _ in 0..MOST_PAGES {
         read += page.releases.len();
@@ -74,7 +73,7 @@ async fn read(up: Upstream<'_>, repo: Repo<'_>, mut is_enough: impl FnMut(&Page)
             break;
         }
         let Some(next) = &page.next else { break };
-        page = match up.github.page(repo.name, next).await {
+        page = match github.page(repo.name, next).await {
             Ok(page) => page,
             Err(GithubError::ListingEnds { .. }) => break,
             // GitHub has also failed there instead of answering 422.
@@ -98,71 +97,67 @@ fn is_settled(best: &Seen, page: &Page) -> bool {
 
 /// The release that upstream's version service promotes, which may not be among the 1,000 listed ones. It may be marked
 /// as a prerelease.
-async fn promoted(
-    up: Upstream<'_>,
-    rules: Rules<'_>,
-    repo: Repo<'_>,
-    seen: &[Seen],
-) -> anyhow::Result<(Chosen, Vec<PassedOver>)> {
+async fn promoted(repo: Repo<'_>, seen: &[Seen]) -> anyhow::Result<(Seen, Vec<PassedOver>)> {
     #[derive(serde::Deserialize)]
     struct Promoted {
         version: String,
     }
-    let newest = seen.iter().max_by(|left, right| rules.order(left, right));
-    let nothing = || ChooseError::NothingFits {
-        repo: repo.name.to_owned(),
-        looked: seen.len(),
-        first: newest.map(|seen| {
-            let reason = seen.refused.as_ref().map_or("complete", |(_, reason)| reason.as_str());
-            format!("{}: {reason}", seen.version)
-        }),
-    };
-    let suggested = |error: anyhow::Error| match rules.suggestion(seen) {
-        Some(suggestion) => hinted(error, suggestion),
-        None => error,
-    };
-    let Some(service) = repo.promoted else { return Err(suggested(nothing().into())) };
+    let rules = repo.rules;
+    let newest = seen.iter().max_by(|left, right| rules.order(left, right)).map(|seen| {
+        let reason = seen.refused.as_ref().map_or("complete", |(_, reason)| reason.as_str());
+        format!("{}: {reason}", seen.version)
+    });
+    let nothing = nothing_fits(repo, seen.len(), newest);
+    let Some(service) = repo.promoted else { return Err(rules.suggest(anyhow::Error::msg(nothing), seen)) };
     let found = async {
-        let Promoted { version } = up.http.json(service).await?;
-        let version = rules.component.scheme.parse(version.strip_prefix(repo.prefix).unwrap_or(&version))?;
-        let release = up.github.release(repo.name, &format!("{}{version}", repo.prefix)).await?;
+        let Promoted { version } = repo.up.http.json(service).await?;
+        let version = rules.parse(&version)?;
+        let release = repo.release(&format!("{}{version}", rules.prefix)).await?;
         anyhow::Ok((version, release))
     };
-    let (version, release) = found
-        .await
-        .map_err(|error| suggested(error.context(nothing()).context(format!("{service} names no release"))))?;
-    if let Some(error) = rules.refuse_asked_for(&release, &version) {
-        return Err(suggested(anyhow::Error::from(error).context(format!("{service} promotes {version}"))));
+    let found = found.await.with_context(|| nothing).with_context(|| format!("{service} names no release"));
+    let (version, release) = found.map_err(|error| rules.suggest(error, seen))?;
+    if let Some((_, reason)) = rules.refuse_asked_for(&release, &version) {
+        let error = anyhow::Error::msg(reason).context(format!("{service} promotes {version}"));
+        return Err(rules.suggest(error, seen));
     }
     let promoted = Seen { version, release, refused: None };
     if let Some(reason) = rules.too_fresh(&promoted.release)
-        && let Some(chosen) = pinned(up, rules, repo).await?
+        && let Some(pinned) = pinned(repo).await?
     {
         let (version, published) = (promoted.version.to_string(), promoted.release.published());
         let waits = PassedOver { version, published, gate: Gate::TooFresh, reason };
-        return Ok((chosen, vec![waits]));
+        return Ok((pinned, vec![waits]));
     }
-    Ok(((&promoted).into(), rules.passed_over(seen, &promoted)))
+    let passed_over = rules.passed_over(seen, &promoted);
+    Ok((promoted, passed_over))
+}
+
+/// The message if no release can be taken. `newest` is the newest one, and why it cannot.
+pub(super) fn nothing_fits(repo: Repo<'_>, looked: usize, newest: Option<String>) -> String {
+    let newest = newest.map(|newest| format!("; the newest is {newest}")).unwrap_or_default();
+    format!("none of the {looked} checked releases of `{}` can be taken{newest}", repo.name)
 }
 
 /// The pinned release, if it still exists.
-async fn pinned(up: Upstream<'_>, rules: Rules<'_>, repo: Repo<'_>) -> anyhow::Result<Option<Chosen>> {
-    let Some(pin) = up.lock.components.get(rules.name) else { return Ok(None) };
-    let version = rules.component.scheme.parse(&pin.version)?;
-    match up.github.release(repo.name, pin.tag.as_deref().unwrap_or(&pin.version)).await {
-        Ok(release) => Ok(Some(Chosen { version, release })),
+async fn pinned(repo: Repo<'_>) -> anyhow::Result<Option<Seen>> {
+    let Some(pin) = repo.up.lock.components.get(repo.rules.name) else { return Ok(None) };
+    let version = repo.rules.component.scheme.parse(&pin.version)?;
+    match repo.release(pin.tag.as_deref().unwrap_or(&pin.version)).await {
+        Ok(release) => Ok(Some(Seen { version, release, refused: None })),
         Err(GithubError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Why a release with files at other addresses (`file.url`) cannot be pinned: its list of checksums is incomplete.
-async fn not_in_checksums(up: Upstream<'_>, rules: Rules<'_>, seen: &Seen) -> anyhow::Result<Option<String>> {
-    let Some(file @ FileSpec { checksums: Some(_), .. }) = &rules.component.file else { return Ok(None) };
+async fn not_in_checksums(repo: Repo<'_>, seen: &Seen) -> anyhow::Result<Option<String>> {
+    let component = repo.rules.component;
+    let Some(file @ FileSpec { checksums: Some(_), .. }) = &component.file else { return Ok(None) };
     let (tag, version) = (seen.release.tag_name.as_str(), seen.version.as_str());
-    match files::checksums(up, file, tag, version).await {
+    match files::checksums(repo.up, file, tag, version).await {
         Ok(list) => {
-            let names = files::spellings(rules.component).map(|(_, arch)| file.file_name(tag, version, arch));
+            let names = files::spellings(component).map(|(_, arch)| file.file_name(tag, version, arch));
             let missing: Vec<String> =
                 names.filter(|name| !list.sums.contains_key(name)).map(|name| format!("`{name}`")).collect();
             Ok((!missing.is_empty()).then(|| format!("its list of checksums lacks {}", missing.join(", "))))
@@ -175,43 +170,28 @@ async fn not_in_checksums(up: Upstream<'_>, rules: Rules<'_>, seen: &Seen) -> an
 
 /// Suggests the newest complete releases in the hint of an error, except the one with the tag `but`. Reads a few pages
 /// for them; errors of that are ignored.
-pub(super) async fn with_newest_complete(
-    up: Upstream<'_>,
-    rules: Rules<'_>,
-    repo: Repo<'_>,
-    error: anyhow::Error,
-    but: Option<&str>,
-) -> anyhow::Error {
+pub(super) async fn with_newest_complete(repo: Repo<'_>, error: anyhow::Error, but: Option<&str>) -> anyhow::Error {
     let mut seen = Vec::new();
     let mut pages = 0;
-    let result = read(up, repo, |page| {
+    let _ = read(repo, |page| {
         pages += 1;
         let others = page.releases.iter().filter(|release| but != Some(release.tag_name.as_str()));
-        seen.extend(others.filter_map(|release| rules.judge(release)));
-        pages >= PAGES_FOR_SUGGESTION || rules.can_suggest(&seen)
+        seen.extend(others.filter_map(|release| repo.rules.judge(release)));
+        pages >= PAGES_FOR_SUGGESTION || repo.rules.can_suggest(&seen)
     })
     .await;
-    match (result, rules.suggestion(&seen)) {
-        // A missing tag and a missing repository are both 404; the listing distinguishes them.
-        (Err(no_repository @ GithubError::NoRepository { .. }), _)
-            if matches!(error.downcast_ref(), Some(ChooseError::NoRelease { .. })) =>
-        {
-            no_repository.into()
-        }
-        (_, Some(suggestion)) => hinted(error, suggestion),
-        _ => error,
-    }
+    repo.rules.suggest(error, &seen)
 }
 
 /// The stable releases of the first page that has some, newest first, whose tags are not versions of the component.
-pub(super) async fn stable(up: Upstream<'_>, rules: Rules<'_>, repo: Repo<'_>) -> anyhow::Result<Vec<Release>> {
+pub(super) async fn stable(repo: Repo<'_>) -> anyhow::Result<Vec<Release>> {
     let mut stable: Vec<Release> = Vec::new();
-    read(up, repo, |page| {
+    read(repo, |page| {
         let fits = |release: &&Release| {
             !release.draft
                 && !release.prerelease
                 && release.published_at.is_some()
-                && version_of(rules.component, repo.prefix, &release.tag_name).is_none()
+                && repo.rules.version_of(&release.tag_name).is_none()
         };
         stable.extend(page.releases.iter().filter(fits).cloned());
         !stable.is_empty()

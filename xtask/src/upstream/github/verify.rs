@@ -1,27 +1,33 @@
 //! Verifies a pinned release: it may have been replaced, recreated or deleted.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 
+use super::Repo;
 use super::error::GithubError;
-use super::files::{asset_digest, checksums, is_gone, published_digest};
-use crate::domain::lock::{Pin, Pinned};
-use crate::domain::stack::Source;
+use super::files::{check_size, checksums, is_gone};
+use crate::domain::lock::{FileFor, FilePin, Pin};
 use crate::domain::trust::Trust;
-use crate::upstream::{Checked, Finding, Upstream, attested};
+use crate::upstream::{Asked, Checked, Finding, attested};
 
 /// How thoroughly to verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Depth {
+pub(in crate::upstream) enum Depth {
     /// Compare with published digests; files without one pass.
     Metadata,
     /// Download files without a published digest.
     Files,
 }
 
-pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth) -> anyhow::Result<Checked> {
-    let component = up.stack.component(name)?;
-    let Source::Github { repo, .. } = &component.source else { anyhow::bail!("files come from GitHub only") };
-    let Pinned::Files(files) = &pin.pinned else { anyhow::bail!("`{name}` is pinned as {}", pin.pinned.kind()) };
+pub(in crate::upstream) async fn verify(
+    asked: Asked<'_>,
+    pin: &Pin,
+    files: &BTreeMap<FileFor, FilePin>,
+    depth: Depth,
+) -> anyhow::Result<Checked> {
+    let repo = Repo::of(asked)?;
+    let Asked { up, name, component } = asked;
     let spec = component.file.as_ref().with_context(|| format!("[components.{name}] has no `file`"))?;
     let tag = pin.tag.as_deref().unwrap_or(&pin.version);
     let mut findings = Vec::new();
@@ -45,34 +51,34 @@ pub(crate) async fn verify(up: Upstream<'_>, name: &str, pin: &Pin, depth: Depth
         }
         return Ok(Checked::new(findings, Trust::Computed, "a download"));
     }
-    let release = match up.github.release(repo, tag).await {
+    let release = match repo.release(tag).await {
         Err(GithubError::NotFound { .. }) => {
             // A missing repository is 404, too; then this fails.
-            up.github.first_page(repo).await?;
-            return Ok(Checked::gone(format!("release {tag} of {repo}")));
+            up.github.first_page(repo.name).await?;
+            return Ok(Checked::gone(format!("release {tag} of {}", repo.name)));
         }
         result => result?,
     };
-    let mut trust = Trust::Stated;
+    let (mut trust, mut by) = (Trust::Stated, "GitHub's API");
     for file in files.values() {
-        let asset = release.asset(&file.url.decoded_file_name()).filter(|asset| asset.state == "uploaded");
-        let digest = match asset {
-            Some(asset) if depth == Depth::Files => {
-                let (digest, level) = asset_digest(up, asset).await?;
-                trust = trust.min(level);
-                Some(digest)
-            }
-            Some(asset) => match published_digest(asset) {
-                Some(digest) => Some(digest),
-                None => continue,
+        let found = match release.uploaded(&file.url.decoded_file_name()) {
+            Err(_) => None,
+            Ok(asset) => match (asset.sha256(), depth) {
+                (None, Depth::Metadata) => continue,
+                // Assets from before June 2025 have no digest.
+                (None, Depth::Files) => {
+                    let (sha256, counted) = up.http.hash(&asset.browser_download_url, &asset.name).await?;
+                    check_size(&asset.name, counted, asset.size)?;
+                    (trust, by) = (Trust::Computed, "a download");
+                    Some(sha256)
+                }
+                (published, _) => published,
             },
-            None => None,
         };
-        findings.extend(Finding::of_file(&file.url, &file.sha256, digest.as_ref()));
+        findings.extend(Finding::of_file(&file.url, &file.sha256, found.as_ref()));
     }
-    let by = if trust == Trust::Stated { "GitHub's API" } else { "a download" };
     let attested = match depth {
-        Depth::Files => attested::files(up, repo, files).await?,
+        Depth::Files => attested::files(up, repo.name, files).await?,
         Depth::Metadata => None,
     };
     let (level, unchecked) = attested::level(trust, attested);

@@ -2,67 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
 
 use super::npmrc;
 use super::platform::{family, fits};
-use super::registry::Registry;
+use super::registry::{Registry, Release};
 use crate::domain::arch::Arch;
-use crate::domain::digest::{DigestError, Integrity};
+use crate::domain::digest::Integrity;
 use crate::error::HintExt as _;
 use crate::io::process;
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LockfileError {
-    #[error("it does not parse")]
-    Syntax(#[from] serde_json::Error),
-    #[error("it has lockfileVersion {0}, expected is 3")]
-    Version(u64),
-    #[error("it does not have `{package}` {version} at its top level")]
-    NoPackage { package: String, version: String },
-    #[error("`{0}` is a link, not a package of a registry")]
-    Link(String),
-    #[error("`{path}` has a fixed address, {resolved}")]
-    Resolved { path: String, resolved: String },
-    #[error("`{0}` has no integrity")]
-    NoIntegrity(String),
-    #[error("`{path}` has an integrity other than SHA-512")]
-    Integrity { path: String, source: DigestError },
-    #[error("`{there}` is for one architecture, and there is no such package for {missing}")]
-    OneArch { there: String, missing: Arch },
-}
 
 /// Turns off npm's messages about other topics.
 pub(super) const QUIETLY: [&str; 3] = ["--no-audit", "--no-fund", "--no-update-notifier"];
 
-/// The two files that `npm ci` needs.
-#[derive(Debug)]
-pub(super) struct Made {
-    pub(super) package: String,
-    pub(super) lockfile: String,
-}
-
-#[derive(Debug)]
-pub(super) struct Checked {
-    /// Of the main package.
-    pub(super) integrity: Integrity,
-    /// The packages with install scripts.
-    pub(super) scripts: Vec<String>,
-}
-
 /// Runs npm to resolve all dependencies in a scratch folder, without downloading packages or running scripts. Packages
-/// published after `before` are ignored.
+/// published after `before` are ignored. Returns the texts of package.json and package-lock.json.
 pub(super) async fn make(
     registry: Registry<'_>,
     component: &str,
-    package: &str,
-    version: &str,
+    release: Release<'_>,
     before: Option<DateTime<Utc>>,
-) -> anyhow::Result<Made> {
+) -> anyhow::Result<(String, String)> {
     let folder = tempfile::Builder::new().prefix("xtask-npm-").tempdir()?;
-    let wanted = package_json(component, package, version)?;
+    let wanted = package_json(component, release)?;
     fs_err::write(folder.path().join("package.json"), &wanted)?;
     // It has credentials, which must not be on a command line.
     let npmrc = folder.path().join("npmrc");
@@ -91,11 +55,11 @@ pub(super) async fn make(
         .hint(|| format!("npm used the registry {registry}; `npm ping` shows whether it answers"))?;
     let lockfile =
         fs_err::read_to_string(folder.path().join("package-lock.json")).context("npm made no package-lock.json")?;
-    Ok(Made { package: wanted, lockfile })
+    Ok((wanted, lockfile))
 }
 
 /// The package.json of the image: one exact version, and private.
-fn package_json(component: &str, package: &str, version: &str) -> anyhow::Result<String> {
+fn package_json(component: &str, release: Release<'_>) -> serde_json::Result<String> {
     #[derive(serde::Serialize)]
     struct Package<'a> {
         name: String,
@@ -103,12 +67,8 @@ fn package_json(component: &str, package: &str, version: &str) -> anyhow::Result
         dependencies: BTreeMap<&'a str, &'a str>,
     }
     let name = format!("{component}-in-the-image");
-    let text = serde_json::to_string_pretty(&Package {
-        name,
-        private: true,
-        dependencies: BTreeMap::from([(package, version)]),
-    })?;
-    Ok(text + "\n")
+    let dependencies = BTreeMap::from([(release.package, release.version)]);
+    Ok(serde_json::to_string_pretty(&Package { name, private: true, dependencies })? + "\n")
 }
 
 #[derive(Deserialize)]
@@ -119,30 +79,20 @@ struct Lockfile {
     packages: BTreeMap<String, Entry>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 #[expect(clippy::struct_excessive_bools, reason = "npm's format has these flags")]
 struct Entry {
-    #[serde(default)]
     version: Option<String>,
-    #[serde(default)]
     resolved: Option<String>,
-    #[serde(default)]
     integrity: Option<String>,
-    #[serde(default)]
     link: bool,
     /// It is in the tarball of another package, whose integrity covers it.
-    #[serde(default)]
     in_bundle: bool,
-    #[serde(default)]
     has_install_script: bool,
-    #[serde(default)]
     optional: bool,
-    #[serde(default)]
     os: Vec<String>,
-    #[serde(default)]
     cpu: Vec<String>,
-    #[serde(default)]
     libc: Vec<String>,
 }
 
@@ -152,48 +102,43 @@ impl Entry {
     }
 }
 
-/// Checks that a lockfile pins everything, without addresses, for every architecture.
-pub(super) fn check(text: &str, package: &str, version: &str) -> Result<Checked, LockfileError> {
-    let lockfile: Lockfile = serde_json::from_str(text)?;
-    if lockfile.lockfile_version != 3 {
-        return Err(LockfileError::Version(lockfile.lockfile_version));
-    }
+/// Checks that a lockfile pins everything, without addresses, for every architecture. Returns the integrity of the main
+/// package, and the packages with install scripts.
+pub(super) fn check(text: &str, release: Release<'_>) -> anyhow::Result<(Integrity, Vec<String>)> {
+    let lockfile: Lockfile = serde_json::from_str(text).context("it does not parse")?;
+    let found = lockfile.lockfile_version;
+    ensure!(found == 3, "it has lockfileVersion {found}, expected is 3");
     let entries = || lockfile.packages.iter().filter(|(path, _)| !path.is_empty());
     for (path, entry) in entries() {
         check_entry(path, entry)?;
     }
     check_platforms(entries())?;
-    let own = lockfile.packages.get(&format!("node_modules/{package}"));
-    let own = own.filter(|entry| entry.version.as_deref() == Some(version));
+    let own = lockfile.packages.get(&format!("node_modules/{}", release.package));
+    let own = own.filter(|entry| entry.version.as_deref() == Some(release.version));
     let integrity = own.and_then(|entry| entry.integrity.as_ref()).and_then(|text| text.parse().ok());
-    let no_package = || LockfileError::NoPackage { package: package.to_owned(), version: version.to_owned() };
+    let integrity = integrity.with_context(|| format!("it does not have {release} at its top level"))?;
     let scripts: BTreeSet<&str> =
         entries().filter(|(_, entry)| entry.has_install_script).map(|(path, _)| package_of(path)).collect();
-    Ok(Checked {
-        integrity: integrity.ok_or_else(no_package)?,
-        scripts: scripts.into_iter().map(str::to_owned).collect(),
-    })
+    Ok((integrity, scripts.into_iter().map(str::to_owned).collect()))
 }
 
-fn check_entry(path: &str, entry: &Entry) -> Result<(), LockfileError> {
-    if entry.link {
-        return Err(LockfileError::Link(path.to_owned()));
-    }
+fn check_entry(path: &str, entry: &Entry) -> anyhow::Result<()> {
+    ensure!(!entry.link, "`{path}` is a link, not a package of a registry");
     if let Some(resolved) = &entry.resolved {
-        return Err(LockfileError::Resolved { path: path.to_owned(), resolved: resolved.clone() });
+        bail!("`{path}` has a fixed address, {resolved}");
     }
     match &entry.integrity {
         Some(text) => {
             let parsed = text.parse::<Integrity>();
-            parsed.map(|_| ()).map_err(|source| LockfileError::Integrity { path: path.to_owned(), source })
+            parsed.map(drop).with_context(|| format!("`{path}` has an integrity other than SHA-512"))
         }
         None if entry.in_bundle => Ok(()),
-        None => Err(LockfileError::NoIntegrity(path.to_owned())),
+        None => bail!("`{path}` has no integrity"),
     }
 }
 
 /// Checks that the native packages of one architecture exist for the other, too.
-fn check_platforms<'a>(entries: impl Iterator<Item = (&'a String, &'a Entry)>) -> Result<(), LockfileError> {
+fn check_platforms<'a>(entries: impl Iterator<Item = (&'a String, &'a Entry)>) -> anyhow::Result<()> {
     let mut families: BTreeMap<String, Vec<(&str, &Entry)>> = BTreeMap::new();
     for (path, entry) in entries.filter(|(_, entry)| entry.optional && !entry.cpu.is_empty()) {
         let package = package_of(path);
@@ -203,7 +148,7 @@ fn check_platforms<'a>(entries: impl Iterator<Item = (&'a String, &'a Entry)>) -
         let one_for = |arch| members.iter().find(|(_, entry)| entry.is_for(arch));
         for (here, missing) in [(Arch::X86_64, Arch::Aarch64), (Arch::Aarch64, Arch::X86_64)] {
             if let (Some((there, _)), None) = (one_for(here), one_for(missing)) {
-                return Err(LockfileError::OneArch { there: (*there).to_owned(), missing });
+                bail!("`{there}` is for one architecture, and there is no such package for {missing}");
             }
         }
     }
@@ -226,28 +171,37 @@ mod tests {
         lockfile.packages["node_modules/openclaw"].version.clone().unwrap()
     }
 
+    fn check_version(text: &str, version: &str) -> anyhow::Result<(Integrity, Vec<String>)> {
+        check(text, Release { package: "openclaw", version })
+    }
+
     #[test]
     fn the_committed_lockfile_is_complete() {
-        let checked = check(REAL, "openclaw", &real_version()).unwrap();
-        assert!(checked.integrity.as_str().starts_with("sha512-"));
-        assert!(checked.scripts.contains(&"openclaw".to_owned()), "{:?}", checked.scripts);
+        let (integrity, scripts) = check_version(REAL, &real_version()).unwrap();
+        assert!(integrity.as_str().starts_with("sha512-"));
+        assert!(scripts.contains(&"openclaw".to_owned()), "{scripts:?}");
     }
 
     #[test]
     fn packages_that_are_not_pinned_are_refused() {
         let version = real_version();
-        let refused = |text: &str| check(text, "openclaw", &version).unwrap_err().to_string();
         let integrity = REAL.find("\"integrity\": \"sha512-").unwrap();
         let line_end = integrity + REAL[integrity..].find('\n').unwrap();
         let without = format!("{}{}", &REAL[..integrity], &REAL[line_end..]);
-        assert!(refused(&without).contains("has no integrity"), "{}", refused(&without));
-        assert!(refused(&REAL.replacen("sha512-", "sha1-", 1)).contains("other than SHA-512"));
+        let edited = |from: &str, to: &str| REAL.replacen(from, to, 1);
         let address = "\"resolved\": \"https://example.com/x.tgz\", \"integrity\"";
-        assert!(refused(&REAL.replacen("\"integrity\"", address, 1)).contains("https://example.com/x.tgz"));
-        assert!(refused(&REAL.replacen("\"integrity\"", "\"link\": true, \"integrity\"", 1)).contains("is a link"));
-        assert!(refused(&REAL.replacen("\"lockfileVersion\": 3", "\"lockfileVersion\": 2", 1)).contains('2'));
-        assert!(check(REAL, "openclaw", "1.0.0").is_err());
-        assert!(matches!(check("{", "openclaw", &version), Err(LockfileError::Syntax(_))));
+        for (text, version, expected) in [
+            (without, &*version, "has no integrity"),
+            (edited("sha512-", "sha1-"), &version, "other than SHA-512"),
+            (edited("\"integrity\"", address), &version, "https://example.com/x.tgz"),
+            (edited("\"integrity\"", "\"link\": true, \"integrity\""), &version, "is a link"),
+            (edited("\"lockfileVersion\": 3", "\"lockfileVersion\": 2"), &version, "it has lockfileVersion 2"),
+            (REAL.to_owned(), "1.0.0", "it does not have `openclaw` 1.0.0 at its top level"),
+            ("{".to_owned(), &version, "it does not parse"),
+        ] {
+            let error = check_version(&text, version).unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
     }
 
     #[test]
@@ -257,13 +211,14 @@ mod tests {
         let before = packages.len();
         packages.retain(|path, entry| !(path.ends_with("-linux-arm64") && entry["cpu"][0] == "arm64"));
         assert!(packages.len() < before);
-        let error = check(&lockfile.to_string(), "openclaw", &real_version()).unwrap_err();
-        assert!(matches!(error, LockfileError::OneArch { missing: Arch::Aarch64, .. }), "{error}");
+        let error = check_version(&lockfile.to_string(), &real_version()).unwrap_err().to_string();
+        assert!(error.ends_with("is for one architecture, and there is no such package for aarch64"), "{error}");
     }
 
     #[test]
     fn the_package_json_has_one_exact_version() {
         let committed = include_str!("../../../../image/npm/openclaw/package.json");
-        assert_eq!(package_json("openclaw", "openclaw", &real_version()).unwrap(), committed);
+        let release = Release { package: "openclaw", version: &real_version() };
+        assert_eq!(package_json("openclaw", release).unwrap(), committed);
     }
 }

@@ -14,21 +14,12 @@ use crate::io::process;
 /// `${NAME}` is an environment variable, `${NAME?}` one that may be unset (docs.npmjs.com, ".npmrc").
 static VARIABLE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\??\}").ok());
 
-const TRANSPORT: [&str; 13] = [
-    "registry",
-    "proxy",
-    "https-proxy",
-    "http-proxy",
-    "noproxy",
-    "ca",
-    "cafile",
-    "cert",
-    "key",
-    "strict-ssl",
-    "local-address",
-    "cache",
-    "maxsockets",
-];
+const TRANSPORT: &str = "registry proxy https-proxy http-proxy noproxy ca cafile cert key strict-ssl local-address cache \
+    maxsockets";
+
+fn is_transport_setting(name: &str) -> bool {
+    TRANSPORT.split(' ').any(|setting| setting == name)
+}
 
 /// Settings for the transport, in npm's order: later ones win.
 #[derive(Debug, Clone, Default)]
@@ -37,17 +28,14 @@ pub(super) struct Npmrc(Vec<(String, String)>);
 impl Npmrc {
     /// Reads the files that npm reads: the global one, the user's, and the checkout's.
     pub(super) async fn read(root: &Path) -> Self {
-        let mut files = Vec::new();
+        let mut files: Vec<PathBuf> = Vec::new();
         // Without npm there is no global file, and the user's file is at its default path.
-        let output = process::text(process::command("npm").args(["config", "get", "globalconfig", "userconfig"])).await;
-        match output {
-            Ok(output) => {
-                files.extend(output.lines().filter_map(|line| line.split_once('=')).map(|(_, path)| path.into()));
-            }
+        match process::text(process::command("npm").args(["config", "get", "globalconfig", "userconfig"])).await {
+            Ok(output) => files.extend(output.lines().filter_map(|line| Some(line.split_once('=')?.1.into()))),
             Err(_) => files.extend(std::env::home_dir().map(|home| home.join(".npmrc"))),
         }
         files.push(root.join(".npmrc"));
-        let texts = files.iter().filter_map(|path: &PathBuf| fs_err::read_to_string(path).ok());
+        let texts = files.iter().filter_map(|path| fs_err::read_to_string(path).ok());
         Self(texts.flat_map(|text| parse(&text)).collect())
     }
 
@@ -87,7 +75,7 @@ pub(super) fn is_transport(variable: &str) -> bool {
     let lower = variable.to_ascii_lowercase();
     match lower.strip_prefix("npm_config_") {
         None => true,
-        Some(name) => name.starts_with("//") || TRANSPORT.contains(&name.replace('_', "-").as_str()),
+        Some(name) => name.starts_with("//") || is_transport_setting(&name.replace('_', "-")),
     }
 }
 
@@ -101,7 +89,7 @@ fn parse(text: &str) -> Vec<(String, String)> {
         let (name, value) = (name.trim(), value.trim().trim_matches('"'));
         // The registry of a scope belongs to the transport, too.
         let kept =
-            name.starts_with("//") || name.ends_with(":registry") || TRANSPORT.contains(&name.trim_end_matches("[]"));
+            name.starts_with("//") || name.ends_with(":registry") || is_transport_setting(name.trim_end_matches("[]"));
         kept.then(|| (name.to_owned(), value.to_owned()))
     });
     settings.collect()

@@ -4,7 +4,7 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::registry::{Manifest, Registry};
+use super::registry::{Manifest, Registry, Release, check_name};
 use crate::domain::arch::Arch;
 
 /// Concurrent requests: a package can have twenty platform packages.
@@ -12,9 +12,9 @@ const AT_ONCE: usize = 8;
 
 /// Why a version cannot be installed on every architecture; `None` if it can.
 pub(super) async fn missing(registry: Registry<'_>, manifest: &Manifest) -> anyhow::Result<Option<String>> {
-    let gone: Vec<Option<String>> = stream::iter(&manifest.optional_dependencies)
-        .filter(|(_, version)| std::future::ready(is_exact(version)))
-        .map(|(package, version)| gone(registry, package, version))
+    let exact = manifest.optional_dependencies.iter().filter(|(_, version)| is_exact(version));
+    let gone: Vec<Option<String>> = stream::iter(exact)
+        .map(|(package, version)| gone(registry, Release { package, version }))
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
@@ -28,9 +28,10 @@ fn is_exact(version: &str) -> bool {
 }
 
 /// The name of a package for our platforms that does not exist.
-async fn gone(registry: Registry<'_>, package: &str, version: &str) -> anyhow::Result<Option<String>> {
-    super::registry::check_name(package)?;
-    if registry.manifest(package, version).await?.is_some() {
+async fn gone(registry: Registry<'_>, release: Release<'_>) -> anyhow::Result<Option<String>> {
+    let package = release.package;
+    check_name(package)?;
+    if registry.manifest(release).await?.is_some() {
         return Ok(None);
     }
     // Its platform is known from other versions, or else from its name.
@@ -39,7 +40,7 @@ async fn gone(registry: Registry<'_>, package: &str, version: &str) -> anyhow::R
         None => true,
     };
     let ours = ours && !is_foreign_name(package);
-    Ok(ours.then(|| format!("`{package}` {version}")))
+    Ok(ours.then(|| release.to_string()))
 }
 
 fn is_ours(manifest: &Manifest) -> bool {

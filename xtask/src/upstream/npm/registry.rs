@@ -2,6 +2,7 @@
 //! npm/registry).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -10,6 +11,7 @@ use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::super::attested::{self, Attested, Subject};
@@ -23,7 +25,7 @@ use crate::domain::text::shown;
 use crate::domain::trust::Trust;
 use crate::domain::version::Version;
 use crate::error::HintExt as _;
-use crate::io::http::{Http, HttpError};
+use crate::io::http::HttpError;
 use crate::io::process;
 
 const VARIABLE: &str = "npm_config_registry";
@@ -74,30 +76,49 @@ pub(super) fn check_name(package: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// One version of a package; in messages "`openclaw` 2026.9.6".
+#[derive(Clone, Copy)]
+pub(super) struct Release<'a> {
+    pub(super) package: &'a str,
+    pub(super) version: &'a str,
+}
+
+impl fmt::Display for Release<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.package, self.version)
+    }
+}
+
 /// All versions of a package.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Packument {
-    #[serde(rename = "dist-tags", default)]
+    #[serde(rename = "dist-tags")]
     pub(super) tags: BTreeMap<String, String>,
-    #[serde(default)]
     pub(super) versions: BTreeMap<String, Manifest>,
     /// The publication time of each version. Not every registry has it.
-    #[serde(default)]
-    time: BTreeMap<String, serde_json::Value>,
+    time: BTreeMap<String, Value>,
     /// The only time in the short form.
-    #[serde(default)]
     modified: Option<String>,
 }
 
 impl Packument {
+    pub(super) fn release(&self, release: Release<'_>) -> anyhow::Result<&Manifest> {
+        self.versions.get(release.version).with_context(|| format!("npm's registry has no {release}"))
+    }
+
     pub(super) fn published(&self, version: &str) -> Option<Published> {
-        Published::at(moment(self.time.get(version)?.as_str()?)?)
+        Published::at(self.moment(version)?)
     }
 
     /// The latest possible publication time: that of the version, or the last change of the package.
     pub(super) fn out_since(&self, version: &str) -> Option<DateTime<Utc>> {
-        let time = |name: &str| moment(self.time.get(name)?.as_str()?);
-        time(version).or_else(|| time("modified")).or_else(|| moment(self.modified.as_deref()?))
+        let changed = || self.moment("modified").or_else(|| self.modified.as_deref()?.parse().ok());
+        self.moment(version).or_else(changed)
+    }
+
+    fn moment(&self, name: &str) -> Option<DateTime<Utc>> {
+        self.time.get(name)?.as_str()?.parse().ok()
     }
 
     pub(super) fn candidate(&self, version: Version, want: &Want) -> Candidate {
@@ -105,28 +126,17 @@ impl Packument {
     }
 }
 
-fn moment(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.with_timezone(&Utc))
-}
-
 /// One version of a package.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub(super) struct Manifest {
-    #[serde(default)]
     pub(super) optional_dependencies: BTreeMap<String, String>,
-    #[serde(default)]
-    engines: serde_json::Value,
-    #[serde(default)]
+    engines: Value,
     pub(super) os: Vec<String>,
-    #[serde(default)]
     pub(super) cpu: Vec<String>,
-    #[serde(default)]
     pub(super) libc: Vec<String>,
     /// A message; some tools write `false`.
-    #[serde(default)]
-    deprecated: serde_json::Value,
-    #[serde(default)]
+    deprecated: Value,
     dist: Dist,
 }
 
@@ -139,30 +149,28 @@ impl Manifest {
     /// The deprecation message, if it is deprecated.
     pub(super) fn deprecation(&self) -> Option<String> {
         match &self.deprecated {
-            serde_json::Value::String(message) if !message.is_empty() => {
+            Value::String(message) if !message.is_empty() => {
                 Some(format!("deprecated by its publisher: {}", shown(message, 200)))
             }
-            serde_json::Value::Bool(true) => Some("deprecated by its publisher".to_owned()),
+            Value::Bool(true) => Some("deprecated by its publisher".to_owned()),
             _ => None,
         }
     }
 
     /// Its SHA-512 integrity. There may be several algorithms, separated by spaces (Subresource Integrity, W3C).
-    pub(super) fn integrity(&self, package: &str, version: &str) -> anyhow::Result<Integrity> {
-        let stated = self.dist.integrity.as_ref().with_context(|| format!("`{package}` {version} has no integrity"))?;
+    pub(super) fn integrity(&self, release: Release<'_>) -> anyhow::Result<Integrity> {
+        let stated = self.dist.integrity.as_ref().with_context(|| format!("{release} has no integrity"))?;
         let strong = stated.split_whitespace().find(|one| one.starts_with("sha512-")).unwrap_or(stated);
-        strong.parse().with_context(|| format!("of `{package}` {version}"))
+        strong.parse().with_context(|| format!("of {release}"))
     }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 struct Dist {
-    #[serde(default)]
     integrity: Option<String>,
-    #[serde(default)]
     signatures: Vec<Signature>,
-    #[serde(default)]
-    attestations: serde_json::Value,
+    attestations: Value,
 }
 
 /// The registry's documents, read once in a run.
@@ -183,8 +191,7 @@ struct Setup {
 /// A client of the registry.
 #[derive(Clone, Copy)]
 pub(super) struct Registry<'a> {
-    http: &'a Http,
-    documents: &'a Documents,
+    up: Upstream<'a>,
     setup: &'a Setup,
 }
 
@@ -197,12 +204,12 @@ impl<'a> Registry<'a> {
             let login = npmrc.login(&up.http.mirrors().rewrite(&address));
             anyhow::Ok(Setup { address, npmrc, login })
         });
-        Ok(Self { http: up.http, documents: up.npm, setup: setup.await? })
+        Ok(Self { up, setup: setup.await? })
     }
 
     /// The address after mirrors, for npm.
     pub(super) fn mirrored(&self) -> String {
-        self.http.mirrors().rewrite(&self.setup.address)
+        self.up.http.mirrors().rewrite(&self.setup.address)
     }
 
     pub(super) fn npmrc(&self) -> &'a Npmrc {
@@ -227,11 +234,12 @@ impl<'a> Registry<'a> {
             };
             anyhow::Ok(found(read)?.map(Arc::new))
         };
-        Ok(Option::clone(&*keep(&self.documents.packuments, package, read).await?))
+        Ok(Option::clone(&*keep(&self.up.npm.packuments, package, read).await?))
     }
 
     /// One version, if the registry has it. Some registries only serve whole packages, and answer any status here.
-    pub(super) async fn manifest(&self, package: &str, version: &str) -> anyhow::Result<Option<Manifest>> {
+    pub(super) async fn manifest(&self, release: Release<'_>) -> anyhow::Result<Option<Manifest>> {
+        let Release { package, version } = release;
         match self.get(&format!("{}/{version}", self.url(package)), "application/json").await {
             Err(error) if error.status().is_some_and(|status| status.is_client_error() && status != 401) => {
                 let packument = self.find_packument(package).await?;
@@ -244,8 +252,7 @@ impl<'a> Registry<'a> {
     /// The trust in a version, and what it is based on. Dependencies are not checked: each would cost a request.
     pub(super) async fn vouched(
         &self,
-        package: &str,
-        version: &str,
+        release: Release<'_>,
         manifest: &Manifest,
         published: Option<&Published>,
     ) -> anyhow::Result<(Trust, &'static str)> {
@@ -256,7 +263,7 @@ impl<'a> Registry<'a> {
         if signatures.is_empty() {
             return Ok(stated);
         }
-        let keys = self.documents.keys.get_or_try_init(|| async {
+        let keys = self.up.npm.keys.get_or_try_init(|| async {
             let url = format!("{}/-/npm/v1/keys", self.setup.address);
             match self.get::<Keys>(&url, "application/json").await {
                 // Not every registry signs.
@@ -264,7 +271,7 @@ impl<'a> Registry<'a> {
                 keys => keys.context("cannot read the keys of npm's registry"),
             }
         });
-        let text = format!("{package}@{version}:{integrity}");
+        let text = format!("{}@{}:{integrity}", release.package, release.version);
         let is_signed = keys.await?.vouch(signatures, &text, published.map(Published::moment))?;
         Ok(if is_signed { (Trust::Signed, "the signature of npm's registry") } else { stated })
     }
@@ -272,9 +279,8 @@ impl<'a> Registry<'a> {
     /// Verifies the provenance of a version; `None` without one.
     pub(super) async fn provenance(
         &self,
-        up: Upstream<'_>,
         repo: Option<&str>,
-        (package, version): (&str, &str),
+        Release { package, version }: Release<'_>,
         manifest: &Manifest,
         integrity: &Integrity,
     ) -> anyhow::Result<Option<Attested>> {
@@ -286,8 +292,9 @@ impl<'a> Registry<'a> {
         #[serde(rename_all = "camelCase")]
         struct Attestation {
             predicate_type: String,
-            bundle: serde_json::Value,
+            bundle: Value,
         }
+        let up = self.up;
         if manifest.dist.attestations.is_null() {
             return Ok(None);
         }
@@ -314,7 +321,7 @@ impl<'a> Registry<'a> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         headers.extend(self.setup.login.clone().map(|login| (AUTHORIZATION, login)));
-        self.http.json_as(url, headers).await
+        self.up.http.json_as(url, headers).await
     }
 
     fn url(&self, package: &str) -> String {

@@ -39,7 +39,6 @@ pub(crate) async fn tarballs(registry: &str, folder: &Path, arch: Arch) -> anyho
 #[derive(Debug, Deserialize)]
 struct Entry {
     key: String,
-    #[serde(default)]
     size: Option<u64>,
 }
 
