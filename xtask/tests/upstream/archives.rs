@@ -1,18 +1,14 @@
 //! Downloads for a digest are inspected, and an interrupted download has no digest.
 
-use serde_json::Value;
 use std::io::Write as _;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wiremock::MockServer;
 
 use crate::support::{
-    CONVEX, CONVEX_STACK, Ran, Scratch, TOOL, convex_asset, digest_of, release, serve, serve_bytes, serve_tags, tar_of,
-    without_digest, zip_of,
+    CONVEX, CONVEX_STACK, Ran, STABLE, Scratch, TOOL, X86_64, convex_asset, digest_of, release, serve, serve_bytes,
+    serve_tags, serve_tool, tar_of, undigested, without_digest, zip_of,
 };
-
-const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
-const X86_64: &str = "convex-local-backend-x86_64-unknown-linux-gnu.zip";
 
 /// Runs `bump convex` where the x86_64 backend of the newest release has no digest and these bytes.
 async fn bump_with(bytes: &[u8]) -> Ran {
@@ -22,7 +18,7 @@ async fn bump_with(bytes: &[u8]) -> Ran {
     serve_bytes(&server, &convex_asset(STABLE, X86_64), bytes).await;
     let temporary = tempfile::tempdir().unwrap();
     let mut command = scratch.command(&server, &["bump", "convex"]);
-    let ran = Ran::from(command.env("TMPDIR", temporary.path()).output().await.unwrap());
+    let ran = Ran::of(command.env("TMPDIR", temporary.path())).await;
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "a download was left behind");
     if ran.code != Some(0) {
         assert_eq!(scratch.names(), ["stack.toml"]);
@@ -56,28 +52,20 @@ async fn a_page_instead_of_a_zip_and_a_truncated_zip() {
 
 #[tokio::test]
 async fn a_tar_without_the_expected_program() {
-    let stack = TOOL.replace("tool.zip", "tool.tar.gz").replace("contains = \"", "contains = \"bin/");
     for (paths, fits) in [
         (&["tool-1.0.0/bin/tool", "tool-1.0.0/LICENSE"][..], true),
         (&["bin/tool"][..], true),
         (&["tool-1.0.0/tool"][..], false),
     ] {
-        let (scratch, server) = (Scratch::new(&stack), MockServer::start().await);
         let bytes = tar_of(paths);
-        let mut one = release("v1.0.0", "2026-09-01", false, &[("tool.tar.gz", "")]);
-        one["assets"][0]["digest"] = Value::Null;
-        one["assets"][0]["size"] = bytes.len().into();
-        serve(&server, "a/tool", &[(vec![one], 1)]).await;
-        serve_bytes(&server, "/github/files/v1.0.0/tool.tar.gz", &bytes).await;
-        let ran = scratch.run(&server, &["bump"]).await;
+        let (ran, lock) = bump_tar_with(&bytes, "bin/tool").await;
         if fits {
             ran.succeeded();
-            assert!(scratch.lock().unwrap().contains(&digest_of(&bytes)["sha256:".len()..]));
+            assert!(lock.unwrap().contains(&digest_of(&bytes)["sha256:".len()..]));
         } else {
             ran.failed_with(&[
                 "`tool.tar.gz` does not contain `bin/tool`, but `./`, `./tool-1.0.0/`, `./tool-1.0.0/tool`",
             ]);
-            assert_eq!(scratch.lock(), None);
         }
     }
 }
@@ -108,9 +96,9 @@ async fn an_interrupted_download_is_retried_and_then_reported() {
         }
     });
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
+    let scratch = scratch.mirror(&format!("https://github.com/{CONVEX}"), &format!("http://{address}"));
     serve_tags(&server, CONVEX, &without_digest(STABLE, X86_64, 1000)).await;
-    let mirror = format!("https://github.com/{CONVEX}=http://{address}");
-    let ran = scratch.run(&server, &["--mirror", &mirror, "bump", "convex", "--to", STABLE]).await;
+    let ran = scratch.run(&server, &["bump", "convex", "--to", STABLE]).await;
     ran.failed_with(&["failed to bump `convex`", &format!("cannot GET https://github.com/{CONVEX}"), "caused by:"]);
     asked.await.unwrap();
     assert_eq!(scratch.names(), ["stack.toml"]);
@@ -135,19 +123,19 @@ fn raw_tar(entries: &[(&str, tar::EntryType, &str, &[u8])]) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
-async fn bump_tar_with(bytes: &[u8]) -> Ran {
-    let stack = TOOL.replace("tool.zip", "tool.tar.gz");
+/// Runs `bump` of a tar that must have the path `contains`; returns the lock, too.
+async fn bump_tar_with(bytes: &[u8], contains: &str) -> (Ran, Option<String>) {
+    let stack =
+        TOOL.replace("tool.zip", "tool.tar.gz").replace("contains = \"tool", &format!("contains = \"{contains}"));
     let (scratch, server) = (Scratch::new(&stack), MockServer::start().await);
-    let mut one = release("v1.0.0", "2026-09-01", false, &[("tool.tar.gz", "")]);
-    one["assets"][0]["digest"] = Value::Null;
-    one["assets"][0]["size"] = bytes.len().into();
-    serve(&server, "a/tool", &[(vec![one], 1)]).await;
+    let one = release("v1.0.0", "2026-09-01", false, &[("tool.tar.gz", "")]);
+    serve_tool(&server, vec![undigested(one, bytes.len())]).await;
     serve_bytes(&server, "/github/files/v1.0.0/tool.tar.gz", bytes).await;
-    let mut command = scratch.command(&server, &["bump"]);
     // Inspecting an archive needs no program.
-    let ran = Ran::from(command.env("PATH", "/nowhere").output().await.unwrap());
-    assert_eq!(scratch.lock().is_some(), ran.code == Some(0));
-    ran
+    let ran = Ran::of(scratch.command(&server, &["bump"]).env("PATH", "/nowhere")).await;
+    let lock = scratch.lock();
+    assert_eq!(lock.is_some(), ran.code == Some(0));
+    (ran, lock)
 }
 
 #[tokio::test]
@@ -155,7 +143,7 @@ async fn a_harmful_tar_is_refused_with_the_name_of_its_entry() {
     use tar::EntryType as Type;
     let tool = ("tool", Type::Regular, "", &b"x"[..]);
     let whole = raw_tar(&[tool, ("so", Type::Symlink, "tool", b""), ("hard", Type::Link, "tool", b"")]);
-    bump_tar_with(&whole).await.succeeded();
+    bump_tar_with(&whole, "tool").await.0.succeeded();
     let zeros = vec![0; 70 << 20];
     for (bytes, expected) in [
         (raw_tar(&[tool, ("../evil", Type::Regular, "", b"x")]), "its entry `../evil` would be written outside"),
@@ -170,7 +158,7 @@ async fn a_harmful_tar_is_refused_with_the_name_of_its_entry() {
         (zip_of(&["tool"]), "its name is that of gzip, but it starts like a zip archive"),
         (Vec::new(), "it starts like nothing"),
     ] {
-        bump_tar_with(&bytes).await.failed_with(&["`tool.tar.gz`", expected]);
+        bump_tar_with(&bytes, "tool").await.0.failed_with(&["`tool.tar.gz`", expected]);
     }
 }
 

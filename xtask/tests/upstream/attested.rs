@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use wiremock::MockServer;
 
-use crate::support::{Ran, Scratch, digest_of, release, serve, serve_text};
+use crate::support::{Ran, Scratch, component, digest_of, release, serve, serve_json};
 
 const ROOTS: &str = include_str!("../../../keys/sigstore.json");
 const NEW: &str = include_str!("../../testdata/sigstore/npm-sigstore-5.0.0.json");
@@ -34,13 +34,18 @@ fn integrity(hex: &str) -> String {
     format!("sha512-{}", STANDARD.encode(bytes))
 }
 
+/// A checkout with Sigstore's roots.
+fn with_roots(stack: &str, roots: &str) -> Scratch {
+    let scratch = Scratch::new(stack);
+    std::fs::create_dir(scratch.root().join("keys")).unwrap();
+    std::fs::write(scratch.root().join("keys/sigstore.json"), roots).unwrap();
+    scratch
+}
+
 /// Verifies a pin of the package, whose registry has that integrity and that bundle.
 async fn verify(repo: &str, version: &str, integrity: &str, bundle: &Value, roots: &str) -> Ran {
-    let stack = format!(
-        "[components.tool]\ntitle = \"Tool\"\nscheme = \"semver\"\n\
-         source = {{ type = \"npm\", package = \"sigstore\", directory = \"npm/tool\", repository = \"{repo}\" }}\n"
-    );
-    let (scratch, server) = (Scratch::new(&stack), MockServer::start().await);
+    let source = format!("type = \"npm\", package = \"sigstore\", directory = \"npm/tool\", repository = \"{repo}\"");
+    let (scratch, server) = (with_roots(&component("tool", "semver", &source), roots), MockServer::start().await);
     let lockfile = scratch.root().join("image/npm/tool/package-lock.json");
     std::fs::create_dir_all(lockfile.parent().unwrap()).unwrap();
     std::fs::write(lockfile, "{}").unwrap();
@@ -50,20 +55,16 @@ async fn verify(repo: &str, version: &str, integrity: &str, bundle: &Value, root
          package = \"sigstore\"\nintegrity = \"{integrity}\"\nlockfile = \"{sha256}\"\n"
     );
     std::fs::write(scratch.lock_path(), lock).unwrap();
-    std::fs::create_dir(scratch.root().join("keys")).unwrap();
-    std::fs::write(scratch.root().join("keys/sigstore.json"), roots).unwrap();
     let provenance = json!({"url": "https://x/", "provenance": {"predicateType": "https://slsa.dev/provenance/v1"}});
     let manifest = json!({"name": "sigstore", "version": version,
         "dist": {"integrity": integrity, "attestations": provenance}});
-    serve_text(&server, &format!("/sigstore/{version}"), &manifest.to_string()).await;
+    serve_json(&server, &format!("/sigstore/{version}"), &manifest).await;
     let publication = json!({"predicateType": "https://github.com/npm/attestation/tree/main/specs/publish/v0.1",
         "bundle": {}});
     let answer = json!({"attestations": [publication,
         {"predicateType": "https://slsa.dev/provenance/v1", "bundle": bundle}]});
-    serve_text(&server, &format!("/-/npm/v1/attestations/sigstore@{version}"), &answer.to_string()).await;
-    let mut command = scratch.command(&server, &["verify"]);
-    command.env("npm_config_registry", server.uri());
-    Ran::from(command.output().await.unwrap())
+    serve_json(&server, &format!("/-/npm/v1/attestations/sigstore@{version}"), &answer).await;
+    scratch.run(&server, &["verify"]).await
 }
 
 #[tokio::test]
@@ -138,33 +139,23 @@ async fn serve_file(server: &MockServer, bundles: &[Value]) {
         let attestations: Vec<Value> =
             bundles.iter().map(|bundle| json!({"bundle": bundle, "repository_id": 1})).collect();
         let at = format!("/repos/trailofbits/pypi-attestations/attestations/sha256:{digest}");
-        serve_text(server, &at, &json!({"attestations": attestations}).to_string()).await;
+        serve_json(server, &at, &json!({"attestations": attestations})).await;
     }
-}
-
-fn scratch() -> Scratch {
-    let scratch = Scratch::new(TOOL);
-    std::fs::create_dir(scratch.root().join("keys")).unwrap();
-    std::fs::write(scratch.root().join("keys/sigstore.json"), ROOTS).unwrap();
-    scratch
 }
 
 #[tokio::test]
 #[ignore = "needs cosign, which not every machine has"]
 async fn a_file_of_a_release_is_attested_and_lower_trust_is_refused() {
-    let (scratch, server) = (scratch(), MockServer::start().await);
+    let (scratch, server) = (with_roots(TOOL, ROOTS), MockServer::start().await);
     // One valid attestation is enough.
     serve_file(&server, &[json_of(NEW), json_of(FILE)]).await;
     scratch.run(&server, &["bump"]).await.succeeded();
-    let lock = scratch.lock().unwrap();
-    assert!(lock.contains("schema = 4") && lock.contains("trust = \"attested\""), "{lock}");
+    scratch.lock_has(&["schema = 4", "trust = \"attested\""]);
     let ran = scratch.run(&server, &["verify"]).await;
     assert_eq!(ran.succeeded().stdout, "tool 0.0.19: as pinned (attested by a workflow of its repository)\n");
 
     serve_file(&server, &[]).await;
-    let ran = scratch.run(&server, &["verify"]).await;
-    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
-    assert!(ran.stdout.contains("is stated, required is attested"), "{}", ran.stdout);
+    scratch.run(&server, &["verify"]).await.differed(&["is stated, required is attested"]);
 
     // With an invalid attestation, a version is only taken by name, with lower trust.
     std::fs::remove_file(scratch.lock_path()).unwrap();
@@ -172,30 +163,23 @@ async fn a_file_of_a_release_is_attested_and_lower_trust_is_refused() {
     let ran = scratch.run(&server, &["bump"]).await;
     ran.failed_with(&["the attestation of tool.tar.gz is not valid", "it is not provenance of sha256:9bb1add0"]);
     let ran = scratch.run(&server, &["bump", "tool", "--to", "v0.0.19"]).await;
-    assert!(ran.succeeded().stderr.contains("warning: the attestation of tool.tar.gz is not valid"), "{}", ran.stderr);
-    assert!(scratch.lock().unwrap().contains("trust = \"stated\""));
+    ran.said(&["warning: the attestation of tool.tar.gz is not valid"]);
+    scratch.lock_has(&["trust = \"stated\""]);
 }
 
 #[tokio::test]
 async fn without_cosign_there_is_a_note_and_trust_is_not_lower() {
-    let (scratch, server) = (scratch(), MockServer::start().await);
+    let (scratch, server) = (with_roots(TOOL, ROOTS), MockServer::start().await);
     serve_file(&server, &[json_of(FILE)]).await;
-    let run = async |arguments: &[&str]| {
-        let mut command = scratch.command(&server, arguments);
-        Ran::from(command.env("PATH", "/nonexistent").output().await.unwrap())
-    };
-    let ran = run(&["bump"]).await;
-    let note = "note: the attestation of tool.tar.gz is not verified: install cosign";
-    assert!(ran.succeeded().stderr.contains(note), "{}", ran.stderr);
+    let run = async |arguments: &[&str]| Ran::of(scratch.command(&server, arguments).env("PATH", "/nonexistent")).await;
+    run(&["bump"]).await.said(&["note: the attestation of tool.tar.gz is not verified: install cosign"]);
+    scratch.lock_has(&["schema = 3", "trust = \"stated\""]);
     let lock = scratch.lock().unwrap();
-    assert!(lock.contains("schema = 3") && lock.contains("trust = \"stated\""), "{lock}");
     let attested = lock.replace("schema = 3", "schema = 4").replace("\"stated\"", "\"attested\"");
     std::fs::write(scratch.lock_path(), attested).unwrap();
     let ran = run(&["verify"]).await;
     assert_eq!(ran.succeeded().stdout, "tool 0.0.19: as pinned (stated by GitHub's API)\n");
     // The trust that stack.toml requires applies on every machine.
-    let stack = std::fs::read_to_string(scratch.root().join("stack.toml")).unwrap();
-    let strict = stack.replace("title = \"Tool\"", "title = \"Tool\"\ntrust = \"attested\"");
-    std::fs::write(scratch.root().join("stack.toml"), strict).unwrap();
+    scratch.edit_stack("title = \"Tool\"", "title = \"Tool\"\ntrust = \"attested\"");
     assert_eq!(run(&["verify"]).await.code, Some(3));
 }

@@ -1,41 +1,41 @@
 //! Convex's rule: the newest release by publication that is not a prerelease and has both zips and the dashboard.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use wiremock::matchers::{header_exists, method, path, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::support::{
-    CONVEX, CONVEX_STACK, Scratch, convex_asset, convex_releases, convex_server, digest_of, find, recorded, serve,
-    serve_bytes, serve_tags, serve_text, without_digest, zip_of,
+    AARCH64, CONVEX, CONVEX_STACK, Ran, STABLE, Scratch, convex_asset, convex_releases, convex_server, digest_of, find,
+    recorded, serve, serve_bytes, serve_tags, serve_text, without_digest, zip_of,
 };
 
-const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
-const AARCH64: &str = "convex-local-backend-aarch64-unknown-linux-gnu.zip";
+/// Bumps Convex in a new checkout, and checks the version that was pinned.
+async fn bump_takes(server: &MockServer, version: &str) {
+    let scratch = Scratch::new(CONVEX_STACK);
+    scratch.run(server, &["bump", "convex"]).await.succeeded();
+    scratch.lock_has(&[&format!("version = \"{version}\"")]);
+}
 
 #[tokio::test]
 async fn the_newest_complete_stable_release_is_on_the_second_page() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), convex_server().await);
     let ran = scratch.run(&server, &["bump", "convex"]).await;
-    ran.succeeded();
-    let lock = scratch.lock().unwrap();
-    assert_eq!(lock.matches(&format!("version = \"{STABLE}\"")).count(), 2, "{lock}");
-    // Digests come from the metadata: no downloads.
-    assert!(lock.contains("b4d10c8a2a19f6b0e7e0de4fa80753d0ec479655277a87b"), "{lock}");
-    for text in [
+    ran.printed(&[
         "precompiled-2026-10-07-96d219c (2026-10-07): has no `convex-local-backend-aarch64-unknown-linux-gnu.zip`",
         "precompiled-2026-10-06-a3538c6 (2026-10-06): has no `dashboard.zip`",
         "3 prereleases, newest precompiled-2026-10-08",
         "MiB",
-    ] {
-        assert!(ran.stdout.contains(text), "{text}\n{}", ran.stdout);
-    }
+    ]);
+    let lock = scratch.lock().unwrap();
+    assert_eq!(lock.matches(&format!("version = \"{STABLE}\"")).count(), 2, "{lock}");
+    // Digests come from the metadata: no downloads.
+    assert!(lock.contains("b4d10c8a2a19f6b0e7e0de4fa80753d0ec479655277a87b"), "{lock}");
     assert!(!ran.stdout.contains("2026-09-21"), "only newer releases are passed over: {}", ran.stdout);
 
     // Again: each run reads two pages once, and there is nothing to do.
     server.reset().await;
     serve(&server, CONVEX, &[(recorded("convex-page-1.json"), 1), (recorded("convex-page-2.json"), 1)]).await;
-    let again = scratch.run(&server, &["bump"]).await;
-    assert!(again.succeeded().stdout.contains("nothing to bump"), "{}", again.stdout);
+    scratch.run(&server, &["bump"]).await.printed(&["nothing to bump"]);
     assert_eq!(scratch.lock().unwrap(), lock);
 }
 
@@ -48,9 +48,7 @@ async fn later_pages_are_not_read_when_they_can_hold_nothing_newer() {
     find(&mut first, "precompiled-2026-10-07-96d219c")["assets"] =
         find(&mut convex_releases(), STABLE)["assets"].clone();
     serve(&server, CONVEX, &[(first, 1), (recorded("convex-page-2.json"), 0)]).await;
-    let scratch = Scratch::new(CONVEX_STACK);
-    scratch.run(&server, &["bump", "convex"]).await.succeeded();
-    assert!(scratch.lock().unwrap().contains("version = \"precompiled-2026-10-07-96d219c\""));
+    bump_takes(&server, "precompiled-2026-10-07-96d219c").await;
 }
 
 /// The listing is sorted by creation date: a release that was published later is further down.
@@ -64,9 +62,7 @@ async fn a_later_page_is_read_while_it_can_hold_something_newer() {
     let mut second = recorded("convex-page-2.json");
     find(&mut second, STABLE)["published_at"] = "2026-10-07T23:00:00Z".into();
     serve(&server, CONVEX, &[(first, 1), (second, 1)]).await;
-    let scratch = Scratch::new(CONVEX_STACK);
-    scratch.run(&server, &["bump", "convex"]).await.succeeded();
-    assert!(scratch.lock().unwrap().contains(&format!("version = \"{STABLE}\"")));
+    bump_takes(&server, STABLE).await;
 }
 
 #[tokio::test]
@@ -82,9 +78,7 @@ async fn publication_decides_and_not_the_order_of_the_listing_or_the_hash() {
         releases.push(one);
     }
     serve(&server, CONVEX, &[(releases, 1)]).await;
-    let scratch = Scratch::new(CONVEX_STACK);
-    scratch.run(&server, &["bump", "convex"]).await.succeeded();
-    assert!(scratch.lock().unwrap().contains("version = \"precompiled-2026-10-02-0000000\""));
+    bump_takes(&server, "precompiled-2026-10-02-0000000").await;
 }
 
 #[tokio::test]
@@ -100,9 +94,8 @@ async fn a_missing_digest_is_computed_from_a_download_whose_size_is_checked() {
     let scratch = Scratch::new(CONVEX_STACK);
     let server = serve_without_digest(size).await;
     scratch.run(&server, &["bump", "convex"]).await.succeeded();
-    let lock = scratch.lock().unwrap();
     let digest = digest_of(&contents);
-    assert!(lock.contains(&format!("sha256 = \"{}\"\nsize = {size}\n", &digest["sha256:".len()..])), "{lock}");
+    scratch.lock_has(&[&format!("sha256 = \"{}\"\nsize = {size}\n", &digest["sha256:".len()..])]);
 
     let scratch = Scratch::new(CONVEX_STACK);
     let server = serve_without_digest(size + 1).await;
@@ -135,7 +128,7 @@ async fn a_prerelease_is_taken_when_it_is_named() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     serve_tags(&server, CONVEX, &convex_releases()).await;
     let ran = scratch.run(&server, &["bump", "convex-dashboard", "--to", "precompiled-2026-10-08-02fe59b"]).await;
-    assert!(ran.succeeded().stderr.contains("are from one release and change together"), "{}", ran.stderr);
+    ran.said(&["are from one release and change together"]);
     assert_eq!(scratch.lock().unwrap().matches("version = \"precompiled-2026-10-08-02fe59b\"").count(), 2);
 }
 
@@ -167,10 +160,8 @@ async fn where_the_listing_ends_the_promoted_release_is_looked_up() {
     serve(&server, CONVEX, &[(recorded("convex-page-1.json"), 1), (Vec::new(), 1)]).await;
     serve_tags(&server, CONVEX, &recorded("convex-page-2.json")).await;
     serve_text(&server, "/version/v1/local_backend_version", r#"{"version": "precompiled-2026-09-11-157eb19"}"#).await;
-    let ran = scratch.run(&server, &["bump", "convex"]).await;
-    ran.succeeded();
-    let lock = scratch.lock().unwrap();
-    assert!(lock.contains("c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4"), "{lock}");
+    scratch.run(&server, &["bump", "convex"]).await.succeeded();
+    scratch.lock_has(&["c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4"]);
 }
 
 #[tokio::test]
@@ -188,14 +179,14 @@ async fn the_token_is_sent_to_the_api_only() {
     serve_bytes(&server, &convex_asset(STABLE, "dashboard.zip"), &dashboard).await;
     serve(&server, CONVEX, &[(releases, 1)]).await;
     let scratch = Scratch::new(CONVEX_STACK);
-    let output = scratch.command(&server, &["bump", "convex"]).env("GH_TOKEN", "t0k3n").output().await.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let ran = Ran::of(scratch.command(&server, &["bump", "convex"]).env("GH_TOKEN", "t0k3n")).await;
+    ran.succeeded();
     let requests = server.received_requests().await.unwrap();
     let (downloads, api): (Vec<_>, Vec<_>) =
         requests.iter().partition(|request| request.url.path().starts_with("/github/"));
     assert_eq!(downloads.len(), 1);
     assert!(api.iter().all(|request| request.headers["authorization"] == "Bearer t0k3n"), "{api:?}");
-    assert!(!format!("{output:?}").contains("t0k3n"));
+    assert!(!format!("{ran:?}").contains("t0k3n"));
 }
 
 #[tokio::test]
@@ -204,11 +195,11 @@ async fn a_dry_run_writes_nothing_and_has_outputs_for_github_actions() {
     let outputs = tempfile::tempdir().unwrap();
     let (output, summary) = (outputs.path().join("output"), outputs.path().join("summary"));
     let mut command = scratch.command(&server, &["bump", "--dry-run", "--format", "json"]);
-    let ran = command.env("GITHUB_OUTPUT", &output).env("GITHUB_STEP_SUMMARY", &summary).output().await.unwrap();
-    let json: Value = serde_json::from_slice(&ran.stdout).unwrap();
-    assert_eq!((&json["changed"], &json["written"]), (&json!(true), &json!(false)));
-    assert_eq!(json["components"][0]["new"]["version"], STABLE);
-    assert_eq!(json["components"][0]["passed_over"].as_array().unwrap().len(), 5);
+    let ran = Ran::of(command.env("GITHUB_OUTPUT", &output).env("GITHUB_STEP_SUMMARY", &summary)).await;
+    let document = ran.json();
+    assert_eq!([&document["changed"], &document["written"]], [true, false]);
+    assert_eq!(document["components"][0]["new"]["version"], STABLE);
+    assert_eq!(document["components"][0]["passed_over"].as_array().unwrap().len(), 5);
     assert_eq!(scratch.names(), ["stack.toml"]);
     assert_eq!(std::fs::read_to_string(output).unwrap(), "changed=true\n");
     assert!(std::fs::read_to_string(summary).unwrap().contains("| convex | not pinned |"));
@@ -233,11 +224,10 @@ reason = "digests are published for these two only"
     std::fs::write(scratch.lock_path(), format!("{backend}[components.convex-dashboard]{dashboard}")).unwrap();
 
     serve(&server, CONVEX, &[(convex_releases(), 2)]).await;
-    let ran = scratch.run(&server, &["outdated"]).await;
     let note = "`same-release-as` waived: digests are published for these two only";
-    assert!(ran.succeeded().stdout.contains(note), "{}", ran.stdout);
-    let ran = scratch.run(&server, &["bump", "convex"]).await;
-    assert!(ran.succeeded().stderr.contains("does not apply any more: delete it from stack.toml"), "{}", ran.stderr);
+    scratch.run(&server, &["outdated"]).await.printed(&[note]);
+    let stale = "does not apply any more: delete it from stack.toml";
+    scratch.run(&server, &["bump", "convex"]).await.said(&[stale]);
     assert_eq!(scratch.lock().unwrap().matches(&format!("version = \"{STABLE}\"")).count(), 2);
 }
 
@@ -248,19 +238,15 @@ async fn outdated_shows_the_pinned_and_the_newest_version() {
     scratch.run(&server, &["bump", "convex", "--to", "precompiled-2026-09-11-157eb19"]).await.succeeded();
     let before = scratch.lock();
     let ran = scratch.run(&server, &["outdated"]).await;
-    let rows = [
+    ran.printed(&[
         "component         pinned                                       newest\n",
         &format!("convex            precompiled-2026-09-11-157eb19 (2026-09-11)  {STABLE} (2026-09-28)\n"),
         &format!("    passed over precompiled-2026-10-07-96d219c (2026-10-07): has no `{AARCH64}`\n"),
         "    passed over 3 prereleases, newest precompiled-2026-10-08",
-    ];
-    for row in rows {
-        assert!(ran.succeeded().stdout.contains(row), "{}", ran.stdout);
-    }
-    assert!(ran.stderr.contains("to pin the newest versions: cargo xtask bump convex\n"), "{}", ran.stderr);
+    ]);
+    ran.said(&["to pin the newest versions: cargo xtask bump convex\n"]);
     let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
-    let rows: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-    let rows = &rows["components"];
-    assert_eq!((&rows[1]["name"], &rows[1]["outdated"]), (&json!("convex-dashboard"), &json!(true)));
+    let row = &ran.succeeded().json()["components"][1];
+    assert_eq!([&row["name"], &row["outdated"]], [&json!("convex-dashboard"), &json!(true)]);
     assert_eq!(scratch.lock(), before);
 }

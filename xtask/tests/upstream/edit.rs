@@ -2,7 +2,7 @@
 
 use wiremock::MockServer;
 
-use crate::support::{CONVEX_STACK, Scratch, release, serve};
+use crate::support::{CONVEX_STACK, Scratch, release, serve_tool};
 
 #[tokio::test]
 async fn a_component_is_added_pinned_and_removed_without_other_changes() {
@@ -11,13 +11,12 @@ async fn a_component_is_added_pinned_and_removed_without_other_changes() {
     let before = stack();
     let add = ["add", "tool", "--from", "github:a/tool", "--file", "tool-{arch}.zip", "--contains", "tool"];
     let arches = ["--arch", "x86_64=x64", "--arch", "aarch64=arm64"];
-    let ran = scratch.run(&server, &[&add[..], &arches].concat()).await;
-    assert!(ran.succeeded().stdout.contains("pin it: cargo xtask bump tool"), "{}", ran.stdout);
+    scratch.run(&server, &[&add[..], &arches].concat()).await.printed(&["pin it: cargo xtask bump tool"]);
     let block =
         "[components.tool]\ntitle = \"tool\"\nscheme = \"semver\"\nsource = { repo = \"a/tool\", type = \"github\" }\n";
     assert!(stack().starts_with(&before) && stack().contains(block), "{}", stack());
     let files = [("tool-x64.zip", "x"), ("tool-arm64.zip", "y")];
-    serve(&server, "a/tool", &[(vec![release("v1.0.0", "2026-09-01", false, &files)], 1)]).await;
+    serve_tool(&server, vec![release("v1.0.0", "2026-09-01", false, &files)]).await;
     scratch.run(&server, &["bump", "tool"]).await.succeeded();
     scratch.run(&server, &add).await.failed_with(&["stack.toml already has a component `tool`", "nothing was changed"]);
     scratch.run(&server, &["remove", "tool"]).await.succeeded();

@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Ran, Scratch, git, release, zip_of};
+use crate::support::{NPM, Ran, Scratch, TOOL, component, git, release, undigested, zip_of};
 
 pub(crate) mod server;
 
@@ -31,7 +31,7 @@ enum Kind {
 /// A kind of source, pinned at an old version, with a new one upstream.
 struct Case {
     kind: Kind,
-    stack: &'static str,
+    stack: String,
     lock: String,
     /// A text that only the new lock contains.
     new: String,
@@ -62,14 +62,13 @@ fn documents(documents: Vec<(&'static str, Answer)>) -> World {
 }
 
 fn github() -> Case {
-    let mut new = release("v2.0.0", "2026-09-02", false, &[("tool.zip", "x")]);
-    // Downloaded, because it has no published digest.
-    (new["assets"][0]["digest"], new["assets"][0]["size"]) = (Value::Null, zip_of(&["tool"]).len().into());
-    let listing = json!([new, release("v1.0.0", "2026-09-01", false, &[("tool.zip", "x")])]).to_string();
+    let one = |tag: &str, day: &str| release(tag, day, false, &[("tool.zip", "x")]);
+    // The new one is downloaded, because it has no published digest.
+    let new = undigested(one("v2.0.0", "2026-09-02"), zip_of(&["tool"]).len());
+    let listing = json!([new, one("v1.0.0", "2026-09-01")]).to_string();
     Case {
         kind: Kind::Github,
-        stack: "[components.tool]\ntitle = \"Tool\"\nscheme = \"semver\"\n\
-            source = { type = \"github\", repo = \"a/tool\" }\nfile = { name = \"tool.zip\", contains = \"tool\" }\n",
+        stack: TOOL.to_owned(),
         lock: lock(
             "version = \"1.0.0\"\ntag = \"v1.0.0\"\n\n[components.tool.pinned.files.any]\n\
              url = \"https://github.com/files/v1.0.0/tool.zip\"\nsha256 = \"DIGEST\"\n",
@@ -91,8 +90,7 @@ fn npm() -> Case {
         "time": {"1.0.0": "2026-09-01T00:00:00Z", "2.0.0": "2026-09-02T00:00:00Z"}});
     Case {
         kind: Kind::Npm,
-        stack: "[components.tool]\ntitle = \"Tool\"\nscheme = \"semver\"\n\
-            source = { type = \"npm\", package = \"tool\", directory = \"npm/tool\" }\n",
+        stack: component("tool", "semver", NPM),
         lock: lock(&format!(
             "version = \"1.0.0\"\n\n[components.tool.pinned.npm]\npackage = \"tool\"\nintegrity = \"{integrity}\"\nlockfile = \"DIGEST\"\n"
         )),
@@ -108,8 +106,7 @@ fn oci() -> Case {
     let old = format!("sha256:{}", "1".repeat(64));
     Case {
         kind: Kind::Oci,
-        stack: "[components.tool]\ntitle = \"Tool\"\nscheme = \"tag\"\n\
-            source = { type = \"oci\", image = \"docker.io/library/tool\", tag = \"slim\" }\n",
+        stack: component("tool", "tag", "type = \"oci\", image = \"docker.io/library/tool\", tag = \"slim\""),
         lock: lock(&format!(
             "version = \"slim\"\ntag = \"slim\"\n\n[components.tool.pinned.image]\nname = \"docker.io/library/tool\"\n\
              digest = \"{old}\"\n\n[components.tool.pinned.image.platforms]\naarch64 = \"{old}\"\nx86_64 = \"{old}\"\n"
@@ -134,8 +131,7 @@ fn git_server() -> Case {
     let root = folder.path().to_owned();
     Case {
         kind: Kind::Git,
-        stack: "[components.tool]\ntitle = \"Tool\"\nscheme = \"semver\"\n\
-            source = { type = \"git\", repository = \"https://git.example/tool.git\" }\n",
+        stack: component("tool", "semver", "type = \"git\", repository = \"https://git.example/tool.git\""),
         lock: lock(&format!(
             "version = \"1.0.0\"\ntag = \"v1.0.0\"\ncommit = \"{one}\"\n\n[components.tool.pinned.git]\n\
              repository = \"https://git.example/tool.git\"\ncommit = \"{one}\"\n"
@@ -184,8 +180,12 @@ fn debian() -> Case {
     };
     Case {
         kind: Kind::Debian,
-        stack: "[components.tool]\ntitle = \"Tool\"\nscheme = \"snapshot\"\nsource = { type = \"debian\", suite = \"trixie\", \
-            archive = \"http://deb.example/{version}\", security = \"http://deb.example/{version}\", packages = [\"curl\"] }\n",
+        stack: component(
+            "tool",
+            "snapshot",
+            "type = \"debian\", suite = \"trixie\", archive = \"http://deb.example/{version}\", \
+             security = \"http://deb.example/{version}\", packages = [\"curl\"]",
+        ),
         lock: lock(&format!("version = \"20261101T000000Z\"\n\n{}\n{}", package("aarch64"), package("x86_64"))),
         new: "never".to_owned(),
         world: Arc::new(|_| {
@@ -199,7 +199,7 @@ fn debian() -> Case {
 fn cause(kind: Kind, fault: Fault) -> Option<&'static [&'static str]> {
     Some(match (kind, fault) {
         (Kind::Debian, _) => &["cannot read Debian's indexes"],
-        (_, Fault::Delay | Fault::Throttle | Fault::Redirect | Fault::Fail(2)) => return None,
+        (_, Fault::Delay | Fault::Throttle | Fault::Redirect | Fault::Fail(2) | Fault::Trickle) => return None,
         (Kind::Git, Fault::Stall) => &["Operation too slow"],
         (Kind::Git, Fault::Cut | Fault::Overstated) => &["transfer closed with"],
         (Kind::Git, Fault::Corrupt | Fault::Swap) => &["protocol error"],
@@ -220,17 +220,12 @@ fn cause(kind: Kind, fault: Fault) -> Option<&'static [&'static str]> {
 
 /// A bump in a checkout with the old pin.
 fn bump(case: &Case, address: &str, temporary: &Path, timeout: &str) -> (Scratch, tokio::process::Command) {
-    let scratch = Scratch::new(case.stack);
+    let scratch = Scratch::new(&case.stack)
+        .mirror("https://git.example", &format!("{address}/git"))
+        .mirror("http://deb.example", &format!("{address}/debian"))
+        .mirror("docker.io/library", address.trim_start_matches("http://"));
     std::fs::write(scratch.lock_path(), &case.lock).unwrap();
-    let mirrors = [
-        format!("https://git.example={address}/git"),
-        format!("http://deb.example={address}/debian"),
-        format!("docker.io/library={}", address.trim_start_matches("http://")),
-    ];
-    let mut arguments: Vec<&str> = mirrors.iter().flat_map(|mirror| ["--mirror", mirror]).collect();
-    arguments.extend(["--timeout", timeout, "bump", "--now"]);
-    let mut command = scratch.command_at(address, &arguments);
-    command.env("npm_config_registry", address).env("npm_config_cache", scratch.cache.path().join("npm"));
+    let mut command = scratch.command_at(address, &["--timeout", timeout, "bump", "--now"]);
     command.env("npm_config_fetch_retry_mintimeout", "100").env("TMPDIR", temporary);
     (scratch, command)
 }
@@ -269,15 +264,16 @@ async fn run(case: &Case, fault: Fault) -> Result<(), String> {
 async fn with_any_network_fault_the_lock_is_old_or_new_and_errors_name_the_cause() {
     let cases = [github(), npm(), git_server(), oci(), debian()];
     let all: Vec<(&Case, Fault)> = cases.iter().flat_map(|case| ALL.map(|fault| (case, fault))).collect();
-    let ended: Vec<Option<String>> = stream::iter(all)
-        .map(async |(case, fault)| {
-            run(case, fault).await.err().map(|wrong| format!("{:?} × {fault:?}: {wrong}", case.kind))
-        })
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await;
-    let wrong: Vec<String> = ended.into_iter().flatten().collect();
-    assert!(wrong.is_empty(), "{} of the runs:\n{}", wrong.len(), wrong.join("\n"));
+    let runs = all.into_iter().map(async |(case, fault)| {
+        run(case, fault).await.map_err(|wrong| format!("{:?} × {fault:?}: {wrong}", case.kind))
+    });
+    all_succeed(runs, "").await;
+}
+
+async fn all_succeed(runs: impl Iterator<Item = impl Future<Output = Result<(), String>>>, how: &str) {
+    let ended: Vec<Result<(), String>> = stream::iter(runs).buffer_unordered(AT_ONCE).collect().await;
+    let wrong: Vec<String> = ended.into_iter().filter_map(Result::err).collect();
+    assert!(wrong.is_empty(), "{} of the runs{how}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 /// A signal at any moment, to the process or, as a terminal does, to its group: the exit status is that of the signal,
@@ -287,16 +283,11 @@ async fn a_signal_at_any_moment_leaves_the_old_or_the_new_lock() {
     const RUNS: u64 = 48;
     let cases = [github(), git_server(), npm(), oci()];
     let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let ended: Vec<Option<String>> = stream::iter(0..RUNS)
-        .map(async |run| {
-            let mut random = fastrand::Rng::with_seed(seed + run);
-            interrupted(&cases[usize::try_from(run).unwrap() % cases.len()], &mut random).await.err()
-        })
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await;
-    let wrong: Vec<String> = ended.into_iter().flatten().collect();
-    assert!(wrong.is_empty(), "{} of the runs, with the seed {seed}:\n{}", wrong.len(), wrong.join("\n"));
+    let runs = (0..RUNS).map(async |run| {
+        let mut random = fastrand::Rng::with_seed(seed + run);
+        interrupted(&cases[usize::try_from(run).unwrap() % cases.len()], &mut random).await
+    });
+    all_succeed(runs, &format!(", with the seed {seed}")).await;
 }
 
 async fn interrupted(case: &Case, random: &mut fastrand::Rng) -> Result<(), String> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::faults::server::{self, Answer, Fault, Request};
-use crate::support::{Ran, Scratch, release};
+use crate::support::{AARCH64, CONVEX, Ran, Scratch, X86_64, release};
 
 const AWAY: Duration = Duration::from_millis(80);
 const RUNS: usize = 5;
@@ -40,17 +40,7 @@ fn documents() -> BTreeMap<String, Vec<u8>> {
         ("nodejs/node", one("v24.21.0", false, &[])),
         ("oven-sh/bun", one("bun-v1.4.2", false, &["bun-linux-x64.zip", "bun-linux-aarch64.zip"])),
         ("anomalyco/opencode", one("v1.18.21", false, &["opencode-linux-x64.tar.gz", "opencode-linux-arm64.tar.gz"])),
-        (
-            "get-convex/convex-backend",
-            one(
-                "precompiled-2026-09-11-157eb19",
-                false,
-                &[
-                    "convex-local-backend-x86_64-unknown-linux-gnu.zip",
-                    "convex-local-backend-aarch64-unknown-linux-gnu.zip",
-                ],
-            ),
-        ),
+        (CONVEX, one("precompiled-2026-09-11-157eb19", false, &[X86_64, AARCH64])),
     ];
     let mut documents: BTreeMap<String, Vec<u8>> = listings
         .into_iter()
@@ -86,8 +76,8 @@ fn serve_from(away: Duration) -> (String, Arc<Mutex<usize>>) {
 async fn a_full_resolve_sends_at_most_twelve_requests_to_githubs_api() {
     let (address, _) = serve_from(Duration::ZERO);
     let scratch = Scratch::new(&stack());
-    let ran = Ran::from(scratch.command_at(&address, &["bump", "--format", "json"]).output().await.unwrap());
-    let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    let ran = Ran::of(&mut scratch.command_at(&address, &["bump", "--format", "json"])).await;
+    let document = ran.succeeded().json();
     let calls = document["github"]["calls"].as_u64().unwrap();
     assert!((1..=12).contains(&calls), "{document}");
 }
@@ -108,7 +98,7 @@ async fn latency() {
             let scratch = Scratch::new(&stack());
             *asked.lock().unwrap() = 0;
             let started = Instant::now();
-            Ran::from(scratch.command_at(&address, &[command]).output().await.unwrap()).succeeded();
+            Ran::of(&mut scratch.command_at(&address, &[command])).await.succeeded();
             times.push(started.elapsed());
         }
         median(&format!("{command}, {} requests", asked.lock().unwrap()), times)

@@ -3,10 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use wiremock::matchers::{method, path};
-use wiremock::{Mock, MockServer, ResponseTemplate};
+use wiremock::{MockServer, ResponseTemplate};
 
-use crate::support::{Ran, Scratch, components, release, serve};
+use crate::support::{Ran, Scratch, answer, components, release, serve, serve_tags, wrapped};
 
 /// A checkout of two unrelated components.
 fn two() -> Scratch {
@@ -18,12 +17,8 @@ async fn server_of_two() -> MockServer {
     for (repo, file) in [("a/a", "a.bin"), ("a/b", "b.bin")] {
         let releases = vec![release("v1.2.3", "2026-09-01", false, &[(file, "x")])];
         let listing = ResponseTemplate::new(200).set_body_json(&releases).set_delay(Duration::from_millis(300));
-        Mock::given(method("GET"))
-            .and(path(format!("/repos/{repo}/releases")))
-            .respond_with(listing)
-            .mount(&server)
-            .await;
-        crate::support::serve_tags(&server, repo, &releases).await;
+        answer(&server, &format!("/repos/{repo}/releases"), listing).await;
+        serve_tags(&server, repo, &releases).await;
     }
     server
 }
@@ -34,8 +29,7 @@ async fn two_bumps_at_once_lose_no_pin() {
     let (a, b) = tokio::join!(scratch.run(&server, &["bump", "a"]), scratch.run(&server, &["bump", "b"]));
     a.succeeded();
     b.succeeded();
-    let lock = scratch.lock().unwrap();
-    assert!(lock.contains("[components.a]") && lock.contains("[components.b]"), "{lock}");
+    scratch.lock_has(&["[components.a]", "[components.b]"]);
     let waited = [&a, &b].iter().filter(|ran| ran.stderr.contains("waiting for another command")).count();
     assert_eq!(waited, 1, "{}{}", a.stderr, b.stderr);
     assert_eq!(scratch.names(), ["stack.toml", "versions.lock"]);
@@ -86,18 +80,11 @@ async fn a_lock_that_is_a_mount_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let mounted = folder.path().join("mounted");
     std::fs::write(&mounted, "schema = 1\n\n[components]\n").unwrap();
-    let inner = scratch.command(&server, &["bump", "a"]);
     let mut command = tokio::process::Command::new("unshare");
     let script = "mount --bind \"$1\" \"$2\" || exit 77; exec \"${@:3}\"";
     command.args(["--mount", "--map-root-user", "bash", "-c", script, "-"]);
-    command.arg(&mounted).arg(scratch.lock_path()).arg(inner.as_std().get_program()).args(inner.as_std().get_args());
-    for (name, value) in inner.as_std().get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    let ran = Ran::from(command.output().await.unwrap());
+    command.arg(&mounted).arg(scratch.lock_path());
+    let ran = Ran::of(&mut wrapped(command, &scratch.command(&server, &["bump", "a"]))).await;
     if ran.code == Some(77) || ran.stderr.contains("unshare failed") {
         // This machine does not allow mounts.
         return;

@@ -8,47 +8,36 @@ use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::support::{
-    CONVEX, CONVEX_STACK, Ran, Scratch, convex_asset, convex_releases, serve, serve_bytes, serve_tags, serve_text,
-    without_digest, zip_of,
+    CONVEX, CONVEX_STACK, NPM, Ran, STABLE, Scratch, X86_64, answer, component, convex_asset, convex_releases, release,
+    serve, serve_bytes, serve_json, serve_tags, without_digest, zip_of,
 };
 
-const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
-const X86_64: &str = "convex-local-backend-x86_64-unknown-linux-gnu.zip";
-
-const ONE_OF_EACH: &str = r#"
-[components.bun]
-title = "Bun"
-scheme = "semver"
-source = { type = "github", repo = "oven-sh/bun", prefix = "bun-" }
-file = { name = "bun.zip", contains = "bun" }
-[components.tool]
-title = "Tool"
-scheme = "calver"
-source = { type = "npm", package = "tool", directory = "npm/tool" }
-"#;
+/// A component of GitHub and one of npm.
+fn one_of_each() -> Scratch {
+    let bun = component("bun", "semver", "type = \"github\", repo = \"oven-sh/bun\", prefix = \"bun-\"");
+    let file = "file = { name = \"bun.zip\", contains = \"bun\" }\n";
+    Scratch::new(&(bun + file + &component("tool", "calver", NPM)))
+}
 
 async fn serve_one_of_each(server: &MockServer) {
-    let bun = crate::support::release("bun-v1.4.3", "2026-09-01", false, &[("bun.zip", "bun")]);
+    let bun = release("bun-v1.4.3", "2026-09-01", false, &[("bun.zip", "bun")]);
     serve(server, "oven-sh/bun", &[(vec![bun], 1)]).await;
     let tool = json!({"name": "tool", "dist-tags": {"latest": "2026.9.6"},
         "versions": {"2026.9.6": {"name": "tool", "version": "2026.9.6"}}, "time": {"2026.9.6": "2026-09-01T00:00:00Z"}});
-    serve_text(server, "/tool", &tool.to_string()).await;
+    serve_json(server, "/tool", &tool).await;
 }
 
 #[tokio::test]
 async fn a_proxy_is_used_for_githubs_api_and_for_npms_registry() {
-    let (scratch, proxy) = (Scratch::new(ONE_OF_EACH), MockServer::start().await);
+    let (scratch, proxy) = (one_of_each(), MockServer::start().await);
     serve_one_of_each(&proxy).await;
     let run = async |no_proxy: &str| {
         let mut command = scratch.command(&proxy, &["outdated"]);
         command.env("HTTP_PROXY", proxy.uri()).env("NO_PROXY", no_proxy);
-        command
-            .env("GITHUB_API_URL", "http://github.company.invalid")
-            .env("npm_config_registry", "http://npm.company.invalid");
-        Ran::from(command.output().await.unwrap())
+        command.env("GITHUB_API_URL", "http://github.company.invalid");
+        Ran::of(command.env("npm_config_registry", "http://npm.company.invalid")).await
     };
-    let ran = run("").await;
-    assert!(ran.succeeded().stdout.contains("1.4.3 (2026-09-01)"), "{}", ran.stdout);
+    run("").await.printed(&["1.4.3 (2026-09-01)"]);
     // Hosts of `no_proxy` are requested directly; this one has no address.
     run("github.company.invalid")
         .await
@@ -85,7 +74,7 @@ async fn a_throttle_a_page_and_a_replaced_file_are_three_messages() {
     let verify = async |reply: ResponseTemplate| {
         server.reset().await;
         serve_tags(&server, CONVEX, &releases).await;
-        Mock::given(path(convex_asset(STABLE, X86_64))).respond_with(reply).mount(&server).await;
+        answer(&server, &convex_asset(STABLE, X86_64), reply).await;
         scratch.run(&server, &["verify", "convex"]).await
     };
     let throttled = verify(ResponseTemplate::new(429).insert_header("retry-after", "3600")).await;
@@ -102,8 +91,7 @@ async fn a_throttle_a_page_and_a_replaced_file_are_three_messages() {
     let mut other = bytes.clone();
     other[0] ^= 1;
     let replaced = verify(ResponseTemplate::new(200).set_body_bytes(other)).await;
-    assert_eq!(replaced.code, Some(3), "{}", replaced.stderr);
-    assert!(replaced.stdout.contains("replaced: https://github.com/"), "{}", replaced.stdout);
+    replaced.differed(&["replaced: https://github.com/"]);
     for ran in [&throttled, &page] {
         assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("replaced"), "{}", ran.stdout);
     }
@@ -111,7 +99,7 @@ async fn a_throttle_a_page_and_a_replaced_file_are_three_messages() {
 
 #[tokio::test]
 async fn an_unexpectedly_compressed_reply_is_read() {
-    let (scratch, server) = (Scratch::new(ONE_OF_EACH), MockServer::start().await);
+    let (scratch, server) = (one_of_each(), MockServer::start().await);
     serve_one_of_each(&server).await;
     let squeezed = |body: &str| {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -125,9 +113,7 @@ async fn an_unexpectedly_compressed_reply_is_read() {
         .with_priority(1)
         .mount(&server)
         .await;
-    let mut command = scratch.command(&server, &["outdated"]);
-    let ran = Ran::from(command.env("npm_config_registry", server.uri()).output().await.unwrap());
-    assert!(ran.succeeded().stdout.contains("2026.9.7 (2026-09-02)"), "{}", ran.stdout);
+    scratch.run(&server, &["outdated"]).await.printed(&["2026.9.7 (2026-09-02)"]);
 }
 
 /// A mirror may redirect, and credentials are sent only to the server that requires them.
@@ -137,13 +123,13 @@ async fn redirects_are_followed_ten_times() {
     let bytes = zip_of(&["convex-local-backend"]);
     serve_tags(&server, CONVEX, &without_digest(STABLE, X86_64, bytes.len())).await;
     let leads_to = |to: &str| ResponseTemplate::new(302).insert_header("location", to);
-    Mock::given(path(convex_asset(STABLE, X86_64))).respond_with(leads_to("/elsewhere")).mount(&server).await;
+    answer(&server, &convex_asset(STABLE, X86_64), leads_to("/elsewhere")).await;
     serve_bytes(&server, "/elsewhere", &bytes).await;
     scratch.run(&server, &["bump", "convex", "--to", STABLE]).await.succeeded();
 
     server.reset().await;
     serve_tags(&server, CONVEX, &without_digest(STABLE, X86_64, bytes.len())).await;
-    Mock::given(path(convex_asset(STABLE, X86_64))).respond_with(leads_to("/circle")).mount(&server).await;
-    Mock::given(path("/circle")).respond_with(leads_to("/circle")).mount(&server).await;
+    answer(&server, &convex_asset(STABLE, X86_64), leads_to("/circle")).await;
+    answer(&server, "/circle", leads_to("/circle")).await;
     scratch.run(&server, &["verify", "convex"]).await.failed_with(&["redirects in circles"]);
 }

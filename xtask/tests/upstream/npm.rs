@@ -5,18 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use wiremock::MockServer;
 
-use crate::support::{Ran, Scratch, digest_of, serve_text};
+use crate::support::{INTEGRITY, NPM, Scratch, component, digest_of, serve_json, serve_text};
 
-const STACK: &str = r#"
-[components.tool]
-title = "Tool"
-scheme = "calver"
-source = { type = "npm", package = "tool", directory = "npm/tool" }
-"#;
-
-/// SHA-512 of no bytes: no tarball is downloaded.
-const INTEGRITY: &str =
-    "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==";
+/// A checkout with one package.
+fn scratch() -> Scratch {
+    Scratch::new(&component("tool", "calver", NPM))
+}
 
 fn manifest(server: &MockServer, package: &str, version: &str, more: &Value) -> Value {
     let mut manifest = json!({
@@ -35,12 +29,12 @@ async fn serve_package(server: &MockServer, package: &str, latest: &str, version
     let mut time = BTreeMap::new();
     for (index, (version, more)) in versions.iter().enumerate() {
         let manifest = manifest(server, package, version, more);
-        serve_text(server, &format!("/{package}/{version}"), &manifest.to_string()).await;
+        serve_json(server, &format!("/{package}/{version}"), &manifest).await;
         manifests.insert(*version, manifest);
         time.insert(*version, format!("2026-09-{:02}T12:00:00.123Z", index + 1));
     }
     let packument = json!({"name": package, "dist-tags": {"latest": latest}, "versions": manifests, "time": time});
-    serve_text(server, &format!("/{package}"), &packument.to_string()).await;
+    serve_json(server, &format!("/{package}"), &packument).await;
 }
 
 /// Serves the package of a program for one platform, in some versions.
@@ -54,16 +48,9 @@ fn with_platforms(version: &str) -> Value {
     json!({"optionalDependencies": {"tool-linux-x64": version, "tool-linux-arm64": version}})
 }
 
-async fn run(scratch: &Scratch, server: &MockServer, arguments: &[&str]) -> Ran {
-    let cache = tempfile::tempdir().unwrap();
-    let mut command = scratch.command(server, arguments);
-    command.env("npm_config_registry", server.uri()).env("npm_config_cache", cache.path());
-    Ran::from(command.output().await.unwrap())
-}
-
 #[tokio::test]
 async fn the_newest_complete_version_is_taken_and_locked_by_npm() {
-    let (scratch, server) = (Scratch::new(STACK), MockServer::start().await);
+    let (scratch, server) = (scratch(), MockServer::start().await);
     let versions = [
         ("2026.9.5", with_platforms("2026.9.5")),
         ("2026.9.6", with_platforms("2026.9.6")),
@@ -77,25 +64,18 @@ async fn the_newest_complete_version_is_taken_and_locked_by_npm() {
     serve_platform(&server, "x64", &["2026.9.5", "2026.9.6", "2026.9.7"]).await;
     // The packages for the platforms are published one after another; this one is missing.
     serve_platform(&server, "arm64", &["2026.9.5", "2026.9.6"]).await;
-    let ran = run(&scratch, &server, &["bump"]).await;
-    ran.succeeded();
-    for text in [
+    scratch.run(&server, &["bump"]).await.printed(&[
         "tool: not pinned → 2026.9.6 (2026-09-02)\n",
         "passed over 2026.10.1 (2026-09-07): newer than the dist-tag `latest`, 2026.9.33\n",
         "passed over 2026.9.33 (2026-09-05): of the extended-stable line\n",
         "passed over 2026.9.8 (2026-09-04): deprecated by its publisher: broken\n",
         "passed over 2026.9.7 (2026-09-03): npm's registry has no `tool-linux-arm64` 2026.9.7\n",
         "passed over 2026.10.0-beta.1 (2026-09-06): a prerelease\n",
-    ] {
-        assert!(ran.stdout.contains(text), "{text}\n{}", ran.stdout);
-    }
+    ]);
     let read = |name: &str| std::fs::read_to_string(scratch.root().join("image/npm/tool").join(name)).unwrap();
     let lockfile = read("package-lock.json");
-    let lock = scratch.lock().unwrap();
     let pinned = &digest_of(lockfile.as_bytes())["sha256:".len()..];
-    for text in [INTEGRITY, &format!("lockfile = \"{pinned}\""), "version = \"2026.9.6\""] {
-        assert!(lock.contains(text), "{text}\n{lock}");
-    }
+    scratch.lock_has(&[INTEGRITY, &format!("lockfile = \"{pinned}\""), "version = \"2026.9.6\""]);
     // Both architectures, on any machine, and no URL of the registry.
     let packages: Value = serde_json::from_str(&lockfile).unwrap();
     for package in ["tool", "tool-linux-x64", "tool-linux-arm64"] {
@@ -104,18 +84,16 @@ async fn the_newest_complete_version_is_taken_and_locked_by_npm() {
     assert!(!lockfile.contains(&server.uri()), "{lockfile}");
     assert!(read("package.json").contains("\"tool\": \"2026.9.6\""));
 
-    run(&scratch, &server, &["verify"]).await.succeeded();
-    assert!(run(&scratch, &server, &["bump"]).await.succeeded().stdout.contains("nothing to bump"));
+    scratch.run(&server, &["verify"]).await.succeeded();
+    scratch.run(&server, &["bump"]).await.printed(&["nothing to bump"]);
     // The template of the installation was edited.
     std::fs::write(scratch.root().join("image/npm/tool/package-lock.json"), lockfile.replace("x64", "x32")).unwrap();
-    let ran = run(&scratch, &server, &["verify"]).await;
-    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
-    assert!(ran.stdout.contains("replaced: image/npm/tool/package-lock.json"), "{}", ran.stdout);
+    scratch.run(&server, &["verify"]).await.differed(&["replaced: image/npm/tool/package-lock.json"]);
 }
 
 #[tokio::test]
 async fn a_named_version_that_lacks_a_platform() {
-    let (scratch, server) = (Scratch::new(STACK), MockServer::start().await);
+    let (scratch, server) = (scratch(), MockServer::start().await);
     let versions = [("2026.9.5", json!({})), ("2026.9.7", with_platforms("2026.9.7"))];
     serve_package(&server, "tool", "2026.9.7", &versions).await;
     serve_platform(&server, "x64", &["2026.9.7"]).await;
@@ -124,16 +102,16 @@ async fn a_named_version_that_lacks_a_platform() {
         ("2026.9.7", "cannot be installed on every architecture: npm's registry has no `tool-linux-arm64` 2026.9.7"),
         ("2026.9.6", "npm's registry has no `tool` 2026.9.6"),
     ] {
-        run(&scratch, &server, &["bump", "tool", "--to", to]).await.failed_with(&[expected, take]);
+        scratch.run(&server, &["bump", "tool", "--to", to]).await.failed_with(&[expected, take]);
     }
-    run(&scratch, &server, &["bump", "tool", "--to", "../tool"]).await.failed_with(&["is not a calver version"]);
+    scratch.run(&server, &["bump", "tool", "--to", "../tool"]).await.failed_with(&["is not a calver version"]);
     assert_eq!(scratch.names(), ["stack.toml"]);
 }
 
 #[tokio::test]
 async fn a_missing_registry_and_invalid_answers() {
-    let (scratch, server) = (Scratch::new(STACK), MockServer::start().await);
-    let ran = run(&scratch, &server, &["bump"]).await;
+    let (scratch, server) = (scratch(), MockServer::start().await);
+    let ran = scratch.run(&server, &["bump"]).await;
     ran.failed_with(&["npm's registry has no package `tool`", "hint: the registry is http://127.0.0.1:"]);
     for (answer, expected) in [
         ("<html>", "is not the expected JSON"),
@@ -142,11 +120,11 @@ async fn a_missing_registry_and_invalid_answers() {
     ] {
         server.reset().await;
         serve_text(&server, "/tool", answer).await;
-        run(&scratch, &server, &["bump"]).await.failed_with(&["failed to bump `tool`", expected]);
+        scratch.run(&server, &["bump"]).await.failed_with(&["failed to bump `tool`", expected]);
     }
     // An invalid integrity does not reach the lock.
     server.reset().await;
     serve_package(&server, "tool", "2026.9.6", &[("2026.9.6", json!({"dist": {"integrity": "sha1-x"}}))]).await;
-    run(&scratch, &server, &["bump"]).await.failed_with(&["is not an npm integrity"]);
+    scratch.run(&server, &["bump"]).await.failed_with(&["is not an npm integrity"]);
     assert_eq!(scratch.names(), ["stack.toml"]);
 }

@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 use wiremock::matchers::{method, path, query_param};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
-use crate::support::{CONVEX, CONVEX_STACK, Scratch, asset, convex_releases, find, serve, serve_tags, serve_text};
+use crate::support::{
+    AARCH64, CONVEX, CONVEX_STACK, STABLE, Scratch, X86_64, answer, asset, convex_releases, find, serve, serve_tags,
+    serve_text,
+};
 
-const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
 const PROMOTED: &str = "precompiled-2026-09-11-157eb19";
 const SERVICE: &str = "/version/v1/local_backend_version";
 
@@ -19,26 +21,19 @@ fn complete(tag: &str, moment: &str) -> Value {
     release
 }
 
-/// What follows the last page of a listing.
-#[derive(Clone, Copy)]
-enum End {
-    /// The last page has no link to another one.
-    NoLink,
-    /// The page after the last is an error.
-    Refused(u16),
-}
-
 /// Pages of 100 prereleases, fourteen per day.
+#[derive(Clone, Copy)]
 struct Prereleases {
     pages: u64,
-    end: End,
+    /// The status of the page after the last; without one, there is no link to it.
+    end: Option<u16>,
 }
 
 impl Respond for Prereleases {
     fn respond(&self, request: &Request) -> ResponseTemplate {
         let query = request.url.query_pairs().find(|(name, _)| name == "page");
         let page: u64 = query.map_or(1, |(_, page)| page.parse().unwrap());
-        if let End::Refused(status) = self.end
+        if let Some(status) = self.end
             && page > self.pages
         {
             return ResponseTemplate::new(status)
@@ -55,8 +50,7 @@ impl Respond for Prereleases {
         };
         let releases: Vec<Value> = (0..100).map(release).collect();
         let reply = ResponseTemplate::new(200).set_body_json(releases);
-        let is_last = page == self.pages && matches!(self.end, End::NoLink);
-        if is_last {
+        if page == self.pages && self.end.is_none() {
             return reply;
         }
         let next = format!("https://api.github.com/repositories/1/releases?per_page=100&page={}", page + 1);
@@ -64,38 +58,30 @@ impl Respond for Prereleases {
     }
 }
 
-async fn serve_prereleases(pages: u64, end: End) -> MockServer {
+async fn serve_prereleases(pages: u64, end: Option<u16>) -> MockServer {
     let server = MockServer::start().await;
-    Mock::given(method("GET"))
-        .and(path(format!("/repos/{CONVEX}/releases")))
-        .respond_with(Prereleases { pages, end })
-        .expect(1)
-        .mount(&server)
-        .await;
-    Mock::given(method("GET"))
-        .and(path("/repositories/1/releases"))
-        .respond_with(Prereleases { pages, end })
-        .mount(&server)
-        .await;
+    let listing = |at: &str| Mock::given(method("GET")).and(path(at)).respond_with(Prereleases { pages, end });
+    listing(&format!("/repos/{CONVEX}/releases")).expect(1).mount(&server).await;
+    listing("/repositories/1/releases").mount(&server).await;
     serve_tags(&server, CONVEX, &convex_releases()).await;
     server
 }
 
 #[tokio::test]
 async fn a_thousand_prereleases_lead_to_what_is_promoted() {
-    for end in [End::NoLink, End::Refused(422), End::Refused(500)] {
+    for end in [None, Some(422), Some(500)] {
         let server = serve_prereleases(10, end).await;
         serve_text(&server, SERVICE, &format!(r#"{{"version": "{PROMOTED}"}}"#)).await;
         let scratch = Scratch::new(CONVEX_STACK);
         let ran = scratch.run(&server, &["bump", "convex"]).await;
-        assert!(ran.succeeded().stdout.contains("passed over 1000 prereleases, newest precompiled-2026-12-28-0000000"));
+        ran.printed(&["passed over 1000 prereleases, newest precompiled-2026-12-28-0000000"]);
         assert_eq!(scratch.lock().unwrap().matches(&format!("version = \"{PROMOTED}\"")).count(), 2);
     }
 }
 
 #[tokio::test]
 async fn a_server_that_fails_before_the_thousandth_release_is_an_error() {
-    let server = serve_prereleases(3, End::Refused(504)).await;
+    let server = serve_prereleases(3, Some(504)).await;
     serve_text(&server, SERVICE, &format!(r#"{{"version": "{PROMOTED}"}}"#)).await;
     let scratch = Scratch::new(CONVEX_STACK);
     scratch.run(&server, &["bump", "convex"]).await.failed_with(&["GitHub answers 504 Gateway Timeout"]);
@@ -113,7 +99,7 @@ async fn invalid_answers_of_the_version_service() {
         (&format!(r#"{{"version": "{gone}"}}"#), "404 Not Found"),
         (r#"{"version": "precompiled-2026-10-07-96d219c"}"#, "promotes precompiled-2026-10-07-96d219c"),
     ] {
-        let server = serve_prereleases(1, End::NoLink).await;
+        let server = serve_prereleases(1, None).await;
         serve_text(&server, SERVICE, answer).await;
         let scratch = Scratch::new(CONVEX_STACK);
         scratch.run(&server, &["bump", "convex"]).await.failed_with(&["failed to bump `convex`", expected]);
@@ -143,7 +129,7 @@ async fn other_tags_drafts_and_incomplete_releases_are_passed_over() {
     let without = |release: &mut Value, name: &str| {
         release["assets"].as_array_mut().unwrap().retain(|asset| asset["name"] != name);
     };
-    without(&mut without_x86_64, "convex-local-backend-x86_64-unknown-linux-gnu.zip");
+    without(&mut without_x86_64, X86_64);
     let mut without_dashboard = complete("precompiled-2026-10-26-ddddddd", "2026-10-26T12:00:00Z");
     without(&mut without_dashboard, "dashboard.zip");
     let mut half = complete("precompiled-2026-10-25-eeeeeee", "2026-10-25T12:00:00Z");
@@ -159,20 +145,15 @@ async fn other_tags_drafts_and_incomplete_releases_are_passed_over() {
         let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
         serve(&server, CONVEX, &[(listing.clone(), 1)]).await;
         let ran = scratch.run(&server, &["bump", "convex", "--format", "json"]).await;
-        let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-        let convex = &document["components"][0];
+        let convex = &ran.succeeded().json()["components"][0];
         assert_eq!(convex["new"]["version"], "precompiled-2026-10-22-652b828");
         let reasons: Vec<(&str, &str)> = convex["passed_over"].as_array().unwrap().iter().map(reason_of).collect();
-        let aarch64 = "`convex-local-backend-aarch64-unknown-linux-gnu.zip`";
-        let x86_64 = "`convex-local-backend-x86_64-unknown-linux-gnu.zip`";
         let expected = [
-            ("precompiled-2026-10-27-ccccccc", format!("has no {x86_64}")),
-            ("precompiled-2026-10-26-ddddddd", "has no `dashboard.zip`".to_owned()),
-            ("precompiled-2026-10-25-eeeeeee", "has no `dashboard.zip` (upload state `starter`)".to_owned()),
-            ("precompiled-2026-10-24-fffffff", format!("has no {aarch64}, {x86_64}, `dashboard.zip`")),
+            ("precompiled-2026-10-27-ccccccc", &*format!("has no `{X86_64}`")),
+            ("precompiled-2026-10-26-ddddddd", "has no `dashboard.zip`"),
+            ("precompiled-2026-10-25-eeeeeee", "has no `dashboard.zip` (upload state `starter`)"),
+            ("precompiled-2026-10-24-fffffff", &format!("has no `{AARCH64}`, `{X86_64}`, `dashboard.zip`")),
         ];
-        let expected: Vec<(&str, &str)> =
-            expected.iter().map(|(version, reason)| (*version, reason.as_str())).collect();
         assert_eq!(reasons, expected);
     }
 }
@@ -186,13 +167,8 @@ async fn a_listing_with_circular_links_ends() {
     let server = MockServer::start().await;
     for at in [format!("/repos/{CONVEX}/releases"), "/repositories/1/releases".to_owned()] {
         let next = "<https://api.github.com/repositories/1/releases?page=2>; rel=\"next\"";
-        Mock::given(method("GET"))
-            .and(path(at))
-            .respond_with(
-                ResponseTemplate::new(200).set_body_json(json!([{"tag_name": "x"}])).insert_header("link", next),
-            )
-            .mount(&server)
-            .await;
+        let page = ResponseTemplate::new(200).set_body_json(json!([{"tag_name": "x"}])).insert_header("link", next);
+        answer(&server, &at, page).await;
     }
     let scratch = Scratch::new(CONVEX_STACK);
     let ran = scratch.run(&server, &["bump", "convex"]).await;
@@ -209,10 +185,8 @@ async fn pages_are_followed_by_their_links() {
     let next = "<https://api.github.com/repositories/7/releases?after=abc&per_page=100>; rel=\"next\"";
     let first = json!([{"tag_name": "precompiled-2026-10-09-1234567", "prerelease": true,
                         "published_at": "2026-10-09T12:00:00Z", "created_at": "2026-10-09T12:00:00Z"}]);
-    Mock::given(path(format!("/repos/{CONVEX}/releases")))
-        .respond_with(ResponseTemplate::new(200).set_body_json(first).insert_header("link", next))
-        .mount(&server)
-        .await;
+    let first = ResponseTemplate::new(200).set_body_json(first).insert_header("link", next);
+    answer(&server, &format!("/repos/{CONVEX}/releases"), first).await;
     Mock::given(path("/repositories/7/releases"))
         .and(query_param("after", "abc"))
         .respond_with(ResponseTemplate::new(200).set_body_json(convex_releases()))
@@ -221,5 +195,5 @@ async fn pages_are_followed_by_their_links() {
         .await;
     let scratch = Scratch::new(CONVEX_STACK);
     scratch.run(&server, &["bump", "convex"]).await.succeeded();
-    assert!(scratch.lock().unwrap().contains(&format!("version = \"{STABLE}\"")));
+    scratch.lock_has(&[&format!("version = \"{STABLE}\"")]);
 }

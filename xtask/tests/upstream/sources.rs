@@ -1,10 +1,12 @@
 //! The other kinds of sources: a release that names another one, files elsewhere, prefixes, git, registries.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use wiremock::matchers::{header, header_regex, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::{Scratch, git, release, serve, serve_tags, serve_text};
+use crate::support::{
+    BRANCH, Scratch, TAGS, Upstream, component, has, release, serve, serve_json, serve_tags, serve_text,
+};
 
 const LLAMACPP: &str = r#"
 [components.llamacpp]
@@ -15,7 +17,7 @@ file = { name = "llama-{tag}-bin-ubuntu-{arch}.tar.gz", contains = "llama-server
 arch = { x86_64 = "x64", aarch64 = "arm64" }
 "#;
 
-fn build(tag: &str, arches: &[&str]) -> serde_json::Value {
+fn build(tag: &str, arches: &[&str]) -> Value {
     let names: Vec<String> = arches.iter().map(|arch| format!("llama-{tag}-bin-ubuntu-{arch}.tar.gz")).collect();
     let assets: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "build")).collect();
     release(tag, "2026-09-01", true, &assets)
@@ -27,15 +29,12 @@ async fn a_stable_llama_cpp_release_names_its_build() {
     let stable = release("v0.6.0", "2026-09-02", false, &[("nightly-tag.txt", "b11429\n")]);
     let older = release("v0.5.0", "2026-08-30", false, &[("nightly-tag.txt", "b11400\n")]);
     let builds = [build("b11429", &["x64", "arm64"]), build("b11430", &["x64"]), build("b11400", &["x64", "arm64"])];
-    Mock::given(path("/repos/ggml-org/llama.cpp/releases/latest"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(&stable))
-        .mount(&server)
-        .await;
+    serve_json(&server, "/repos/ggml-org/llama.cpp/releases/latest", &stable).await;
     serve_tags(&server, "ggml-org/llama.cpp", &builds).await;
     serve_text(&server, "/github/files/v0.6.0/nightly-tag.txt", "b11429\n").await;
     serve_text(&server, "/github/files/v0.5.0/nightly-tag.txt", "b11400\n").await;
     scratch.run(&server, &["bump"]).await.succeeded();
-    assert!(scratch.lock().unwrap().contains("version = \"b11429\""), "{:?}", scratch.lock());
+    scratch.lock_has(&["version = \"b11429\""]);
 
     // Also a build by name; one that lacks an architecture is refused.
     let ran = scratch.run(&server, &["bump", "llamacpp", "--to", "b11430"]).await;
@@ -51,19 +50,13 @@ async fn a_stable_llama_cpp_release_names_its_build() {
     serve_tags(&server, "ggml-org/llama.cpp", &builds).await;
     serve(&server, "ggml-org/llama.cpp", &[(vec![builds[1].clone(), broken, older], 3)]).await;
     let fresh = Scratch::new(LLAMACPP);
-    let ran = fresh.run(&server, &["bump"]).await;
-    assert!(ran.succeeded().stdout.contains("passed over v0.7.0"), "{}", ran.stdout);
-    assert!(fresh.lock().unwrap().contains("version = \"b11400\""));
+    fresh.run(&server, &["bump"]).await.printed(&["passed over v0.7.0"]);
+    fresh.lock_has(&["version = \"b11400\""]);
     // The pin is newer than that, and is not moved back automatically.
-    let ran = scratch.run(&server, &["bump"]).await;
-    assert!(
-        ran.succeeded().stderr.contains("`llamacpp` stays pinned at b11429, which is newer than b11400"),
-        "{}",
-        ran.stderr
-    );
-    assert!(scratch.lock().unwrap().contains("version = \"b11429\""));
-    let ran = scratch.run(&server, &["outdated"]).await;
-    assert!(ran.succeeded().stdout.contains("b11400 (2026-09-01), which is older"), "{}", ran.stdout);
+    let stays = "`llamacpp` stays pinned at b11429, which is newer than b11400";
+    scratch.run(&server, &["bump"]).await.said(&[stays]);
+    scratch.lock_has(&["version = \"b11429\""]);
+    scratch.run(&server, &["outdated"]).await.printed(&["b11400 (2026-09-01), which is older"]);
 }
 
 #[tokio::test]
@@ -83,26 +76,18 @@ arch = { x86_64 = "x64", aarch64 = "arm64" }
     serve(&server, "nodejs/node", &[(releases.to_vec(), 1)]).await;
     let (x64, arm64) = ("a".repeat(64), "b".repeat(64));
     let sums = format!("{x64}  node-v24.20.0-linux-x64.tar.xz\n{arm64}  node-v24.20.0-linux-arm64.tar.xz\n");
-    serve_text(
-        &server,
-        "/node/dist/v24.21.0/SHASUMS256.txt",
-        &sums.replace("v24.20.0-linux-x64", "v24.21.0-linux-x64"),
-    )
-    .await;
+    let half = sums.replace("v24.20.0-linux-x64", "v24.21.0-linux-x64");
+    serve_text(&server, "/node/dist/v24.21.0/SHASUMS256.txt", &half).await;
     serve_text(&server, "/node/dist/v24.20.0/SHASUMS256.txt", &sums).await;
-    let ran = scratch.run(&server, &["bump"]).await;
     let passed_over = "24.21.0 (2026-09-04): its list of checksums lacks `node-v24.21.0-linux-arm64.tar.xz`";
-    assert!(ran.succeeded().stdout.contains(passed_over), "{}", ran.stdout);
-    let lock = scratch.lock().unwrap();
-    for text in [
+    scratch.run(&server, &["bump"]).await.printed(&[passed_over]);
+    scratch.lock_has(&[
         "version = \"24.20.0\"",
         "tag = \"v24.20.0\"",
         &x64,
         &arm64,
         "https://nodejs.org/dist/v24.20.0/node-v24.20.0-linux-arm64.tar.xz",
-    ] {
-        assert!(lock.contains(text), "{text}\n{lock}");
-    }
+    ]);
 }
 
 #[tokio::test]
@@ -125,91 +110,60 @@ file = { name = "bun-linux.zip", contains = "bun" }
         release("bun-v1.10.0-rc.1", "2026-08-01", false, &names),
     ];
     serve(&server, "oven-sh/bun", &[(releases, 1)]).await;
-    let ran = scratch.run(&server, &["bump"]).await;
-    assert!(ran.succeeded().stdout.contains("out for 0 of the 7 days"), "{}", ran.stdout);
-    let lock = scratch.lock().unwrap();
-    assert!(lock.contains("version = \"1.4.2\"\ntag = \"bun-v1.4.2\""), "{lock}");
+    scratch.run(&server, &["bump"]).await.printed(&["out for 0 of the 7 days"]);
+    scratch.lock_has(&["version = \"1.4.2\"\ntag = \"bun-v1.4.2\""]);
     // In any spelling.
     for to in ["1.5.0", "v1.5.0", "bun-v1.5.0"] {
         server.reset().await;
         serve_tags(&server, "oven-sh/bun", &[release("bun-v1.5.0", &today, false, &names)]).await;
         scratch.run(&server, &["bump", "bun", "--to", to]).await.succeeded();
-        assert!(scratch.lock().unwrap().contains("tag = \"bun-v1.5.0\""));
+        scratch.lock_has(&["tag = \"bun-v1.5.0\""]);
     }
 }
 
 #[tokio::test]
 async fn git_tags_are_peeled_and_sorted_as_numbers_and_branches_followed() {
-    let stack = r#"
-[components.manager]
-title = "Manager"
-scheme = "dotted"
-source = { type = "git", repository = "https://git.example/manager.git" }
-[components.mission-control]
-title = "Mission Control"
-scheme = "commit"
-source = { type = "git", repository = "https://git.example/manager.git", branch = "main" }
-"#;
-    let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
-    let upstream = tempfile::tempdir().unwrap();
-    git(upstream.path(), &["init", "--quiet"]);
-    git(upstream.path(), &["commit", "--quiet", "--allow-empty", "-m", "one"]);
-    let tagged = git(upstream.path(), &["rev-parse", "HEAD"]);
+    let (upstream, server) = (Upstream::new(), MockServer::start().await);
+    let manager = component("manager", "dotted", TAGS);
+    let scratch = upstream.scratch(&(manager + &component("mission-control", "commit", BRANCH)));
+    let tagged = upstream.commit("one");
     for tag in ["0.9.02", "v0.9.9", "nightly"] {
-        git(upstream.path(), &["tag", tag]);
+        upstream.git(&["tag", tag]);
     }
-    git(upstream.path(), &["tag", "--annotate", "-m", "x", "v0.9.10"]);
-    git(upstream.path(), &["commit", "--quiet", "--allow-empty", "-m", "two"]);
-    let head = git(upstream.path(), &["rev-parse", "HEAD"]);
-    let mirror = format!("https://git.example/manager.git=file://{}", upstream.path().display());
-    let run = async |arguments: &[&str]| scratch.run(&server, &[&["--mirror", &mirror], arguments].concat()).await;
+    upstream.git(&["tag", "--annotate", "-m", "x", "v0.9.10"]);
+    let head = upstream.commit("two");
+    let run = async |arguments: &[&str]| scratch.run(&server, arguments).await;
 
     run(&["bump"]).await.succeeded();
-    let lock = scratch.lock().unwrap();
-    for text in [
+    scratch.lock_has(&[
         "version = \"v0.9.10\"",
         &format!("commit = \"{tagged}\""),
         &format!("version = \"{head}\""),
         "published = \"2026-08-21T10:00:00Z\"",
         "repository = \"https://git.example/manager.git\"",
-    ] {
-        assert!(lock.contains(text), "{text}\n{lock}");
-    }
-    run(&["bump", "manager", "--to", "v0.9.4"])
-        .await
-        .failed_with(&["has no tag `v0.9.4`", "hint: newest tags are v0.9.10"]);
+    ]);
+    let ran = run(&["bump", "manager", "--to", "v0.9.4"]).await;
+    ran.failed_with(&["has no tag `v0.9.4`", "hint: newest tags are v0.9.10"]);
     run(&["bump", "manager", "--to", "nightly"]).await.failed_with(&["is not a dotted version"]);
     run(&["bump", "mission-control", "--to", &tagged]).await.succeeded();
     run(&["bump", "manager", "--to", "v0.9.02"]).await.succeeded();
-    assert!(scratch.lock().unwrap().contains("tag = \"0.9.02\""));
+    scratch.lock_has(&["tag = \"0.9.02\""]);
     run(&["verify"]).await.succeeded();
 
     // The tag is moved, then deleted.
-    git(upstream.path(), &["tag", "--force", "0.9.02", "HEAD"]);
-    let moved = run(&["verify"]).await;
-    assert_eq!(moved.code, Some(3), "{}", moved.stderr);
-    assert!(moved.stdout.contains("replaced: tag 0.9.02"), "{}", moved.stdout);
-    git(upstream.path(), &["tag", "--delete", "0.9.02"]);
-    assert!(run(&["verify"]).await.stdout.contains("deleted: tag 0.9.02"));
+    upstream.git(&["tag", "--force", "0.9.02", "HEAD"]);
+    run(&["verify"]).await.differed(&["replaced: tag 0.9.02"]);
+    upstream.git(&["tag", "--delete", "0.9.02"]);
+    run(&["verify"]).await.differed(&["deleted: tag 0.9.02"]);
 
-    let away = format!("https://git.example/manager.git=file://{}/away", upstream.path().display());
-    let ran = scratch.run(&server, &["--mirror", &away, "outdated"]).await;
-    ran.failed_with(&["cannot read the git repository https://git.example/manager.git"]);
+    std::fs::rename(upstream.path().join(".git"), upstream.path().join("away")).unwrap();
+    run(&["outdated"]).await.failed_with(&["cannot read the git repository https://git.example/manager.git"]);
 }
 
 #[tokio::test]
 async fn an_image_is_pinned_by_the_digest_of_its_index_after_an_anonymous_login() {
-    let (scratch, server) = (
-        Scratch::new(
-            r#"
-[components.base]
-title = "Base"
-scheme = "tag"
-source = { type = "oci", image = "docker.io/library/debian", tag = "trixie-slim" }
-"#,
-        ),
-        MockServer::start().await,
-    );
+    let source = "type = \"oci\", image = \"docker.io/library/debian\", tag = \"trixie-slim\"";
+    let server = MockServer::start().await;
     let platform = |digit: &str, os: &str, arch: &str| {
         json!({"digest": format!("sha256:{}", digit.repeat(64)), "size": 7,
                "platform": {"os": os, "architecture": arch}})
@@ -249,24 +203,20 @@ source = { type = "oci", image = "docker.io/library/debian", tag = "trixie-slim"
             .await;
     };
     challenge_at_the_door().await;
-    let mirror = format!("docker.io/library/debian={registry}/debian");
-    let run = async |arguments: &[&str]| scratch.run(&server, &[&["--mirror", &mirror], arguments].concat()).await;
+    let scratch = Scratch::new(&component("base", "tag", source));
+    let scratch = scratch.mirror("docker.io/library/debian", &format!("{registry}/debian"));
+    let run = async |arguments: &[&str]| scratch.run(&server, arguments).await;
     run(&["bump"]).await.succeeded();
     let lock = scratch.lock().unwrap();
-    for text in ["name = \"docker.io/library/debian\"", &"1".repeat(64), &"3".repeat(64), "version = \"trixie-slim\""] {
-        assert!(lock.contains(text), "{text}\n{lock}");
-    }
-    assert!(run(&["outdated"]).await.succeeded().stdout.contains("up to date"));
-    assert!(run(&["bump"]).await.succeeded().stdout.contains("nothing to bump"));
+    has(&lock, &["name = \"docker.io/library/debian\"", &"1".repeat(64), &"3".repeat(64), "version = \"trixie-slim\""]);
+    run(&["outdated"]).await.printed(&["up to date"]);
+    run(&["bump"]).await.printed(&["nothing to bump"]);
     let ran = run(&["bump", "base", "--to", "bookworm"]).await;
     ran.failed_with(&["`docker.io/library/debian` has no manifests/bookworm"]);
     // A registry whose stated digest is wrong.
     server.reset().await;
     serve_index(Some(&format!("sha256:{}", "0".repeat(64)))).await;
-    Mock::given(path("/token"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"token": "anonymous"})))
-        .mount(&server)
-        .await;
+    serve_json(&server, "/token", &json!({"token": "anonymous"})).await;
     challenge_at_the_door().await;
     run(&["bump"]).await.failed_with(&["has the digest sha256:", "but its registry states sha256:000"]);
     assert_eq!(scratch.lock().unwrap(), lock);

@@ -5,11 +5,10 @@ use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use serde_json::Value;
 use wiremock::matchers::{header, header_exists, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::{Scratch, TOOL, release, serve, serve_text, zip_of};
+use crate::support::{Scratch, TOOL, digest_of, release, serve_text, serve_tool, zip_of};
 
 #[tokio::test]
 async fn an_unchanged_listing_is_not_sent_again() {
@@ -37,7 +36,7 @@ async fn an_unchanged_listing_is_not_sent_again() {
         .mount(&server)
         .await;
     let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
-    let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
+    let document = ran.succeeded().json();
     assert_eq!(document["components"][0]["newest"]["version"], "1.0.0");
     assert_eq!(document["github"]["calls"], 1);
     assert_eq!(document["github"]["left"]["remaining"], 59, "{document}");
@@ -45,15 +44,14 @@ async fn an_unchanged_listing_is_not_sent_again() {
     for body in std::fs::read_dir(&bodies).unwrap() {
         std::fs::write(body.unwrap().path(), "[]").unwrap();
     }
-    server.reset().await;
-    serve(&server, "a/tool", &[(releases, 1)]).await;
+    serve_tool(&server, releases).await;
     scratch.run(&server, &["outdated"]).await.succeeded();
 }
 
 #[tokio::test]
 async fn offline_uses_the_last_runs_replies_and_sends_no_requests() {
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
-    serve(&server, "a/tool", &[(vec![release("v1.0.0", "2026-09-01", false, &[("tool.zip", "x")])], 1)]).await;
+    serve_tool(&server, vec![release("v1.0.0", "2026-09-01", false, &[("tool.zip", "x")])]).await;
     scratch.run(&server, &["outdated", "--offline"]).await.failed_with(&[
         "failed to look up `tool`",
         "is not in the store, and --offline allows no download",
@@ -61,8 +59,7 @@ async fn offline_uses_the_last_runs_replies_and_sends_no_requests() {
     ]);
     scratch.run(&server, &["bump"]).await.succeeded();
     server.reset().await;
-    let ran = scratch.run(&server, &["outdated", "--offline"]).await;
-    assert!(ran.succeeded().stdout.contains("up to date"), "{}", ran.stdout);
+    scratch.run(&server, &["outdated", "--offline"]).await.printed(&["up to date"]);
     let old = scratch.lock();
     std::fs::remove_file(scratch.lock_path()).unwrap();
     scratch.run(&server, &["bump", "--offline"]).await.succeeded();
@@ -107,43 +104,28 @@ fn breaking_server(file: Vec<u8>, piece: usize, asked: Arc<Mutex<Vec<String>>>, 
 async fn an_interrupted_transfer_continues_also_in_the_next_run() {
     let mut file = zip_of(&["tool"]);
     file.resize(400_000, 7);
-    let digest = crate::support::digest_of(&file);
     let (asked, sent) = (Arc::default(), Arc::default());
     // The three tries of a run transfer 300,000 bytes.
     let address = breaking_server(file.clone(), 100_000, Arc::clone(&asked), Arc::clone(&sent));
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
-    let lock = format!(
-        "schema = 1\n[components.tool]\nversion = \"1.0.0\"\ntag = \"v1.0.0\"\n[components.tool.pinned.files.any]\n\
-         url = \"https://github.com/tool.zip\"\nsha256 = \"{}\"\n",
-        &digest[7..]
-    );
-    std::fs::write(scratch.lock_path(), lock).unwrap();
-    let mirror = format!("https://github.com/tool.zip={address}/tool.zip");
-    let fetch = async |more: &[&str]| {
-        scratch.run(&server, &[&["--mirror", &mirror, "fetch", "--format", "json"], more].concat()).await
-    };
+    let scratch = scratch.mirror("https://github.com/tool.zip", &format!("{address}/tool.zip"));
+    scratch.pin_tool(&digest_of(&file));
+    let fetch = async |more: &[&str]| scratch.run(&server, &[&["fetch", "--format", "json"], more].concat()).await;
     fetch(&[]).await.failed_with(&["failed to fetch `tool`", "cannot GET https://github.com/tool.zip"]);
     fetch(&["--offline"]).await.failed_with(&["is not in the store"]);
     let ran = fetch(&[]).await;
-    let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-    assert_eq!([&document["components"][0]["size"], &document["components"][0]["known"]], [400_000, 0]);
+    let tool = &ran.succeeded().json()["components"][0];
+    assert_eq!([&tool["size"], &tool["known"]], [400_000, 0]);
     assert_eq!(*asked.lock().unwrap(), ["", "100000-", "200000-", "300000-"]);
     assert_eq!(sent.load(Ordering::Relaxed), file.len(), "each byte is sent once");
     let ran = fetch(&["--offline"]).await;
-    let document: Value = serde_json::from_str(&ran.succeeded().stdout).unwrap();
-    assert_eq!(document["components"][0]["known"], 1);
+    assert_eq!(ran.succeeded().json()["components"][0]["known"], 1);
 }
 
 #[tokio::test]
 async fn fetched_files_must_match_their_pins_and_damaged_parts_are_discarded() {
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
-    let digest = crate::support::digest_of(b"the file");
-    let lock = format!(
-        "schema = 1\n[components.tool]\nversion = \"1.0.0\"\ntag = \"v1.0.0\"\n[components.tool.pinned.files.any]\n\
-         url = \"https://github.com/tool.zip\"\nsha256 = \"{}\"\n",
-        &digest[7..]
-    );
-    std::fs::write(scratch.lock_path(), lock).unwrap();
+    scratch.pin_tool(&digest_of(b"the file"));
     serve_text(&server, "/github/tool.zip", "another file").await;
     scratch.run(&server, &["fetch"]).await.failed_with(&[
         "failed to fetch `tool`",
@@ -162,10 +144,10 @@ async fn fetched_files_must_match_their_pins_and_damaged_parts_are_discarded() {
     // Left by a killed run.
     let partial = scratch.cache.path().join("mission-control-xtask/partial");
     let uri = format!("file {}/github/tool.zip\n\n", server.uri());
-    let key = crate::support::digest_of(uri.as_bytes())[7..].to_owned();
+    let key = digest_of(uri.as_bytes())[7..].to_owned();
     std::fs::write(partial.join(&key), "bad!").unwrap();
     std::fs::write(partial.join(format!("{key}.etag")), "\"1\"").unwrap();
-    let ran = scratch.run(&server, &["fetch"]).await;
-    assert!(ran.succeeded().stdout.contains("tool: 1 file, 8 B, 0 of them in the store already"), "{}", ran.stdout);
+    let fetched = "tool: 1 file, 8 B, 0 of them in the store already";
+    scratch.run(&server, &["fetch"]).await.printed(&[fetched]);
     assert_eq!(std::fs::read_dir(&partial).unwrap().count(), 0);
 }

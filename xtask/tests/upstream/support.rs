@@ -22,35 +22,41 @@ source = { type = "github", repo = "a/tool" }
 file = { name = "tool.zip", contains = "tool" }
 "#;
 
+/// A component.
+pub(crate) fn component(name: &str, scheme: &str, source: &str) -> String {
+    format!("\n[components.{name}]\ntitle = \"{name}\"\nscheme = \"{scheme}\"\nsource = {{ {source} }}\n")
+}
+
 /// Components with one file of a release each, by name: `a/NAME`, `NAME.bin`.
 pub(crate) fn components(names: &[&str]) -> String {
     let one = |name: &&str| {
-        format!(
-            "\n[components.{name}]\ntitle = \"{name}\"\nscheme = \"semver\"\n\
-             source = {{ type = \"github\", repo = \"a/{name}\" }}\n\
-             file = {{ name = \"{name}.bin\", contains = \"{name}.bin\" }}\n"
-        )
+        let file = format!("file = {{ name = \"{name}.bin\", contains = \"{name}.bin\" }}\n");
+        component(name, "semver", &format!("type = \"github\", repo = \"a/{name}\"")) + &file
     };
     names.iter().map(one).collect()
 }
 
+/// The source of an npm package.
+pub(crate) const NPM: &str = "type = \"npm\", package = \"tool\", directory = \"npm/tool\"";
+
+/// The source of [`Upstream`]'s tags, and of its branch.
+pub(crate) const TAGS: &str = "type = \"git\", repository = \"https://git.example/manager.git\"";
+pub(crate) const BRANCH: &str = "type = \"git\", repository = \"https://git.example/manager.git\", branch = \"main\"";
+
 pub(crate) const CONVEX: &str = "get-convex/convex-backend";
 
+/// The newest stable and complete one of the recorded releases of Convex.
+pub(crate) const STABLE: &str = "precompiled-2026-09-28-5c7cb5b";
+pub(crate) const X86_64: &str = "convex-local-backend-x86_64-unknown-linux-gnu.zip";
+pub(crate) const AARCH64: &str = "convex-local-backend-aarch64-unknown-linux-gnu.zip";
+
+/// SHA-512 of no bytes: npm downloads no tarball.
+pub(crate) const INTEGRITY: &str =
+    "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==";
+
 /// Environment variables that would influence a run.
-const UNSET: [&str; 12] = [
-    "GITHUB_TOKEN",
-    "GH_TOKEN",
-    "GITHUB_OUTPUT",
-    "GITHUB_STEP_SUMMARY",
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-];
+const UNSET: &str = "GITHUB_TOKEN GH_TOKEN GITHUB_OUTPUT GITHUB_STEP_SUMMARY HTTP_PROXY http_proxy HTTPS_PROXY \
+    https_proxy NO_PROXY no_proxy ALL_PROXY all_proxy";
 
 const IMAGE: &str = r#"
 schema = 1
@@ -85,13 +91,20 @@ pub(crate) struct Scratch {
     folder: TempDir,
     /// The cache of this checkout's runs.
     pub(crate) cache: TempDir,
+    mirrors: Vec<String>,
 }
 
 impl Scratch {
     pub(crate) fn new(components: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("stack.toml"), format!("{IMAGE}{components}")).unwrap();
-        Self { folder, cache: tempfile::tempdir().unwrap() }
+        Self { folder, cache: tempfile::tempdir().unwrap(), mirrors: Vec::new() }
+    }
+
+    /// Redirects other requests, too.
+    pub(crate) fn mirror(mut self, from: &str, to: &str) -> Self {
+        self.mirrors.push(format!("{from}={to}"));
+        self
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -104,6 +117,30 @@ impl Scratch {
 
     pub(crate) fn lock(&self) -> Option<String> {
         std::fs::read_to_string(self.lock_path()).ok()
+    }
+
+    /// Replaces text in stack.toml.
+    pub(crate) fn edit_stack(&self, from: &str, to: &str) {
+        let path = self.root().join("stack.toml");
+        let stack = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, stack.replace(from, to)).unwrap();
+    }
+
+    /// Writes a lock that pins [`TOOL`] at a file of this digest (`sha256:…`), and returns it.
+    pub(crate) fn pin_tool(&self, digest: &str) -> String {
+        let lock = format!(
+            "schema = 1\n[components.tool]\nversion = \"1.0.0\"\ntag = \"v1.0.0\"\n\
+             [components.tool.pinned.files.any]\nurl = \"https://github.com/tool.zip\"\nsha256 = \"{}\"\n",
+            &digest["sha256:".len()..]
+        );
+        std::fs::write(self.lock_path(), &lock).unwrap();
+        lock
+    }
+
+    /// Checks that the lock has all of these texts.
+    #[track_caller]
+    pub(crate) fn lock_has(&self, texts: &[&str]) {
+        has(&self.lock().unwrap(), texts);
     }
 
     /// The names of all files in the checkout.
@@ -128,16 +165,57 @@ impl Scratch {
         ] {
             command.arg("--mirror").arg(format!("{from}={server}/{to}"));
         }
+        for mirror in &self.mirrors {
+            command.arg("--mirror").arg(mirror);
+        }
         command.args(arguments).env("GITHUB_API_URL", server).env("XDG_CACHE_HOME", self.cache.path());
+        command.env("npm_config_registry", server).env("npm_config_cache", self.cache.path().join("npm"));
+        command.env("npm_config_userconfig", self.npmrc());
         command.kill_on_drop(true);
-        for variable in UNSET {
+        for variable in UNSET.split(' ') {
             command.env_remove(variable);
         }
         command
     }
 
+    /// The user's `.npmrc` of all runs, which does not exist at first.
+    pub(crate) fn npmrc(&self) -> PathBuf {
+        self.cache.path().join("npmrc")
+    }
+
     pub(crate) async fn run(&self, server: &MockServer, arguments: &[&str]) -> Ran {
-        Ran::from(self.command(server, arguments).output().await.unwrap())
+        Ran::of(&mut self.command(server, arguments)).await
+    }
+}
+
+/// A git repository, for components with the sources [`TAGS`] and [`BRANCH`].
+pub(crate) struct Upstream(TempDir);
+
+impl Upstream {
+    pub(crate) fn new() -> Self {
+        let upstream = Self(tempfile::tempdir().unwrap());
+        upstream.git(&["init", "--quiet"]);
+        upstream.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+        upstream
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
+        git(self.path(), arguments)
+    }
+
+    /// Commits nothing, and returns the commit.
+    pub(crate) fn commit(&self, message: &str) -> String {
+        self.git(&["commit", "--quiet", "--allow-empty", "-m", message]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// A checkout that reads this repository.
+    pub(crate) fn scratch(&self, components: &str) -> Scratch {
+        Scratch::new(components).mirror("https://git.example/manager.git", &format!("file://{}", self.path().display()))
     }
 }
 
@@ -157,6 +235,10 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
+    pub(crate) async fn of(command: &mut Command) -> Self {
+        command.output().await.unwrap().into()
+    }
+
     #[track_caller]
     pub(crate) fn succeeded(&self) -> &Self {
         assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
@@ -167,10 +249,57 @@ impl Ran {
     #[track_caller]
     pub(crate) fn failed_with(&self, texts: &[&str]) -> &Self {
         assert_eq!(self.code, Some(1), "{}\n{}", self.stdout, self.stderr);
-        for text in texts {
-            assert!(self.stderr.contains(text), "{text:?} is not in:\n{}", self.stderr);
-        }
+        has(&self.stderr, texts);
         self
+    }
+
+    /// Checks that it succeeded, with all of `texts` on stdout.
+    #[track_caller]
+    pub(crate) fn printed(&self, texts: &[&str]) -> &Self {
+        has(&self.succeeded().stdout, texts);
+        self
+    }
+
+    /// Checks that it succeeded, with all of `texts` on stderr.
+    #[track_caller]
+    pub(crate) fn said(&self, texts: &[&str]) -> &Self {
+        has(&self.succeeded().stderr, texts);
+        self
+    }
+
+    /// Checks that it found a difference, with all of `texts` on stdout.
+    #[track_caller]
+    pub(crate) fn differed(&self, texts: &[&str]) -> &Self {
+        assert_eq!(self.code, Some(3), "{}\n{}", self.stdout, self.stderr);
+        has(&self.stdout, texts);
+        self
+    }
+
+    /// The document of `--format json`.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{}\n{}", self.stdout, self.stderr))
+    }
+}
+
+/// The program as an argument of `outer`, with its environment.
+pub(crate) fn wrapped(mut outer: Command, inner: &Command) -> Command {
+    let inner = inner.as_std();
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    outer
+}
+
+/// Checks that a text has all of `parts`.
+#[track_caller]
+pub(crate) fn has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }
 }
 
@@ -213,6 +342,12 @@ pub(crate) fn release(tag: &str, day: &str, prerelease: bool, assets: &[(&str, &
     })
 }
 
+/// The same without the digest of its first asset, which has this size.
+pub(crate) fn undigested(mut release: Value, size: usize) -> Value {
+    (release["assets"][0]["digest"], release["assets"][0]["size"]) = (Value::Null, size.into());
+    release
+}
+
 /// A zip of files by name.
 pub(crate) fn zip_of(names: &[&str]) -> Vec<u8> {
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
@@ -240,11 +375,7 @@ pub(crate) fn tar_of(paths: &[&str]) -> Vec<u8> {
 pub(crate) async fn serve_tags(server: &MockServer, repo: &str, releases: &[Value]) {
     for release in releases {
         let tag = release["tag_name"].as_str().unwrap();
-        Mock::given(method("GET"))
-            .and(path(format!("/repos/{repo}/releases/tags/{tag}")))
-            .respond_with(ResponseTemplate::new(200).set_body_json(release))
-            .mount(server)
-            .await;
+        serve_json(server, &format!("/repos/{repo}/releases/tags/{tag}"), release).await;
     }
 }
 
@@ -258,32 +389,39 @@ pub(crate) async fn serve(server: &MockServer, repo: &str, pages: &[(Vec<Value>,
             let next = format!("https://api.github.com/repositories/1/releases?per_page=100&page={}", number + 1);
             reply = reply.insert_header("link", format!("<{next}>; rel=\"next\", <{next}>; rel=\"last\""));
         }
+        let get = Mock::given(method("GET"));
         let mock = if number == 1 {
-            Mock::given(method("GET"))
-                .and(path(format!("/repos/{repo}/releases")))
-                .and(query_param("per_page", "100"))
-                .and(query_param_is_missing("page"))
+            let first = get.and(path(format!("/repos/{repo}/releases")));
+            first.and(query_param("per_page", "100")).and(query_param_is_missing("page"))
         } else {
-            Mock::given(method("GET"))
-                .and(path("/repositories/1/releases"))
-                .and(query_param("page", number.to_string()))
+            get.and(path("/repositories/1/releases")).and(query_param("page", number.to_string()))
         };
         mock.respond_with(reply).expect(*expected).mount(server).await;
         serve_tags(server, repo, releases).await;
     }
 }
 
-/// Serves a text at a path.
+/// Serves these releases of `a/tool` only, in one page that is read once.
+pub(crate) async fn serve_tool(server: &MockServer, releases: Vec<Value>) {
+    server.reset().await;
+    serve(server, "a/tool", &[(releases, 1)]).await;
+}
+
+/// Answers requests of a path.
+pub(crate) async fn answer(server: &MockServer, at: &str, reply: ResponseTemplate) {
+    Mock::given(method("GET")).and(path(at)).respond_with(reply).mount(server).await;
+}
+
 pub(crate) async fn serve_text(server: &MockServer, at: &str, text: &str) {
     serve_bytes(server, at, text.as_bytes()).await;
 }
 
+pub(crate) async fn serve_json(server: &MockServer, at: &str, document: &Value) {
+    answer(server, at, ResponseTemplate::new(200).set_body_json(document)).await;
+}
+
 pub(crate) async fn serve_bytes(server: &MockServer, at: &str, bytes: &[u8]) {
-    Mock::given(method("GET"))
-        .and(path(at))
-        .respond_with(ResponseTemplate::new(200).set_body_bytes(bytes))
-        .mount(server)
-        .await;
+    answer(server, at, ResponseTemplate::new(200).set_body_bytes(bytes)).await;
 }
 
 /// The URL path of an asset of a Convex release.

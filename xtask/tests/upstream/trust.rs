@@ -8,30 +8,28 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _
 use serde_json::{Value, json};
 use wiremock::MockServer;
 
-use crate::support::{Ran, Scratch, TOOL, release, serve, serve_bytes, serve_tags, serve_text, zip_of};
+use crate::support::{
+    NPM, Scratch, TOOL, component, has, release, serve_bytes, serve_json, serve_tags, serve_text, serve_tool,
+    undigested, zip_of,
+};
 
 /// A release with or without GitHub's digest.
 fn tool(tag: &str, has_digest: bool) -> Value {
-    let mut one = release(tag, "2026-09-01", false, &[("tool.zip", "x")]);
-    if !has_digest {
-        one["assets"][0]["digest"] = Value::Null;
-        one["assets"][0]["size"] = zip_of(&["tool"]).len().into();
-    }
-    one
+    let one = release(tag, "2026-09-01", false, &[("tool.zip", "x")]);
+    if has_digest { one } else { undigested(one, zip_of(&["tool"]).len()) }
 }
 
 #[tokio::test]
 async fn lower_trust_is_refused_unless_by_name() {
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
     let upstream = async |releases: Vec<Value>| {
-        server.reset().await;
-        serve(&server, "a/tool", &[(releases, 1)]).await;
+        serve_tool(&server, releases).await;
         serve_bytes(&server, "/github/files/v2.0.0/tool.zip", &zip_of(&["tool"])).await;
     };
     upstream(vec![tool("v1.0.0", true)]).await;
     scratch.run(&server, &["bump"]).await.succeeded();
     let stated = scratch.lock().unwrap();
-    assert!(stated.contains("schema = 3") && stated.contains("trust = \"stated\""), "{stated}");
+    has(&stated, &["schema = 3", "trust = \"stated\""]);
     let ran = scratch.run(&server, &["verify"]).await;
     assert_eq!(ran.succeeded().stdout, "tool 1.0.0: as pinned (stated by GitHub's API)\n");
 
@@ -44,19 +42,15 @@ async fn lower_trust_is_refused_unless_by_name() {
     ]);
     assert_eq!(scratch.lock().unwrap(), stated);
     upstream(both()).await;
-    let ran = scratch.run(&server, &["bump", "tool", "--to", "v2.0.0"]).await;
-    assert!(ran.succeeded().stderr.contains("warning: the digests of `tool` v2.0.0 are computed"), "{}", ran.stderr);
-    assert!(scratch.lock().unwrap().contains("trust = \"computed\""));
+    let warning = "warning: the digests of `tool` v2.0.0 are computed";
+    scratch.run(&server, &["bump", "tool", "--to", "v2.0.0"]).await.said(&[warning]);
+    scratch.lock_has(&["trust = \"computed\""]);
 
     // The trust that stack.toml requires applies to named versions and to existing pins, too.
-    let stack = std::fs::read_to_string(scratch.root().join("stack.toml")).unwrap();
-    let strict = stack.replace("title = \"Tool\"", "title = \"Tool\"\ntrust = \"stated\"");
-    std::fs::write(scratch.root().join("stack.toml"), strict).unwrap();
+    scratch.edit_stack("title = \"Tool\"", "title = \"Tool\"\ntrust = \"stated\"");
     upstream(both()).await;
     let ran = scratch.run(&server, &["verify", "--format", "json"]).await;
-    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
-    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let row = &document["components"][0];
+    let row = &ran.differed(&[]).json()["components"][0];
     assert_eq!([&row["trust"], &row["findings"][0]["finding"]], ["computed", "weaker"]);
     std::fs::remove_file(scratch.lock_path()).unwrap();
     server.reset().await;
@@ -80,8 +74,7 @@ file = { name = "tool.tar.gz", url = "https://nodejs.org/{tag}/{name}", checksum
     let bump = async |keyring: &str, list: &str| {
         let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
         std::fs::copy(keyring, scratch.root().join("keys.gpg")).unwrap();
-        serve(&server, "a/tool", &[(vec![release("v1.0.0", "2026-09-01", false, &[])], 1)]).await;
-        serve_tags(&server, "a/tool", &[release("v1.0.0", "2026-09-01", false, &[])]).await;
+        serve_tool(&server, vec![release("v1.0.0", "2026-09-01", false, &[])]).await;
         serve_text(&server, "/node/v1.0.0/SUMS.asc", list).await;
         serve_text(&server, "/node/v1.0.0/SUMS", &format!("{}  tool.tar.gz\n", "a".repeat(64))).await;
         let ran = scratch.run(&server, &["bump"]).await;
@@ -90,26 +83,24 @@ file = { name = "tool.tar.gz", url = "https://nodejs.org/{tag}/{name}", checksum
     let own = data.join("keyring.gpg").display().to_string();
     let (ran, lock) = bump(&own, &signed).await;
     ran.succeeded();
-    let lock = lock.unwrap();
-    assert!(lock.contains("trust = \"signed\"") && lock.contains("09ddb77640da3e6e8aaa6cad068a01432cfed551"), "{lock}");
+    let digest = "09ddb77640da3e6e8aaa6cad068a01432cfed551";
+    has(&lock.unwrap(), &["trust = \"signed\"", digest]);
     // Text around the signed part is not signed.
     let (ran, lock) = bump(&own, &format!("{}  tool.tar.gz\n{signed}", "b".repeat(64))).await;
     ran.succeeded();
-    assert!(lock.unwrap().contains("09ddb77640da3e6e8aaa6cad068a01432cfed551"));
+    has(&lock.unwrap(), &[digest]);
     let (ran, _) = bump(&own, &signed.replace("09ddb", "19ddb")).await;
     ran.failed_with(&["failed to bump `tool`", "SUMS.asc was changed after it was signed"]);
     // Signed by an unknown key, it counts as unsigned.
     let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../keys/nodejs.gpg").display().to_string();
     let (ran, lock) = bump(&other, &signed).await;
-    assert!(ran.succeeded().stderr.contains("its signature is ignored"), "{}", ran.stderr);
-    let lock = lock.unwrap();
-    assert!(lock.contains("trust = \"stated\"") && lock.contains(&"a".repeat(64)), "{lock}");
+    ran.said(&["its signature is ignored"]);
+    has(&lock.unwrap(), &["trust = \"stated\"", &"a".repeat(64)]);
 }
 
 #[tokio::test]
 async fn the_signature_of_npms_registry_is_verified() {
-    let stack = "[components.tool]\ntitle = \"Tool\"\nscheme = \"semver\"\n\
-        source = { type = \"npm\", package = \"tool\", directory = \"npm/tool\" }\n";
+    let stack = component("tool", "semver", NPM);
     let random = ring::rand::SystemRandom::new();
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref(), &random).unwrap();
@@ -117,28 +108,25 @@ async fn the_signature_of_npms_registry_is_verified() {
     let key = STANDARD.encode([&header[..26], pair.public_key().as_ref()].concat());
     let integrity = format!("sha512-{}==", "A".repeat(86));
     let bump = async |text: &str, has_keys: bool| {
-        let (scratch, server) = (Scratch::new(stack), MockServer::start().await);
+        let (scratch, server) = (Scratch::new(&stack), MockServer::start().await);
         let sig = STANDARD.encode(pair.sign(&random, text.as_bytes()).unwrap());
         let dist = json!({"integrity": integrity, "signatures": [{"keyid": "SHA256:x", "sig": sig}],
             "tarball": format!("{}/tool.tgz", server.uri())});
         let manifest = json!({"name": "tool", "version": "1.0.0", "dist": dist});
         let document = json!({"name": "tool", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": manifest},
             "time": {"1.0.0": "2026-09-01T00:00:00Z"}});
-        serve_text(&server, "/tool", &document.to_string()).await;
+        serve_json(&server, "/tool", &document).await;
         if has_keys {
             let keys = json!({"keys": [{"keyid": "SHA256:x", "key": key, "expires": null}]});
-            serve_text(&server, "/-/npm/v1/keys", &keys.to_string()).await;
+            serve_json(&server, "/-/npm/v1/keys", &keys).await;
         }
-        let cache = tempfile::tempdir().unwrap();
-        let mut command = scratch.command(&server, &["bump"]);
-        command.env("npm_config_registry", server.uri()).env("npm_config_cache", cache.path());
-        (Ran::from(command.output().await.unwrap()), scratch.lock())
+        (scratch.run(&server, &["bump"]).await, scratch.lock())
     };
     let text = format!("tool@1.0.0:{integrity}");
     for (has_keys, level) in [(true, "signed"), (false, "stated")] {
         let (ran, lock) = bump(&text, has_keys).await;
         ran.succeeded();
-        assert!(lock.unwrap().contains(&format!("trust = \"{level}\"")), "{level}");
+        has(&lock.unwrap(), &[&format!("trust = \"{level}\"")]);
     }
     let (ran, lock) = bump("tool@1.0.1:x", true).await;
     ran.failed_with(&["failed to bump `tool`", "its metadata was changed after it was signed"]);

@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     Fail(usize),
     /// A captive portal's page.
     Page,
+    /// Sent slowly.
+    Trickle,
 }
 
 pub(crate) const ALL: [Fault; 14] = [
@@ -115,7 +117,7 @@ fn serve(mut stream: TcpStream, world: &World, fault: Fault, asked: &Mutex<BTree
         Fault::Overstated => length = Some(answer.body.len() * 2),
         Fault::Swap if this > 0 => corrupt(&mut answer.body),
         Fault::Fail(times) if all < times => answer.status = 500,
-        Fault::Swap | Fault::Fail(_) => {}
+        Fault::Swap | Fault::Fail(_) | Fault::Trickle => {}
         Fault::Page => {
             let body = b"<!DOCTYPE html><title>Sign in to the company</title>".to_vec();
             answer = Answer { status: 200, kind: "text/html".to_owned(), body };
@@ -127,7 +129,12 @@ fn serve(mut stream: TcpStream, world: &World, fault: Fault, asked: &Mutex<BTree
         "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n{more}connection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).ok()?;
-    stream.write_all(&body[..sent.min(body.len())]).ok()?;
+    for chunk in body[..sent.min(body.len())].chunks(4096) {
+        if fault == Fault::Trickle {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        stream.write_all(chunk).ok()?;
+    }
     if fault == Fault::Stall {
         // Until the client gives up.
         let _ = stream.read(&mut [0]);
