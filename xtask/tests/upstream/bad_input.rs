@@ -37,12 +37,8 @@ async fn an_upstream_that_cannot_be_reached() {
 #[tokio::test]
 async fn a_server_with_temporary_failures_is_retried() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
-    Mock::given(method("GET"))
-        .respond_with(ResponseTemplate::new(502))
-        .up_to_n_times(2)
-        .with_priority(1)
-        .mount(&server)
-        .await;
+    let failing = Mock::given(method("GET")).respond_with(ResponseTemplate::new(502));
+    failing.up_to_n_times(2).with_priority(1).mount(&server).await;
     serve(&server, CONVEX, &[(convex_releases(), 1)]).await;
     scratch.run(&server, &["bump", "convex"]).await.succeeded();
 }
@@ -80,20 +76,13 @@ async fn a_missing_repository() {
 #[tokio::test]
 async fn a_renamed_repository_is_followed_with_a_note() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
-    Mock::given(path(format!("/repos/{CONVEX}/releases")))
-        .respond_with(
-            ResponseTemplate::new(301)
-                .insert_header("location", "https://api.github.com/repositories/7/releases?per_page=100")
-                .set_body_json(json!({"message": "Moved Permanently"})),
-        )
-        .expect(1)
-        .mount(&server)
-        .await;
-    Mock::given(path("/repositories/7/releases"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(convex_releases()))
-        .expect(1)
-        .mount(&server)
-        .await;
+    let moved = ResponseTemplate::new(301)
+        .insert_header("location", "https://api.github.com/repositories/7/releases?per_page=100")
+        .set_body_json(json!({"message": "Moved Permanently"}));
+    let listing = ResponseTemplate::new(200).set_body_json(convex_releases());
+    for (at, reply) in [(&*format!("/repos/{CONVEX}/releases"), moved), ("/repositories/7/releases", listing)] {
+        Mock::given(path(at)).respond_with(reply).expect(1).mount(&server).await;
+    }
     serve_text(&server, "/repositories/7", r#"{"full_name": "convex/backend"}"#).await;
     serve_tags(&server, CONVEX, &convex_releases()).await;
     let ran = scratch.run(&server, &["bump", "convex"]).await;

@@ -5,8 +5,8 @@ use wiremock::matchers::{header_exists, method, path, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::support::{
-    AARCH64, CONVEX, CONVEX_STACK, Ran, STABLE, Scratch, convex_asset, convex_releases, convex_server, digest_of, find,
-    recorded, serve, serve_bytes, serve_tags, serve_text, without_digest, zip_of,
+    AARCH64, CONVEX, CONVEX_STACK, Ran, STABLE, Scratch, complete, convex_asset, convex_releases, convex_server,
+    digest_of, find, recorded, serve, serve_bytes, serve_tags, serve_text, without_digest, zip_of,
 };
 
 /// Bumps Convex in a new checkout, and checks the version that was pinned.
@@ -55,10 +55,9 @@ async fn later_pages_are_not_read_when_they_can_hold_nothing_newer() {
 #[tokio::test]
 async fn a_later_page_is_read_while_it_can_hold_something_newer() {
     let server = MockServer::start().await;
-    let mut releases = convex_releases();
-    let complete = find(&mut releases, STABLE)["assets"].clone();
     let mut first = recorded("convex-page-1.json");
-    find(&mut first, "precompiled-2026-10-07-96d219c")["assets"] = complete;
+    find(&mut first, "precompiled-2026-10-07-96d219c")["assets"] =
+        find(&mut convex_releases(), STABLE)["assets"].clone();
     let mut second = recorded("convex-page-2.json");
     find(&mut second, STABLE)["published_at"] = "2026-10-07T23:00:00Z".into();
     serve(&server, CONVEX, &[(first, 1), (second, 1)]).await;
@@ -69,14 +68,8 @@ async fn a_later_page_is_read_while_it_can_hold_something_newer() {
 async fn publication_decides_and_not_the_order_of_the_listing_or_the_hash() {
     let server = MockServer::start().await;
     let mut releases = convex_releases();
-    let complete = find(&mut releases, STABLE)["assets"].clone();
-    for (tag, moment) in [("precompiled-2026-10-02-fffffff", "11:00"), ("precompiled-2026-10-02-0000000", "12:00")] {
-        let mut one = find(&mut releases, STABLE).clone();
-        one["tag_name"] = tag.into();
-        one["published_at"] = format!("2026-10-02T{moment}:00Z").into();
-        one["assets"] = complete.clone();
-        releases.push(one);
-    }
+    releases.push(complete("precompiled-2026-10-02-fffffff", "2026-10-02T11:00:00Z"));
+    releases.push(complete("precompiled-2026-10-02-0000000", "2026-10-02T12:00:00Z"));
     serve(&server, CONVEX, &[(releases, 1)]).await;
     bump_takes(&server, "precompiled-2026-10-02-0000000").await;
 }
@@ -136,15 +129,11 @@ async fn a_prerelease_is_taken_when_it_is_named() {
 #[tokio::test]
 async fn where_the_listing_ends_the_promoted_release_is_looked_up() {
     let server = MockServer::start().await;
-    Mock::given(method("GET"))
-        .and(path("/repositories/1/releases"))
-        .respond_with(ResponseTemplate::new(422).set_body_json(json!({
-            "message": "Only the first 1000 results are available.", "documentation_url": "https://docs.github.com",
-        })))
-        .expect(1..)
-        .with_priority(1)
-        .mount(&server)
-        .await;
+    let end = ResponseTemplate::new(422).set_body_json(json!({
+        "message": "Only the first 1000 results are available.", "documentation_url": "https://docs.github.com",
+    }));
+    let next = Mock::given(method("GET")).and(path("/repositories/1/releases"));
+    next.respond_with(end).expect(1..).with_priority(1).mount(&server).await;
     serve(&server, CONVEX, &[(recorded("convex-page-1.json"), 1), (Vec::new(), 0)]).await;
     serve_tags(&server, CONVEX, &recorded("convex-page-2.json")).await;
     let scratch = Scratch::new(CONVEX_STACK);
@@ -169,13 +158,8 @@ async fn the_token_is_sent_to_the_api_only() {
     let server = MockServer::start().await;
     let dashboard = zip_of(&["index.html"]);
     let releases = without_digest(STABLE, "dashboard.zip", dashboard.len());
-    Mock::given(path_regex("^/github/"))
-        .and(header_exists("authorization"))
-        .respond_with(ResponseTemplate::new(500))
-        .expect(0)
-        .with_priority(1)
-        .mount(&server)
-        .await;
+    let with_token = Mock::given(path_regex("^/github/")).and(header_exists("authorization"));
+    with_token.respond_with(ResponseTemplate::new(500)).expect(0).with_priority(1).mount(&server).await;
     serve_bytes(&server, &convex_asset(STABLE, "dashboard.zip"), &dashboard).await;
     serve(&server, CONVEX, &[(releases, 1)]).await;
     let scratch = Scratch::new(CONVEX_STACK);

@@ -19,10 +19,8 @@ async fn ctrl_c_in_the_middle_leaves_the_old_lock_and_nothing_else() {
     let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
     serve(&server, CONVEX, &[(without_digest(STABLE, "dashboard.zip", 1000), 1)]).await;
     // The download never ends.
-    Mock::given(path_regex("^/github/"))
-        .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_secs(600)))
-        .mount(&server)
-        .await;
+    let late = ResponseTemplate::new(200).set_delay(Duration::from_secs(600));
+    Mock::given(path_regex("^/github/")).respond_with(late).mount(&server).await;
     let old = "schema = 1\n\n[components]\n";
     std::fs::write(scratch.lock_path(), old).unwrap();
     let temporary = tempfile::tempdir().unwrap();

@@ -49,12 +49,9 @@ async fn a_proxy_is_used_for_githubs_api_and_for_npms_registry() {
 async fn a_retry_after_header_is_obeyed() {
     for status in [429, 503] {
         let (scratch, server) = (Scratch::new(CONVEX_STACK), MockServer::start().await);
-        Mock::given(method("GET"))
-            .respond_with(ResponseTemplate::new(status).insert_header("retry-after", "1"))
-            .up_to_n_times(1)
-            .with_priority(1)
-            .mount(&server)
-            .await;
+        let limited = ResponseTemplate::new(status).insert_header("retry-after", "1");
+        let once = Mock::given(method("GET")).respond_with(limited).up_to_n_times(1);
+        once.with_priority(1).mount(&server).await;
         serve(&server, CONVEX, &[(convex_releases(), 1)]).await;
         let started = Instant::now();
         scratch.run(&server, &["bump", "convex"]).await.succeeded();
@@ -107,12 +104,8 @@ async fn an_unexpectedly_compressed_reply_is_read() {
         ResponseTemplate::new(200).insert_header("content-encoding", "gzip").set_body_bytes(gzip.finish().unwrap())
     };
     let tool = json!({"dist-tags": {"latest": "2026.9.7"}, "versions": {"2026.9.7": {}}, "time": {"2026.9.7": "2026-09-02T00:00:00Z"}});
-    Mock::given(path("/tool"))
-        .and(header("accept-encoding", "identity"))
-        .respond_with(squeezed(&tool.to_string()))
-        .with_priority(1)
-        .mount(&server)
-        .await;
+    let plain = Mock::given(path("/tool")).and(header("accept-encoding", "identity"));
+    plain.respond_with(squeezed(&tool.to_string())).with_priority(1).mount(&server).await;
     scratch.run(&server, &["outdated"]).await.printed(&["2026.9.7 (2026-09-02)"]);
 }
 

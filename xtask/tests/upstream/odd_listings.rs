@@ -5,21 +5,12 @@ use wiremock::matchers::{method, path, query_param};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use crate::support::{
-    AARCH64, CONVEX, CONVEX_STACK, STABLE, Scratch, X86_64, answer, asset, convex_releases, find, serve, serve_tags,
-    serve_text,
+    AARCH64, CONVEX, CONVEX_STACK, STABLE, Scratch, X86_64, answer, asset, complete, convex_releases, serve,
+    serve_tags, serve_text,
 };
 
 const PROMOTED: &str = "precompiled-2026-09-11-157eb19";
 const SERVICE: &str = "/version/v1/local_backend_version";
-
-/// A complete release with another tag and date.
-fn complete(tag: &str, moment: &str) -> Value {
-    let mut release = find(&mut convex_releases(), STABLE).clone();
-    release["tag_name"] = tag.into();
-    release["published_at"] = moment.into();
-    release["created_at"] = moment.into();
-    release
-}
 
 /// Pages of 100 prereleases, fourteen per day.
 #[derive(Clone, Copy)]
@@ -187,12 +178,9 @@ async fn pages_are_followed_by_their_links() {
                         "published_at": "2026-10-09T12:00:00Z", "created_at": "2026-10-09T12:00:00Z"}]);
     let first = ResponseTemplate::new(200).set_body_json(first).insert_header("link", next);
     answer(&server, &format!("/repos/{CONVEX}/releases"), first).await;
-    Mock::given(path("/repositories/7/releases"))
-        .and(query_param("after", "abc"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(convex_releases()))
-        .expect(1)
-        .mount(&server)
-        .await;
+    let second = ResponseTemplate::new(200).set_body_json(convex_releases());
+    let linked = Mock::given(path("/repositories/7/releases")).and(query_param("after", "abc"));
+    linked.respond_with(second).expect(1).mount(&server).await;
     let scratch = Scratch::new(CONVEX_STACK);
     scratch.run(&server, &["bump", "convex"]).await.succeeded();
     scratch.lock_has(&[&format!("version = \"{STABLE}\"")]);

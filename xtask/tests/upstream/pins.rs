@@ -163,11 +163,8 @@ async fn a_document_that_is_too_long_is_requested_in_its_short_form() {
     serve_package(&server, "1.1.0", None, &"x".repeat(65 << 20)).await;
     let short = json!({"name": "tool", "dist-tags": {"latest": "1.0.0"}, "modified": "2026-09-03T00:00:00Z",
         "versions": {"1.0.0": {"name": "tool", "version": "1.0.0", "dist": {"integrity": INTEGRITY}}}});
-    Mock::given(path("/tool"))
-        .and(header_regex("accept", "install-v1"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(short))
-        .with_priority(1)
-        .mount(&server)
-        .await;
+    let short_form = Mock::given(path("/tool")).and(header_regex("accept", "install-v1"));
+    let short = ResponseTemplate::new(200).set_body_json(short);
+    short_form.respond_with(short).with_priority(1).mount(&server).await;
     scratch.run(&server, &["outdated"]).await.printed(&["1.0.0"]);
 }

@@ -5,7 +5,7 @@ use wiremock::matchers::{header, header_regex, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::support::{
-    BRANCH, Scratch, TAGS, Upstream, component, has, release, serve, serve_json, serve_tags, serve_text,
+    BRANCH, Scratch, TAGS, Upstream, answer, component, has, release, serve, serve_json, serve_tags, serve_text,
 };
 
 const LLAMACPP: &str = r#"
@@ -174,35 +174,24 @@ async fn an_image_is_pinned_by_the_digest_of_its_index_after_an_anonymous_login(
     .to_string();
     let registry = server.address().to_string();
     let challenge = format!("Bearer realm=\"http://{registry}/token\",service=\"x\",scope=\"repository:debian:pull\"");
-    Mock::given(path("/token"))
-        .and(query_param("service", "x"))
-        .and(query_param("scope", "repository:debian:pull"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"token": "anonymous"})))
-        .mount(&server)
-        .await;
-    let serve_index = async |digest: Option<&str>| {
+    let serve_registry = async |digest: Option<&str>| {
+        server.reset().await;
+        let login = Mock::given(path("/token")).and(query_param("service", "x"));
+        let token = ResponseTemplate::new(200).set_body_json(json!({"token": "anonymous"}));
+        let login = login.and(query_param("scope", "repository:debian:pull"));
+        login.respond_with(token).mount(&server).await;
         let mut reply = ResponseTemplate::new(200).set_body_string(&index);
         if let Some(digest) = digest {
             reply = reply.insert_header("docker-content-digest", digest);
         }
-        Mock::given(method("GET"))
-            .and(path("/v2/debian/manifests/trixie-slim"))
-            .and(header("authorization", "Bearer anonymous"))
-            .and(header_regex("accept", "application/vnd.oci.image.index.v1\\+json"))
-            .respond_with(reply)
-            .with_priority(1)
-            .mount(&server)
-            .await;
+        let get = Mock::given(method("GET")).and(path("/v2/debian/manifests/trixie-slim"));
+        let with_token = get.and(header("authorization", "Bearer anonymous"));
+        let for_index = with_token.and(header_regex("accept", "application/vnd.oci.image.index.v1\\+json"));
+        for_index.respond_with(reply).with_priority(1).mount(&server).await;
+        let refused = ResponseTemplate::new(401).insert_header("www-authenticate", challenge.as_str());
+        answer(&server, "/v2/debian/manifests/trixie-slim", refused).await;
     };
-    serve_index(None).await;
-    let challenge_at_the_door = async || {
-        Mock::given(path("/v2/debian/manifests/trixie-slim"))
-            .respond_with(ResponseTemplate::new(401).insert_header("www-authenticate", challenge.as_str()))
-            .with_priority(2)
-            .mount(&server)
-            .await;
-    };
-    challenge_at_the_door().await;
+    serve_registry(None).await;
     let scratch = Scratch::new(&component("base", "tag", source));
     let scratch = scratch.mirror("docker.io/library/debian", &format!("{registry}/debian"));
     let run = async |arguments: &[&str]| scratch.run(&server, arguments).await;
@@ -214,10 +203,7 @@ async fn an_image_is_pinned_by_the_digest_of_its_index_after_an_anonymous_login(
     let ran = run(&["bump", "base", "--to", "bookworm"]).await;
     ran.failed_with(&["`docker.io/library/debian` has no manifests/bookworm"]);
     // A registry whose stated digest is wrong.
-    server.reset().await;
-    serve_index(Some(&format!("sha256:{}", "0".repeat(64)))).await;
-    serve_json(&server, "/token", &json!({"token": "anonymous"})).await;
-    challenge_at_the_door().await;
+    serve_registry(Some(&format!("sha256:{}", "0".repeat(64)))).await;
     run(&["bump"]).await.failed_with(&["has the digest sha256:", "but its registry states sha256:000"]);
     assert_eq!(scratch.lock().unwrap(), lock);
 }

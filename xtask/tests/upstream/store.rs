@@ -14,34 +14,24 @@ use crate::support::{Scratch, TOOL, digest_of, release, serve_text, serve_tool, 
 async fn an_unchanged_listing_is_not_sent_again() {
     let (scratch, server) = (Scratch::new(TOOL), MockServer::start().await);
     let releases = vec![release("v1.0.0", "2026-09-01", false, &[("tool.zip", "x")])];
-    let listing = || path("/repos/a/tool/releases");
-    Mock::given(listing())
-        .respond_with(ResponseTemplate::new(200).set_body_json(&releases).insert_header("etag", "W/\"1\""))
-        .expect(1)
-        .mount(&server)
-        .await;
+    let listing = || Mock::given(path("/repos/a/tool/releases"));
+    let whole = ResponseTemplate::new(200).set_body_json(&releases).insert_header("etag", "W/\"1\"");
+    listing().respond_with(whole).expect(1).mount(&server).await;
     scratch.run(&server, &["bump"]).await.succeeded();
-    // A damaged cached body is not used.
-    let bodies = scratch.cache.path().join("mission-control-xtask/bodies");
-    Mock::given(listing())
-        .and(header("if-none-match", "W/\"1\""))
-        .respond_with(
-            ResponseTemplate::new(304)
-                .insert_header("x-ratelimit-remaining", "59")
-                .insert_header("x-ratelimit-limit", "60")
-                .insert_header("x-ratelimit-reset", "1800000000"),
-        )
-        .with_priority(1)
-        .expect(1)
-        .mount(&server)
-        .await;
+    let mut unchanged = ResponseTemplate::new(304);
+    for (name, value) in [("remaining", "59"), ("limit", "60"), ("reset", "1800000000")] {
+        unchanged = unchanged.insert_header(format!("x-ratelimit-{name}"), value);
+    }
+    let conditional = listing().and(header("if-none-match", "W/\"1\""));
+    conditional.respond_with(unchanged).with_priority(1).expect(1).mount(&server).await;
     let ran = scratch.run(&server, &["outdated", "--format", "json"]).await;
     let document = ran.succeeded().json();
     assert_eq!(document["components"][0]["newest"]["version"], "1.0.0");
     assert_eq!(document["github"]["calls"], 1);
     assert_eq!(document["github"]["left"]["remaining"], 59, "{document}");
     server.verify().await;
-    for body in std::fs::read_dir(&bodies).unwrap() {
+    // A damaged cached body is not used.
+    for body in std::fs::read_dir(scratch.cache.path().join("mission-control-xtask/bodies")).unwrap() {
         std::fs::write(body.unwrap().path(), "[]").unwrap();
     }
     serve_tool(&server, releases).await;
@@ -133,13 +123,9 @@ async fn fetched_files_must_match_their_pins_and_damaged_parts_are_discarded() {
         "hint: see `cargo xtask verify tool`",
     ]);
     server.reset().await;
-    Mock::given(method("GET"))
-        .and(header_exists("range"))
-        .respond_with(ResponseTemplate::new(206).set_body_string("file").insert_header("content-range", "bytes 4-7/8"))
-        .with_priority(1)
-        .expect(1)
-        .mount(&server)
-        .await;
+    let rest = ResponseTemplate::new(206).set_body_string("file").insert_header("content-range", "bytes 4-7/8");
+    let of_rest = Mock::given(method("GET")).and(header_exists("range"));
+    of_rest.respond_with(rest).with_priority(1).expect(1).mount(&server).await;
     serve_text(&server, "/github/tool.zip", "the file").await;
     // Left by a killed run.
     let partial = scratch.cache.path().join("mission-control-xtask/partial");

@@ -315,6 +315,15 @@ pub(crate) fn convex_releases() -> Vec<Value> {
     releases
 }
 
+/// The stable release of Convex with another tag and date.
+pub(crate) fn complete(tag: &str, moment: &str) -> Value {
+    let mut release = find(&mut convex_releases(), STABLE).clone();
+    release["tag_name"] = tag.into();
+    release["published_at"] = moment.into();
+    release["created_at"] = moment.into();
+    release
+}
+
 pub(crate) fn find<'a>(releases: &'a mut [Value], tag: &str) -> &'a mut Value {
     releases.iter_mut().find(|release| release["tag_name"] == tag).unwrap()
 }
