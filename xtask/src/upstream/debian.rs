@@ -115,16 +115,16 @@ pub(super) async fn verify(asked: Asked<'_>, pin: &Pin, pinned: &Packages) -> an
     let snapshot = Snapshot::new(&component.source, &component.scheme.parse(&pin.version)?, up.http.mirrors())?;
     let asking = async {
         let apt = &*snapshot.indexes(up).await?;
-        try_join_all(pinned.iter().map(|(arch, packages)| indexed(apt, *arch, packages))).await
+        let compared = pinned.iter().map(async |(arch, packages)| {
+            let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+            let index = parse_index(&apt.described(*arch, &names).await?);
+            anyhow::Ok(packages.iter().filter_map(|package| compare(package, &index)).collect::<Vec<Finding>>())
+        });
+        anyhow::Ok(try_join_all(compared).await?.concat())
     };
     match asking.await {
-        Ok(indexes) => {
-            let compared = pinned
-                .values()
-                .zip(&indexes)
-                .flat_map(|(packages, index)| packages.iter().filter_map(|package| compare(package, index)));
+        Ok(mut findings) => {
             // Both lists have the packages for all architectures.
-            let mut findings: Vec<Finding> = compared.collect();
             findings.dedup();
             Ok(Checked::new(findings, Trust::Signed, "Debian's signed indexes"))
         }
@@ -138,13 +138,8 @@ pub(super) async fn verify(asked: Asked<'_>, pin: &Pin, pinned: &Packages) -> an
     }
 }
 
+/// The digests of packages, by name and version.
 type Index = BTreeMap<(String, String), Sha256>;
-
-/// The digests of these packages in the signed indexes, by name and version.
-async fn indexed(apt: &Apt, arch: Arch, packages: &[PackagePin]) -> anyhow::Result<Index> {
-    let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-    Ok(parse_index(&apt.described(arch, &names).await?))
-}
 
 /// Parses the stanzas of a package index (deb822(5)).
 fn parse_index(text: &str) -> Index {

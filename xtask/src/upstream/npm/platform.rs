@@ -35,12 +35,9 @@ async fn gone(registry: Registry<'_>, release: Release<'_>) -> anyhow::Result<Op
         return Ok(None);
     }
     // Its platform is known from other versions, or else from its name.
-    let ours = match registry.find_packument(package).await? {
-        Some(packument) => packument.versions.values().next_back().is_some_and(is_ours),
-        None => true,
-    };
-    let ours = ours && !is_foreign_name(package);
-    Ok(ours.then(|| release.to_string()))
+    let packument = registry.find_packument(package).await?;
+    let ours = packument.is_none_or(|packument| packument.versions.values().next_back().is_some_and(is_ours));
+    Ok((ours && !is_foreign_name(package)).then(|| release.to_string()))
 }
 
 fn is_ours(manifest: &Manifest) -> bool {
