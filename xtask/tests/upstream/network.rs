@@ -8,8 +8,8 @@ use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::support::{
-    CONVEX, CONVEX_STACK, NPM, Ran, STABLE, Scratch, X86_64, answer, component, convex_asset, convex_releases, release,
-    serve, serve_bytes, serve_json, serve_tags, without_digest, zip_of,
+    CONVEX, CONVEX_STACK, NPM, Ran, STABLE, Scratch, X86_64, answer, component, convex_asset, convex_releases,
+    packument, release, serve, serve_bytes, serve_json, serve_tags, without_digest, zip_of,
 };
 
 /// A component of GitHub and one of npm.
@@ -22,8 +22,7 @@ fn one_of_each() -> Scratch {
 async fn serve_one_of_each(server: &MockServer) {
     let bun = release("bun-v1.4.3", "2026-09-01", false, &[("bun.zip", "bun")]);
     serve(server, "oven-sh/bun", &[(vec![bun], 1)]).await;
-    let tool = json!({"name": "tool", "dist-tags": {"latest": "2026.9.6"},
-        "versions": {"2026.9.6": {"name": "tool", "version": "2026.9.6"}}, "time": {"2026.9.6": "2026-09-01T00:00:00Z"}});
+    let tool = packument(server, "tool", "2026.9.6", &[("2026.9.6", json!({}))]);
     serve_json(server, "/tool", &tool).await;
 }
 

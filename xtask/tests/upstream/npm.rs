@@ -1,40 +1,22 @@
 //! Packages of an npm registry: the choice of a version, and its lockfile by npm.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 use wiremock::MockServer;
 
-use crate::support::{INTEGRITY, NPM, Scratch, component, digest_of, serve_json, serve_text};
+use crate::support::{INTEGRITY, NPM, Scratch, component, digest_of, packument, serve_json, serve_text};
 
 /// A checkout with one package.
 fn scratch() -> Scratch {
     Scratch::new(&component("tool", "calver", NPM))
 }
 
-fn manifest(server: &MockServer, package: &str, version: &str, more: &Value) -> Value {
-    let mut manifest = json!({
-        "name": package, "version": version,
-        "dist": {"integrity": INTEGRITY, "tarball": format!("{}/{package}/-/{package}-{version}.tgz", server.uri())},
-    });
-    for (name, value) in more.as_object().unwrap() {
-        manifest[name] = value.clone();
-    }
-    manifest
-}
-
 /// Serves a package with its versions, each with additional fields.
 async fn serve_package(server: &MockServer, package: &str, latest: &str, versions: &[(&str, Value)]) {
-    let mut manifests = BTreeMap::new();
-    let mut time = BTreeMap::new();
-    for (index, (version, more)) in versions.iter().enumerate() {
-        let manifest = manifest(server, package, version, more);
-        serve_json(server, &format!("/{package}/{version}"), &manifest).await;
-        manifests.insert(*version, manifest);
-        time.insert(*version, format!("2026-09-{:02}T12:00:00.123Z", index + 1));
+    let document = packument(server, package, latest, versions);
+    for (version, manifest) in document["versions"].as_object().unwrap() {
+        serve_json(server, &format!("/{package}/{version}"), manifest).await;
     }
-    let packument = json!({"name": package, "dist-tags": {"latest": latest}, "versions": manifests, "time": time});
-    serve_json(server, &format!("/{package}"), &packument).await;
+    serve_json(server, &format!("/{package}"), &document).await;
 }
 
 /// Serves the package of a program for one platform, in some versions.

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use wiremock::matchers::{header_regex, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::{BRANCH, INTEGRITY, NPM, Scratch, TAGS, Upstream, component, release, serve_json, serve_tool};
+use crate::support::{
+    BRANCH, INTEGRITY, NPM, Scratch, TAGS, Upstream, component, packument, release, serve_json, serve_tool,
+};
 
 const TOOL: &str = r#"
 [components.tool]
@@ -105,27 +107,19 @@ fn package() -> Scratch {
     Scratch::new(&(component("tool", "semver", NPM) + "require = \"1\"\n"))
 }
 
-/// A registry without the short form of documents, as some are.
-async fn serve_package(server: &MockServer, latest: &str, deprecated: Option<&str>, more: &str) {
+async fn serve_package(server: &MockServer, latest: &str, deprecated: Option<&str>) {
     server.reset().await;
-    let manifest = |version: &str| json!({"name": "tool", "version": version, "dist": {"integrity": INTEGRITY}});
-    let mut document = json!({"name": "tool", "dist-tags": {"latest": latest},
-        "versions": {"1.0.0": manifest("1.0.0"), "1.1.0": manifest("1.1.0"), "1.2.0-rc.1": manifest("1.2.0-rc.1")},
-        "time": {"1.0.0": "2026-09-01T00:00:00Z", "1.1.0": "2026-09-02T00:00:00Z", "1.2.0-rc.1": "2026-09-03T00:00:00Z"}});
-    if let Some(message) = deprecated {
-        document["versions"]["1.1.0"]["deprecated"] = message.into();
-    }
-    document["readme"] = more.into();
-    serve_json(server, "/tool", &document).await;
+    let versions = [("1.0.0", json!({})), ("1.1.0", json!({"deprecated": deprecated})), ("1.2.0-rc.1", json!({}))];
+    serve_json(server, "/tool", &packument(server, "tool", latest, &versions)).await;
 }
 
 #[tokio::test]
 async fn a_deprecated_package() {
     let (scratch, server) = (package(), MockServer::start().await);
-    serve_package(&server, "1.1.0", None, "").await;
+    serve_package(&server, "1.1.0", None).await;
     scratch.run(&server, &["bump"]).await.succeeded();
     scratch.run(&server, &["verify"]).await.succeeded();
-    serve_package(&server, "1.0.0", Some("leaks its token"), "").await;
+    serve_package(&server, "1.0.0", Some("leaks its token")).await;
     let withdrawn = "withdrawn: tool 1.1.0 in npm's registry: deprecated by its publisher: leaks its token";
     for command in ["bump", "outdated"] {
         scratch.run(&server, &[command]).await.printed(&[&format!("warning: {withdrawn}")]);
@@ -141,7 +135,7 @@ async fn a_deprecated_package() {
 #[tokio::test]
 async fn of_the_users_npmrc_only_the_login_counts() {
     let (scratch, server) = (package(), MockServer::start().await);
-    serve_package(&server, "1.1.0", None, "").await;
+    serve_package(&server, "1.1.0", None).await;
     scratch.run(&server, &["bump"]).await.succeeded();
     let lockfile = || std::fs::read_to_string(scratch.root().join("image/npm/tool/package-lock.json")).unwrap();
     let before = lockfile();
@@ -160,7 +154,9 @@ async fn of_the_users_npmrc_only_the_login_counts() {
 #[tokio::test]
 async fn a_document_that_is_too_long_is_requested_in_its_short_form() {
     let (scratch, server) = (package(), MockServer::start().await);
-    serve_package(&server, "1.1.0", None, &"x".repeat(65 << 20)).await;
+    let mut long = packument(&server, "tool", "1.1.0", &[("1.1.0", json!({}))]);
+    long["readme"] = "x".repeat(65 << 20).into();
+    serve_json(&server, "/tool", &long).await;
     let short = json!({"name": "tool", "dist-tags": {"latest": "1.0.0"}, "modified": "2026-09-03T00:00:00Z",
         "versions": {"1.0.0": {"name": "tool", "version": "1.0.0", "dist": {"integrity": INTEGRITY}}}});
     let short_form = Mock::given(path("/tool")).and(header_regex("accept", "install-v1"));

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 use wiremock::matchers::{method, path, query_param, query_param_is_missing};
@@ -338,14 +338,14 @@ pub(crate) fn release(tag: &str, day: &str, prerelease: bool, assets: &[(&str, &
     let assets: Vec<Value> = assets
         .iter()
         .map(|(name, contents)| {
-            serde_json::json!({
+            json!({
                 "name": name, "state": "uploaded", "size": contents.len(), "digest": digest_of(contents.as_bytes()),
                 "browser_download_url": format!("https://github.com/files/{tag}/{name}"),
             })
         })
         .collect();
     let moment = format!("{day}T12:00:00Z");
-    serde_json::json!({
+    json!({
         "tag_name": tag, "draft": false, "prerelease": prerelease, "assets": assets,
         "created_at": moment, "published_at": moment, "target_commitish": "main",
     })
@@ -386,6 +386,20 @@ pub(crate) async fn serve_tags(server: &MockServer, repo: &str, releases: &[Valu
         let tag = release["tag_name"].as_str().unwrap();
         serve_json(server, &format!("/repos/{repo}/releases/tags/{tag}"), release).await;
     }
+}
+
+/// A document of npm's registry. Each version has more fields, and was published a day after the one before.
+pub(crate) fn packument(server: &MockServer, package: &str, latest: &str, versions: &[(&str, Value)]) -> Value {
+    let mut document = json!({"name": package, "dist-tags": {"latest": latest}});
+    for (index, (version, more)) in versions.iter().enumerate() {
+        let tarball = format!("{}/{package}/-/{package}-{version}.tgz", server.uri());
+        let dist = json!({"integrity": INTEGRITY, "tarball": tarball});
+        let mut manifest = json!({"name": package, "version": version, "dist": dist});
+        manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        document["versions"][*version] = manifest;
+        document["time"][*version] = format!("2026-09-{:02}T12:00:00.123Z", index + 1).into();
+    }
+    document
 }
 
 /// Serves a paged listing with GitHub's `Link` headers (which name the public API), and each release by its tag. The

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use wiremock::MockServer;
 
 use crate::support::{
-    NPM, Scratch, TOOL, component, has, release, serve_bytes, serve_json, serve_tags, serve_text, serve_tool,
-    undigested, zip_of,
+    NPM, Scratch, TOOL, component, has, packument, release, serve_bytes, serve_json, serve_tags, serve_text,
+    serve_tool, undigested, zip_of,
 };
 
 /// A release with or without GitHub's digest.
@@ -112,9 +112,7 @@ async fn the_signature_of_npms_registry_is_verified() {
         let sig = STANDARD.encode(pair.sign(&random, text.as_bytes()).unwrap());
         let dist = json!({"integrity": integrity, "signatures": [{"keyid": "SHA256:x", "sig": sig}],
             "tarball": format!("{}/tool.tgz", server.uri())});
-        let manifest = json!({"name": "tool", "version": "1.0.0", "dist": dist});
-        let document = json!({"name": "tool", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": manifest},
-            "time": {"1.0.0": "2026-09-01T00:00:00Z"}});
+        let document = packument(&server, "tool", "1.0.0", &[("1.0.0", json!({"dist": dist}))]);
         serve_json(&server, "/tool", &document).await;
         if has_keys {
             let keys = json!({"keys": [{"keyid": "SHA256:x", "key": key, "expires": null}]});
