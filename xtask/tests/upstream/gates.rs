@@ -254,6 +254,5 @@ node = { file = "src/lowest.ts", pattern = "LOWEST = '([0-9.]+)'", at-least = tr
     let blocked = "needs `node` >=26.0.0, but 24.0.0 is the newest that can be taken: ";
     run(&["bump", "manager", "node"]).await.printed(&[blocked]);
     newest_node.set("v26.1.0");
-    let ran = run(&["bump", "manager", "node"]).await;
-    ran.printed(&["node: 24.0.0", "→ 26.1.0", "manager: 1.1.0", "→ 1.2.0"]);
+    run(&["bump", "manager", "node"]).await.printed(&["node: 24.0.0", "→ 26.1.0", "manager: 1.1.0", "→ 1.2.0"]);
 }

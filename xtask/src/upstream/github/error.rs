@@ -62,18 +62,19 @@ fn say_reset(moment: Option<DateTime<Utc>>) -> String {
 impl GithubError {
     /// The hint for it.
     pub(crate) fn advice(&self) -> Option<String> {
-        match self {
-            Self::RateLimit { has_token: false, .. } => Some(
-                "set GITHUB_TOKEN (or GH_TOKEN): a token raises the limit from 60 to 5,000 requests an hour".to_owned(),
-            ),
-            Self::RateLimit { has_token: true, .. } => Some("wait until then; the token is used already".to_owned()),
-            Self::Unreachable { .. } => Some(
-                "check the network and HTTPS_PROXY, or set another address with GITHUB_API_URL or --mirror".to_owned(),
-            ),
-            Self::Token { .. } => Some("create a new token, or unset the variable: public data needs none".to_owned()),
-            Self::Http(error) => crate::error::advice(error),
-            _ => None,
-        }
+        let advice = match self {
+            Self::RateLimit { has_token: false, .. } => {
+                "set GITHUB_TOKEN (or GH_TOKEN): a token raises the limit from 60 to 5,000 requests an hour"
+            }
+            Self::RateLimit { .. } => "wait until then; the token is used already",
+            Self::Unreachable { .. } => {
+                "check the network and HTTPS_PROXY, or set another address with GITHUB_API_URL or --mirror"
+            }
+            Self::Token { .. } => "create a new token, or unset the variable: public data needs none",
+            Self::Http(error) => return crate::error::advice(error),
+            _ => return None,
+        };
+        Some(advice.to_owned())
     }
 
     /// Interprets an error status. Rate limits (docs.github.com, "Rate limits for the REST API") are 403 or 429,
