@@ -121,7 +121,7 @@ pub(crate) async fn remote_tags(folder: &Path, remote: &str) -> anyhow::Result<V
     Ok(parse_tags(&listed))
 }
 
-/// Parses the tags of `git ls-remote`, which lists an annotated tag twice: the tag, and its commit with `^{}` after the name.
+/// Parses `git ls-remote`, which lists an annotated tag twice: the tag, and its commit with `^{}` after the name.
 pub(crate) fn parse_tags(listed: &str) -> Vec<Tag> {
     let mut tags: Vec<Tag> = Vec::new();
     for (object, name) in listed.lines().filter_map(|line| line.split_once("\trefs/tags/")) {
