@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
-use tempfile::TempDir;
 
-use crate::support::{NPM, Ran, Scratch, TOOL, component, git, release, undigested, zip_of};
+use crate::support::{NPM, Ran, Scratch, TAGS, TOOL, Upstream, component, release, undigested, zip_of};
 
 pub(crate) mod server;
 
@@ -36,8 +35,8 @@ struct Case {
     /// A text that only the new lock contains.
     new: String,
     world: World,
-    /// Files of the fake network.
-    _folder: Option<TempDir>,
+    /// The repository of the fake network.
+    _upstream: Option<Upstream>,
 }
 
 const DIGEST: &str = "c64b3339f9c4fa97b146741a1ed551b4b2a99dbcbe539ee1063c49069b7b49c4";
@@ -78,7 +77,7 @@ fn github() -> Case {
             ("/repos/a/tool/releases", found("application/json", listing)),
             ("/github/files/v2.0.0/tool.zip", found("application/zip", zip_of(&["tool"]))),
         ]),
-        _folder: None,
+        _upstream: None,
     }
 }
 
@@ -96,7 +95,7 @@ fn npm() -> Case {
         )),
         new: "version = \"2.0.0\"".to_owned(),
         world: documents(vec![("/tool", found("application/json", document.to_string()))]),
-        _folder: None,
+        _upstream: None,
     }
 }
 
@@ -113,32 +112,27 @@ fn oci() -> Case {
         )),
         new: "2".repeat(64),
         world: documents(vec![("/v2/tool/manifests/slim", found("application/vnd.oci.image.index.v1+json", index))]),
-        _folder: None,
+        _upstream: None,
     }
 }
 
 fn git_server() -> Case {
-    let folder = tempfile::tempdir().unwrap();
-    let repository = folder.path().join("tool.git");
-    std::fs::create_dir(&repository).unwrap();
-    git(&repository, &["init", "--quiet"]);
-    git(&repository, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
-    git(&repository, &["commit", "--quiet", "--allow-empty", "-m", "one"]);
-    let one = git(&repository, &["rev-parse", "HEAD"]);
-    git(&repository, &["tag", "v1.0.0"]);
-    git(&repository, &["commit", "--quiet", "--allow-empty", "-m", "two"]);
-    git(&repository, &["tag", "v2.0.0"]);
-    let root = folder.path().to_owned();
+    let upstream = Upstream::new();
+    let one = upstream.commit("one");
+    upstream.git(&["tag", "v1.0.0"]);
+    upstream.commit("two");
+    upstream.git(&["tag", "v2.0.0"]);
+    let root = upstream.path().to_owned();
     Case {
         kind: Kind::Git,
-        stack: component("tool", "semver", "type = \"git\", repository = \"https://git.example/tool.git\""),
+        stack: component("tool", "semver", TAGS),
         lock: lock(&format!(
             "version = \"1.0.0\"\ntag = \"v1.0.0\"\ncommit = \"{one}\"\n\n[components.tool.pinned.git]\n\
-             repository = \"https://git.example/tool.git\"\ncommit = \"{one}\"\n"
+             repository = \"https://git.example/manager.git\"\ncommit = \"{one}\"\n"
         )),
         new: "version = \"2.0.0\"".to_owned(),
         world: Arc::new(move |request| smart_http(&root, request).unwrap_or_else(missing)),
-        _folder: Some(folder),
+        _upstream: Some(upstream),
     }
 }
 
@@ -150,7 +144,7 @@ fn smart_http(root: &Path, request: &Request) -> Option<Answer> {
         .arg("http-backend")
         .env("GIT_PROJECT_ROOT", root)
         .env("GIT_HTTP_EXPORT_ALL", "1")
-        .env("PATH_INFO", path.strip_prefix("/git")?)
+        .env("PATH_INFO", path.strip_prefix("/git/manager.git")?)
         .env("QUERY_STRING", query)
         .env("REQUEST_METHOD", &request.method)
         .env("CONTENT_TYPE", header("content-type"))
@@ -191,7 +185,7 @@ fn debian() -> Case {
         world: Arc::new(|_| {
             found("text/plain", "Origin: Debian\nSuite: trixie\nDate: Sun, 01 Nov 2026 00:00:00 UTC\n")
         }),
-        _folder: None,
+        _upstream: None,
     }
 }
 

@@ -203,8 +203,15 @@ impl Upstream {
         self.0.path()
     }
 
+    /// Runs git, with a fixed author and date.
     pub(crate) fn git(&self, arguments: &[&str]) -> String {
-        git(self.path(), arguments)
+        let mut git = std::process::Command::new("git");
+        git.arg("-C").arg(self.path()).env("GIT_COMMITTER_DATE", "2026-08-21T12:00:00+02:00");
+        git.args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "init.defaultBranch=main"]);
+        git.args(["-c", "tag.gpgSign=false", "-c", "commit.gpgSign=false"]);
+        let output = git.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     /// Commits nothing, and returns the commit.
@@ -466,19 +473,4 @@ pub(crate) async fn convex_server() -> MockServer {
     let server = MockServer::start().await;
     serve(&server, CONVEX, &[(recorded("convex-page-1.json"), 1), (recorded("convex-page-2.json"), 1)]).await;
     server
-}
-
-/// Runs git in a folder, with a fixed author and date.
-pub(crate) fn git(folder: &Path, arguments: &[&str]) -> String {
-    let output = std::process::Command::new("git")
-        .arg("-C")
-        .arg(folder)
-        .args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "init.defaultBranch=main"])
-        .args(["-c", "tag.gpgSign=false", "-c", "commit.gpgSign=false"])
-        .args(arguments)
-        .env("GIT_COMMITTER_DATE", "2026-08-21T12:00:00+02:00")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
