@@ -1,7 +1,6 @@
 //! GitHub's REST API through octocrab: its address, the token, errors.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -116,13 +115,6 @@ impl Left {
         let resets = i64::try_from(number("x-ratelimit-reset")?).ok()?;
         let resets = DateTime::from_timestamp(resets, 0)?;
         Some(Self { remaining: number("x-ratelimit-remaining")?, limit: number("x-ratelimit-limit")?, resets })
-    }
-}
-
-impl fmt::Display for Left {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { remaining, limit, resets } = self;
-        write!(f, "note: GitHub's API has {remaining} of {limit} requests left until {}", resets.format("%H:%M UTC"))
     }
 }
 
@@ -256,8 +248,11 @@ impl Client {
                 format!("warning: GitHub renamed `{old}`: look at https://github.com/{old} for the new name")
             }
         };
-        let left = locked(&self.left);
-        renamed.iter().map(warning).chain(left.as_ref().map(ToString::to_string)).collect()
+        let left = locked(&self.left).map(|Left { remaining, limit, resets }| {
+            let until = resets.format("%H:%M UTC");
+            format!("note: GitHub's API has {remaining} of {limit} requests left until {until}")
+        });
+        renamed.iter().map(warning).chain(left).collect()
     }
 
     /// Sends a request, with retries; an error status is an error.
