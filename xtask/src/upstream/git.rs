@@ -189,7 +189,7 @@ impl Repository<'_> {
         }
     }
 
-    /// The newest commit of a branch that is old enough. On a busy branch the head is always too new, so an earlier head
+    /// The newest commit of a branch that is old enough. On a busy branch the head is always too new, so an earlier one
     /// is taken that a former run has seen and that is still part of the branch.
     async fn newest_commit(self, branch: &str) -> anyhow::Result<Candidate> {
         let asked = self.asked;

@@ -14,8 +14,8 @@ use crate::io::process;
 /// `${NAME}` is an environment variable, `${NAME?}` one that may be unset (docs.npmjs.com, ".npmrc").
 static VARIABLE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\??\}").ok());
 
-const TRANSPORT: &str = "registry proxy https-proxy http-proxy noproxy ca cafile cert key strict-ssl local-address cache \
-    maxsockets";
+const TRANSPORT: &str = "registry proxy https-proxy http-proxy noproxy ca cafile cert key strict-ssl local-address \
+    cache maxsockets";
 
 fn is_transport_setting(name: &str) -> bool {
     TRANSPORT.split(' ').any(|setting| setting == name)

@@ -38,8 +38,8 @@ pub(super) struct Signature {
 }
 
 impl Keys {
-    /// Whether a key signed it that was valid at the publication. Signatures by unknown keys are ignored; one by a known
-    /// key that does not match is an error.
+    /// Whether a key signed it that was valid at the publication. Signatures by unknown keys are ignored; a signature by
+    /// a known key that does not match is an error.
     pub(super) fn vouch(
         &self,
         signatures: &[Signature],
