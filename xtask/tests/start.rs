@@ -10,16 +10,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use tempfile::TempDir;
+use common::{Folder, text};
 
 /// The environment of one start.sh.
-struct Machine {
-    folder: TempDir,
-}
+struct Machine(Folder);
 
 impl Machine {
     fn new() -> Self {
-        let machine = Self { folder: tempfile::tempdir().unwrap() };
+        let machine = Self(Folder::new());
         let image = common::checkout().join("image");
         machine.install(&image.join("start.sh"), "opt/stack/start.sh");
         machine.install_all(&image.join("rootfs/opt/stack/lib"), "opt/stack/lib");
@@ -37,7 +35,7 @@ impl Machine {
     }
 
     fn path(&self, below: &str) -> PathBuf {
-        self.folder.path().join(below)
+        self.0.path(below)
     }
 
     fn write(&self, below: &str, text: &str) -> PathBuf {
@@ -52,7 +50,7 @@ impl Machine {
 
     /// Installs a script of the image, with its folders replaced.
     fn install(&self, from: &Path, below: &str) {
-        let here = self.folder.path().to_str().unwrap();
+        let here = self.0.root().to_str().unwrap();
         let text = std::fs::read_to_string(from).unwrap();
         let text = ["/opt/", "/data", "/run/stack"].iter().fold(text, |text, folder| {
             // Paths in patterns are escaped.
@@ -78,7 +76,7 @@ impl Machine {
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
         let home = self.path("data/home");
         let mut command = Command::new(self.path(program));
-        command.args(arguments).env_clear().env("PATH", path).env("HOME", home).env("MACHINE", self.folder.path());
+        command.args(arguments).env_clear().env("PATH", path).env("HOME", home).env("MACHINE", self.0.root());
         command.envs(settings.iter().copied()).output().unwrap()
     }
 
@@ -89,7 +87,7 @@ impl Machine {
     /// Runs it; returns the list of errors.
     fn problems(&self, settings: &[(&str, &str)]) -> Vec<String> {
         let output = self.start(settings);
-        let stderr = String::from_utf8(output.stderr).unwrap();
+        let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{settings:?} was taken: {stderr}");
         assert!(!self.path("handed-over").exists());
         stderr.lines().filter_map(|line| line.strip_prefix("[stack]   - ").map(str::to_owned)).collect()
@@ -98,8 +96,8 @@ impl Machine {
     /// Runs it; returns the environment of the services.
     fn environment(&self, settings: &[(&str, &str)]) -> BTreeMap<String, String> {
         let output = self.start(settings);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = std::fs::read_to_string(self.path("handed-over")).unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let text = self.0.read("handed-over");
         text.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
     }
 
@@ -127,7 +125,7 @@ fn services_get_every_setting_and_disabled_ones_stay_down() {
     ] {
         assert_eq!(environment.get(name).map(String::as_str), Some(value), "{name}");
     }
-    let settings = std::fs::read_to_string(machine.path("run/stack/settings")).unwrap();
+    let settings = machine.0.read("run/stack/settings");
     assert!(settings.lines().all(|line| line.split_once('=').is_some_and(|(name, value)| environment[name] == value)));
     let off: Vec<_> = ["opencode", "manager", "convex", "status"]
         .into_iter()
@@ -176,8 +174,8 @@ fn secrets_are_generated_once_and_are_in_no_environment_or_log() {
     assert_ne!(made["openclaw-gateway-token"], made["openclaw-hooks-token"]);
     let environment = machine.environment(&[]);
     assert_eq!(machine.secrets(), made);
-    assert_eq!(std::fs::read_to_string(machine.path("keygen")).unwrap().lines().count(), 1);
-    let output = format!("{}{}", String::from_utf8_lossy(&first.stdout), String::from_utf8_lossy(&first.stderr));
+    assert_eq!(machine.0.read("keygen").lines().count(), 1);
+    let output = text(&first.stdout) + &text(&first.stderr);
     // The key set is public, and a digest of a secret reveals nothing.
     for (name, value) in made.iter().filter(|(name, _)| !name.contains('.') && *name != "jwks") {
         let value = value.lines().next_back().unwrap();
@@ -194,14 +192,14 @@ fn the_admin_key_depends_on_the_instances_name_and_secret() {
     assert_eq!(machine.secrets()["convex-self-hosted-admin-key"], "other|key\n");
     let secret = "b".repeat(64);
     machine.environment(&[("CONVEX_INSTANCE_NAME", "other"), ("CONVEX_INSTANCE_SECRET", &secret)]);
-    let calls = std::fs::read_to_string(machine.path("keygen")).unwrap();
+    let calls = machine.0.read("keygen");
     assert_eq!(calls.lines().count(), 3, "{calls}");
     assert!(calls.lines().last().unwrap().ends_with(&secret));
     // A given key needs no backend, and does not conflict with the one of an earlier start.
     machine.environment(&[("CONVEX_SELF_HOSTED_ADMIN_KEY", "given|key")]);
-    assert_eq!(std::fs::read_to_string(machine.path("keygen")).unwrap(), calls);
+    assert_eq!(machine.0.read("keygen"), calls);
     let shown = machine.run("opt/stack/bin/secrets", &["CONVEX_SELF_HOSTED_ADMIN_KEY"], &[]);
-    assert_eq!(String::from_utf8_lossy(&shown.stdout), "given|key\n");
+    assert_eq!(text(&shown.stdout), "given|key\n");
 }
 
 #[test]
@@ -215,9 +213,8 @@ fn a_given_secret_is_used_and_not_written_to_the_volume() {
     }
     assert!(!machine.secrets().contains_key("openclaw-gateway-token"));
     let shown = machine.run("opt/stack/bin/secrets", &["openclaw-gateway-token"], &[]);
-    assert_eq!(String::from_utf8_lossy(&shown.stdout), "from-a-file\n");
-    let listed = machine.run("opt/stack/bin/secrets", &[], &[]);
-    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(text(&shown.stdout), "from-a-file\n");
+    let listed = text(&machine.run("opt/stack/bin/secrets", &[], &[]).stdout);
     assert!(listed.lines().any(|line| line.starts_with("LLAMACPP_API_KEY") && line.ends_with("set")), "{listed}");
     assert!(!listed.contains("from-a-file"));
     assert!(!machine.run("opt/stack/bin/secrets", &["NO_SUCH"], &[]).status.success());
@@ -243,7 +240,7 @@ fn a_program_that_fails_leaves_no_secret() {
     let machine = Machine::new();
     machine.program("opt/convex/bin/convex-local-backend", "echo 'half|'; echo no keys today >&2; exit 3");
     let output = machine.start(&[]);
-    let stderr = String::from_utf8(output.stderr).unwrap();
+    let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(74), "{stderr}");
     assert!(stderr.contains("no keys today") && stderr.contains("cannot generate the secrets"), "{stderr}");
     let made = machine.secrets();
@@ -256,13 +253,5 @@ fn a_program_that_fails_leaves_no_secret() {
 fn a_custom_command_runs_instead() {
     let machine = Machine::new();
     let output = machine.run("opt/stack/start.sh", &["echo", "hello"], &[("LLAMACPP_PORT", "x")]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n");
-}
-
-/// The status page is a Node.js program with its own test.
-#[test]
-fn the_status_page_escapes_and_answers() {
-    let test = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/status-page.mjs");
-    let ran = Command::new("node").arg("--test").arg(test).output().unwrap();
-    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(text(&output.stdout), "hello\n");
 }
