@@ -18,7 +18,7 @@ use crate::domain::mirror::Mirrors;
 use crate::domain::stack::{Component, Source};
 use crate::domain::trust::Trust;
 use crate::domain::version::Version;
-use crate::error::{Hint, hinted};
+use crate::error::{bump_hint, hinted};
 use crate::io::files::debian_keyring;
 
 mod apt;
@@ -132,8 +132,7 @@ pub(crate) async fn pin(up: Upstream<'_>, name: &str, candidate: &Candidate) -> 
     let date = apt.newest_index().context("cannot read the date of Debian's indexes")?;
     if date > moment(&candidate.version)? {
         let version = candidate.version.to_string();
-        let (why, next) = ("choose a later moment".to_owned(), date.format(MOMENT).to_string());
-        let hint = Hint::Bump { why, component: name.to_owned(), version: next };
+        let hint = bump_hint("choose a later moment", name, &date.format(MOMENT).to_string());
         return Err(hinted(DebianError::Newer { version, date }, hint));
     }
     let resolved = try_join_all(Arch::ALL.map(|arch| resolve(asked, &archives, &apt, arch))).await?;

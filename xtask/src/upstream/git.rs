@@ -17,7 +17,7 @@ use crate::domain::lock::{GitPin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source, Stated};
 use crate::domain::trust::Trust;
 use crate::domain::version::{Scheme, Version};
-use crate::error::{Hint, hinted};
+use crate::error::{bump_hint, hinted};
 use crate::io::{self, http, process};
 
 /// The time limit for a server.
@@ -113,8 +113,8 @@ async fn tagged(
             return Err(match newest.first() {
                 None => error.into(),
                 Some(first) => {
-                    let (why, version) = (format!("newest tags are {}", newest.join(", ")), (*first).to_owned());
-                    hinted(error, Hint::Bump { why, component: name.to_owned(), version })
+                    let why = format!("newest tags are {}", newest.join(", "));
+                    hinted(error, bump_hint(&why, name, first))
                 }
             });
         };

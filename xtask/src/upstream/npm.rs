@@ -15,7 +15,7 @@ use crate::domain::digest::{Integrity, Sha256};
 use crate::domain::lock::{NpmPin, Pin, Pinned, Published};
 use crate::domain::stack::{Component, Source, Stated};
 use crate::domain::version::Version;
-use crate::error::{Hint, hinted};
+use crate::error::{bump_hint, hinted};
 use crate::io::files;
 
 mod lockfile;
@@ -83,9 +83,8 @@ pub(crate) async fn candidate(up: Upstream<'_>, name: &str, want: &Want) -> anyh
         Ok(()) => Ok(packument.candidate(version, want)),
         Err(error) => Err(match newest(up, asked, registry, &packument).await {
             Ok(other) => {
-                let (why, version) =
-                    (format!("newest complete version is {}", other.version), other.version.to_string());
-                hinted(error, Hint::Bump { why, component: name.to_owned(), version })
+                let version = other.version.to_string();
+                hinted(error, bump_hint(&format!("newest complete version is {version}"), name, &version))
             }
             Err(_) => error,
         }),

@@ -8,7 +8,7 @@ use super::release::{Release, needed_assets, say_missing, version_of};
 use crate::domain::age::Clock;
 use crate::domain::stack::{Component, Stack};
 use crate::domain::version::{Scheme, Version};
-use crate::error::Hint;
+use crate::error::bump_hint;
 use crate::upstream::{Gate, PassedOver, not_allowed, not_allowed_asked};
 
 /// How many complete releases an error suggests.
@@ -149,7 +149,7 @@ impl Rules<'_> {
     }
 
     /// The hint of an error: the newest complete releases, and which one to take.
-    pub(crate) fn suggestion(&self, seen: &[Seen]) -> Option<Hint> {
+    pub(crate) fn suggestion(&self, seen: &[Seen]) -> Option<String> {
         let complete = self.complete(seen);
         let stable = complete.iter().position(|seen| !seen.is_prerelease());
         // The newest few, and the newest stable one wherever it is.
@@ -165,7 +165,7 @@ impl Rules<'_> {
         };
         let list = listed.iter().map(describe).collect::<Vec<_>>().join(", ");
         let are = if listed.len() == 1 { "release is" } else { "releases are" };
-        Some(Hint::Bump { why: format!("newest complete {are} {list}"), component: self.name.to_owned(), version })
+        Some(bump_hint(&format!("newest complete {are} {list}"), self.name, &version))
     }
 }
 
