@@ -4,6 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use serde::Serialize;
 use similar::TextDiff;
 
@@ -26,13 +27,10 @@ pub(crate) async fn run(session: &Session, args: &cli::Render) -> anyhow::Result
         write(&session.root, &drifts, Vec::new())?;
     }
     let line = |drift: &Drift| if args.check { drift.text() } else { drift.path.display().to_string() };
-    let lines = || drifts.iter().map(line).collect::<Vec<_>>().join("\n");
-    session.print(&serde_json::json!({ "changed": drifts, "written": !args.check }), lines)?;
-    if args.check && !drifts.is_empty() {
-        let (count, is) = (drifts.len(), if drifts.len() == 1 { "file is" } else { "files are" });
-        let message = format!("{count} rendered {is} out of date; run `cargo xtask render` and commit the result");
-        return Err(Ended::Difference(message).into());
-    }
+    session.list(&serde_json::json!({ "changed": drifts, "written": !args.check }), drifts.iter().map(line))?;
+    let (count, is) = (drifts.len(), if drifts.len() == 1 { "file is" } else { "files are" });
+    let message = format!("{count} rendered {is} out of date; run `cargo xtask render` and commit the result");
+    ensure!(!args.check || drifts.is_empty(), Ended::Difference(message));
     Ok(())
 }
 
