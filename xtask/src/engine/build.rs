@@ -34,7 +34,7 @@ pub(crate) struct Cache<'a> {
 }
 
 /// The inputs of a build.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Build<'a> {
     pub(crate) docker: &'a Docker,
     /// The rendered build context (`image/`).
