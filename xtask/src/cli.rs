@@ -131,12 +131,13 @@ pub(crate) struct Names {
 }
 
 /// Where a component comes from, as typed: `github:OWNER/REPO`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum From {
-    Github(String),
-    Npm(String),
-    Git { repository: String, branch: Option<String> },
-    Oci { image: String, tag: String },
+#[derive(Debug, Clone)]
+pub(crate) struct From {
+    pub(crate) kind: String,
+    /// What stack.toml has of its source besides the kind.
+    pub(crate) fields: Vec<(&'static str, String)>,
+    /// The usual version scheme.
+    pub(crate) scheme: &'static str,
 }
 
 impl std::str::FromStr for From {
@@ -145,21 +146,16 @@ impl std::str::FromStr for From {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || "github:OWNER/REPO, npm:PACKAGE, git:URL, git:URL#BRANCH or oci:IMAGE:TAG".to_owned();
         let (kind, rest) = text.split_once(':').filter(|(_, rest)| !rest.is_empty()).ok_or_else(bad)?;
-        Ok(match kind {
-            "github" => Self::Github(rest.to_owned()),
-            "npm" => Self::Npm(rest.to_owned()),
-            "git" => match rest.split_once('#') {
-                Some((repository, branch)) => {
-                    Self::Git { repository: repository.to_owned(), branch: Some(branch.to_owned()) }
-                }
-                None => Self::Git { repository: rest.to_owned(), branch: None },
-            },
-            "oci" => {
-                let (image, tag) = rest.rsplit_once(':').ok_or_else(bad)?;
-                Self::Oci { image: image.to_owned(), tag: tag.to_owned() }
-            }
+        let (scheme, fields) = match (kind, rest.split_once('#'), rest.rsplit_once(':')) {
+            ("github", ..) => ("semver", vec![("repo", rest)]),
+            ("npm", ..) => ("semver", vec![("package", rest)]),
+            ("git", Some((url, branch)), _) => ("commit", vec![("repository", url), ("branch", branch)]),
+            ("git", None, _) => ("semver", vec![("repository", rest)]),
+            ("oci", _, Some((image, tag))) => ("tag", vec![("image", image), ("tag", tag)]),
             _ => return Err(bad()),
-        })
+        };
+        let fields = fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+        Ok(Self { kind: kind.to_owned(), fields, scheme })
     }
 }
 
@@ -195,9 +191,8 @@ pub(crate) struct Remove {
 
 #[derive(Debug, Args)]
 pub(crate) struct Outdated {
-    /// Names of components in stack.toml [default: all]
-    #[arg(value_name = "NAME")]
-    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) pins: Names,
     /// Exit with 3 if `bump` would pin something newer
     #[arg(long)]
     pub(crate) exit_code: bool,
@@ -220,9 +215,8 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 pub(crate) struct Bump {
-    /// Names of components in stack.toml [default: all]
-    #[arg(value_name = "NAME")]
-    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) pins: Names,
     /// Pin this version of the named component
     #[arg(long, value_name = "VERSION")]
     pub(crate) to: Option<String>,

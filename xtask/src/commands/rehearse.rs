@@ -227,7 +227,8 @@ impl Run<'_> {
 
     /// Bumps the scratch checkout, which also renders it.
     async fn bump(&mut self, session: &Session, names: Vec<String>) -> anyhow::Result<()> {
-        let args = cli::Bump { names, to: None, now: true, keep_going: false, dry_run: false };
+        let pins = cli::Names { names };
+        let args = cli::Bump { pins, to: None, now: true, keep_going: false, dry_run: false };
         self.steps.run("bump and render", bump::bump(session, &args), bump::Bumped::summary).await?;
         Ok(())
     }
