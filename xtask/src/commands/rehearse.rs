@@ -93,7 +93,7 @@ impl Run<'_> {
     async fn with_engine(&mut self, docker: &Docker) -> anyhow::Result<()> {
         let Self { session, scratch, stack, .. } = *self;
         let registry = self.steps.run("start the registry", Registry::start(scratch), |it| it.address.clone()).await?;
-        let (archive, archive_mirrors) = debian_archive(session, stack).await?;
+        let (archive, mut mirrors) = debian_archive(session, stack).await?;
         let Source::Oci { image, tag } = &stack.component("base")?.source else {
             anyhow::bail!("the component `base` is not a container image");
         };
@@ -103,11 +103,9 @@ impl Run<'_> {
         let summary = format!("{image}:{tag}, from Debian's own packages");
         self.steps.run("make the base images", made, |()| summary).await?;
 
-        let mut rehearsal = self.prepare().await?;
-        rehearsal.mirrors.push(Mirror { from: host.to_owned(), to: registry.address.clone() });
-        rehearsal.mirrors.extend(archive_mirrors);
-        let rehearsed = rehearsal.session(session);
-        self.bump(&rehearsed, Vec::new()).await?;
+        mirrors.push(Mirror { from: host.to_owned(), to: registry.address.clone() });
+        let Rehearsal { session: rehearsed, .. } = &self.prepare(mirrors).await?;
+        self.bump(rehearsed, Vec::new()).await?;
 
         let lock = super::checkout::read_lock(&rehearsed.root, stack)?;
         checkout::commit(&rehearsed.root, "Pins of the rehearsal").await?;
@@ -115,10 +113,10 @@ impl Run<'_> {
         checkout::publish(&rehearsed.root, &scratch.join("origin.git")).await?;
         let dist = rehearsed.root.join("target/dist");
         let wanted = Wanted { repository, layouts: None, dist, github: None, sign: None, offline: false };
-        release::check(&rehearsed, stack, &lock).await?;
-        let plan = Plan::new(&rehearsed, stack, &lock, wanted);
+        release::check(rehearsed, stack, &lock).await?;
+        let plan = Plan::new(rehearsed, stack, &lock, wanted);
         let plan = self.steps.run("plan the release", plan, |plan| plan.tag.to_string()).await?;
-        let build = build::inputs(&rehearsed, docker, &lock).await?;
+        let build = build::inputs(rehearsed, docker, &lock).await?;
         let refused = refusals::check(&build);
         self.steps.run("refuse what is not pinned", refused, |count| format!("{count} builds refused")).await?;
         plan.execute(docker, cli::Until::Move, self.steps).await?;
@@ -177,11 +175,9 @@ impl Run<'_> {
     /// The part that needs no engine: everything is resolved and pinned, except for the base image, which needs a
     /// registry; nothing is built. Debian's packages need a machine whose apt has a Debian archive.
     async fn without_engine(&mut self) -> anyhow::Result<()> {
-        let mut rehearsal = self.prepare().await?;
         let mirror = install::debian_mirror().await.ok().flatten().filter(|_| files::debian_keyring().is_ok());
-        if let Some(mirror) = &mirror {
-            rehearsal.mirrors.extend(debian_mirrors(self.stack, mirror)?);
-        }
+        let mirrors = mirror.as_ref().map_or_else(|| Ok(Vec::new()), |mirror| debian_mirrors(self.stack, mirror))?;
+        let rehearsal = self.prepare(mirrors).await?;
         let can_be_pinned = |source: &Source| match source {
             Source::Oci { .. } => false,
             Source::Debian { .. } => mirror.is_some(),
@@ -190,7 +186,7 @@ impl Run<'_> {
         let (can, cannot): (Vec<_>, Vec<_>) =
             self.stack.components.iter().partition(|(_, component)| can_be_pinned(&component.source));
         let names = can.into_iter().map(|(name, _)| name.clone()).collect();
-        self.bump(&rehearsal.session(self.session), names).await?;
+        self.bump(&rehearsal.session, names).await?;
         for (name, _) in cannot {
             self.steps.skip(&format!("pin {name}"), WITHOUT_ENGINE);
         }
@@ -202,7 +198,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn prepare(&mut self) -> anyhow::Result<Rehearsal> {
+    /// The scratch checkout, with mirrors to all stand-ins and others.
+    async fn prepare(&mut self, others: Vec<Mirror>) -> anyhow::Result<Rehearsal> {
         let Self { session, args, scratch, stack, .. } = *self;
         let mut real = real(stack, args)?;
         let root = scratch.join("checkout");
@@ -214,15 +211,18 @@ impl Run<'_> {
         fs_err::create_dir_all(&workshop.folder)?;
         let upstream = upstream::StandIns::start(stack, &workshop);
         let upstream = self.steps.run("start the upstream", upstream, |it| format!("{} archives", it.archives)).await?;
-        let mut mirrors = upstream.mirrors.clone();
         let repositories = Repositories::serve(scratch, &sources);
         let summary = sources.iter().map(Repo::describe).collect::<Vec<_>>().join(", ");
         let repositories = self.steps.run("serve the sources", repositories, |_| summary).await?;
-        for source in &sources {
-            let from = format!("https://github.com/{}", source.path);
-            mirrors.push(Mirror { from, to: format!("{}/{}", repositories.url, source.path) });
-        }
-        Ok(Rehearsal { root, mirrors, _upstream: upstream, _repositories: repositories })
+        let served = sources.iter().map(|Repo { path, .. }| Mirror {
+            from: format!("https://github.com/{path}"),
+            to: format!("{}/{path}", repositories.url),
+        });
+        // The first matching mirror counts: the user's own.
+        let mirrors = session.mirrors.iter().chain(&upstream.mirrors).cloned().chain(served).chain(others);
+        let mirrors = Mirrors::new(mirrors.collect());
+        let session = Session { root, mirrors, format: session.format, memory: Memory::Unused };
+        Ok(Rehearsal { session, _upstream: upstream, _repositories: repositories })
     }
 
     /// Bumps the scratch checkout, which also renders it.
@@ -236,18 +236,9 @@ impl Run<'_> {
 
 /// The scratch checkout and all stand-ins of upstreams. Dropping it ends them.
 struct Rehearsal {
-    root: PathBuf,
-    mirrors: Vec<Mirror>,
+    session: Session,
     _upstream: upstream::StandIns,
     _repositories: Repositories,
-}
-
-impl Rehearsal {
-    fn session(&self, session: &Session) -> Session {
-        // The first matching mirror counts: the user's own.
-        let mirrors = Mirrors::new(session.mirrors.iter().chain(&self.mirrors).cloned().collect());
-        Session { root: self.root.clone(), mirrors, format: session.format, memory: Memory::Unused }
-    }
 }
 
 /// The replacements of `--with`, by component; reports all errors.
