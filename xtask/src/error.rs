@@ -73,16 +73,9 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// Several failures of one command, each with its own causes.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{} failures", .0.len())]
 pub(crate) struct Failures(pub(crate) Vec<anyhow::Error>);
-
-impl fmt::Display for Failures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} failures", self.0.len())
-    }
-}
-
-impl StdError for Failures {}
 
 /// Returns all results, or all errors if any failed.
 pub(crate) fn all<T>(results: Vec<anyhow::Result<T>>) -> anyhow::Result<Vec<T>> {

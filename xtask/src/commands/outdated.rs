@@ -114,13 +114,14 @@ pub(crate) async fn run(session: &Session, args: &cli::Outdated) -> anyhow::Resu
         });
     }
     session.list(&serde_json::json!({ "components": rows, "github": up.github.usage() }), table(&rows))?;
-    if session.format == Format::Text {
-        say_what_to_do(&resolver, &rows);
+    let outdated: Vec<String> = rows.iter().filter(|row| row.outdated).map(|row| row.name.clone()).collect();
+    if session.format == Format::Text && !outdated.is_empty() {
+        let leaders: Vec<String> = units(&resolver.stack, &outdated).into_keys().collect();
+        io::say(&format!("to pin the newest versions: cargo xtask bump {}", leaders.join(" ")));
     }
     ended(failures)?;
-    let outdated = rows.iter().filter(|row| row.outdated).count();
-    let message = format!("{outdated} of {} components are outdated", rows.len());
-    ensure!(!args.exit_code || outdated == 0, Ended::Difference(message));
+    let message = format!("{} of {} components are outdated", outdated.len(), rows.len());
+    ensure!(!args.exit_code || outdated.is_empty(), Ended::Difference(message));
     Ok(())
 }
 
@@ -152,14 +153,6 @@ async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<Found> {
     let version = candidate.version.as_str().to_owned();
     let newest_allowed = Some(Side { version, published: candidate.published, digest: None });
     Ok(Found { newest_allowed, compare, ahead, passed_over, findings })
-}
-
-fn say_what_to_do(resolver: &Resolver, rows: &[Row]) {
-    let outdated: Vec<String> = rows.iter().filter(|row| row.outdated).map(|row| row.name.clone()).collect();
-    if !outdated.is_empty() {
-        let leaders: Vec<String> = units(&resolver.stack, &outdated).into_keys().collect();
-        io::say(&format!("to pin the newest versions: cargo xtask bump {}", leaders.join(" ")));
-    }
 }
 
 /// A row for each component, with notes below it.

@@ -78,13 +78,13 @@ pub(crate) fn drifts(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<
         let executable = is_script(&file.contents);
         let difference = if current != file.contents.as_bytes() {
             let diff = diff(&file, &String::from_utf8_lossy(&current));
-            Some(Difference::Contents { rendered: file.contents, diff })
-        } else if is_executable(&path)? != executable {
-            Some(Difference::Mode { executable })
+            Difference::Contents { rendered: file.contents, diff }
+        } else if executable != (fs_err::metadata(&path)?.permissions().mode() & 0o111 != 0) {
+            Difference::Mode { executable }
         } else {
-            None
+            continue;
         };
-        drifts.extend(difference.map(|difference| Drift { path: file.path, difference }));
+        drifts.push(Drift { path: file.path, difference });
     }
     Ok(drifts)
 }
@@ -109,10 +109,6 @@ pub(crate) fn write(root: &Path, drifts: &[Drift], others: Vec<(PathBuf, String)
 
 fn is_script(contents: &str) -> bool {
     contents.starts_with("#!")
-}
-
-fn is_executable(path: &Path) -> anyhow::Result<bool> {
-    Ok(fs_err::metadata(path)?.permissions().mode() & 0o111 != 0)
 }
 
 fn diff(file: &Rendered, current: &str) -> String {

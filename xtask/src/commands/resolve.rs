@@ -104,8 +104,11 @@ pub(super) fn names(stack: &Stack, asked: &[String]) -> anyhow::Result<Vec<Strin
     Ok(stack.components.keys().filter(|name| asked.is_empty() || asked.contains(name)).cloned().collect())
 }
 
-/// The units of the components: each leader with all components that share its releases.
-pub(super) fn units(stack: &Stack, names: &[String]) -> BTreeMap<String, Vec<String>> {
+/// Components that share releases, by leader.
+pub(super) type Units = BTreeMap<String, Vec<String>>;
+
+/// The units of the components, with all of their members.
+pub(super) fn units(stack: &Stack, names: &[String]) -> Units {
     let mut units = BTreeMap::new();
     for name in names {
         let leader = upstream::leader(stack, name);
@@ -117,10 +120,7 @@ pub(super) fn units(stack: &Stack, names: &[String]) -> BTreeMap<String, Vec<Str
 
 /// The units in the order of resolving: after those whose versions they state requirements on, so that both can change
 /// together. Circles come last, and use the current pins.
-pub(super) fn waves<'u>(
-    stack: &Stack,
-    units: &'u BTreeMap<String, Vec<String>>,
-) -> Vec<Vec<(&'u String, &'u Vec<String>)>> {
+pub(super) fn waves<'u>(stack: &Stack, units: &'u Units) -> Vec<Vec<(&'u String, &'u Vec<String>)>> {
     let waits_for = |members: &[String], left: &[(&String, &Vec<String>)]| {
         let states = members.iter().filter_map(|name| stack.components.get(name)).flat_map(|one| one.states.keys());
         let mut others = states.filter(|other| !members.contains(other));
@@ -154,12 +154,8 @@ pub(super) fn ended_hold(up: Upstream<'_>, name: &str) -> Option<NaiveDate> {
 }
 
 pub(super) fn say_ended_holds(up: Upstream<'_>, names: &[String]) {
-    for name in names {
-        if let Some(until) = ended_hold(up, name) {
-            io::say(&format!(
-                "note: the hold of `{name}` ended on {until}: delete it from stack.toml, or set a later day"
-            ));
-        }
+    for (name, until) in names.iter().filter_map(|name| Some((name, ended_hold(up, name)?))) {
+        io::say(&format!("note: the hold of `{name}` ended on {until}: delete it from stack.toml, or set a later day"));
     }
 }
 

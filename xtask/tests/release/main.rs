@@ -358,18 +358,13 @@ fn a_release_is_signed_and_attested_once_and_another_key_is_reported() {
     verify(&public).ok();
     verify(&scratch.path("other.pub")).failed(&["is not signed by"]);
     for kind in ["cyclonedx", "slsaprovenance1"] {
-        let image = format!("{}@{}", scratch.registry(), manifest(&scratch, "x86_64"));
+        let message = scratch.git("remote.git", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
+        let manifest = message.lines().find_map(|line| line.strip_prefix("Manifest x86_64: ")).unwrap();
+        let image = format!("{}@{manifest}", scratch.registry());
         let mut command = Command::new("cosign");
         command.args(["verify-attestation", "--private-infrastructure", "--type", kind, "--key"]).arg(&public);
         assert!(command.arg(image).output().unwrap().status.success(), "{kind}");
     }
-}
-
-/// The digest of an image in the git tag's message.
-fn manifest(scratch: &Scratch, arch: &str) -> String {
-    let message = scratch.git("remote.git", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
-    let line = message.lines().find_map(|line| line.strip_prefix(&format!("Manifest {arch}: ")));
-    line.unwrap().to_owned()
 }
 
 /// The last line of output is true.

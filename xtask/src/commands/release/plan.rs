@@ -74,15 +74,13 @@ impl<'a> Plan<'a> {
         }
         let remote = git::remote(root).await?;
         let mut tags = git::local_tags(root).await?;
-        let mut registered = Vec::new();
-        if !wanted.offline {
-            registered = wanted.repository.tags().await?;
-            if let Some(remote) = &remote {
-                let remote_tags = git::remote_tags(root, remote).await?;
-                // The remote's tag takes precedence.
-                tags.retain(|tag| remote_tags.iter().all(|other| other.name != tag.name));
-                tags.extend(remote_tags);
-            }
+        let registered = if wanted.offline { Vec::new() } else { wanted.repository.tags().await? };
+        let reachable = remote.as_deref().filter(|_| !wanted.offline);
+        if let Some(remote) = reachable {
+            let remote_tags = git::remote_tags(root, remote).await?;
+            // The remote's tag takes precedence.
+            tags.retain(|tag| remote_tags.iter().all(|other| other.name != tag.name));
+            tags.extend(remote_tags);
         }
         let template = ImageTagTemplate::parse(&stack.image.tag)?;
         let flavor = &stack.image.flavor;
@@ -100,7 +98,7 @@ impl<'a> Plan<'a> {
         let earlier = known().filter_map(|name| Some((ours(name)?.revision, name)));
         let previous = earlier.filter(|(other, _)| *other < revision).max().map(|(_, name)| name.to_owned());
         let is_newest = known().filter_map(ours).all(|other| other.revision <= revision);
-        let promised = if begun { Some(promise(root, remote.as_deref(), &tag, wanted.offline).await?) } else { None };
+        let promised = if begun { Some(promise(root, reachable, &tag).await?) } else { None };
         let lock_digest = Sha256::of(checkout::read_lock_text(root)?.as_bytes());
         let source = match &remote {
             Some(remote) => source(&process::text(git::command(root).args(["remote", "get-url", "--", remote])).await?),
@@ -162,10 +160,10 @@ pub(crate) async fn check(session: &Session, stack: &Stack, lock: &Lock) -> anyh
 }
 
 /// Reads the promise in the git tag of this commit, and fetches the tag if needed.
-async fn promise(root: &Path, remote: Option<&str>, tag: &ImageTag, offline: bool) -> anyhow::Result<Promise> {
+async fn promise(root: &Path, remote: Option<&str>, tag: &ImageTag) -> anyhow::Result<Promise> {
     let name = tag.as_str();
     let has = git::local_tags(root).await?.iter().any(|local| local.name == name);
-    if !has && let (Some(remote), false) = (remote, offline) {
+    if !has && let Some(remote) = remote {
         git::fetch_tag(root, remote, name).await?;
     }
     let message = git::tag_message(root, name).await?;
@@ -194,19 +192,15 @@ fn annotations(
     source: Option<&FileUrl>,
 ) -> BTreeMap<String, String> {
     let created = moment.format(MOMENT).to_string();
-    let mut annotations: BTreeMap<String, String> = [
+    let annotations = [
         ("title", stack.image.title.as_str()),
         ("licenses", &stack.image.license),
         ("version", tag.as_str()),
         ("revision", commit),
         ("created", &created),
-    ]
-    .map(|(name, value)| (format!("org.opencontainers.image.{name}"), value.to_owned()))
-    .into();
-    if let Some(source) = source {
-        annotations.insert("org.opencontainers.image.source".to_owned(), source.to_string());
-    }
-    annotations
+    ];
+    let annotations = annotations.into_iter().chain(source.map(|source| ("source", source.as_str())));
+    annotations.map(|(name, value)| (format!("org.opencontainers.image.{name}"), value.to_owned())).collect()
 }
 
 #[cfg(test)]
