@@ -260,10 +260,9 @@ fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<L
         io::say(&format!("note: {}, as before", violation.message));
     }
     let violations = new.into_iter().map(|violation| {
-        hinted(
-            anyhow::anyhow!(violation.message).context(format!("the new pins break the rule `{}`", violation.rule)),
-            format!("bump `{}` too, or choose a version with --to; nothing was written", violation.component),
-        )
+        let what = format!("the new pins break the rule `{}`", violation.rule);
+        let hint = format!("bump `{}` too, or choose a version with --to; nothing was written", violation.component);
+        hinted(anyhow::anyhow!(violation.message).context(what), hint)
     });
     ended(violations.collect())?;
     for waiver in verdict.stale_waivers {

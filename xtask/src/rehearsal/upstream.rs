@@ -87,14 +87,8 @@ fn wanted_archives(name: &str, component: &Component, chosen: &Chosen) -> anyhow
             Some(url) => FileSpec::fill(url, tag, version.as_str(), spelling, &file_name),
             None => format!("https://github.com/{repo}/releases/download/{tag}/{file_name}"),
         };
-        Wanted {
-            component: name.to_owned(),
-            version: version.as_str().to_owned(),
-            file_name,
-            arch,
-            spelling: spelling.to_owned(),
-            url,
-        }
+        let (component, version, spelling) = (name.to_owned(), version.to_string(), spelling.to_owned());
+        Wanted { component, version, file_name, arch, spelling, url }
     });
     Ok(wanted.collect())
 }

@@ -102,11 +102,9 @@ impl Plan<'_> {
         ] {
             let found = image.labels.get(&label).map_or("missing", String::as_str);
             if found != wanted {
-                return Err(anyhow::anyhow!(
-                    "{} was not made {what}: its label {label} is {found} instead of {wanted}",
-                    folder.display()
-                ))
-                .hint(|| format!("cargo xtask build --arch {arch} --flavor {}", stack.flavor.name));
+                let why = format!("its label {label} is {found} instead of {wanted}");
+                return Err(anyhow::anyhow!("{} was not made {what}: {why}", folder.display()))
+                    .hint(|| format!("cargo xtask build --arch {arch} --flavor {}", stack.flavor.name));
             }
         }
         Ok(image)
