@@ -131,12 +131,13 @@ pub(crate) struct Names {
 }
 
 /// Where a component comes from, as typed: `github:OWNER/REPO`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum From {
-    Github(String),
-    Npm(String),
-    Git { repository: String, branch: Option<String> },
-    Oci { image: String, tag: String },
+#[derive(Debug, Clone)]
+pub(crate) struct From {
+    pub(crate) kind: String,
+    /// What stack.toml has of its source besides the kind.
+    pub(crate) fields: Vec<(&'static str, String)>,
+    /// The usual version scheme.
+    pub(crate) scheme: &'static str,
 }
 
 impl std::str::FromStr for From {
@@ -145,21 +146,16 @@ impl std::str::FromStr for From {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || "github:OWNER/REPO, npm:PACKAGE, git:URL, git:URL#BRANCH or oci:IMAGE:TAG".to_owned();
         let (kind, rest) = text.split_once(':').filter(|(_, rest)| !rest.is_empty()).ok_or_else(bad)?;
-        Ok(match kind {
-            "github" => Self::Github(rest.to_owned()),
-            "npm" => Self::Npm(rest.to_owned()),
-            "git" => match rest.split_once('#') {
-                Some((repository, branch)) => {
-                    Self::Git { repository: repository.to_owned(), branch: Some(branch.to_owned()) }
-                }
-                None => Self::Git { repository: rest.to_owned(), branch: None },
-            },
-            "oci" => {
-                let (image, tag) = rest.rsplit_once(':').ok_or_else(bad)?;
-                Self::Oci { image: image.to_owned(), tag: tag.to_owned() }
-            }
+        let (scheme, fields) = match (kind, rest.split_once('#'), rest.rsplit_once(':')) {
+            ("github", ..) => ("semver", vec![("repo", rest)]),
+            ("npm", ..) => ("semver", vec![("package", rest)]),
+            ("git", Some((url, branch)), _) => ("commit", vec![("repository", url), ("branch", branch)]),
+            ("git", None, _) => ("semver", vec![("repository", rest)]),
+            ("oci", _, Some((image, tag))) => ("tag", vec![("image", image), ("tag", tag)]),
             _ => return Err(bad()),
-        })
+        };
+        let fields = fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+        Ok(Self { kind: kind.to_owned(), fields, scheme })
     }
 }
 
@@ -195,9 +191,8 @@ pub(crate) struct Remove {
 
 #[derive(Debug, Args)]
 pub(crate) struct Outdated {
-    /// Names of components in stack.toml [default: all]
-    #[arg(value_name = "NAME")]
-    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) pins: Names,
     /// Exit with 3 if `bump` would pin something newer
     #[arg(long)]
     pub(crate) exit_code: bool,
@@ -220,9 +215,8 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 pub(crate) struct Bump {
-    /// Names of components in stack.toml [default: all]
-    #[arg(value_name = "NAME")]
-    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) pins: Names,
     /// Pin this version of the named component
     #[arg(long, value_name = "VERSION")]
     pub(crate) to: Option<String>,
@@ -245,26 +239,14 @@ pub(crate) struct Render {
 }
 
 /// `--arch`: one architecture or all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Arches {
-    All,
-    One(Arch),
-}
-
-impl Arches {
-    pub(crate) fn list(self) -> Vec<Arch> {
-        match self {
-            Self::All => Arch::ALL.to_vec(),
-            Self::One(arch) => vec![arch],
-        }
-    }
-}
+#[derive(Debug, Clone)]
+pub(crate) struct Arches(pub(crate) Vec<Arch>);
 
 impl std::str::FromStr for Arches {
     type Err = crate::domain::arch::UnknownArch;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "all" { Ok(Self::All) } else { text.parse().map(Self::One) }
+        Ok(Self(if text == "all" { Arch::ALL.to_vec() } else { vec![text.parse()?] }))
     }
 }
 
@@ -285,8 +267,9 @@ pub(crate) struct Build {
     /// Export the build cache to here (`type=local,dest=DIR,mode=max`)
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Option<String>,
-    #[command(flatten)]
-    pub(crate) builder: Builder,
+    /// The buildx builder to use [default: the selected one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) builder: Option<String>,
     #[command(flatten)]
     pub(crate) flavor: Flavor,
 }
@@ -305,20 +288,6 @@ impl Flavor {
     }
 }
 
-/// `--builder`.
-#[derive(Debug, Args)]
-pub(crate) struct Builder {
-    /// The buildx builder to use [default: the selected one]
-    #[arg(long = "builder", value_name = "NAME")]
-    name: Option<String>,
-}
-
-impl Builder {
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Repro {
     /// A released image (registry/name:tag), or an output folder of `build`
@@ -328,13 +297,14 @@ pub(crate) struct Repro {
     #[arg(long, value_name = "ARCH", default_value = "all")]
     pub(crate) arch: Arches,
     /// Compare these OCI layouts, one folder per architecture, instead of building
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "name"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "builder"])]
     pub(crate) layouts: Option<PathBuf>,
     /// Output folder for the OCI layouts [default: the checkout's target/repro]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) builder: Builder,
+    /// The buildx builder to use [default: the selected one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) builder: Option<String>,
     #[command(flatten)]
     pub(crate) flavor: Flavor,
 }
@@ -395,8 +365,9 @@ pub(crate) struct Release {
     /// Use the OCI layouts of an earlier build in this folder, instead of building
     #[arg(long, value_name = "DIR")]
     pub(crate) layouts: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) builder: Builder,
+    /// The buildx builder to use [default: the selected one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) builder: Option<String>,
     #[command(flatten)]
     pub(crate) flavor: Flavor,
     /// Output folder for the joined layout, the notes and the bills of materials [default: the checkout's dist]
@@ -501,8 +472,8 @@ pub(crate) struct Rehearse {
     /// Use the real program instead of a stand-in (repeatable): a git repository for `manager` and
     /// `mission-control`, a program of this machine's architecture for `llamacpp`,
     /// a folder of pages for `convex-dashboard`
-    #[arg(long = "with", value_name = "NAME=PATH")]
-    pub(crate) with: Vec<Real>,
+    #[arg(long, value_name = "NAME=PATH", value_parser = real)]
+    pub(crate) with: Vec<(String, PathBuf)>,
     /// Skip fault injection in the smoke test: killed services, restarts, refusals, a full disk
     #[arg(long)]
     pub(crate) quick: bool,
@@ -512,21 +483,8 @@ pub(crate) struct Rehearse {
 }
 
 /// `NAME=PATH` of `rehearse --with`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Real {
-    pub(crate) name: String,
-    pub(crate) path: PathBuf,
-}
-
-impl std::str::FromStr for Real {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
-                Ok(Self { name: name.to_owned(), path: path.into() })
-            }
-            _ => Err(format!("`{text}` is not of the form NAME=PATH")),
-        }
-    }
+fn real(text: &str) -> Result<(String, PathBuf), String> {
+    let parts = text.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty());
+    let (name, path) = parts.ok_or_else(|| format!("`{text}` is not of the form NAME=PATH"))?;
+    Ok((name.to_owned(), path.into()))
 }

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
 
+use clap::builder::styling::AnsiColor;
 use serde::Serialize;
 
 use crate::domain::stack::StackError;
@@ -12,45 +13,17 @@ use crate::io::git::MayLackTags;
 use crate::io::http::HttpError;
 use crate::io::process::NotRun;
 
-/// An error with a hint. The hint is separate from the message, so that it is printed once and last, whatever context
-/// is added to the error.
+/// An error with a hint: what to type next. The hint is separate from the message, so that it is printed once and last,
+/// whatever context is added to the error.
 #[derive(Debug)]
 pub(crate) struct Hinted {
     error: anyhow::Error,
-    hint: Hint,
+    hint: String,
 }
 
-/// What to type next.
-#[derive(Debug)]
-pub(crate) enum Hint {
-    Text(String),
-    /// Another version of a component can be pinned.
-    Bump {
-        why: String,
-        component: String,
-        version: String,
-    },
-}
-
-impl From<String> for Hint {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<&str> for Hint {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl fmt::Display for Hint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Bump { why, component, version } => write!(f, "{why}: cargo xtask bump {component} --to {version}"),
-        }
-    }
+/// The hint that another version of a component can be pinned.
+pub(crate) fn bump_hint(why: &str, component: &str, version: &str) -> String {
+    format!("{why}: cargo xtask bump {component} --to {version}")
 }
 
 impl fmt::Display for Hinted {
@@ -66,18 +39,16 @@ impl StdError for Hinted {
 }
 
 pub(crate) trait HintExt<T> {
-    /// Adds what to type next.
-    fn hint<H: Into<Hint>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T>;
+    fn hint<H: Into<String>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T>;
 }
 
 impl<T, E: Into<anyhow::Error>> HintExt<T> for Result<T, E> {
-    fn hint<H: Into<Hint>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T> {
+    fn hint<H: Into<String>>(self, hint: impl FnOnce() -> H) -> anyhow::Result<T> {
         self.map_err(|error| hinted(error, hint()))
     }
 }
 
-/// Adds a hint to an error.
-pub(crate) fn hinted(error: impl Into<anyhow::Error>, hint: impl Into<Hint>) -> anyhow::Error {
+pub(crate) fn hinted(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Hinted { error: error.into(), hint: hint.into() })
 }
 
@@ -102,25 +73,35 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// Several failures of one command, each with its own causes.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{} failures", .0.len())]
 pub(crate) struct Failures(pub(crate) Vec<anyhow::Error>);
-
-impl fmt::Display for Failures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} failures", self.0.len())
-    }
-}
-
-impl StdError for Failures {}
 
 /// Returns all results, or all errors if any failed.
 pub(crate) fn all<T>(results: Vec<anyhow::Result<T>>) -> anyhow::Result<Vec<T>> {
-    let (succeeded, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    let mut failed: Vec<anyhow::Error> = failed.into_iter().filter_map(Result::err).collect();
-    match failed.len() {
-        0 => Ok(succeeded.into_iter().filter_map(Result::ok).collect()),
-        1 => Err(failed.remove(0)),
-        _ => Err(Failures(failed).into()),
+    let (succeeded, failed) = split(results);
+    ended(failed)?;
+    Ok(succeeded)
+}
+
+/// The values of the results, and the errors.
+pub(crate) fn split<T>(results: Vec<anyhow::Result<T>>) -> (Vec<T>, Vec<anyhow::Error>) {
+    let (mut succeeded, mut failed) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => succeeded.push(value),
+            Err(error) => failed.push(error),
+        }
+    }
+    (succeeded, failed)
+}
+
+/// Returns all failures as one error, if there are any.
+pub(crate) fn ended(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
+    match failures.len() {
+        0 => Ok(()),
+        1 => Err(failures.remove(0)),
+        _ => Err(Failures(failures).into()),
     }
 }
 
@@ -141,7 +122,7 @@ pub(crate) fn is<E: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> 
 /// All hints in an error, outermost first.
 pub(crate) fn hints(error: &anyhow::Error) -> Vec<String> {
     let hinted = causes(error.as_ref()).filter_map(|cause| cause.downcast_ref::<Hinted>());
-    hinted.map(|hinted| hinted.hint.to_string()).collect()
+    hinted.map(|hinted| hinted.hint.clone()).collect()
 }
 
 /// The hint for a cause that needs no context.
@@ -179,7 +160,6 @@ pub(crate) fn advice(cause: &(dyn StdError + 'static)) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// One printed failure.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Explained {
     message: String,
@@ -190,26 +170,19 @@ pub(crate) struct Explained {
 /// Takes an error apart. Several failures become one entry each, after their common context; hints for all of them come
 /// last.
 pub(crate) fn explain(error: &anyhow::Error) -> Vec<Explained> {
-    taken_apart(error.as_ref())
-}
-
-fn taken_apart(error: &(dyn StdError + 'static)) -> Vec<Explained> {
-    let (mut lines, mut hints, mut failures) = (Vec::new(), Vec::new(), Vec::new());
-    for cause in causes(error) {
-        if let Some(hinted) = cause.downcast_ref::<Hinted>() {
-            // Its error is the next cause.
-            hints.push(hinted.hint.to_string());
-        } else if let Some(Failures(several)) = cause.downcast_ref() {
+    let (mut lines, mut hints, mut failures) = (Vec::new(), hints(error), Vec::new());
+    // The error below a hint is the next cause.
+    for cause in causes(error.as_ref()).filter(|cause| !cause.is::<Hinted>()) {
+        if let Some(Failures(several)) = cause.downcast_ref() {
             failures = several.iter().flat_map(explain).collect();
-            if !lines.is_empty() {
-                lines.push(cause.to_string());
+            if lines.is_empty() {
+                continue;
             }
-        } else {
-            lines.push(cause.to_string());
         }
+        lines.push(cause.to_string());
     }
     if hints.is_empty() {
-        hints.extend(causes(error).find_map(advice));
+        hints.extend(causes(error.as_ref()).find_map(advice));
     }
     let mut lines = lines.into_iter();
     let common = lines.next().map(|message| Explained { message, causes: lines.collect(), hints: Vec::new() });
@@ -229,8 +202,7 @@ pub(crate) fn render(error: &anyhow::Error) -> String {
 
 impl Explained {
     fn lines(&self) -> String {
-        let (error, hint) = (clap::builder::styling::AnsiColor::Red, clap::builder::styling::AnsiColor::Green);
-        let (error, hint) = (error.on_default().bold(), hint.on_default().bold());
+        let [error, hint] = [AnsiColor::Red, AnsiColor::Green].map(|color| color.on_default().bold());
         let mut text = format!("{error}error:{error:#} {}\n", self.message);
         for cause in &self.causes {
             let _ = writeln!(text, "  caused by: {cause}");

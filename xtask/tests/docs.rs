@@ -6,18 +6,13 @@ mod common;
 
 use std::path::Path;
 
-use common::checkout;
+use common::{checkout, files};
 
 /// All text of a file or folder, with white space collapsed to single spaces.
-fn texts(path: &Path, into: &mut String) {
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path).unwrap() {
-            texts(&entry.unwrap().path(), into);
-        }
-    } else if let Ok(text) = std::fs::read_to_string(path) {
-        into.push_str(&text.split_whitespace().collect::<Vec<_>>().join(" "));
-        into.push('\n');
-    }
+fn texts(path: &Path) -> String {
+    let files = if path.is_dir() { files(path).into_values().collect() } else { vec![path.to_path_buf()] };
+    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    texts.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
 }
 
 /// Each heading of the page is a message in backticks, with `…` for variable parts.
@@ -25,10 +20,7 @@ fn texts(path: &Path, into: &mut String) {
 fn every_entry_of_the_troubleshooting_is_a_message() {
     let root = checkout();
     let page = std::fs::read_to_string(root.join("docs/troubleshooting.md")).unwrap();
-    let mut product = String::new();
-    for folder in ["image/rootfs", "templates", "xtask/src"] {
-        texts(&root.join(folder), &mut product);
-    }
+    let product = ["image/rootfs", "templates", "xtask/src"].map(|folder| texts(&root.join(folder))).concat();
     let entries: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
     assert!(entries.len() >= 15, "{} entries", entries.len());
     let missing: Vec<&str> = entries
@@ -74,8 +66,7 @@ fn folders_use_only_what_the_table_allows() {
     let mut wrong = Vec::new();
     // `commands` may use everything.
     for (folder, may) in rows.iter().filter(|(folder, _)| folder != "commands") {
-        let mut code = String::new();
-        texts(&root.join("xtask/src").join(folder), &mut code);
+        let code = texts(&root.join("xtask/src").join(folder));
         let own = folder.trim_end_matches(".rs");
         for used in code.split("crate::").skip(1).filter_map(|rest| rest.split("::").next()) {
             let is_folder = rows.iter().any(|(other, _)| other == used) || used == "error";

@@ -10,49 +10,41 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use tempfile::TempDir;
+use common::{Folder, text};
 
 /// The environment of one start.sh.
-struct Machine {
-    folder: TempDir,
+fn machine() -> Folder {
+    let machine = Folder::new();
+    let image = common::checkout().join("image");
+    machine.install(&image.join("start.sh"), "opt/stack/start.sh");
+    machine.install_all(&image.join("rootfs/opt/stack/lib"), "opt/stack/lib");
+    machine.install(&image.join("rootfs/opt/stack/stack.json"), "opt/stack/stack.json");
+    machine.install(&image.join("rootfs/opt/stack/bin/secrets"), "opt/stack/bin/secrets");
+    machine.script("opt/stack/etc/passwd", "stack:x:10001:10001::/data/home:/bin/bash\n");
+    machine.script("opt/stack/etc/group", "stack:x:10001:\n");
+    std::fs::create_dir_all(machine.path("data")).unwrap();
+    // It refuses to run as root, as tests often do.
+    machine.program("bin/id", "echo 10001");
+    machine.program("bin/s6-svscan", "env >\"$MACHINE/handed-over\"; echo \"supervised: $1\"");
+    let keygen = "echo \"$@\" >>\"$MACHINE/keygen\"; echo \"$4|key\"";
+    machine.program("opt/convex/bin/convex-local-backend", keygen);
+    machine
 }
 
-impl Machine {
-    fn new() -> Self {
-        let machine = Self { folder: tempfile::tempdir().unwrap() };
-        let image = common::checkout().join("image");
-        machine.install(&image.join("start.sh"), "opt/stack/start.sh");
-        machine.install_all(&image.join("rootfs/opt/stack/lib"), "opt/stack/lib");
-        machine.install(&image.join("rootfs/opt/stack/stack.json"), "opt/stack/stack.json");
-        machine.install(&image.join("rootfs/opt/stack/bin/secrets"), "opt/stack/bin/secrets");
-        machine.write("opt/stack/etc/passwd", "stack:x:10001:10001::/data/home:/bin/bash\n");
-        machine.write("opt/stack/etc/group", "stack:x:10001:\n");
-        std::fs::create_dir_all(machine.path("data")).unwrap();
-        // It refuses to run as root, as tests often do.
-        machine.program("bin/id", "echo 10001");
-        machine.program("bin/s6-svscan", "env >\"$MACHINE/handed-over\"; echo \"supervised: $1\"");
-        let keygen = "echo \"$@\" >>\"$MACHINE/keygen\"; echo \"$4|key\"";
-        machine.program("opt/convex/bin/convex-local-backend", keygen);
-        machine
-    }
-
-    fn path(&self, below: &str) -> PathBuf {
-        self.folder.path().join(below)
-    }
-
-    fn write(&self, below: &str, text: &str) -> PathBuf {
+impl Folder {
+    fn script(&self, below: &str, text: &str) -> PathBuf {
         let path = self.path(below);
         common::script(&path, text);
         path
     }
 
     fn program(&self, below: &str, body: &str) {
-        self.write(below, &format!("#!/bin/bash\n{body}\n"));
+        self.script(below, &format!("#!/bin/bash\n{body}\n"));
     }
 
     /// Installs a script of the image, with its folders replaced.
     fn install(&self, from: &Path, below: &str) {
-        let here = self.folder.path().to_str().unwrap();
+        let here = self.root().to_str().unwrap();
         let text = std::fs::read_to_string(from).unwrap();
         let text = ["/opt/", "/data", "/run/stack"].iter().fold(text, |text, folder| {
             // Paths in patterns are escaped.
@@ -60,17 +52,12 @@ impl Machine {
             text.replace(&escaped, &format!("{}{escaped}", here.replace('/', "\\/")))
                 .replace(folder, &format!("{here}{folder}"))
         });
-        self.write(below, &text);
+        self.script(below, &text);
     }
 
     fn install_all(&self, folder: &Path, below: &str) {
-        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            let below = format!("{below}/{}", entry.file_name().to_str().unwrap());
-            if entry.path().is_dir() {
-                self.install_all(&entry.path(), &below);
-            } else {
-                self.install(&entry.path(), &below);
-            }
+        for (name, file) in common::files(folder) {
+            self.install(&file, &format!("{below}/{name}"));
         }
     }
 
@@ -78,7 +65,7 @@ impl Machine {
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
         let home = self.path("data/home");
         let mut command = Command::new(self.path(program));
-        command.args(arguments).env_clear().env("PATH", path).env("HOME", home).env("MACHINE", self.folder.path());
+        command.args(arguments).env_clear().env("PATH", path).env("HOME", home).env("MACHINE", self.root());
         command.envs(settings.iter().copied()).output().unwrap()
     }
 
@@ -89,7 +76,7 @@ impl Machine {
     /// Runs it; returns the list of errors.
     fn problems(&self, settings: &[(&str, &str)]) -> Vec<String> {
         let output = self.start(settings);
-        let stderr = String::from_utf8(output.stderr).unwrap();
+        let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{settings:?} was taken: {stderr}");
         assert!(!self.path("handed-over").exists());
         stderr.lines().filter_map(|line| line.strip_prefix("[stack]   - ").map(str::to_owned)).collect()
@@ -98,8 +85,8 @@ impl Machine {
     /// Runs it; returns the environment of the services.
     fn environment(&self, settings: &[(&str, &str)]) -> BTreeMap<String, String> {
         let output = self.start(settings);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = std::fs::read_to_string(self.path("handed-over")).unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let text = self.read("handed-over");
         text.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
     }
 
@@ -115,7 +102,7 @@ impl Machine {
 
 #[test]
 fn services_get_every_setting_and_disabled_ones_stay_down() {
-    let machine = Machine::new();
+    let machine = machine();
     let environment = machine.environment(&[("OPENCODE_ENABLED", "No"), ("PUBLIC_HOST", "Box.lan"), ("OTHER", "1")]);
     for (name, value) in [
         ("LLAMACPP_PORT", "8080"),
@@ -127,7 +114,7 @@ fn services_get_every_setting_and_disabled_ones_stay_down() {
     ] {
         assert_eq!(environment.get(name).map(String::as_str), Some(value), "{name}");
     }
-    let settings = std::fs::read_to_string(machine.path("run/stack/settings")).unwrap();
+    let settings = machine.read("run/stack/settings");
     assert!(settings.lines().all(|line| line.split_once('=').is_some_and(|(name, value)| environment[name] == value)));
     let off: Vec<_> = ["opencode", "manager", "convex", "status"]
         .into_iter()
@@ -135,14 +122,14 @@ fn services_get_every_setting_and_disabled_ones_stay_down() {
         .collect();
     assert_eq!(off, ["opencode", "manager"]);
     // A restart must not reuse the files of the last start.
-    machine.write("run/stack/scan/old", "");
+    machine.script("run/stack/scan/old", "");
     machine.environment(&[]);
     assert!(!machine.path("run/stack/scan/old").exists() && !machine.path("run/stack/scan/opencode/down").exists());
 }
 
 #[test]
 fn a_proxy_is_not_used_for_this_machine() {
-    let machine = Machine::new();
+    let machine = machine();
     let environment = machine.environment(&[("https_proxy", "http://proxy:3128"), ("no_proxy", "box.lan")]);
     assert_eq!(
         (&*environment["NO_PROXY"], &*environment["no_proxy"]),
@@ -153,7 +140,7 @@ fn a_proxy_is_not_used_for_this_machine() {
 
 #[test]
 fn all_errors_are_reported_at_once_and_nothing_is_changed() {
-    let machine = Machine::new();
+    let machine = machine();
     let problems = machine.problems(&[("LLAMACPP_PORT", "x"), ("OPENCLAW_ENABLED", "x"), ("MANAGER_ADMIN_EMAIL", "x")]);
     assert_eq!(problems.len(), 3, "{problems:?}");
     assert_eq!(std::fs::read_dir(machine.path("data")).unwrap().count(), 0);
@@ -162,7 +149,7 @@ fn all_errors_are_reported_at_once_and_nothing_is_changed() {
 
 #[test]
 fn secrets_are_generated_once_and_are_in_no_environment_or_log() {
-    let machine = Machine::new();
+    let machine = machine();
     let first = machine.start(&[]);
     assert!(first.status.success());
     let made = machine.secrets();
@@ -176,8 +163,8 @@ fn secrets_are_generated_once_and_are_in_no_environment_or_log() {
     assert_ne!(made["openclaw-gateway-token"], made["openclaw-hooks-token"]);
     let environment = machine.environment(&[]);
     assert_eq!(machine.secrets(), made);
-    assert_eq!(std::fs::read_to_string(machine.path("keygen")).unwrap().lines().count(), 1);
-    let output = format!("{}{}", String::from_utf8_lossy(&first.stdout), String::from_utf8_lossy(&first.stderr));
+    assert_eq!(machine.read("keygen").lines().count(), 1);
+    let output = text(&first.stdout) + &text(&first.stderr);
     // The key set is public, and a digest of a secret reveals nothing.
     for (name, value) in made.iter().filter(|(name, _)| !name.contains('.') && *name != "jwks") {
         let value = value.lines().next_back().unwrap();
@@ -188,26 +175,26 @@ fn secrets_are_generated_once_and_are_in_no_environment_or_log() {
 
 #[test]
 fn the_admin_key_depends_on_the_instances_name_and_secret() {
-    let machine = Machine::new();
+    let machine = machine();
     machine.environment(&[]);
     machine.environment(&[("CONVEX_INSTANCE_NAME", "other")]);
     assert_eq!(machine.secrets()["convex-self-hosted-admin-key"], "other|key\n");
     let secret = "b".repeat(64);
     machine.environment(&[("CONVEX_INSTANCE_NAME", "other"), ("CONVEX_INSTANCE_SECRET", &secret)]);
-    let calls = std::fs::read_to_string(machine.path("keygen")).unwrap();
+    let calls = machine.read("keygen");
     assert_eq!(calls.lines().count(), 3, "{calls}");
     assert!(calls.lines().last().unwrap().ends_with(&secret));
     // A given key needs no backend, and does not conflict with the one of an earlier start.
     machine.environment(&[("CONVEX_SELF_HOSTED_ADMIN_KEY", "given|key")]);
-    assert_eq!(std::fs::read_to_string(machine.path("keygen")).unwrap(), calls);
+    assert_eq!(machine.read("keygen"), calls);
     let shown = machine.run("opt/stack/bin/secrets", &["CONVEX_SELF_HOSTED_ADMIN_KEY"], &[]);
-    assert_eq!(String::from_utf8_lossy(&shown.stdout), "given|key\n");
+    assert_eq!(text(&shown.stdout), "given|key\n");
 }
 
 #[test]
 fn a_given_secret_is_used_and_not_written_to_the_volume() {
-    let machine = Machine::new();
-    let file = machine.write("given", "from-a-file\n");
+    let machine = machine();
+    let file = machine.script("given", "from-a-file\n");
     let settings = [("OPENCLAW_GATEWAY_TOKEN_FILE", file.to_str().unwrap()), ("LLAMACPP_API_KEY", "key")];
     let environment = machine.environment(&settings);
     for name in ["OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_TOKEN_FILE", "LLAMACPP_API_KEY"] {
@@ -215,9 +202,8 @@ fn a_given_secret_is_used_and_not_written_to_the_volume() {
     }
     assert!(!machine.secrets().contains_key("openclaw-gateway-token"));
     let shown = machine.run("opt/stack/bin/secrets", &["openclaw-gateway-token"], &[]);
-    assert_eq!(String::from_utf8_lossy(&shown.stdout), "from-a-file\n");
-    let listed = machine.run("opt/stack/bin/secrets", &[], &[]);
-    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(text(&shown.stdout), "from-a-file\n");
+    let listed = text(&machine.run("opt/stack/bin/secrets", &[], &[]).stdout);
     assert!(listed.lines().any(|line| line.starts_with("LLAMACPP_API_KEY") && line.ends_with("set")), "{listed}");
     assert!(!listed.contains("from-a-file"));
     assert!(!machine.run("opt/stack/bin/secrets", &["NO_SUCH"], &[]).status.success());
@@ -225,7 +211,7 @@ fn a_given_secret_is_used_and_not_written_to_the_volume() {
 
 #[test]
 fn an_incomplete_secret_is_reported_and_never_replaced() {
-    let machine = Machine::new();
+    let machine = machine();
     machine.environment(&[]);
     let file = machine.path("data/secrets/convex-instance-secret");
     for half in ["", "abc\n"] {
@@ -240,10 +226,10 @@ fn an_incomplete_secret_is_reported_and_never_replaced() {
 
 #[test]
 fn a_program_that_fails_leaves_no_secret() {
-    let machine = Machine::new();
+    let machine = machine();
     machine.program("opt/convex/bin/convex-local-backend", "echo 'half|'; echo no keys today >&2; exit 3");
     let output = machine.start(&[]);
-    let stderr = String::from_utf8(output.stderr).unwrap();
+    let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(74), "{stderr}");
     assert!(stderr.contains("no keys today") && stderr.contains("cannot generate the secrets"), "{stderr}");
     let made = machine.secrets();
@@ -254,15 +240,7 @@ fn a_program_that_fails_leaves_no_secret() {
 
 #[test]
 fn a_custom_command_runs_instead() {
-    let machine = Machine::new();
+    let machine = machine();
     let output = machine.run("opt/stack/start.sh", &["echo", "hello"], &[("LLAMACPP_PORT", "x")]);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n");
-}
-
-/// The status page is a Node.js program with its own test.
-#[test]
-fn the_status_page_escapes_and_answers() {
-    let test = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/status-page.mjs");
-    let ran = Command::new("node").arg("--test").arg(test).output().unwrap();
-    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(text(&output.stdout), "hello\n");
 }

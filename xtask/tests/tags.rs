@@ -4,53 +4,32 @@
 
 mod common;
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use tempfile::TempDir;
+use common::{Folder, text};
 
-/// A repository with the stack, the frozen lock and three released tags, and a folder for clones of it.
-struct Scratch {
-    folder: TempDir,
+/// A repository with the stack, the frozen lock and three released tags, in a folder for clones of it.
+fn scratch() -> Folder {
+    let scratch = Folder::new();
+    let whole = scratch.path("whole");
+    std::fs::create_dir(&whole).unwrap();
+    common::copy(&["stack.toml"], &whole);
+    common::copy_frozen_lock(&whole);
+    scratch.git("whole", &["init", "--quiet", "--initial-branch=main"]);
+    scratch.git("whole", &["add", "--all"]);
+    scratch.git("whole", &["commit", "--quiet", "--message", "first"]);
+    for revision in 1..=3 {
+        let (flavor, versions) = ("llamacpp-opencode-openclaw", "llamacpp-opencode-1.18.2-manager-v0.16.2");
+        scratch.git("whole", &["tag", &format!("v2026110{revision}-{flavor}-r{revision}-{versions}")]);
+    }
+    scratch.git("whole", &["commit", "--quiet", "--allow-empty", "--message", "work since then"]);
+    scratch
 }
 
-impl Scratch {
-    fn new() -> Self {
-        let scratch = Self { folder: tempfile::tempdir().unwrap() };
-        let whole = scratch.path("whole");
-        std::fs::create_dir(&whole).unwrap();
-        common::copy(&["stack.toml"], &whole);
-        common::copy_frozen_lock(&whole);
-        scratch.git("whole", &["init", "--quiet", "--initial-branch=main"]);
-        scratch.git("whole", &["add", "--all"]);
-        scratch.commit("first");
-        for revision in 1..=3 {
-            let tag = format!(
-                "v2026110{revision}-llamacpp-opencode-openclaw-r{revision}-llamacpp-opencode-1.18.2-manager-v0.16.2"
-            );
-            scratch.git("whole", &["tag", &tag]);
-        }
-        scratch.commit("work since then");
-        scratch
-    }
-
-    fn path(&self, below: &str) -> PathBuf {
-        self.folder.path().join(below)
-    }
-
-    fn commit(&self, message: &str) {
-        let person = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"];
-        self.git("whole", &[&person[..], &["commit", "--quiet", "--allow-empty", "--message", message]].concat());
-    }
-
-    fn git(&self, below: &str, words: &[&str]) {
-        let ran = Command::new("git").arg("-C").arg(self.path(below)).args(words).output().unwrap();
-        assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
-    }
-
+impl Folder {
     /// `tag WORDS` in a clone, with user settings.
     fn tag(&self, below: &str, words: &[&str], settings: &str) -> Output {
-        std::fs::write(self.path("gitconfig"), settings).unwrap();
+        self.write("gitconfig", settings);
         let mut command = common::xtask(&self.path(below));
         command.arg("tag").args(words);
         command.env("GIT_CONFIG_GLOBAL", self.path("gitconfig")).env("COLUMNS", "200").output().unwrap()
@@ -61,13 +40,9 @@ impl Scratch {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 #[test]
 fn user_settings_have_no_effect() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     for settings in [
         "",
         "[column]\nui = always\n",
@@ -83,7 +58,7 @@ fn user_settings_have_no_effect() {
 
 #[test]
 fn json_has_the_parts_of_tags() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let json = |words: &[&str]| -> serde_json::Value {
         serde_json::from_slice(&scratch.tag("whole", &[words, &["--format", "json"]].concat(), "").stdout).unwrap()
     };
@@ -96,7 +71,7 @@ fn json_has_the_parts_of_tags() {
 
 #[test]
 fn a_clone_without_all_tags_asks_its_remote() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     let from = format!("file://{}", scratch.path("whole").display());
     for (name, kind) in [("shallow", &["--depth=1", "--no-tags"][..]), ("tagless", &["--no-tags"]), ("full", &[])] {
         scratch.git(".", &[&["clone", "--quiet"][..], kind, &["--", &from, name]].concat());
@@ -118,7 +93,7 @@ fn a_clone_without_all_tags_asks_its_remote() {
 
 #[test]
 fn the_first_tag_has_the_first_revision() {
-    let scratch = Scratch::new();
+    let scratch = scratch();
     std::fs::remove_dir_all(scratch.path("whole/.git")).unwrap();
     scratch.git("whole", &["init", "--quiet"]);
     assert!(text(&scratch.next("whole", "").stdout).starts_with("v20261125-llamacpp-opencode-openclaw-r1-"));

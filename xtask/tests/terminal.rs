@@ -6,7 +6,7 @@ mod common;
 
 use std::process::{Command, Output, Stdio};
 
-use common::checkout;
+use common::{checkout, text};
 use serde_json::Value;
 
 const TAG: &str = "v20260227-llamacpp-opencode-openclaw-r30-llamacpp-opencode-1.2.15-manager-v0.9.04";
@@ -19,10 +19,6 @@ fn program(arguments: &[&str]) -> Command {
 
 fn run(arguments: &[&str]) -> Output {
     program(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::Session;
-use crate::cli;
+use crate::cli::{self, Arches};
 use crate::domain::arch::Arch;
 use crate::domain::lock::Lock;
 use crate::domain::size::mebibytes;
@@ -37,7 +37,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<
     let (stack, lock) = session.read()?;
     check_rendered(session, &stack, &lock)?;
     let stack = stack.flavored(args.flavor.name())?;
-    let docker = Docker::with_builder(args.builder.name()).await;
+    let docker = Docker::with_builder(args.builder.as_deref()).await;
     docker.check().await?;
     let output = session.path(args.output.as_deref(), &stack.folder("target/image"))?;
     let offline = match session.memory {
@@ -46,40 +46,17 @@ pub(crate) async fn run(session: &Session, args: &cli::Build) -> anyhow::Result<
     };
     let session = offline.as_ref().map_or(session, |(session, _)| session);
     let cache = Cache { none: args.no_cache, from: args.cache_from.as_deref(), to: args.cache_to.as_deref() };
-    let target = args.flavor.name();
-    let request = Request { docker: &docker, lock: &lock, output: &output, cache, target, logs: None };
-    try_builder(session, &request, &args.builder).await?;
-    let built = all(session, &request, args.arch).await?;
-    let lines = || built.iter().map(Built::line).collect::<Vec<_>>().join("\n");
-    session.print(&serde_json::json!({ "images": built }), lines)
+    let build = Build { cache, target: args.flavor.name(), ..inputs(session, &docker, &lock).await? };
+    let images = all(&build, &output, &args.arch, args.builder.as_deref()).await?;
+    session.list(&serde_json::json!({ "images": images }), images.iter().map(Built::line))
 }
 
 pub(super) fn check_rendered(session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
     if super::render::drifts(&session.root, stack, lock)?.is_empty() {
         return Ok(());
     }
-    Err(Ended::Difference(
-        "image/ is out of date; run `cargo xtask render`, review the change, \
-         and build again"
-            .to_owned(),
-    )
-    .into())
-}
-
-/// A builder that was named may have any version and location: it must prove that it enforces the policy.
-pub(super) async fn try_builder(
-    session: &Session,
-    request: &Request<'_>,
-    builder: &cli::Builder,
-) -> anyhow::Result<()> {
-    let Some(name) = builder.name() else { return Ok(()) };
-    let build = inputs(session, request, Progress::Shown).await?;
-    build
-        .check_refusals()
-        .await
-        .with_context(|| format!("the builder `{}` does not enforce the pins", name.escape_debug()))
-        .hint(|| "use one with BuildKit 0.11 or newer, which supports source policies: docker buildx inspect")?;
-    Ok(())
+    let message = "image/ is out of date; run `cargo xtask render`, review the change, and build again";
+    Err(Ended::Difference(message.to_owned()).into())
 }
 
 impl Built {
@@ -95,71 +72,58 @@ impl Built {
     }
 }
 
-/// The options of a run's builds.
-#[derive(Debug)]
-pub(crate) struct Request<'a> {
-    pub(crate) docker: &'a Docker,
-    pub(crate) lock: &'a Lock,
-    /// Has one folder per architecture.
-    pub(crate) output: &'a Path,
-    pub(crate) cache: Cache<'a>,
-    /// A stage of the Dockerfile; the flavor's name.
-    pub(crate) target: Option<&'a str>,
-    /// The folder for BuildKit's progress, one file per architecture; stderr if `None`.
-    pub(crate) logs: Option<&'a Path>,
-}
-
-/// The inputs of [`build`] and the rehearsal: the rendered context of the checkout.
-pub(crate) async fn inputs<'a>(
-    session: &'a Session,
-    request: &Request<'a>,
-    progress: Progress<'a>,
-) -> anyhow::Result<Build<'a>> {
+/// The inputs of builds: the rendered context of the checkout.
+pub(crate) async fn inputs<'a>(session: &'a Session, docker: &'a Docker, lock: &'a Lock) -> anyhow::Result<Build<'a>> {
     Ok(Build {
-        docker: request.docker,
+        docker,
         context: session.root.join("image"),
-        lock: request.lock,
+        lock,
         mirrors: &session.mirrors,
         npm_registry: npm::registry(&session.mirrors).await?,
-        cache: request.cache,
-        target: request.target,
-        progress,
+        cache: Cache::default(),
+        target: None,
+        progress: Progress::Shown,
     })
 }
 
-/// Builds images concurrently: shared stages are built once, and one computes while the other waits.
-pub(super) async fn all(session: &Session, request: &Request<'_>, arches: cli::Arches) -> anyhow::Result<Vec<Built>> {
-    let arches = arches.list();
+/// Builds images concurrently: shared stages are built once, and one computes while the other waits. A builder that was
+/// named may have any version and location: it must prove first that it enforces the policy.
+pub(super) async fn all(
+    build: &Build<'_>,
+    output: &Path,
+    Arches(arches): &Arches,
+    builder: Option<&str>,
+) -> anyhow::Result<Vec<Built>> {
+    if let Some(name) = builder {
+        build
+            .check_refusals()
+            .await
+            .with_context(|| format!("the builder `{}` does not enforce the pins", name.escape_debug()))
+            .hint(|| "use one with BuildKit 0.11 or newer, which supports source policies: docker buildx inspect")?;
+    }
     let one = async |arch: &Arch| {
-        let image = build(session, request, *arch, arches.len() > 1).await?;
-        io::ending::begin(format!("{} is new", image.layout.display())).done();
-        Ok(image)
+        let mark = format!("{arch} ");
+        let progress = if arches.len() > 1 { Progress::Marked(&mark) } else { Progress::Shown };
+        let made = image(&Build { progress, ..build.clone() }, *arch, output).await?;
+        io::ending::begin(format!("{} is new", made.layout.display())).done();
+        Ok(made)
     };
     error::all(join_all(arches.iter().map(one)).await)
 }
 
-/// Builds the image of one architecture. `marked`: prefix lines on stderr, because another build runs.
-pub(crate) async fn build(session: &Session, request: &Request<'_>, arch: Arch, marked: bool) -> anyhow::Result<Built> {
+/// Builds the image of one architecture in its folder below `output`, with BuildKit's progress in a file beside it.
+pub(crate) async fn logged(build: &Build<'_>, arch: Arch, output: &Path) -> anyhow::Result<Built> {
+    let log = output.join(format!("build-{arch}.log"));
+    image(&Build { progress: Progress::File(&log), ..build.clone() }, arch, output).await
+}
+
+async fn image(build: &Build<'_>, arch: Arch, output: &Path) -> anyhow::Result<Built> {
     let started = std::time::Instant::now();
-    let log = request.logs.map(|folder| folder.join(format!("build-{arch}.log")));
-    let mark = format!("{arch} ");
-    let progress = match &log {
-        Some(path) => Progress::File(path),
-        None if marked => Progress::Marked(&mark),
-        None => Progress::Shown,
-    };
-    let build = inputs(session, request, progress).await?;
-    let layout = request.output.join(arch.as_str());
+    let layout = output.join(arch.as_str());
     let image = match build.run(arch, &layout).await {
         Ok(image) => image,
-        Err(error) => return Err(mismatch::explained(session, request.lock, error).await),
+        Err(error) => return Err(mismatch::explained(build, error).await),
     };
-    Ok(Built {
-        arch,
-        digest: image.digest.to_string(),
-        size: image.size,
-        layers: image.layers,
-        layout,
-        seconds: started.elapsed().as_secs(),
-    })
+    let (digest, seconds) = (image.digest.to_string(), started.elapsed().as_secs());
+    Ok(Built { arch, digest, size: image.size, layers: image.layers, layout, seconds })
 }

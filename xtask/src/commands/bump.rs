@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use futures_util::{StreamExt as _, stream};
 
-use super::resolve::{AT_ONCE, Resolver, ended, held, names, say_ended_holds, units, waves};
+use super::resolve::{AT_ONCE, Resolver, held, names, say_ended_holds, units, waves};
 use super::{Session, checkout, render};
 use crate::cli;
 use crate::domain::compare;
@@ -14,7 +14,7 @@ use crate::domain::lock::{Lock, LockError, Pin};
 use crate::domain::rules;
 use crate::domain::stack::{Source, Stack};
 use crate::domain::trust::Trust;
-use crate::error::{HintExt as _, hinted};
+use crate::error::{HintExt as _, ended, hinted, split};
 use crate::io::progress::Waiting;
 use crate::io::{self, files};
 use crate::upstream::{self, Candidate, Finding, PassedOver, Upstream, Want};
@@ -23,7 +23,6 @@ mod report;
 
 pub(crate) use report::Bumped;
 
-/// A resolved component.
 #[derive(Debug)]
 struct Resolution {
     name: String,
@@ -56,13 +55,14 @@ pub(crate) async fn run(session: &Session, args: &cli::Bump) -> anyhow::Result<(
 /// Bumps without printing a result: `rehearse` prints its own table.
 pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<Bumped> {
     let stack = checkout::read_stack(&session.root)?;
-    let names = names(&stack, &args.names)?;
+    let names = names(&stack, &args.pins.names)?;
     let want = want(args)?;
     // Locked until the end, because resolving depends on the other pins.
     let _held = if args.dry_run { None } else { Some(files::hold(&session.root).await?) };
     let before = checkout::read_lock_text(&session.root)?;
     let lock = checkout::parse_lock(&before)?;
-    let resolver = Resolver::new(session, stack, lock)?.waiting_for_nothing(args.now);
+    let mut resolver = Resolver::new(session, stack, lock)?;
+    resolver.clock.waived = args.now;
 
     let (resolutions, mut failures) = resolve(&resolver, &names, &want).await;
     if !args.keep_going {
@@ -88,15 +88,15 @@ pub(crate) async fn bump(session: &Session, args: &cli::Bump) -> anyhow::Result<
         written: changed && !args.dry_run,
         dropped: dropped.collect(),
         resolutions,
-        asked: args.names.clone(),
-        now: resolver.upstream().clock.now,
+        asked: args.pins.names.clone(),
+        now: resolver.clock.now,
         github: resolver.upstream().github.usage(),
         failures,
     })
 }
 
 fn want(args: &cli::Bump) -> anyhow::Result<Want> {
-    match (&args.to, args.names.as_slice()) {
+    match (&args.to, args.pins.names.as_slice()) {
         (None, _) => Ok(Want::Newest),
         (Some(to), [_]) => Ok(Want::Exactly(to.clone())),
         (Some(to), _) => Err(anyhow::anyhow!("--to needs exactly one component"))
@@ -124,7 +124,7 @@ async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> (Vec<Res
         let mut lock = resolver.lock.clone();
         lock.components.extend(resolutions.iter().map(|one| (one.name.clone(), one.new.clone())));
         let up = Upstream { lock: &lock, settled: &settled, ..resolver.upstream() };
-        let results: Vec<anyhow::Result<Vec<Resolution>>> = stream::iter(wave)
+        let results = stream::iter(wave)
             .map(async |(leader, members)| {
                 let unit = resolve_unit(up, leader, members, want, &broken).await;
                 waiting.done(leader);
@@ -133,12 +133,9 @@ async fn resolve(resolver: &Resolver, names: &[String], want: &Want) -> (Vec<Res
             .buffered(AT_ONCE)
             .collect()
             .await;
-        for result in results {
-            match result {
-                Ok(unit) => resolutions.extend(unit),
-                Err(error) => failures.push(error),
-            }
-        }
+        let (succeeded, failed) = split(results);
+        resolutions.extend(succeeded.into_iter().flatten());
+        failures.extend(failed);
     }
     drop(waiting);
     resolver.say_warnings();
@@ -164,8 +161,7 @@ async fn resolve_unit(
         let old = up.lock.components.get(name).cloned();
         let mut passed_over = if name == leader { candidate.passed_over.clone() } else { Vec::new() };
         let kept = old.clone().filter(|pin| {
-            let is_at = says_all(up.stack, name) && is_at(pin, &candidate);
-            stays || !candidate.asked && !broken.contains(name) && is_at
+            stays || !candidate.asked && !broken.contains(name) && is_at(up.stack, name, pin, &candidate)
         });
         let (new, files) = if let Some(pin) = kept {
             if let Some(held) = held.as_ref().filter(|held| name == leader && held.version != pin.version) {
@@ -203,24 +199,21 @@ fn vouched(up: Upstream<'_>, name: &str, old: Option<&Pin>, new: &Pin, asked: bo
             format!("wait until upstream publishes more, or lower `trust` of [components.{name}] in stack.toml")
         });
     }
-    match old.and_then(|old| old.trust).filter(|before| found < *before) {
-        None => Ok(()),
-        Some(before) if asked => {
-            io::say(&format!("warning: the digests of `{name}` {version} are {found}, those before were {before}"));
-            Ok(())
-        }
-        Some(before) => {
-            let error = anyhow::anyhow!("the digests of `{name}` {version} are {found}, those before were {before}");
-            Err(error).hint(|| format!("find out why; to pin it anyway: cargo xtask bump {name} --to {version}"))
-        }
+    let Some(before) = old.and_then(|old| old.trust).filter(|before| found < *before) else { return Ok(()) };
+    let message = format!("the digests of `{name}` {version} are {found}, those before were {before}");
+    if asked {
+        io::say(&format!("warning: {message}"));
+        return Ok(());
     }
+    Err(anyhow::anyhow!(message))
+        .hint(|| format!("find out why; to pin it anyway: cargo xtask bump {name} --to {version}"))
 }
 
 /// Whether the pin is newer than the candidate, and is kept.
 fn is_ahead(up: Upstream<'_>, leader: &str, members: &[String], candidate: &Candidate) -> bool {
     let Some(pin) = up.lock.components.get(leader) else { return false };
     let is_ahead = upstream::is_ahead(up.stack, leader, pin, candidate)
-        && members.iter().all(|name| is_same_version(up.lock, name, &pin.version));
+        && members.iter().all(|name| up.lock.components.get(name).is_some_and(|other| other.version == pin.version));
     if is_ahead {
         io::say(&format!(
             "note: `{leader}` stays pinned at {}, which is newer than {}; to go back: cargo xtask bump {leader} --to {}",
@@ -230,21 +223,13 @@ fn is_ahead(up: Upstream<'_>, leader: &str, members: &[String], candidate: &Cand
     is_ahead
 }
 
-fn is_same_version(lock: &Lock, name: &str, version: &str) -> bool {
-    lock.components.get(name).is_some_and(|pin| pin.version == version)
-}
-
 /// Whether a pin has the candidate's version already. Its digests are kept then: replaced files and moved tags are only
-/// reported, and taken with `--to`.
-fn is_at(pin: &Pin, candidate: &Candidate) -> bool {
-    pin.version == candidate.version.as_str() && pin.tag == candidate.tag
-}
-
-/// Whether the version determines the pin. It does not for image tags, which move, and snapshots, whose packages are in
-/// `stack.toml`.
-fn says_all(stack: &Stack, name: &str) -> bool {
+/// reported, and taken with `--to`. The version does not determine the pin for image tags, which move, and snapshots,
+/// whose packages are in `stack.toml`.
+fn is_at(stack: &Stack, name: &str, pin: &Pin, candidate: &Candidate) -> bool {
     let source = stack.components.get(name).map(|component| &component.source);
-    !matches!(source, Some(Source::Oci { .. } | Source::Debian { .. }))
+    let is_determined = !matches!(source, Some(Source::Oci { .. } | Source::Debian { .. }));
+    is_determined && pin.version == candidate.version.as_str() && pin.tag == candidate.tag
 }
 
 /// The components whose pins are invalid (an architecture is missing, another kind of source).
@@ -258,14 +243,11 @@ fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<L
     let stack = &resolver.stack;
     let mut components = resolver.lock.components.clone();
     components.retain(|name, _| stack.components.contains_key(name));
-    for resolution in resolutions {
-        components.insert(resolution.name.clone(), resolution.new.clone());
-    }
+    components.extend(resolutions.iter().map(|one| (one.name.clone(), one.new.clone())));
     let lock = Lock::new(components);
     // Former errors of other components are not due to this bump.
-    let is_ours = |error: &LockError| {
-        error.component().is_none_or(|name| resolutions.iter().any(|resolution| resolution.name == name))
-    };
+    let is_ours =
+        |error: &LockError| error.component().is_none_or(|name| resolutions.iter().any(|one| one.name == name));
     let (ours, others): (Vec<_>, Vec<_>) = lock.check(stack).err().unwrap_or_default().into_iter().partition(is_ours);
     ended(ours.into_iter().map(|error| anyhow::Error::new(error).context("the new lock is not valid")).collect())?;
     for error in others.iter().filter(|error| !matches!(error, LockError::Unpinned(_))) {
@@ -279,10 +261,9 @@ fn new_lock(resolver: &Resolver, resolutions: &[Resolution]) -> anyhow::Result<L
         io::say(&format!("note: {}, as before", violation.message));
     }
     let violations = new.into_iter().map(|violation| {
-        hinted(
-            anyhow::anyhow!(violation.message).context(format!("the new pins break the rule `{}`", violation.rule)),
-            format!("bump `{}` too, or choose a version with --to; nothing was written", violation.component),
-        )
+        let what = format!("the new pins break the rule `{}`", violation.rule);
+        let hint = format!("bump `{}` too, or choose a version with --to; nothing was written", violation.component);
+        hinted(anyhow::anyhow!(violation.message).context(what), hint)
     });
     ended(violations.collect())?;
     for waiver in verdict.stale_waivers {
@@ -323,7 +304,7 @@ mod tests {
     #[test]
     fn to_is_for_one_component() {
         let args = |names: &[&str], to: Option<&str>| cli::Bump {
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            pins: cli::Names { names: names.iter().map(|name| (*name).to_owned()).collect() },
             to: to.map(str::to_owned),
             now: false,
             keep_going: false,

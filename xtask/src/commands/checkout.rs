@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 
 use crate::domain::lock::{Lock, LockError};
 use crate::domain::stack::Stack;
@@ -12,10 +12,8 @@ use crate::io::files::{LOCK, STACK};
 /// The checkout to work on: `--root`, or the nearest folder with `stack.toml`, from the current one upwards.
 pub(crate) fn find_root(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(root) = asked {
-        if root.join(STACK).is_file() {
-            return fs_err::canonicalize(root).map_err(Into::into);
-        }
-        bail!("there is no {STACK} in {}", root.display());
+        ensure!(root.join(STACK).is_file(), "there is no {STACK} in {}", root.display());
+        return Ok(fs_err::canonicalize(root)?);
     }
     let here = std::env::current_dir().context("cannot get the current directory")?;
     here.ancestors()
@@ -27,7 +25,7 @@ pub(crate) fn find_root(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
 
 pub(crate) fn read_stack(root: &Path) -> anyhow::Result<Stack> {
     let text = fs_err::read_to_string(root.join(STACK))?;
-    Stack::parse(&text).map_err(anyhow::Error::from)
+    Ok(Stack::parse(&text)?)
 }
 
 /// Reads the lock and checks it against the stack.

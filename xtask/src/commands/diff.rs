@@ -47,7 +47,6 @@ async fn named(root: &Path, name: &str) -> anyhow::Result<State> {
     Ok(State { stack, lock, npm })
 }
 
-/// The current state of the checkout.
 fn checkout(root: &Path) -> anyhow::Result<State> {
     let stack = checkout::read_stack(root)?;
     let lock = checkout::read_lock(root, &stack)?;

@@ -16,12 +16,12 @@ use crate::io::files;
 pub(crate) async fn add(session: &Session, args: &cli::Add) -> anyhow::Result<()> {
     let _held = files::hold(&session.root).await?;
     let text = fs_err::read_to_string(session.root.join(files::STACK))?;
-    let name = args.name.clone();
-    let edited = edit::add(&text, &name, &component(args)?)
+    let name = &args.name;
+    let edited = edit::add(&text, name, &component(args)?)
         .with_context(|| format!("cannot add `{name}`; nothing was changed"))
         .hint(|| "see `cargo xtask add --help`")?;
     files::replace_all(&session.root, &[(PathBuf::from(files::STACK), edited)])?;
-    report(session, &name, "added to", &format!("pin it: cargo xtask bump {name}"))
+    report(session, name, "added to", &format!("pin it: cargo xtask bump {name}"))
 }
 
 pub(crate) async fn remove(session: &Session, args: &cli::Remove) -> anyhow::Result<()> {
@@ -52,31 +52,24 @@ fn report(session: &Session, name: &str, what: &str, next: &str) -> anyhow::Resu
 /// The component's table for `stack.toml`.
 fn component(args: &cli::Add) -> anyhow::Result<Table> {
     let text = |text: &str| Value::String(text.to_owned());
-    let (usual, source) = match &args.from {
-        From::Github(repo) => ("semver", vec![("type", text("github")), ("repo", text(repo))]),
-        From::Npm(package) => {
-            let directory = format!("npm/{}", args.name);
-            ("semver", vec![("type", text("npm")), ("package", text(package)), ("directory", text(&directory))])
-        }
-        From::Git { repository, branch } => {
-            let mut source = vec![("type", text("git")), ("repository", text(repository))];
-            source.extend(branch.as_ref().map(|branch| ("branch", text(branch))));
-            (if branch.is_some() { "commit" } else { "semver" }, source)
-        }
-        From::Oci { image, tag } => ("tag", vec![("type", text("oci")), ("image", text(image)), ("tag", text(tag))]),
-    };
     let table = |fields: Vec<(&str, Value)>| -> Table {
         fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect()
     };
+    let From { kind, fields, scheme } = &args.from;
+    let mut source = vec![("type", text(kind))];
+    source.extend(fields.iter().map(|(field, value)| (*field, text(value))));
+    if kind == "npm" {
+        source.push(("directory", text(&format!("npm/{}", args.name))));
+    }
     let mut component = table(vec![
         ("title", text(args.title.as_deref().unwrap_or(&args.name))),
-        ("scheme", text(args.scheme.as_deref().unwrap_or(usual))),
+        ("scheme", text(args.scheme.as_deref().unwrap_or(scheme))),
         ("source", Value::Table(table(source))),
     ]);
     if let Some(file) = &args.file {
         let contains = args.contains.as_ref().context("--file needs --contains")?;
-        component
-            .insert("file".to_owned(), Value::Table(table(vec![("name", text(file)), ("contains", text(contains))])));
+        let file = table(vec![("name", text(file)), ("contains", text(contains))]);
+        component.insert("file".to_owned(), Value::Table(file));
     }
     if !args.arches.is_empty() {
         let spelled = args.arches.iter().map(|one| one.split_once('=').map(|(arch, spelling)| (arch, text(spelling))));

@@ -7,19 +7,19 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::Session;
-use super::resolve::{Resolver, ended, names};
+use super::resolve::{Resolver, names};
 use crate::cli;
 use crate::domain::digest::{FileUrl, Sha256};
 use crate::domain::lock::{Lock, Pinned};
 use crate::domain::size::mebibytes;
-use crate::error::hinted;
+use crate::error::{self, hinted};
 
 /// Concurrent downloads: Debian's snapshot archive throttles.
 const AT_ONCE: usize = 4;
 
 #[derive(Debug, Default, Serialize)]
-struct Row {
-    name: String,
+struct Row<'a> {
+    name: &'a str,
     files: usize,
     size: u64,
     /// How many files were in the store already.
@@ -47,26 +47,20 @@ pub(crate) async fn run(session: &Session, args: &cli::Names) -> anyhow::Result<
         .buffered(AT_ONCE)
         .collect()
         .await;
-    let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
-    let mut failures = Vec::new();
-    for one in fetched {
-        match one {
-            Ok((name, size, is_known)) => {
-                let row = rows.entry(name).or_default();
-                row.files += 1;
-                row.size += size;
-                row.known += usize::from(is_known);
-            }
-            Err(error) => failures.push(error),
-        }
+    let (fetched, failures) = error::split(fetched);
+    let mut rows: BTreeMap<&str, Row<'_>> = BTreeMap::new();
+    for (name, size, is_known) in fetched {
+        let row = rows.entry(name).or_insert_with(|| Row { name, ..Row::default() });
+        row.files += 1;
+        row.size += size;
+        row.known += usize::from(is_known);
     }
-    let rows: Vec<Row> = rows.into_iter().map(|(name, row)| Row { name: name.to_owned(), ..row }).collect();
-    let lines = || rows.iter().map(Row::text).collect::<Vec<_>>().join("\n");
-    session.print(&serde_json::json!({ "components": rows }), lines)?;
-    ended(failures)
+    let rows: Vec<Row<'_>> = rows.into_values().collect();
+    session.list(&serde_json::json!({ "components": rows }), rows.iter().map(Row::text))?;
+    error::ended(failures)
 }
 
-impl Row {
+impl Row<'_> {
     fn text(&self) -> String {
         let Self { name, files, size, known } = self;
         let files = if *files == 1 { "1 file".to_owned() } else { format!("{files} files") };
@@ -75,10 +69,12 @@ impl Row {
 }
 
 /// The files of the components, by address, which removes duplicates of packages for all architectures.
-pub(super) fn wanted<'a>(lock: &'a Lock, names: &'a [String]) -> BTreeMap<&'a FileUrl, (&'a str, &'a Sha256)> {
+pub(super) fn wanted<'a>(
+    lock: &'a Lock,
+    names: impl IntoIterator<Item = &'a String>,
+) -> BTreeMap<&'a FileUrl, (&'a str, &'a Sha256)> {
     let mut wanted = BTreeMap::new();
-    for name in names {
-        let Some(pin) = lock.components.get(name) else { continue };
+    for (name, pin) in names.into_iter().filter_map(|name| lock.components.get_key_value(name)) {
         match &pin.pinned {
             Pinned::Files(files) => {
                 wanted.extend(files.values().map(|file| (&file.url, (name.as_str(), &file.sha256))));

@@ -4,7 +4,6 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 
 use crate::cli::{Cli, Format};
-use crate::io;
 
 /// For an alias (`alias xtask='cargo xtask'`), because cargo only completes its own commands.
 pub(super) fn completions(shell: Shell, format: Format) -> anyhow::Result<()> {
@@ -30,9 +29,5 @@ pub(super) fn page(name: Option<&str>, format: Format) -> anyhow::Result<()> {
 
 fn print(text: &[u8], format: Format) -> anyhow::Result<()> {
     let text = String::from_utf8_lossy(text);
-    match format {
-        Format::Json => io::document(&serde_json::json!({ "text": text }))?,
-        Format::Text => io::print(text.trim_end()),
-    }
-    Ok(())
+    super::print(format, &serde_json::json!({ "text": text }), || text.trim_end().to_owned())
 }

@@ -59,14 +59,12 @@ impl Session {
 
     /// Prints a result as JSON or as text.
     fn print(&self, document: &impl Serialize, lines: impl FnOnce() -> String) -> anyhow::Result<()> {
-        if self.format == Format::Json {
-            return io::document(document);
-        }
-        let lines = lines();
-        if !lines.is_empty() {
-            io::print(&lines);
-        }
-        Ok(())
+        print(self.format, document, lines)
+    }
+
+    /// Prints a result as JSON, or as text with a line for each item.
+    fn list(&self, document: &impl Serialize, lines: impl Iterator<Item = String>) -> anyhow::Result<()> {
+        self.print(document, || lines.collect::<Vec<_>>().join("\n"))
     }
 
     /// A path from the command line, relative to the current folder, or a default one in the checkout.
@@ -78,35 +76,43 @@ impl Session {
     }
 }
 
-pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
-    // These two need no checkout.
-    match &cli.command {
-        Command::Completions { shell } => return manual::completions(*shell, cli.global.format),
-        Command::Man { command } => return manual::page(command.as_deref(), cli.global.format),
-        _ => {}
+fn print(format: Format, document: &impl Serialize, lines: impl FnOnce() -> String) -> anyhow::Result<()> {
+    if format == Format::Json {
+        return io::document(document);
     }
-    let session = Session::new(cli.global)?;
+    let lines = lines();
+    if !lines.is_empty() {
+        io::print(&lines);
+    }
+    Ok(())
+}
+
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
+    let format = cli.global.format;
+    let session = || Session::new(cli.global);
     match cli.command {
-        Command::Completions { .. } | Command::Man { .. } => Ok(()),
-        Command::Add(args) => edit::add(&session, &args).await,
-        Command::Remove(args) => edit::remove(&session, &args).await,
-        Command::Outdated(args) => outdated::run(&session, &args).await.context("cannot list outdated components"),
-        Command::Bump(args) => bump::run(&session, &args).await,
+        // These two need no checkout.
+        Command::Completions { shell } => manual::completions(shell, format),
+        Command::Man { command } => manual::page(command.as_deref(), format),
+        Command::Add(args) => edit::add(&session()?, &args).await,
+        Command::Remove(args) => edit::remove(&session()?, &args).await,
+        Command::Outdated(args) => outdated::run(&session()?, &args).await.context("cannot list outdated components"),
+        Command::Bump(args) => bump::run(&session()?, &args).await,
         Command::Verify(args) => match &args.image {
-            Some(image) => released::run(&session, image, &args).await,
-            None => verify::run(&session, &args.pins).await,
+            Some(image) => released::run(&session()?, image, &args).await,
+            None => verify::run(&session()?, &args.pins).await,
         },
-        Command::Fetch(args) => fetch::run(&session, &args).await,
-        Command::Render(args) => render::run(&session, &args).await,
-        Command::Build(args) => build::run(&session, &args).await,
-        Command::Repro(args) => repro::run(&session, &args).await,
-        Command::Tag(args) => tag::run(&session, &args).await,
-        Command::Diff(args) => diff::run(&session, &args).await,
-        Command::Sbom(args) => sbom::run(&session, &args),
-        Command::Release(args) => release::run(&session, &args).await,
-        Command::Smoke(args) => smoke::run(&session, &args).await,
-        Command::Benchmark(args) => benchmark::run(&session, &args).await,
-        Command::Rehearse(args) => rehearse::run(&session, &args).await,
-        Command::Doctor => doctor::run(&session).await,
+        Command::Fetch(args) => fetch::run(&session()?, &args).await,
+        Command::Render(args) => render::run(&session()?, &args).await,
+        Command::Build(args) => build::run(&session()?, &args).await,
+        Command::Repro(args) => repro::run(&session()?, &args).await,
+        Command::Tag(args) => tag::run(&session()?, &args).await,
+        Command::Diff(args) => diff::run(&session()?, &args).await,
+        Command::Sbom(args) => sbom::run(&session()?, &args),
+        Command::Release(args) => release::run(&session()?, &args).await,
+        Command::Smoke(args) => smoke::run(&session()?, &args).await,
+        Command::Benchmark(args) => benchmark::run(&session()?, &args).await,
+        Command::Rehearse(args) => rehearse::run(&session()?, &args).await,
+        Command::Doctor => doctor::run(&session()?).await,
     }
 }

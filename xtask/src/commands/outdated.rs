@@ -1,9 +1,10 @@
 //! `outdated`: lists newer versions; writes nothing.
 
+use anyhow::ensure;
 use serde::Serialize;
 
 use super::resolve::{
-    Gated, Resolver, ended, ended_hold, gated, held, names, say_ended_holds, short_version, shortened, units,
+    Gated, Resolver, ended_hold, gated, held, names, say_ended_holds, short_version, shortened, units,
 };
 use super::{Session, checkout};
 use crate::cli::{self, Format};
@@ -11,7 +12,7 @@ use crate::domain::compare;
 use crate::domain::lock::{Pin, Pinned, Published};
 use crate::domain::rules;
 use crate::domain::stack::{Source, Waiver};
-use crate::error::Ended;
+use crate::error::{Ended, ended};
 use crate::io;
 use crate::upstream::{self, Finding, PassedOver, Upstream, Want};
 
@@ -22,25 +23,32 @@ const LISTED: usize = 3;
 struct Row {
     name: String,
     pinned: Option<Side>,
-    /// The version that `bump` takes.
-    newest_allowed: Option<Side>,
+    #[serde(flatten)]
+    found: Found,
     /// The newest version, also if `bump` does not take it (see `passed_over`).
     newest: Option<Side>,
     outdated: bool,
-    /// GitHub's comparison of the pin and the version that `bump` takes.
-    compare: Option<String>,
-    /// The pin is newer than the version that `bump` takes.
-    ahead: bool,
     passed_over: Vec<Gated>,
-    #[serde(skip)]
-    reasons: Vec<String>,
-    /// Findings about the pin.
-    findings: Vec<Finding>,
     waivers: Vec<String>,
     /// The last day of an expired `hold`.
     ended_hold: Option<chrono::NaiveDate>,
     /// Why it could not be resolved, in a line; stderr has the details.
     error: Option<String>,
+}
+
+/// What upstream has.
+#[derive(Debug, Default, Serialize)]
+struct Found {
+    /// The version that `bump` takes.
+    newest_allowed: Option<Side>,
+    /// GitHub's comparison of the pin and the version that `bump` takes.
+    compare: Option<String>,
+    /// The pin is newer than the version that `bump` takes.
+    ahead: bool,
+    #[serde(skip)]
+    passed_over: Vec<PassedOver>,
+    /// Findings about the pin.
+    findings: Vec<Finding>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,127 +69,98 @@ impl From<&Pin> for Side {
     }
 }
 
+impl From<&PassedOver> for Side {
+    fn from(passed: &PassedOver) -> Self {
+        Self { version: passed.version.clone(), published: passed.published.clone(), digest: None }
+    }
+}
+
 pub(crate) async fn run(session: &Session, args: &cli::Outdated) -> anyhow::Result<()> {
     let stack = checkout::read_stack(&session.root)?;
-    let names = names(&stack, &args.names)?;
+    let names = names(&stack, &args.pins.names)?;
     let lock = checkout::read_lock_unchecked(&session.root)?;
     let resolver = Resolver::new(session, stack, lock)?;
     let up = resolver.upstream();
-    let newest = resolver.each(&names, "look up", async |name| newest(up, name).await).await;
+    let found = resolver.each(&names, "look up", async |name| newest(up, name).await).await;
     say_ended_holds(up, &names);
 
     let verdict = rules::check(&resolver.stack, &resolver.lock);
     let mut failures = Vec::new();
     let mut rows = Vec::new();
-    for (name, result) in names.into_iter().zip(newest) {
+    for (name, result) in names.into_iter().zip(found) {
         let pinned: Option<Side> = resolver.lock.components.get(&name).map(Into::into);
         let waived = verdict.waived.iter().filter(|waiver| waiver.component == name);
         let waivers = waived.map(|waiver: &&Waiver| format!("`{}` waived: {}", waiver.rule, waiver.reason)).collect();
-        let (allowed, error) = match result {
-            Ok(newest) => (newest, None),
-            Err(error) => {
-                let line = format!("{}", error.root_cause());
-                failures.push(error);
-                (Newest::default(), Some(line))
-            }
-        };
-        let Newest { side: newest_allowed, compare, ahead, passed_over, findings } = allowed;
+        let error = result.as_ref().err().map(|error| error.root_cause().to_string());
+        let mut found = result.unwrap_or_else(|error| {
+            failures.push(error);
+            Found::default()
+        });
         let differs = |newest: &Side| {
             pinned.as_ref().is_none_or(|pin| (&pin.version, &pin.digest) != (&newest.version, &newest.digest))
         };
-        let outdated = !ahead && newest_allowed.as_ref().is_some_and(differs);
-        let newest = passed_over.first().map(Side::from).or_else(|| newest_allowed.clone());
-        let reasons = shortened(&passed_over, LISTED);
-        let passed_over = gated(&passed_over, up.clock.now);
+        let outdated = !found.ahead && found.newest_allowed.as_ref().is_some_and(differs);
+        found.compare = found.compare.filter(|_| outdated);
         rows.push(Row {
             ended_hold: ended_hold(up, &name),
-            compare: compare.filter(|_| outdated),
+            newest: found.passed_over.first().map(Side::from).or_else(|| found.newest_allowed.clone()),
+            passed_over: gated(&found.passed_over, up.clock.now),
             name,
             pinned,
-            newest_allowed,
-            newest,
+            found,
             outdated,
-            ahead,
-            passed_over,
-            reasons,
-            findings,
             waivers,
             error,
         });
     }
-    match session.format {
-        Format::Json => io::document(&serde_json::json!({ "components": rows, "github": up.github.usage() }))?,
-        Format::Text => {
-            io::print(&table(&rows));
-            say_what_to_do(&resolver, &rows);
-        }
+    session.list(&serde_json::json!({ "components": rows, "github": up.github.usage() }), table(&rows))?;
+    let outdated: Vec<String> = rows.iter().filter(|row| row.outdated).map(|row| row.name.clone()).collect();
+    if session.format == Format::Text && !outdated.is_empty() {
+        let leaders: Vec<String> = units(&resolver.stack, &outdated).into_keys().collect();
+        io::say(&format!("to pin the newest versions: cargo xtask bump {}", leaders.join(" ")));
     }
     ended(failures)?;
-    let outdated = rows.iter().filter(|row| row.outdated).count();
-    if args.exit_code && outdated > 0 {
-        return Err(Ended::Difference(format!("{outdated} of {} components are outdated", rows.len())).into());
-    }
+    let message = format!("{} of {} components are outdated", outdated.len(), rows.len());
+    ensure!(!args.exit_code || outdated.is_empty(), Ended::Difference(message));
     Ok(())
 }
 
-/// The version that `bump` would take.
-#[derive(Default)]
-struct Newest {
-    side: Option<Side>,
-    compare: Option<String>,
-    ahead: bool,
-    passed_over: Vec<PassedOver>,
-    findings: Vec<Finding>,
-}
-
 /// Resolves a component. Image tags and Debian snapshots are pinned for it, because their versions do not show changes.
-async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<Newest> {
+async fn newest(up: Upstream<'_>, name: &str) -> anyhow::Result<Found> {
     let mut candidate = upstream::candidate(up, name, &Want::Newest).await?;
-    let leader = upstream::leader(up.stack, name);
-    if leader != name {
+    if upstream::leader(up.stack, name) != name {
         // Listed in the leader's row.
         candidate.passed_over.clear();
     }
     let findings = upstream::standing(up, name, &candidate).await?;
     let mut passed_over = std::mem::take(&mut candidate.passed_over);
     let pinned = up.lock.components.get(name);
-    let members: Vec<String> = std::iter::once(leader)
-        .chain(up.stack.followers(leader).map(|(name, _)| name.as_str()))
-        .map(str::to_owned)
-        .collect();
+    let members: Vec<String> = units(up.stack, &[name.to_owned()]).into_values().flatten().collect();
     if let (Some(pin), Some(held)) = (pinned, held(up, &members, &candidate)) {
         if held.version != pin.version {
             passed_over.insert(0, held);
         }
-        return Ok(Newest { side: Some(pin.into()), passed_over, findings, ..Newest::default() });
+        return Ok(Found { newest_allowed: Some(pin.into()), passed_over, findings, ..Found::default() });
     }
     let ahead = pinned.is_some_and(|pin| upstream::is_ahead(up.stack, name, pin, &candidate));
     if matches!(up.stack.component(name)?.source, Source::Oci { .. } | Source::Debian { .. }) && !ahead {
         let resolved = upstream::pin(up, name, &candidate).await?;
         passed_over.extend(resolved.passed_over);
-        return Ok(Newest { side: Some((&resolved.pin).into()), compare: None, ahead, passed_over, findings });
+        return Ok(Found { newest_allowed: Some((&resolved.pin).into()), passed_over, findings, ..Found::default() });
     }
     let newest = compare::reference(candidate.tag.as_deref(), candidate.commit.as_ref());
     let compare = pinned.and_then(|pin| compare::link(&up.stack.components.get(name)?.source, pin, newest));
     let version = candidate.version.as_str().to_owned();
-    let side = Side { version, published: candidate.published, digest: None };
-    Ok(Newest { side: Some(side), compare, ahead, passed_over, findings })
-}
-
-fn say_what_to_do(resolver: &Resolver, rows: &[Row]) {
-    let outdated: Vec<String> = rows.iter().filter(|row| row.outdated).map(|row| row.name.clone()).collect();
-    if !outdated.is_empty() {
-        let leaders: Vec<String> = units(&resolver.stack, &outdated).into_keys().collect();
-        io::say(&format!("to pin the newest versions: cargo xtask bump {}", leaders.join(" ")));
-    }
+    let newest_allowed = Some(Side { version, published: candidate.published, digest: None });
+    Ok(Found { newest_allowed, compare, ahead, passed_over, findings })
 }
 
 /// A row for each component, with notes below it.
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row]) -> impl Iterator<Item = String> {
     let cells = rows.iter().map(|row| {
-        let newest = match &row.newest_allowed {
+        let newest = match &row.found.newest_allowed {
             None => "unknown".to_owned(),
-            Some(side) if row.ahead => format!("{}, which is older", side.shown()),
+            Some(side) if row.found.ahead => format!("{}, which is older", side.shown()),
             Some(_) if !row.outdated => "up to date".to_owned(),
             Some(side) => side.shown(),
         };
@@ -189,30 +168,20 @@ fn table(rows: &[Row]) -> String {
         [row.name.clone(), pinned, newest]
     });
     let header = ["component", "pinned", "newest"].map(str::to_owned);
-    let lines = io::columns(std::iter::once(header).chain(cells).collect());
-    let notes = std::iter::once(Vec::new()).chain(rows.iter().map(notes));
-    let with_notes = lines
-        .into_iter()
-        .zip(notes)
-        .flat_map(|(line, notes)| std::iter::once(line).chain(notes.into_iter().map(|note| format!("    {note}"))));
-    with_notes.collect::<Vec<_>>().join("\n")
+    let mut lines = io::columns(std::iter::once(header).chain(cells).collect()).into_iter();
+    let header = lines.next();
+    let rest = lines.zip(rows).flat_map(|(line, row)| {
+        let notes = notes(row).map(|note| format!("    {note}"));
+        std::iter::once(line).chain(notes)
+    });
+    header.into_iter().chain(rest)
 }
 
-fn notes(row: &Row) -> Vec<String> {
-    let findings = row.findings.iter().map(|finding| format!("warning: {finding}"));
-    let passed_over = row.reasons.iter().map(|passed| format!("passed over {passed}"));
-    findings
-        .chain(row.compare.iter().cloned())
-        .chain(row.error.iter().cloned())
-        .chain(row.waivers.iter().cloned())
-        .chain(passed_over)
-        .collect()
-}
-
-impl From<&PassedOver> for Side {
-    fn from(passed: &PassedOver) -> Self {
-        Self { version: passed.version.clone(), published: passed.published.clone(), digest: None }
-    }
+fn notes(row: &Row) -> impl Iterator<Item = String> {
+    let Found { compare, passed_over, findings, .. } = &row.found;
+    let findings = findings.iter().map(|finding| format!("warning: {finding}"));
+    let passed_over = shortened(passed_over, LISTED).into_iter().map(|passed| format!("passed over {passed}"));
+    findings.chain(compare.clone()).chain(row.error.clone()).chain(row.waivers.clone()).chain(passed_over)
 }
 
 impl Side {

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::process::Command;
 
 use super::{Session, checkout};
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
 use crate::domain::promise::Promise;
@@ -18,9 +19,8 @@ use crate::engine::cosign;
 use crate::engine::layout::Released;
 use crate::engine::registry::Repository;
 use crate::error::{Ended, HintExt as _};
-use crate::io::{self, files, git, process};
+use crate::io::{files, git, process};
 
-/// One comparison.
 #[derive(Debug, Serialize)]
 struct Check {
     what: String,
@@ -49,24 +49,15 @@ impl Check {
 }
 
 pub(crate) async fn run(session: &Session, image: &str, args: &cli::Verify) -> anyhow::Result<()> {
-    let checks = checks(session, image, args.key.as_deref(), args.github.as_deref()).await?;
-    match session.format {
-        Format::Json => io::document(&serde_json::json!({ "image": image, "checks": checks }))?,
-        Format::Text => checks.iter().for_each(|check| io::print(&check.text())),
-    }
+    let checks = checks(session, image, args).await?;
+    session.list(&serde_json::json!({ "image": image, "checks": checks }), checks.iter().map(Check::text))?;
     let wrong = checks.iter().filter(|check| check.is_wrong()).count();
-    if wrong > 0 {
-        return Err(Ended::Difference(format!("{image} differs from its git tag: {wrong} differences")).into());
-    }
+    let message = format!("{image} differs from its git tag: {wrong} differences");
+    ensure!(wrong == 0, Ended::Difference(message));
     Ok(())
 }
 
-async fn checks(
-    session: &Session,
-    image: &str,
-    key: Option<&Path>,
-    github: Option<&str>,
-) -> anyhow::Result<Vec<Check>> {
+async fn checks(session: &Session, image: &str, args: &cli::Verify) -> anyhow::Result<Vec<Check>> {
     let root = &session.root;
     let (name, reference) = parts(image)?;
     let repository = Repository::new(name)?;
@@ -89,14 +80,13 @@ async fn checks(
         checks.push(Check::new(format!("lock of the image for {arch}"), found, &format!("sha256:{}", promise.lock)));
     }
     let exact = format!("{name}@{digest}");
-    let signed = match (key, github) {
+    let signed = match (&args.key, &args.github) {
         (Some(key), _) => {
             cosign::verify(&exact, key).await?;
             Check::new("signature", "by the key", "by the key")
         }
         (None, Some(owner)) => {
-            let what = format!("oci://{exact}");
-            process::output(process::command("gh").args(["attestation", "verify", &what, "--repo", owner]))
+            process::run(&mut attestation(&exact, owner))
                 .await
                 .with_context(|| format!("nothing attests that {exact} comes from {owner}"))?;
             Check::new("attestation", owner, owner)
@@ -107,49 +97,12 @@ async fn checks(
         }
     };
     checks.push(signed);
-    let by = By { name, key, github };
-    checks.extend(pins(session, &by, &commit, &lock, &released).await?);
-    Ok(checks)
-}
-
-/// Whose attestations of a repository's images are checked.
-struct By<'a> {
-    name: &'a str,
-    key: Option<&'a Path>,
-    github: Option<&'a str>,
-}
-
-impl By<'_> {
-    /// The attested bill of materials of one image; `None` without a key or GitHub repository.
-    async fn bill(&self, image: &OciDigest) -> anyhow::Result<Option<Value>> {
-        let exact = format!("{}@{image}", self.name);
-        if let Some(key) = self.key {
-            return Ok(Some(cosign::attested(&exact, "cyclonedx", key).await?.into()));
-        }
-        let Some(owner) = self.github else { return Ok(None) };
-        let mut command = process::command("gh");
-        command.args(["attestation", "verify", &format!("oci://{exact}"), "--repo", owner, "--format", "json"]);
-        let output = process::text(command.args(["--predicate-type", "https://spdx.dev/Document/v2.3"]))
-            .await
-            .with_context(|| format!("{owner} attests no bill of materials of {exact}"))?;
-        Ok(Some(serde_json::from_str(&output).context("the output of gh attestation verify is not as expected")?))
-    }
-}
-
-/// Checks that the attested bills of materials contain every pin of the lock.
-async fn pins(
-    session: &Session,
-    by: &By<'_>,
-    commit: &str,
-    lock: &str,
-    released: &Released,
-) -> anyhow::Result<Vec<Check>> {
-    let stack = git::show(&session.root, commit, files::STACK).await?.context("the commit has no stack.toml")?;
-    let (stack, lock) = (Stack::parse(&stack)?, checkout::parse_lock(lock)?);
-    let stack = stack.of_tag(&released.version);
-    let mut checks = Vec::new();
+    // The attested bills of materials must contain every pin of the lock.
+    let stack = git::show(root, &commit, files::STACK).await?.context("the commit has no stack.toml")?;
+    let (stack, lock) = (Stack::parse(&stack)?, checkout::parse_lock(&lock)?);
+    let stack = stack.of_tag(tag);
     for (arch, digest) in &released.manifests {
-        let Some(bill) = by.bill(digest).await? else { continue };
+        let Some(bill) = bill(&format!("{name}@{digest}"), args).await? else { continue };
         let mut named = BTreeSet::new();
         texts(&bill, &mut named);
         for (component, purl) in Bill::pins(&stack, &lock, *arch) {
@@ -160,7 +113,27 @@ async fn pins(
     Ok(checks)
 }
 
-/// Collects all texts of a document.
+/// `gh` that verifies an attestation of an image by a repository on GitHub.
+fn attestation(exact: &str, owner: &str) -> Command {
+    let mut command = process::command("gh");
+    command.args(["attestation", "verify", &format!("oci://{exact}"), "--repo", owner]);
+    command
+}
+
+/// The attested bill of materials of an image; `None` without a key or GitHub repository.
+async fn bill(exact: &str, args: &cli::Verify) -> anyhow::Result<Option<Value>> {
+    if let Some(key) = &args.key {
+        return Ok(Some(cosign::attested(exact, "cyclonedx", key).await?.into()));
+    }
+    let Some(owner) = &args.github else { return Ok(None) };
+    let mut command = attestation(exact, owner);
+    command.args(["--format", "json", "--predicate-type", "https://spdx.dev/Document/v2.3"]);
+    let output = process::text(&mut command)
+        .await
+        .with_context(|| format!("{owner} attests no bill of materials of {exact}"))?;
+    Ok(Some(serde_json::from_str(&output).context("the output of gh attestation verify is not as expected")?))
+}
+
 fn texts<'a>(document: &'a Value, found: &mut BTreeSet<&'a str>) {
     match document {
         Value::String(text) => {
@@ -185,23 +158,18 @@ pub(super) async fn promise(root: &Path, tag: &str) -> anyhow::Result<(Promise, 
 
 /// Splits an image reference into its name and `:tag` or `@sha256:…`; the digest if there are both.
 pub(super) fn parts(image: &str) -> anyhow::Result<(&str, &str)> {
-    let (name, digest) = match image.find('@') {
-        Some(at) => (&image[..at], Some(&image[at..])),
-        None => (image, None),
-    };
+    let (name, digest) = image.split_at(image.find('@').unwrap_or(image.len()));
     // A colon before the last slash is that of a port.
-    let colon = name.rfind(':').filter(|colon| name[*colon..].find('/').is_none());
-    let tag = colon.map(|colon| &name[colon..]);
-    let name = &name[..colon.unwrap_or(name.len())];
-    match digest.or(tag) {
-        Some(reference) if reference.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":@._-".contains(&byte)) => {
-            Ok((name, reference))
-        }
-        Some(_) => bail!("`{}` is not an image reference", image.escape_debug()),
-        None => {
-            Err(anyhow::anyhow!("`{}` has no tag or digest", image.escape_debug())).hint(|| format!("{name}:latest"))
-        }
+    let colon = name.rfind(':').filter(|colon| !name[*colon..].contains('/'));
+    let (name, tag) = name.split_at(colon.unwrap_or(name.len()));
+    let reference = if digest.is_empty() { tag } else { digest };
+    let shown = image.escape_debug();
+    if reference.is_empty() {
+        return Err(anyhow::anyhow!("`{shown}` has no tag or digest")).hint(|| format!("{name}:latest"));
     }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":@._-".contains(&byte);
+    ensure!(reference.bytes().all(is_plain), "`{shown}` is not an image reference");
+    Ok((name, reference))
 }
 
 #[cfg(test)]

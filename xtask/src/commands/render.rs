@@ -4,6 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use serde::Serialize;
 use similar::TextDiff;
 
@@ -26,13 +27,10 @@ pub(crate) async fn run(session: &Session, args: &cli::Render) -> anyhow::Result
         write(&session.root, &drifts, Vec::new())?;
     }
     let line = |drift: &Drift| if args.check { drift.text() } else { drift.path.display().to_string() };
-    let lines = || drifts.iter().map(line).collect::<Vec<_>>().join("\n");
-    session.print(&serde_json::json!({ "changed": drifts, "written": !args.check }), lines)?;
-    if args.check && !drifts.is_empty() {
-        let (count, is) = (drifts.len(), if drifts.len() == 1 { "file is" } else { "files are" });
-        let message = format!("{count} rendered {is} out of date; run `cargo xtask render` and commit the result");
-        return Err(Ended::Difference(message).into());
-    }
+    session.list(&serde_json::json!({ "changed": drifts, "written": !args.check }), drifts.iter().map(line))?;
+    let (count, is) = (drifts.len(), if drifts.len() == 1 { "file is" } else { "files are" });
+    let message = format!("{count} rendered {is} out of date; run `cargo xtask render` and commit the result");
+    ensure!(!args.check || drifts.is_empty(), Ended::Difference(message));
     Ok(())
 }
 
@@ -80,13 +78,13 @@ pub(crate) fn drifts(root: &Path, stack: &Stack, lock: &Lock) -> anyhow::Result<
         let executable = is_script(&file.contents);
         let difference = if current != file.contents.as_bytes() {
             let diff = diff(&file, &String::from_utf8_lossy(&current));
-            Some(Difference::Contents { rendered: file.contents, diff })
-        } else if is_executable(&path)? != executable {
-            Some(Difference::Mode { executable })
+            Difference::Contents { rendered: file.contents, diff }
+        } else if executable != (fs_err::metadata(&path)?.permissions().mode() & 0o111 != 0) {
+            Difference::Mode { executable }
         } else {
-            None
+            continue;
         };
-        drifts.extend(difference.map(|difference| Drift { path: file.path, difference }));
+        drifts.push(Drift { path: file.path, difference });
     }
     Ok(drifts)
 }
@@ -111,10 +109,6 @@ pub(crate) fn write(root: &Path, drifts: &[Drift], others: Vec<(PathBuf, String)
 
 fn is_script(contents: &str) -> bool {
     contents.starts_with("#!")
-}
-
-fn is_executable(path: &Path) -> anyhow::Result<bool> {
-    Ok(fs_err::metadata(path)?.permissions().mode() & 0o111 != 0)
 }
 
 fn diff(file: &Rendered, current: &str) -> String {

@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
 use super::{Session, build, checkout, released};
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::domain::arch::Arch;
 use crate::domain::digest::{OciDigest, Sha256};
-use crate::engine::build::Cache;
+use crate::engine::build::{Build, Cache};
 use crate::engine::difference::{self, Difference};
 use crate::engine::docker::Docker;
 use crate::engine::layout::{self, Released};
 use crate::engine::registry::Repository;
 use crate::error::{Ended, HintExt as _};
-use crate::io::{self, git};
+use crate::io::git;
 
-/// A released and a rebuilt image.
 #[derive(Debug, Serialize)]
 struct Compared {
     arch: Arch,
@@ -64,17 +63,13 @@ pub(crate) async fn run(session: &Session, args: &cli::Repro) -> anyhow::Result<
     };
     let fetched = tempfile::TempDir::with_prefix("xtask-released-")?;
     let mut all = Vec::new();
-    for arch in args.arch.list() {
+    for &arch in &args.arch.0 {
         all.push(wanted.compare(arch, &built.join(arch.as_str()), fetched.path()).await?);
     }
-    match session.format {
-        Format::Json => io::document(&serde_json::json!({ "image": args.image, "images": all }))?,
-        Format::Text => all.iter().for_each(|compared| io::print(&compared.text())),
-    }
+    session.list(&serde_json::json!({ "image": args.image, "images": all }), all.iter().map(Compared::text))?;
     let different = all.iter().filter(|compared| compared.difference.is_some()).count();
-    if different > 0 {
-        return Err(Ended::Difference(format!("{different} of {} images differ from {}", all.len(), args.image)).into());
-    }
+    let message = format!("{different} of {} images differ from {}", all.len(), args.image);
+    ensure!(different == 0, Ended::Difference(message));
     Ok(())
 }
 
@@ -82,21 +77,14 @@ pub(crate) async fn run(session: &Session, args: &cli::Repro) -> anyhow::Result<
 async fn rebuild(session: &Session, args: &cli::Repro, wanted: &Wanted) -> anyhow::Result<PathBuf> {
     let (stack, lock) = session.read()?;
     build::check_rendered(session, &stack, &lock)?;
-    wanted.check(session, args.arch, &stack.image.lock_label()).await?;
+    wanted.check(session, &args.arch, &stack.image.lock_label()).await?;
     let stack = stack.flavored(args.flavor.name())?;
-    let docker = Docker::with_builder(args.builder.name()).await;
+    let docker = Docker::with_builder(args.builder.as_deref()).await;
     docker.check().await?;
     let output = session.path(args.output.as_deref(), &stack.folder("target/repro"))?;
-    let request = build::Request {
-        docker: &docker,
-        lock: &lock,
-        output: &output,
-        cache: Cache { none: true, ..Cache::default() },
-        target: args.flavor.name(),
-        logs: None,
-    };
-    build::try_builder(session, &request, &args.builder).await?;
-    build::all(session, &request, args.arch).await?;
+    let cache = Cache { none: true, ..Cache::default() };
+    let build = Build { cache, target: args.flavor.name(), ..build::inputs(session, &docker, &lock).await? };
+    build::all(&build, &output, &args.arch, args.builder.as_deref()).await?;
     Ok(output)
 }
 
@@ -117,19 +105,19 @@ impl Wanted {
     }
 
     /// Only the same commit, or at least the same lock, can result in the same image.
-    async fn check(&self, session: &Session, arches: cli::Arches, label: &str) -> anyhow::Result<()> {
+    async fn check(&self, session: &Session, arches: &cli::Arches, label: &str) -> anyhow::Result<()> {
         match self {
             Self::Folder(folder) => {
                 let lock = format!("sha256:{}", Sha256::of(checkout::read_lock_text(&session.root)?.as_bytes()));
-                for arch in arches.list() {
-                    let image = layout::read(&folder.join(arch.as_str()), arch)?;
+                for &arch in &arches.0 {
+                    let folder = folder.join(arch.as_str());
+                    let image = layout::read(&folder, arch)?;
                     let found = image.labels.get(label).map_or("none", String::as_str);
-                    if found != lock {
-                        anyhow::bail!(
-                            "{} was made from another lock than this checkout's: {found} instead of {lock}",
-                            folder.join(arch.as_str()).display()
-                        );
-                    }
+                    ensure!(
+                        found == lock,
+                        "{} was made from another lock than this checkout's: {found} instead of {lock}",
+                        folder.display()
+                    );
                 }
                 Ok(())
             }
@@ -147,23 +135,20 @@ impl Wanted {
 
     async fn compare(&self, arch: Arch, built: &Path, fetched: &Path) -> anyhow::Result<Compared> {
         let image = layout::read(built, arch)?;
-        let (folder, released_by) = match self {
+        let (folder, released, released_by) = match self {
             Self::Folder(folder) => {
                 let folder = folder.join(arch.as_str());
-                let builder = layout::builder(&folder);
-                (folder, builder)
+                let (released, builder) = (layout::read(&folder, arch)?.digest, layout::builder(&folder));
+                (folder, released, builder)
             }
-            Self::Image { builders, .. } => (fetched.join(arch.as_str()), builders.get(&arch).cloned()),
-        };
-        let released = match self {
-            Self::Folder(_) => layout::read(&folder, arch)?.digest,
-            Self::Image { repository, released, .. } => {
+            Self::Image { repository, released, builders } => {
+                let folder = fetched.join(arch.as_str());
                 let digest = released.manifests.get(&arch).with_context(|| format!("it has no image for {arch}"))?;
                 // Fetched only to find the difference.
                 if *digest != image.digest {
                     repository.fetch(digest, &folder).await?;
                 }
-                digest.clone()
+                (folder, digest.clone(), builders.get(&arch).cloned())
             }
         };
         let difference = if released == image.digest { None } else { difference::first(&folder, built)? };

@@ -13,7 +13,7 @@ use crate::domain::age::Clock;
 use crate::domain::digest::CommitId;
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
-use crate::error::Failures;
+use crate::error::ended;
 use crate::io;
 use crate::io::http::Http;
 use crate::io::progress::Waiting;
@@ -34,7 +34,7 @@ pub(super) struct Resolver {
     github: Client,
     npm: Documents,
     debian: Indexes,
-    clock: Clock,
+    pub(super) clock: Clock,
     notes: Notes,
 }
 
@@ -43,15 +43,8 @@ impl Resolver {
         let http = Http::new(session.mirrors.clone())?.with(session.memory);
         let github = Client::from_env(&http)?;
         let clock = Clock { now: Utc::now(), waived: false };
-        let (root, npm, debian, notes) =
-            (session.root.clone(), Documents::default(), Indexes::default(), Notes::default());
-        Ok(Self { stack, lock, root, http, github, npm, debian, clock, notes })
-    }
-
-    /// `--now`: no minimum age applies.
-    pub(super) fn waiting_for_nothing(mut self, waived: bool) -> Self {
-        self.clock.waived = waived;
-        self
+        let (npm, debian, notes) = (Documents::default(), Indexes::default(), Notes::default());
+        Ok(Self { stack, lock, root: session.root.clone(), http, github, npm, debian, clock, notes })
     }
 
     pub(super) fn upstream(&self) -> Upstream<'_> {
@@ -103,19 +96,13 @@ impl Resolver {
 pub(super) fn names(stack: &Stack, asked: &[String]) -> anyhow::Result<Vec<String>> {
     let unknown = asked.iter().filter_map(|name| stack.component(name).err()).map(Into::into);
     ended(unknown.collect())?;
-    if asked.is_empty() {
-        return Ok(stack.components.keys().cloned().collect());
-    }
-    let mut names = asked.to_vec();
-    names.sort();
-    names.dedup();
-    Ok(names)
+    Ok(stack.components.keys().filter(|name| asked.is_empty() || asked.contains(name)).cloned().collect())
 }
 
 /// Components that share releases, by leader.
 pub(super) type Units = BTreeMap<String, Vec<String>>;
 
-/// The units of the components: each leader with all components that share its releases.
+/// The units of the components, with all of their members.
 pub(super) fn units(stack: &Stack, names: &[String]) -> Units {
     let mut units = BTreeMap::new();
     for name in names {
@@ -145,15 +132,6 @@ pub(super) fn waves<'u>(stack: &Stack, units: &'u Units) -> Vec<Vec<(&'u String,
     waves
 }
 
-/// Returns all failures as one error, if there are any.
-pub(super) fn ended(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
-    match failures.len() {
-        0 => Ok(()),
-        1 => Err(failures.remove(0)),
-        _ => Err(Failures(failures).into()),
-    }
-}
-
 /// The candidate as passed over, if a `hold` in `stack.toml` applies to one of the members.
 pub(super) fn held(up: Upstream<'_>, members: &[String], candidate: &Candidate) -> Option<PassedOver> {
     let today = up.clock.now.date_naive();
@@ -170,14 +148,9 @@ pub(super) fn ended_hold(up: Upstream<'_>, name: &str) -> Option<NaiveDate> {
     (until < up.clock.now.date_naive()).then_some(until)
 }
 
-/// Reports expired `hold`s.
 pub(super) fn say_ended_holds(up: Upstream<'_>, names: &[String]) {
-    for name in names {
-        if let Some(until) = ended_hold(up, name) {
-            io::say(&format!(
-                "note: the hold of `{name}` ended on {until}: delete it from stack.toml, or set a later day"
-            ));
-        }
+    for (name, until) in names.iter().filter_map(|name| Some((name, ended_hold(up, name)?))) {
+        io::say(&format!("note: the hold of `{name}` ended on {until}: delete it from stack.toml, or set a later day"));
     }
 }
 

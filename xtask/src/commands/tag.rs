@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use chrono::{NaiveDate, Utc};
+use serde_json::json;
 
 use super::{Session, checkout};
 use crate::cli;
@@ -18,11 +19,9 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
         cli::Tag::Next { date, flavor } => {
             let lock = checkout::read_lock(&session.root, &stack)?;
             let stack = stack.flavored(flavor.name())?;
-            let template = ImageTagTemplate::parse(&stack.image.tag)?;
             let date = date.as_deref().map_or_else(|| Ok(Utc::now().date_naive()), parse_date)?;
-            let tag = next(&session.root, &stack, &lock, date).await?;
-            let (tag, parts) = (tag.as_str(), &template.parse_tag(tag.as_str())?);
-            session.print(&Listed { tag, parts }, || tag.to_owned())
+            let (tag, parts) = next(&session.root, &stack, &lock, date).await?;
+            session.print(&json!({ "tag": tag, "parts": parts }), || tag.to_string())
         }
         cli::Tag::Parse { tag } => {
             let parts = ImageTagTemplate::parse(&stack.of_tag(tag).image.tag)?.parse_tag(tag)?;
@@ -30,7 +29,7 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
             let fixed = [("date", date.to_string()), ("flavor", flavor.clone()), ("revision", revision.to_string())];
             let fixed = fixed.map(|(name, value)| [name.to_owned(), value]).into_iter();
             let rows = fixed.chain(components.iter().map(|(name, version)| [name.clone(), version.clone()]));
-            session.print(&parts, || io::columns(rows.collect()).join("\n"))
+            session.list(&parts, io::columns(rows.collect()).into_iter())
         }
         cli::Tag::List { flavor } => {
             let stack = stack.flavored(flavor.name())?;
@@ -42,18 +41,10 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
                 .filter(|(parts, _)| parts.flavor == stack.image.flavor)
                 .collect();
             tags.sort_by_key(|(parts, _)| (parts.revision, parts.date));
-            let listed: Vec<_> = tags.iter().map(|(parts, tag)| Listed { tag, parts }).collect();
-            let lines = || listed.iter().map(|one| one.tag).collect::<Vec<_>>().join("\n");
-            session.print(&serde_json::json!({ "tags": listed }), lines)
+            let listed: Vec<_> = tags.iter().map(|(parts, tag)| json!({ "tag": tag, "parts": parts })).collect();
+            session.list(&json!({ "tags": listed }), tags.into_iter().map(|(_, tag)| tag))
         }
     }
-}
-
-/// A tag with its parts, for JSON.
-#[derive(Debug, serde::Serialize)]
-struct Listed<'a> {
-    tag: &'a str,
-    parts: &'a TagParts,
 }
 
 fn parse_date(text: &str) -> anyhow::Result<NaiveDate> {
@@ -63,17 +54,16 @@ fn parse_date(text: &str) -> anyhow::Result<NaiveDate> {
         .with_context(|| format!("`{}` is not a date in the form YYYYMMDD", text.escape_debug()))
 }
 
-/// The tag of a release of this lock on a day.
-async fn next(root: &Path, stack: &Stack, lock: &Lock, date: NaiveDate) -> anyhow::Result<ImageTag> {
+/// The tag of a release of this lock on a day, and its parts.
+async fn next(root: &Path, stack: &Stack, lock: &Lock, date: NaiveDate) -> anyhow::Result<(ImageTag, TagParts)> {
     let template = ImageTagTemplate::parse(&stack.image.tag)?;
     let flavor = &stack.image.flavor;
     let existing = known(root, &template, flavor).await?;
     let revision = next_revision(&template, existing.iter().map(String::as_str), flavor);
-    let tag = template.compose(&parts(&template, flavor, lock, date, revision)?)?;
-    if existing.iter().any(|existing| existing == tag.as_str()) {
-        bail!("the git tag {tag} already exists");
-    }
-    Ok(tag)
+    let parts = parts(&template, flavor, lock, date, revision)?;
+    let tag = template.compose(&parts)?;
+    ensure!(existing.iter().all(|existing| existing != tag.as_str()), "the git tag {tag} already exists");
+    Ok((tag, parts))
 }
 
 /// The parts of a release's tag, with the versions that the lock pins.

@@ -29,7 +29,8 @@ pub(crate) struct Cache<'a> {
     pub(crate) to: Option<&'a str>,
 }
 
-#[derive(Debug)]
+/// The inputs of a build.
+#[derive(Debug, Clone)]
 pub(crate) struct Build<'a> {
     pub(crate) docker: &'a Docker,
     /// The rendered build context (`image/`).

@@ -27,7 +27,6 @@ pub(crate) struct Workshop {
     pub(crate) programs: BTreeMap<String, PathBuf>,
 }
 
-/// An archive to make.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) component: String,
@@ -41,7 +40,6 @@ pub(crate) struct Wanted {
     pub(crate) url: String,
 }
 
-/// A finished archive.
 #[derive(Debug, Clone)]
 pub(crate) struct Archive {
     pub(crate) path: PathBuf,
@@ -50,15 +48,11 @@ pub(crate) struct Archive {
 }
 
 impl Workshop {
-    /// Returns the stand-in's path, or the real program's if there is one for that architecture.
+    /// Returns the stand-in's path, or the real program's if there is one for that architecture or all.
     fn program(&self, wanted: &Wanted, standin: &str) -> PathBuf {
-        let real = self.programs.get(&wanted.component).filter(|_| wanted.arch == Arch::native().ok());
+        let real = self.programs.get(&wanted.component);
+        let real = real.filter(|_| wanted.arch.is_none() || wanted.arch == Arch::native().ok());
         real.cloned().unwrap_or_else(|| self.standins.join(standin))
-    }
-
-    /// Like [`program`](Self::program), for what runs on every architecture.
-    fn program_of_all(&self, component: &str, standin: &str) -> PathBuf {
-        self.programs.get(component).cloned().unwrap_or_else(|| self.standins.join(standin))
     }
 
     pub(crate) async fn make(&self, wanted: &Wanted) -> anyhow::Result<Archive> {
@@ -92,11 +86,14 @@ impl Workshop {
                 zip(&archive, &[("convex-local-backend".to_owned(), program)])?;
             }
             "convex-dashboard" => {
-                let root = self.program_of_all(component, "dashboard");
+                let root = self.program(wanted, "dashboard");
                 let named = |path: PathBuf| (path.to_string_lossy().into_owned(), root.join(&path));
                 zip(&archive, &files::below(&root)?.into_iter().map(named).collect::<Vec<_>>())?;
             }
-            other => anyhow::bail!("the rehearsal has no stand-in for `{other}` ({})", arch_name(*arch)),
+            other => {
+                let arch = arch.map_or("any architecture", Arch::as_str);
+                anyhow::bail!("the rehearsal has no stand-in for `{other}` ({arch})");
+            }
         }
         fs_err::remove_dir_all(work)?;
         let bytes = fs_err::read(&archive)?;
@@ -124,21 +121,15 @@ impl Workshop {
     /// Fetches a package with npm, which verifies its integrity, and unpacks it to `folder/package`.
     async fn npm_pack(&self, package: &str, folder: &Path) -> anyhow::Result<()> {
         fs_err::create_dir_all(folder)?;
-        let output = process::text(
-            process::command("npm").args(["pack", "--silent", "--ignore-scripts", package]).current_dir(folder),
-        )
-        .await
-        .with_context(|| format!("cannot fetch {package}"))?;
-        let tarball = output.lines().last().unwrap_or_default().to_owned();
-        process::output(process::command("tar").args(["--extract", "--gzip", "--file", &tarball]).current_dir(folder))
-            .await?;
+        let mut pack = process::command("npm");
+        pack.args(["pack", "--silent", "--ignore-scripts", package]).current_dir(folder);
+        let output = process::text(&mut pack).await.with_context(|| format!("cannot fetch {package}"))?;
+        let tarball = output.lines().last().unwrap_or_default();
+        let mut unpack = process::command("tar");
+        process::run(unpack.args(["--extract", "--gzip", "--file", tarball]).current_dir(folder)).await?;
         fs_err::remove_file(folder.join(tarball))?;
         Ok(())
     }
-}
-
-fn arch_name(arch: Option<Arch>) -> &'static str {
-    arch.map_or("any architecture", Arch::as_str)
 }
 
 /// Copies a program into an archive's folder.

@@ -15,7 +15,6 @@ const NO_SERVICES: &str =
 /// systemd starts the services that are linked there at boot.
 const ENABLED: &str = "/etc/systemd/system";
 
-/// The supported distributions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Distribution {
     /// Debian 12 has no buildx: the engine comes from Debian 13, whose packages run with its C library.
@@ -38,30 +37,17 @@ impl Distribution {
 
     /// Returns the required packages, without those for an existing engine and npm.
     fn packages(self, has_engine: bool, has_npm: bool) -> Vec<&'static str> {
-        let engine: &[&str] = match self {
-            _ if has_engine => &[],
-            Self::Bookworm => {
-                &["docker.io/trixie", "docker-cli/trixie", "docker-buildx/trixie", "docker-compose/trixie"]
-            }
-            Self::Debian => &["docker.io", "docker-cli", "docker-buildx", "docker-compose"],
-            Self::Ubuntu => &["docker.io", "docker-buildx", "docker-compose-v2"],
+        let engine = match self {
+            _ if has_engine => "",
+            Self::Bookworm => "docker.io/trixie docker-cli/trixie docker-buildx/trixie docker-compose/trixie",
+            Self::Debian => "docker.io docker-cli docker-buildx docker-compose",
+            Self::Ubuntu => "docker.io docker-buildx docker-compose-v2",
         };
-        let beside = [
-            "iproute2",
-            "iptables",
-            // For Podman's netavark of Debian 13, which only recommends it.
-            "nftables",
-            "docker-registry",
-            "mmdebstrap",
-            "skopeo",
-            "podman",
-            "catatonit",
-            "debian-archive-keyring",
-            "xz-utils",
-            "git",
-        ];
-        let npm: &[&str] = if has_npm { &[] } else { &["npm"] };
-        engine.iter().copied().chain(beside).chain(npm.iter().copied()).collect()
+        // nftables is for Podman's netavark of Debian 13, which only recommends it.
+        let beside = "iproute2 iptables nftables docker-registry mmdebstrap skopeo podman catatonit \
+                      debian-archive-keyring xz-utils git";
+        let npm = if has_npm { "" } else { "npm" };
+        [engine, beside, npm].into_iter().flat_map(str::split_whitespace).collect()
     }
 }
 
@@ -105,9 +91,9 @@ fn os_release(name: &str) -> String {
 /// Installs the packages with an apt configuration in the scratch directory: the machine's own sources are not changed.
 pub(super) async fn install(distribution: Distribution, scratch: &Path) -> anyhow::Result<()> {
     let apt = scratch.join("apt");
-    fs_err::create_dir_all(apt.join("lists/partial"))?;
-    fs_err::create_dir_all(apt.join("sources"))?;
-    fs_err::create_dir_all(apt.join("preferences"))?;
+    for folder in ["lists/partial", "sources", "preferences"] {
+        fs_err::create_dir_all(apt.join(folder))?;
+    }
     for (own, copy) in [("/etc/apt/sources.list.d", "sources"), ("/etc/apt/preferences.d", "preferences")] {
         if Path::new(own).is_dir() {
             files::copy_files(Path::new(own), &apt.join(copy))?;
@@ -154,7 +140,6 @@ pub(super) async fn install(distribution: Distribution, scratch: &Path) -> anyho
     Ok(())
 }
 
-/// Returns which of these packages are installed.
 async fn installed(names: &[&str]) -> BTreeSet<String> {
     let mut command = process::command("dpkg-query");
     command.args(["--show", "--showformat", "${db:Status-Status}\t${Package}\n"]).args(names);
@@ -223,16 +208,12 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_of_docker_stays() {
+    fn an_engine_of_docker_stays_and_npm_is_installed_if_missing() {
         for distribution in [Distribution::Bookworm, Distribution::Debian, Distribution::Ubuntu] {
             let is_engine = |package: &&str| package.starts_with("docker") && *package != "docker-registry";
             assert!(distribution.packages(false, true).iter().any(is_engine));
             assert!(!distribution.packages(true, true).iter().any(is_engine));
         }
-    }
-
-    #[test]
-    fn npm_is_installed_if_missing() {
         for (has_npm, wanted) in [(true, false), (false, true)] {
             assert_eq!(Distribution::Ubuntu.packages(true, has_npm).contains(&"npm"), wanted);
         }

@@ -3,9 +3,9 @@
 //! dockerd must not touch the packet filter: on start it flushes the chains that publish the ports of other engines on
 //! the machine, and on exit it leaves its own chains behind.
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 
-use crate::io::process;
+use crate::io::{process, say};
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -29,11 +29,8 @@ impl Network {
         network.bridge(&bridge, &format!("10.213.{third}.1/24")).context("cannot make a bridge for the engine")?;
         let subnet = format!("10.213.{third}.0/24");
         // First in the chain: another engine's policy may drop packets of unknown bridges.
-        network.rule(
-            "nat",
-            "POSTROUTING",
-            &["--source", &subnet, "!", "--out-interface", &bridge, "--jump", "MASQUERADE"],
-        )?;
+        let outside = ["--source", &subnet, "!", "--out-interface", &bridge, "--jump", "MASQUERADE"];
+        network.rule("nat", "POSTROUTING", &outside)?;
         network.rule("filter", "FORWARD", &["--in-interface", &bridge, "--jump", "ACCEPT"])?;
         network.rule("filter", "FORWARD", &["--out-interface", &bridge, "--jump", "ACCEPT"])?;
         Ok(network)
@@ -57,24 +54,23 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         for words in self.undo.iter().rev() {
-            if let Err(error) = run(&words.iter().map(String::as_str).collect::<Vec<_>>()) {
-                crate::io::say(&format!("note: cannot remove the engine's network: {error:#}"));
+            if let Err(error) = run(words) {
+                say(&format!("note: cannot remove the engine's network: {error:#}"));
             }
         }
         // dockerd enables it.
         if let Err(error) = fs_err::write(FORWARDING, &self.forwarding) {
-            crate::io::say(&format!("note: {error}"));
+            say(&format!("note: {error}"));
         }
     }
 }
 
 /// Runs a command to its end; blocking, because `drop` cannot await.
-fn run(words: &[&str]) -> anyhow::Result<()> {
-    let [program, arguments @ ..] = words else { bail!("no command") };
-    let output = process::clean_up(std::process::Command::new(program).args(arguments))
-        .with_context(|| format!("cannot run `{program}`"))?;
-    if !output.status.success() {
-        bail!("`{}` failed: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-    }
+fn run(words: &[impl AsRef<str>]) -> anyhow::Result<()> {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    let output = process::clean_up(std::process::Command::new(words[0]).args(&words[1..]))
+        .with_context(|| format!("cannot run `{}`", words[0]))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`{}` failed: {}", words.join(" "), stderr.trim());
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use tokio::process::Command;
 
 use super::install::{Distribution, install};
@@ -13,15 +13,17 @@ use crate::engine::docker::Docker;
 use crate::error::HintExt as _;
 use crate::io::{loopback, process};
 
-const SOCKET: &str = "docker.sock";
 /// dockerd stops its containers and unmounts their file systems.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(20);
 
-/// The engine of a rehearsal.
+/// The engine of a rehearsal: a running dockerd with its containerd, stopped when dropped.
 #[derive(Debug)]
 pub(crate) struct Provisioned {
     pub(crate) docker: Docker,
-    _daemon: Daemon,
+    dockerd: process::Running,
+    containerd: process::Running,
+    // Removed after the daemons have stopped: fields are dropped in order.
+    _network: Network,
 }
 
 /// Installs what is missing and starts the engine.
@@ -31,26 +33,14 @@ pub(crate) async fn provision(scratch: &Path) -> anyhow::Result<Provisioned> {
             .hint(|| "run it as root, or start Docker yourself and leave --provision out");
     }
     install(Distribution::here()?, scratch).await?;
-    let daemon = Daemon::start(scratch).await?;
-    let docker = daemon.docker();
-    docker.check().await?;
-    Ok(Provisioned { docker, _daemon: daemon })
+    let provisioned = Provisioned::start(&scratch.join("engine")).await?;
+    provisioned.docker.check().await?;
+    Ok(provisioned)
 }
 
-/// A running dockerd with its containerd, stopped when dropped.
-#[derive(Debug)]
-struct Daemon {
-    dockerd: process::Running,
-    containerd: process::Running,
-    state: PathBuf,
-    // Removed after the daemons have stopped: fields are dropped in order.
-    _network: Network,
-}
-
-impl Daemon {
-    async fn start(scratch: &Path) -> anyhow::Result<Self> {
-        let state = scratch.join("engine");
-        fs_err::create_dir_all(&state)?;
+impl Provisioned {
+    async fn start(state: &Path) -> anyhow::Result<Self> {
+        fs_err::create_dir_all(state)?;
         let below = |name: &str| state.join(name);
         // The containerd image store is required to export OCI layouts and to hold images of foreign platforms.
         fs_err::write(below("daemon.json"), r#"{"features":{"containerd-snapshotter":true}}"#)?;
@@ -76,33 +66,30 @@ impl Daemon {
         ] {
             dockerd.arg(option).arg(below(name));
         }
-        let host = format!("unix://{}", below(SOCKET).display());
+        let socket = below("docker.sock");
+        let host = format!("unix://{}", socket.display());
         dockerd.args(["--bridge", &network.bridge, "--iptables=false", "--ip6tables=false", "--host", &host]);
         let containerd = logged(&mut containerd, &below("containerd.log"))?;
         let dockerd = logged(&mut dockerd, &below("dockerd.log"))?.with_patience(DAEMON_PATIENCE);
-        let mut daemon = Self { dockerd, containerd, state, _network: network };
-        daemon.wait().await?;
-        Ok(daemon)
+        let docker = Docker::private(&socket, PathBuf::from("/usr/bin/docker"));
+        let mut provisioned = Self { docker, dockerd, containerd, _network: network };
+        provisioned.wait(state).await?;
+        Ok(provisioned)
     }
 
-    fn docker(&self) -> Docker {
-        Docker::private(&self.state.join(SOCKET), PathBuf::from("/usr/bin/docker"))
-    }
-
-    async fn wait(&mut self) -> anyhow::Result<()> {
-        let docker = self.docker();
+    async fn wait(&mut self, state: &Path) -> anyhow::Result<()> {
         for _ in 0..120 {
             for (name, daemon) in [("containerd", &mut self.containerd), ("dockerd", &mut self.dockerd)] {
                 if let Some(status) = daemon.try_wait()? {
-                    bail!("{name} ended with {status}: {}", last(&self.state.join(format!("{name}.log"))));
+                    bail!("{name} ended with {status}: {}", last(&state.join(format!("{name}.log"))));
                 }
             }
-            if process::output(docker.command().arg("version")).await.is_ok() {
+            if process::run(self.docker.command().arg("version")).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        bail!("dockerd did not answer within a minute; the end of its log: {}", last(&self.state.join("dockerd.log")))
+        bail!("dockerd did not answer within a minute; the end of its log: {}", last(&state.join("dockerd.log")))
     }
 }
 
@@ -140,9 +127,8 @@ impl Registry {
         let mut command = process::command("docker-registry");
         let running = logged(command.arg("serve").arg(state.join("config.yml")), &log)
             .hint(|| "apt-get install docker-registry, or let --provision do it")?;
-        if loopback::listens(port).await {
-            return Ok(Self { address, _running: running });
-        }
-        bail!("the registry does not listen; the end of its log: {}", last(&log))
+        let listens = loopback::listens(port).await;
+        ensure!(listens, "the registry does not listen; the end of its log: {}", last(&log));
+        Ok(Self { address, _running: running })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 
 use crate::io::{loopback, process};
 
@@ -13,7 +13,6 @@ pub(crate) struct Repositories {
     _daemon: process::Running,
 }
 
-/// A repository to serve.
 #[derive(Debug)]
 pub(crate) struct Source {
     /// The path at upstream: `owner/name.git`.
@@ -69,10 +68,8 @@ impl Repositories {
             // It logs an error for every client that hangs up early; the client reports what matters.
             .stderr(std::process::Stdio::null());
         let daemon = process::spawn(&mut daemon).context("cannot run `git daemon`")?;
-        if loopback::listens(port).await {
-            return Ok(Self { url: format!("git://127.0.0.1:{port}"), _daemon: daemon });
-        }
-        bail!("git daemon does not listen on port {port}")
+        ensure!(loopback::listens(port).await, "git daemon does not listen on port {port}");
+        Ok(Self { url: format!("git://127.0.0.1:{port}"), _daemon: daemon })
     }
 }
 
@@ -96,14 +93,14 @@ async fn make(folder: &Path, sources: &Path, tag: Option<&str>) -> anyhow::Resul
         }
         command
     };
-    process::output(git().args(["init", "--quiet", "--initial-branch=main"])).await?;
-    process::output(git().args(["config", "core.bare", "false"])).await?;
-    process::output(git().current_dir(sources).args(["add", "--all", "--force", "."])).await?;
-    process::output(git().args(["commit", "--quiet", "--message", "Stand-in sources"])).await?;
-    if let Some(tag) = tag {
-        process::output(git().args(["tag", "--annotate", "--message", tag, tag])).await?;
+    process::run(git().args(["init", "--quiet", "--initial-branch=main"])).await?;
+    process::run(git().args(["config", "core.bare", "false"])).await?;
+    process::run(git().current_dir(sources).args(["add", "--all", "--force", "."])).await?;
+    process::run(git().args(["commit", "--quiet", "--message", "Stand-in sources"])).await?;
+    match tag {
+        Some(tag) => process::run(git().args(["tag", "--annotate", "--message", tag, tag])).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// git daemon follows links and only reads the user's own repository.

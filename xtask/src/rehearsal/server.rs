@@ -9,13 +9,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// The response at a path.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Json(String),
@@ -64,12 +64,10 @@ async fn answer(
     answers: Arc<BTreeMap<String, Answer>>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let respond = |status: StatusCode, kind: &str, body: Bytes| {
+    let respond = |status: StatusCode, kind: &'static str, body: Bytes| {
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
-        if let Ok(kind) = kind.parse() {
-            response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
-        }
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         response
     };
     let found = answers.get(request.uri().path());

@@ -18,7 +18,7 @@ use crate::domain::mirror::Mirrors;
 use crate::domain::stack::Source;
 use crate::domain::trust::Trust;
 use crate::domain::version::Version;
-use crate::error::{Hint, hinted};
+use crate::error::{bump_hint, hinted};
 use crate::io::files::debian_keyring;
 
 mod apt;
@@ -87,8 +87,8 @@ pub(super) async fn pin(asked: Asked<'_>, candidate: &Candidate) -> anyhow::Resu
         let version = &candidate.version;
         let error =
             anyhow::anyhow!("the archive's indexes are of {date}, so the snapshot {version} may lack their packages");
-        let (why, version) = ("choose a later moment".to_owned(), date.format(MOMENT).to_string());
-        return Err(hinted(error, Hint::Bump { why, component: name.to_owned(), version }));
+        let later = date.format(MOMENT).to_string();
+        return Err(hinted(error, bump_hint("choose a later moment", name, &later)));
     }
     let resolved = try_join_all(Arch::ALL.map(|arch| snapshot.resolve(&apt, arch))).await?;
     let (packages, omitted): (Packages, Vec<Vec<String>>) = resolved.into_iter().unzip();

@@ -13,7 +13,7 @@ use crate::domain::lock::{GitPin, Pin, Pinned, Published};
 use crate::domain::stack::{Source, Stated};
 use crate::domain::trust::Trust;
 use crate::domain::version::{Scheme, Version};
-use crate::error::{Hint, hinted};
+use crate::error::{bump_hint, hinted};
 use crate::io::{self, http, process};
 
 /// The time limit for a server.
@@ -104,8 +104,8 @@ impl Repository<'_> {
             let error = anyhow::anyhow!("{url} has no tag `{typed}`");
             let newest: Vec<&str> = versions.iter().take(3).map(|(_, tag, _)| tag.as_str()).collect();
             let Some(first) = newest.first() else { return Err(error) };
-            let (why, version) = (format!("newest tags are {}", newest.join(", ")), (*first).to_owned());
-            return Err(hinted(error, Hint::Bump { why, component: asked.name.to_owned(), version }));
+            let why = format!("newest tags are {}", newest.join(", "));
+            return Err(hinted(error, bump_hint(&why, asked.name, first)));
         };
         asked.check_allowed(version)?;
         if asked.pin().is_none_or(|pin| pin.version != version.as_str())

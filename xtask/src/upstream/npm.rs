@@ -12,7 +12,7 @@ use crate::domain::digest::Sha256;
 use crate::domain::lock::{NpmPin, Pin, Pinned, Published};
 use crate::domain::stack::{Source, Stated};
 use crate::domain::version::Version;
-use crate::error::{Hint, hinted};
+use crate::error::{bump_hint, hinted};
 use crate::io::files;
 
 mod lockfile;
@@ -59,7 +59,7 @@ pub(super) async fn candidate(asked: Asked<'_>, want: &Want) -> anyhow::Result<C
     let Ok(newest) = package.newest(&packument).await else { return Err(error) };
     let version = newest.version.to_string();
     let why = format!("newest complete version is {version}");
-    Err(hinted(error, Hint::Bump { why, component: asked.name.to_owned(), version }))
+    Err(hinted(error, bump_hint(&why, asked.name, &version)))
 }
 
 /// Pins the version and locks its dependencies.

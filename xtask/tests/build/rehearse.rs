@@ -12,18 +12,7 @@ use tokio::process::Command;
 use crate::common::checkout;
 
 const STAND_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/rehearsal/stand-in");
-const NAMES: [&str; 10] = [
-    "apt-get",
-    "containerd",
-    "docker",
-    "docker-registry",
-    "dockerd",
-    "ip",
-    "iptables",
-    "mmdebstrap",
-    "npm",
-    "systemctl",
-];
+const NAMES: &str = "apt-get containerd docker docker-registry dockerd ip iptables mmdebstrap npm systemctl";
 /// Redirects writes to the machine into the scratch folder, and replaces its programs by the stand-ins.
 const MACHINE: &str = r#"
 ip link set lo up || exit 77
@@ -71,7 +60,7 @@ impl Run {
         for folder in ["have", "tmp", "usr/bin", "usr/sbin", "etc", "work-usr", "work-etc"] {
             std::fs::create_dir_all(state.path().join(folder)).unwrap();
         }
-        for name in NAMES {
+        for name in NAMES.split(' ') {
             // Their paths on Debian and Ubuntu.
             let folder = if ["dockerd", "ip", "iptables"].contains(&name) { "usr/sbin" } else { "usr/bin" };
             symlink(STAND_IN, state.path().join(folder).join(name)).unwrap();

@@ -2,15 +2,38 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sha2::Digest as _;
+use tempfile::TempDir;
 
 /// The root of this repository.
 pub(crate) fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The files below a folder, by their paths in it.
+pub(crate) fn files(folder: &Path) -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned(), path);
+            }
+        }
+    }
+    found
 }
 
 /// Copies files and folders of this repository.
@@ -20,7 +43,6 @@ pub(crate) fn copy(parts: &[&str], to: &Path) {
     assert!(command.status().unwrap().success());
 }
 
-/// Copies the frozen lock.
 pub(crate) fn copy_frozen_lock(to: &Path) {
     std::fs::copy(checkout().join("xtask/testdata/frozen/versions.lock"), to.join("versions.lock")).unwrap();
 }
@@ -30,6 +52,40 @@ pub(crate) fn xtask(root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.arg("--root").arg(root);
     command
+}
+
+/// A temporary folder of a test.
+pub(crate) struct Folder(TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.root().join(below)
+    }
+
+    pub(crate) fn read(&self, below: &str) -> String {
+        std::fs::read_to_string(self.path(below)).unwrap()
+    }
+
+    pub(crate) fn write(&self, below: &str, text: impl AsRef<[u8]>) {
+        std::fs::write(self.path(below), text).unwrap();
+    }
+
+    /// Runs git in a folder, as a person with a name; returns its output.
+    pub(crate) fn git(&self, below: &str, words: &[&str]) -> String {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(self.path(below)).args(["-c", "user.name=t", "-c", "user.email=t@example.invalid"]);
+        let ran = command.args(words).output().unwrap();
+        assert!(ran.status.success(), "{words:?}: {}", text(&ran.stderr));
+        text(&ran.stdout).trim().to_owned()
+    }
 }
 
 /// Writes an executable script, and creates its parent folders.

@@ -1,11 +1,12 @@
 //! The scripts of the workflows, called like their jobs do.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
 use crate::common;
 use crate::scratch::Scratch;
 
-fn run(scratch: &Scratch, below: &str, name: &str, words: &[&str]) -> Output {
+/// Runs a script; returns its exit code and output.
+fn run(scratch: &Scratch, below: &str, name: &str, words: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(common::checkout().join(".github").join(name));
     scratch.surround(&mut command);
     // As on a runner, git knows no user: the scripts set the author.
@@ -18,24 +19,33 @@ fn run(scratch: &Scratch, below: &str, name: &str, words: &[&str]) -> Output {
     command.env("GITHUB_OUTPUT", scratch.path("outputs")).env("GITHUB_STEP_SUMMARY", scratch.path("summary"));
     command.env_remove("CARGO_TARGET_DIR");
     let tool = std::fs::read(env!("CARGO_BIN_EXE_xtask")).unwrap();
-    command.env("TOOL_SHA256", &common::digest(&tool)[7..]).output().unwrap()
+    let output = command.env("TOOL_SHA256", &common::digest(&tool)[7..]).output().unwrap();
+    (output.status.code(), common::text(&output.stdout) + &common::text(&output.stderr))
+}
+
+/// Runs a script that must succeed; returns its output.
+fn succeed(scratch: &Scratch, below: &str, name: &str, words: &[&str]) -> String {
+    let (code, output) = run(scratch, below, name, words);
+    assert_eq!(code, Some(0), "{name} {words:?}: {output}");
+    output
+}
+
+/// Puts this tool into a folder of a clone.
+fn install_tool(scratch: &Scratch, folder: &str) {
+    std::fs::create_dir_all(scratch.path(folder)).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_xtask"), scratch.path(folder).join("xtask")).unwrap();
 }
 
 /// A clone for each job, with its downloads.
 fn job(scratch: &Scratch, name: &str) {
     scratch.clone(name);
-    std::fs::create_dir_all(scratch.path(name).join("target/tool")).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_xtask"), scratch.path(name).join("target/tool/xtask")).unwrap();
-    std::fs::create_dir_all(scratch.path(name).join("target/layouts")).unwrap();
+    install_tool(scratch, &format!("{name}/target/tool"));
+    let layouts = scratch.path(name).join("target/layouts");
+    std::fs::create_dir_all(&layouts).unwrap();
     for arch in ["x86_64", "aarch64"] {
-        let from = scratch.path("layouts").join(arch);
-        let to = scratch.path(name).join("target/layouts").join(format!("image-{arch}"));
+        let (from, to) = (scratch.path("layouts").join(arch), layouts.join(format!("image-{arch}")));
         assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
     }
-}
-
-fn printed(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[test]
@@ -46,20 +56,19 @@ fn each_job_of_a_release_does_its_step_only() {
         [("tag", 2, 0, false), ("push", 2, 1, false), ("move", 2, 3, false), ("github", 2, 3, true)]
     {
         job(&scratch, step);
-        let output = run(&scratch, step, "release-step", &[step]);
-        assert!(output.status.success(), "{step}: {}", printed(&output));
+        let output = succeed(&scratch, step, "release-step", &[step]);
         let releases = std::fs::read_dir(scratch.path("releases")).map_or(0, Iterator::count);
         let now = (scratch.tagged().len(), scratch.registered().len(), releases > 0);
         assert_eq!(now, (tagged, registered, published), "{step}, after {before:?}");
         before = now;
-        assert!(!printed(&output).contains("secret"));
+        assert!(!output.contains("secret"));
     }
     assert!(!scratch.log().contains("secret"), "a token stands in a command line");
     // Another tool than the one that `plan` compiled is refused.
     job(&scratch, "forged");
-    std::fs::write(scratch.path("forged/target/tool/xtask"), "#!/bin/sh\necho forged\n").unwrap();
-    let output = run(&scratch, "forged", "release-step", &["tag"]);
-    assert!(!output.status.success() && !printed(&output).contains("forged\n"), "{}", printed(&output));
+    scratch.write("forged/target/tool/xtask", "#!/bin/sh\necho forged\n");
+    let (code, output) = run(&scratch, "forged", "release-step", &["tag"]);
+    assert!(code != Some(0) && !output.contains("forged\n"), "{output}");
 }
 
 const BOT: &str = "user.email=41898282+github-actions[bot]@users.noreply.github.com";
@@ -67,14 +76,13 @@ const BOT: &str = "user.email=41898282+github-actions[bot]@users.noreply.github.
 /// A patch that changes the lock's text, and its notes.
 fn patch(scratch: &Scratch, line: &str) {
     scratch.clone("patched");
-    let lock = scratch.path("patched/versions.lock");
-    let text = std::fs::read_to_string(&lock).unwrap();
-    std::fs::write(&lock, format!("{text}# {line}\n")).unwrap();
+    let text = scratch.read("patched/versions.lock");
+    scratch.write("patched/versions.lock", format!("{text}# {line}\n"));
     let message = format!("Pin {line}\n\nwhat changed: {line}");
     scratch.git("patched", &["-c", BOT, "commit", "--quiet", "--all", "--message", &message]);
     let patches = scratch.git("patched", &["format-patch", "--quiet", "--binary", "--stdout", "HEAD~1"]);
-    std::fs::write(scratch.path("bump.patch"), patches + "\n").unwrap();
-    std::fs::write(scratch.path("bump.md"), format!("what changed: {line}\n")).unwrap();
+    scratch.write("bump.patch", patches + "\n");
+    scratch.write("bump.md", format!("what changed: {line}\n"));
     std::fs::remove_dir_all(scratch.path("patched")).unwrap();
 }
 
@@ -87,22 +95,21 @@ fn a_bump_is_proposed_once_and_keeps_commits_of_people() {
         run_number += 1;
         let clone = format!("clone-{run_number}");
         scratch.clone(&clone);
-        let output = run(&scratch, &clone, "open-pull-request", &["../bump.patch", "../bump.md"]);
-        assert!(output.status.success(), "{}", printed(&output));
-        (scratch.git("remote.git", &["rev-parse", branch]), scratch.log(), printed(&output))
+        let output = succeed(&scratch, &clone, "open-pull-request", &["../bump.patch", "../bump.md"]);
+        (scratch.git("remote.git", &["rev-parse", branch]), scratch.log(), output)
     };
     patch(&scratch, "one");
     let (first, log, _) = propose();
     assert!(log.contains("gh pr create") && log.contains("gh workflow run ci.yml"), "{log}");
     assert!(scratch.git("remote.git", &["log", "--format=%B", "-1", branch]).contains("what changed: one"));
     // The same pins again: no push.
-    std::fs::write(scratch.path("listed"), "7\n").unwrap();
+    scratch.write("listed", "7\n");
     let (again, log, output) = propose();
     assert_eq!(again, first);
     assert!(output.contains("already has these pins") && !log.contains("gh pr"), "{log}");
     // The commit of a person is rebased onto the next pins.
     scratch.git(".", &["clone", "--quiet", "--branch", "bump/upstreams", "remote.git", "person"]);
-    std::fs::write(scratch.path("person/by-hand"), "mended").unwrap();
+    scratch.write("person/by-hand", "mended");
     scratch.git("person", &["add", "by-hand"]);
     scratch.git("person", &["commit", "--quiet", "--message", "Mend what the new version breaks"]);
     scratch.git("person", &["push", "--quiet", "origin", "bump/upstreams"]);
@@ -113,7 +120,7 @@ fn a_bump_is_proposed_once_and_keeps_commits_of_people() {
     assert_eq!(subjects, "Mend what the new version breaks\nPin two");
     assert!(scratch.git("remote.git", &["show", &format!("{branch}:versions.lock")]).ends_with("# two"));
     // If it does not apply any more, the branch stays unchanged.
-    std::fs::write(scratch.path("person/versions.lock"), "by hand\n").unwrap();
+    scratch.write("person/versions.lock", "by hand\n");
     scratch.git("person", &["fetch", "--quiet"]);
     scratch.git("person", &["reset", "--quiet", "--soft", "origin/bump/upstreams"]);
     scratch.git("person", &["commit", "--quiet", "--all", "--message", "Another lock"]);
@@ -130,14 +137,13 @@ fn findings_keep_one_issue() {
     let findings = scratch.path("findings.txt");
     std::fs::write(&findings, "convex: replaced `$(id)`\n").unwrap();
     let report = |code: &str, expected: &str| {
-        let output = run(&scratch, "checkout", "report-findings", &[findings.to_str().unwrap(), code, "Pins"]);
-        assert!(output.status.success(), "{}", printed(&output));
+        succeed(&scratch, "checkout", "report-findings", &[findings.to_str().unwrap(), code, "Pins"]);
         let log = scratch.log();
         assert!(log.lines().any(|line| line.starts_with(expected)), "{log}");
     };
     report("0", "gh issue list");
     report("3", "gh issue create");
-    std::fs::write(scratch.path("listed"), "12\n").unwrap();
+    scratch.write("listed", "12\n");
     report("1", "gh issue edit 12");
     report("0", "gh issue close 12");
 }
@@ -156,16 +162,15 @@ esac
 "##;
     scratch.program("bin", "cargo", cargo);
     let base = scratch.git("checkout", &["rev-parse", "HEAD"]);
-    let output = run(&scratch, "checkout", "pin-each", &["../bump.patch", "../bump.md"]);
-    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    let (code, output) = run(&scratch, "checkout", "pin-each", &["../bump.patch", "../bump.md"]);
+    assert_eq!(code, Some(1), "{output}");
     let subjects = scratch.git("checkout", &["log", "--reverse", "--format=%s", &format!("{base}..")]);
     assert_eq!(subjects, "Pin node\nPin convex\nPin components that are updated together");
-    assert_eq!(std::fs::read_to_string(scratch.path("outputs")).unwrap(), "changed=true\n");
-    assert_eq!(std::fs::read_to_string(scratch.path("bump.md")).unwrap(), format!("told of {base}\n"));
+    assert_eq!(scratch.read("outputs"), "changed=true\n");
+    assert_eq!(scratch.read("bump.md"), format!("told of {base}\n"));
     // The next job applies its output.
     scratch.clone("next");
-    let output = run(&scratch, "next", "open-pull-request", &["../bump.patch", "../bump.md"]);
-    assert!(output.status.success(), "{}", printed(&output));
+    succeed(&scratch, "next", "open-pull-request", &["../bump.patch", "../bump.md"]);
     let pushed = scratch.git("remote.git", &["log", "--reverse", "--format=%s", "main..refs/heads/bump/upstreams"]);
     assert_eq!(pushed, subjects);
 }
@@ -186,9 +191,9 @@ fn a_build_uses_the_second_mirror_if_the_first_refuses() {
     let scratch = Scratch::new();
     scratch.program("bin", "cargo", CARGO);
     let build = |words: &[&str], failures: &str| {
-        std::fs::write(scratch.path("failures"), failures).unwrap();
-        let output = run(&scratch, "checkout", "build-image", words);
-        (output.status.success(), scratch.log())
+        scratch.write("failures", failures);
+        let (code, _) = run(&scratch, "checkout", "build-image", words);
+        (code == Some(0), scratch.log())
     };
     let (is_built, log) = build(&["aarch64"], "");
     let build_it = "cargo xtask build --arch aarch64 --flavor cpu --output target/image";
@@ -213,20 +218,18 @@ fn a_build_uses_the_second_mirror_if_the_first_refuses() {
 fn a_plan_compiles_the_tool_once_and_outputs_the_releases_target() {
     let scratch = Scratch::new();
     scratch.program("bin", "cargo", CARGO);
-    std::fs::create_dir_all(scratch.path("checkout/target/debug")).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_xtask"), scratch.path("checkout/target/debug/xtask")).unwrap();
+    install_tool(&scratch, "checkout/target/debug");
     std::fs::rename(scratch.path("remote.git"), scratch.path("gone")).unwrap();
-    let output = run(&scratch, "checkout", "plan-release", &[]);
-    assert!(output.status.success(), "{}", printed(&output));
+    succeed(&scratch, "checkout", "plan-release", &[]);
     let log = scratch.log();
     assert!(log.starts_with("cargo build --locked --package xtask\n") && !log.contains("skopeo"), "{log}");
-    let outputs = std::fs::read_to_string(scratch.path("outputs")).unwrap();
+    let outputs = scratch.read("outputs");
     let tool = common::digest(&std::fs::read(scratch.path("checkout/target/tool/xtask")).unwrap());
     assert!(
         outputs.contains("registry=ghcr.io/o/n\n") && outputs.contains(&format!("sha256={}", &tool[7..])),
         "{outputs}"
     );
-    assert!(std::fs::read_to_string(scratch.path("summary")).unwrap().contains("docker pull ghcr.io/o/n:"));
+    assert!(scratch.read("summary").contains("docker pull ghcr.io/o/n:"));
 }
 
 #[test]
@@ -235,17 +238,15 @@ fn the_newest_release_is_rebuilt_by_its_own_tool() {
     scratch.program("bin", "cargo", CARGO);
     let rebuild = |code: &str| {
         let _ = std::fs::remove_file(scratch.path("outputs"));
-        std::fs::write(scratch.path("repro"), code).unwrap();
-        let output = run(&scratch, "checkout", "rebuild-release", &["x86_64", "findings.txt"]);
-        assert!(output.status.success(), "{}", printed(&output));
-        let findings = std::fs::read_to_string(scratch.path("checkout/findings.txt")).unwrap();
-        (std::fs::read_to_string(scratch.path("outputs")).unwrap(), findings, scratch.log())
+        scratch.write("repro", code);
+        succeed(&scratch, "checkout", "rebuild-release", &["x86_64", "findings.txt"]);
+        (scratch.read("outputs"), scratch.read("checkout/findings.txt"), scratch.log())
     };
     let (output, findings, log) = rebuild("0");
     assert!(output == "x86_64=0\n" && findings.contains("there is no release") && !log.contains("repro"), "{log}");
     scratch.git("checkout", &["tag", "v1"]);
     scratch.commit("checkout");
-    std::fs::write(scratch.path("listed"), "v1\n").unwrap();
+    scratch.write("listed", "v1\n");
     for (code, runs) in [("0", 1), ("3", 1), ("1", 2)] {
         let (output, findings, log) = rebuild(code);
         assert_eq!((output, findings.as_str()), (format!("x86_64={code}\n"), "told\n"));

@@ -12,14 +12,10 @@ mod scratch;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use scratch::{Scratch, answering};
+use scratch::{AARCH64, Ran, Scratch, X86_64, answering};
 use serde_json::Value;
 
 const FLAVOR: &str = "llamacpp-opencode-openclaw";
-
-fn steps(document: &Value) -> Vec<&str> {
-    document["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap()).collect()
-}
 
 #[test]
 fn layouts_become_a_published_release_and_a_second_run_changes_nothing() {
@@ -27,19 +23,12 @@ fn layouts_become_a_published_release_and_a_second_run_changes_nothing() {
     let document = scratch.run("checkout", &[]).ok();
     let (tag, digest) = (document["tag"].as_str().unwrap(), document["digest"].as_str().unwrap());
     assert!(tag.contains("-r1-"), "{tag}");
-    assert_eq!(
-        steps(&document),
-        [
-            "join under one index",
-            "tag the commit",
-            "push by digest",
-            "probe what was pushed",
-            "push the tag",
-            "move latest",
-            &format!("move {FLAVOR}"),
-            "publish at GitHub"
-        ]
+    let steps = document["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap());
+    let expected = format!(
+        "join under one index, tag the commit, push by digest, probe what was pushed, push the tag, move latest, \
+         move {FLAVOR}, publish at GitHub"
     );
+    assert_eq!(steps.collect::<Vec<_>>().join(", "), expected);
     assert_eq!(document["released"], format!("{}:{tag}@{digest}", scratch.registry()));
     let registered = scratch.registered();
     assert_eq!(registered.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["latest", FLAVOR, tag]);
@@ -51,17 +40,14 @@ fn layouts_become_a_published_release_and_a_second_run_changes_nothing() {
     assert!(message.contains(&format!("Lock: {}", scratch.lock_digest())), "{message}");
     let release = scratch.path("releases").join(tag);
     assert!(release.join("sbom-aarch64.spdx.json").exists() && !release.join("draft").exists());
-    assert!(std::fs::read_to_string(release.join("edit")).unwrap().contains("--latest=true"));
+    let edited = || scratch.read(&format!("releases/{tag}/edit"));
+    assert!(edited().contains("--latest=true"));
     // The index has the project's annotations.
-    let index: Value = serde_json::from_slice(
-        &std::fs::read(scratch.path("checkout/dist/layout/blobs/sha256").join(&digest[7..])).unwrap(),
-    )
-    .unwrap();
-    assert_eq!(index["annotations"]["org.opencontainers.image.version"], tag);
-    assert_eq!(
-        index["annotations"]["org.opencontainers.image.revision"],
-        scratch.git("checkout", &["rev-parse", "HEAD"])
-    );
+    let index = scratch.read(&format!("checkout/dist/layout/blobs/sha256/{}", &digest[7..]));
+    let annotations = &serde_json::from_str::<Value>(&index).unwrap()["annotations"];
+    assert_eq!(annotations["org.opencontainers.image.version"], tag);
+    let head = scratch.git("checkout", &["rev-parse", "HEAD"]);
+    assert_eq!(annotations["org.opencontainers.image.revision"], head);
     let log = scratch.log();
     assert!(log.contains(&format!("docker pull --quiet {}@{digest}", scratch.registry())), "{log}");
     assert!(log.contains(&format!("docker image rm {}@{digest}", scratch.registry())), "{log}");
@@ -85,7 +71,7 @@ fn layouts_become_a_published_release_and_a_second_run_changes_nothing() {
     std::fs::remove_dir_all(scratch.path("releases")).unwrap();
     let old = scratch.run("clone", &[]).ok();
     assert_eq!(old["tag"], tag);
-    assert!(std::fs::read_to_string(release.join("edit")).unwrap().contains("--latest=false"));
+    assert!(edited().contains("--latest=false"));
     let latest = scratch.registered().into_iter().find(|(name, _)| name == "latest").unwrap();
     assert_eq!(latest.1, next["digest"].as_str().unwrap());
 }
@@ -133,9 +119,8 @@ fn a_release_that_cannot_be_tagged_fails_before_it_builds() {
     }
     release.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_COUNT", "1");
     release.env("GIT_CONFIG_KEY_0", "user.useConfigOnly").env("GIT_CONFIG_VALUE_0", "true");
-    let stderr = Scratch::ran(&release.output().unwrap()).failed();
-    assert!(stderr.contains("git cannot create the tag v"), "{stderr}");
-    assert!(stderr.contains("hint: set user.name and user.email with `git config`"), "{stderr}");
+    let expected = ["git cannot create the tag v", "hint: set user.name and user.email with `git config`"];
+    let stderr = Ran::of(&mut release).failed(&expected);
     assert!(!stderr.contains("join under one index"), "{stderr}");
 }
 
@@ -154,9 +139,8 @@ fn two_releases_at_once_get_different_revisions() {
             scratch.registry()
         )
     };
-    let both = Scratch::ran(&scratch.release("checkout", &[]).env("AT_PUSH", other("other")).output().unwrap());
-    let output = std::fs::read_to_string(scratch.path("at-push")).unwrap();
-    let both = both.ok();
+    let both = Ran::of(scratch.release("checkout", &[]).env("AT_PUSH", other("other"))).ok();
+    let output = scratch.read("at-push");
     assert!(output.contains(both["digest"].as_str().unwrap()), "{output}");
     assert!(both["steps"][1]["detail"].as_str().unwrap().contains("by another run"), "{both}");
 
@@ -169,9 +153,8 @@ fn two_releases_at_once_get_different_revisions() {
             scratch.other_version("other", versions);
             scratch.layouts_of("other", "layouts-of-other");
         }
-        let lost = scratch.release("checkout", &[]).env("AT_PUSH", other("other")).output().unwrap();
-        let stderr = Scratch::ran(&lost).failed();
-        assert!(stderr.contains("run the same command again"), "{stderr}");
+        let mut lost = scratch.release("checkout", &[]);
+        Ran::of(lost.env("AT_PUSH", other("other"))).failed(&["run the same command again"]);
         let tags = scratch.git("checkout", &["tag", "--list", &format!("*-r{revision}-*")]);
         assert_eq!(tags, "", "the tag of the release that lost is still there");
         let next = scratch.run("checkout", &[]).ok();
@@ -185,26 +168,19 @@ fn different_existing_digests_stop_it() {
     let first = scratch.run("checkout", &["--until", "tag"]).ok();
     assert!(scratch.registered().is_empty());
     // Other images of the same lock.
-    scratch.layout("aarch64", "arm64", &scratch.lock_digest(), "other");
-    let stderr = scratch.run("checkout", &[]).failed();
+    scratch.layout("layouts", AARCH64, &scratch.lock_digest(), "other");
     let digest = first["digest"].as_str().unwrap();
-    assert!(
-        stderr.contains("the image for aarch64 is sha256:") && stderr.contains(&format!("instead of {digest}")),
-        "{stderr}"
-    );
+    let expected = ["the image for aarch64 is sha256:", &format!("instead of {digest}")];
+    scratch.run("checkout", &[]).failed(&expected);
     assert!(scratch.registered().is_empty());
-    scratch.layouts();
+    scratch.layouts_of("checkout", "layouts");
     // Another image was pushed under the tag.
     let tag = first["tag"].as_str().unwrap();
     let elsewhere = format!("docker://{}:{tag}", scratch.registry());
     let layout = format!("oci:{}", scratch.path("layouts/x86_64").display());
     let pushed = Command::new("skopeo").args(["copy", "--dest-tls-verify=false", &layout, &elsewhere]).output();
     assert!(pushed.unwrap().status.success());
-    let stderr = scratch.run("checkout", &[]).failed();
-    assert!(
-        stderr.contains("a released tag is never moved") && stderr.contains(&format!("and not {digest}")),
-        "{stderr}"
-    );
+    scratch.run("checkout", &[]).failed(&["a released tag is never moved", &format!("and not {digest}")]);
     assert_eq!(scratch.registered().len(), 1);
     // A tag in the registry alone counts, too: it takes the next commit's revision.
     scratch.git("remote.git", &["update-ref", "-d", &format!("refs/tags/{tag}")]);
@@ -217,13 +193,11 @@ fn different_existing_digests_stop_it() {
 fn layouts_of_another_lock_damaged_ones_and_other_architectures_are_refused() {
     let scratch = Scratch::new();
     let zeros = format!("sha256:{}", "0".repeat(64));
-    scratch.layout("x86_64", "amd64", &zeros, "");
-    let stderr = scratch.run("checkout", &[]).failed();
-    assert!(stderr.contains("was not made from this lock") && stderr.contains(&zeros), "{stderr}");
-    scratch.layout("x86_64", "arm64", &scratch.lock_digest(), "");
-    let stderr = scratch.run("checkout", &["--dry-run"]).failed();
-    assert!(stderr.contains("has an image for arm64 instead of amd64"), "{stderr}");
-    scratch.layouts();
+    scratch.layout("layouts", X86_64, &zeros, "");
+    scratch.run("checkout", &[]).failed(&["was not made from this lock", &zeros]);
+    scratch.layout("layouts", ["x86_64", "arm64"], &scratch.lock_digest(), "");
+    scratch.run("checkout", &["--dry-run"]).failed(&["has an image for arm64 instead of amd64"]);
+    scratch.layouts_of("checkout", "layouts");
     let blobs = scratch.path("layouts/aarch64/blobs/sha256");
     for blob in std::fs::read_dir(blobs).unwrap() {
         let blob = blob.unwrap().path();
@@ -232,8 +206,7 @@ fn layouts_of_another_lock_damaged_ones_and_other_architectures_are_refused() {
             std::fs::write(blob, [&text[..], b" "].concat()).unwrap();
         }
     }
-    let stderr = scratch.run("checkout", &[]).failed();
-    assert!(stderr.contains("the layout is damaged"), "{stderr}");
+    scratch.run("checkout", &[]).failed(&["the layout is damaged"]);
     assert!(scratch.tagged().is_empty() && scratch.registered().is_empty());
 }
 
@@ -241,11 +214,10 @@ fn layouts_of_another_lock_damaged_ones_and_other_architectures_are_refused() {
 #[test]
 fn an_image_that_fails_its_probe_is_not_public() {
     let scratch = Scratch::new();
-    std::fs::write(scratch.path("exit"), "137\n").unwrap();
-    let stderr = scratch.run("checkout", &[]).failed();
-    assert!(stderr.contains("exit code 137"), "{stderr}");
+    scratch.write("exit", "137\n");
+    scratch.run("checkout", &[]).failed(&["exit code 137"]);
     assert!(scratch.registered().is_empty() && !scratch.path("releases").exists());
-    std::fs::write(scratch.path("exit"), "0\n").unwrap();
+    scratch.write("exit", "0\n");
     let document = scratch.run("checkout", &[]).ok();
     assert!(document["tag"].as_str().unwrap().contains("-r1-"), "{document}");
 }
@@ -253,24 +225,22 @@ fn an_image_that_fails_its_probe_is_not_public() {
 #[test]
 fn uncommitted_edited_and_future_locks_are_not_released() {
     let scratch = Scratch::new();
-    std::fs::write(scratch.path("checkout/image/new"), "").unwrap();
+    scratch.write("checkout/image/new", "");
     scratch.git("checkout", &["config", "status.showUntrackedFiles", "no"]);
-    let stderr = scratch.run("checkout", &[]).failed();
-    assert!(stderr.contains("uncommitted changes") && stderr.contains("image/new"), "{stderr}");
+    scratch.run("checkout", &[]).failed(&["uncommitted changes", "image/new"]);
     let orphan = "# @generated from templates/gone.j2 by `cargo xtask render`\n";
-    std::fs::write(scratch.path("checkout/image/new"), orphan).unwrap();
-    assert!(scratch.run("checkout", &[]).failed().contains("hint: run `cargo xtask render`"));
+    scratch.write("checkout/image/new", orphan);
+    scratch.run("checkout", &[]).failed(&["hint: run `cargo xtask render`"]);
     std::fs::remove_file(scratch.path("checkout/image/new")).unwrap();
-    let lock = scratch.path("checkout/versions.lock");
-    let text = std::fs::read_to_string(&lock).unwrap();
-    std::fs::write(&lock, format!("{text}\n# edited\n")).unwrap();
-    assert!(scratch.run("checkout", &[]).failed().contains("was edited by hand"));
-    std::fs::write(&lock, text).unwrap();
+    let text = scratch.read("checkout/versions.lock");
+    scratch.write("checkout/versions.lock", format!("{text}\n# edited\n"));
+    scratch.run("checkout", &[]).failed(&["was edited by hand"]);
+    scratch.write("checkout/versions.lock", text);
     let mut amend = Command::new("git");
     amend.arg("-C").arg(scratch.path("checkout")).args(["-c", "user.name=t", "-c", "user.email=t@example.invalid"]);
     amend.args(["commit", "--quiet", "--amend", "--no-edit"]).env("GIT_COMMITTER_DATE", "2099-01-01T00:00:00Z");
     assert!(amend.status().unwrap().success());
-    assert!(scratch.run("checkout", &[]).failed().contains("in the future"));
+    scratch.run("checkout", &[]).failed(&["in the future"]);
     assert!(scratch.tagged().is_empty() && scratch.registered().is_empty());
 }
 
@@ -294,9 +264,8 @@ fn a_dry_run_needs_no_network_and_no_engine() {
     assert_eq!((&document["tag"], &document["digests"]["index"]), (&done["tag"], &done["digest"]));
     // Without layouts, too.
     std::fs::remove_dir_all(&dist).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.arg("--root").arg(scratch.path("checkout")).arg("release").args(nowhere);
-    assert!(command.status().unwrap().success());
+    let mut command = common::xtask(&scratch.path("checkout"));
+    assert!(command.arg("release").args(nowhere).status().unwrap().success());
     assert!(dist.join("notes.md").exists() && !dist.join("layout").exists());
 }
 
@@ -304,20 +273,18 @@ fn a_dry_run_needs_no_network_and_no_engine() {
 fn a_failing_registry_is_reported_and_nothing_is_public() {
     let scratch = Scratch::new();
     for (status, expected) in [("401 Unauthorized", "log in"), ("503 Service Unavailable", "cannot list the tags of")] {
-        let registry = format!("{}/mission-control", answering(status, ""));
-        let stderr = scratch.run("checkout", &["--registry", &registry]).failed();
-        assert!(stderr.contains(expected), "{stderr}");
+        let registry = format!("{}/mission-control", answering(status));
+        scratch.run("checkout", &["--registry", &registry]).failed(&[expected]);
         assert!(scratch.tagged().is_empty());
     }
     // A full one: the tag is reserved, and the release continues when there is space.
     scratch.run("checkout", &[]).ok();
     scratch.commit("checkout");
-    scratch.layout("aarch64", "arm64", &scratch.lock_digest(), "more");
+    scratch.layout("layouts", AARCH64, &scratch.lock_digest(), "more");
     let uploads = scratch.path("registry/docker/registry/v2/repositories/mission-control/_uploads");
     std::fs::remove_dir_all(&uploads).unwrap();
     std::fs::write(&uploads, "no folder").unwrap();
-    let stderr = scratch.run("checkout", &[]).failed();
-    assert!(stderr.contains("cannot push"), "{stderr}");
+    scratch.run("checkout", &[]).failed(&["cannot push"]);
     assert_eq!((scratch.tagged().len(), scratch.registered().len()), (4, 3));
     std::fs::remove_file(&uploads).unwrap();
     let document = scratch.run("checkout", &[]).ok();
@@ -331,24 +298,19 @@ fn a_released_image_is_compared_with_its_git_tag() {
     let document = scratch.run("checkout", &[]).ok();
     let (tag, digest) = (document["tag"].as_str().unwrap(), document["digest"].as_str().unwrap());
     scratch.clone("clone");
-    let verify = |image: &str| {
-        let output = scratch.xtask("clone").args(["verify", "--format", "json", "--image", image]).output().unwrap();
-        Scratch::ran(&output)
-    };
+    let verify = |image: &str| scratch.tool("clone", &["verify", "--image", image]);
     for reference in [&format!(":{tag}"), ":latest", &format!("@{digest}")] {
         let document = verify(&format!("{}{reference}", scratch.registry())).ok();
         assert_eq!(document["checks"].as_array().unwrap().len(), 8, "{document}");
     }
     // The attestation must name every pin, in any form.
-    let bill = std::fs::read_to_string(scratch.path("checkout/dist/sbom-x86_64.spdx.json")).unwrap();
-    let bill = bill + &std::fs::read_to_string(scratch.path("checkout/dist/sbom-aarch64.spdx.json")).unwrap();
+    let bill = scratch.read("checkout/dist/sbom-x86_64.spdx.json");
+    let bill = bill + &scratch.read("checkout/dist/sbom-aarch64.spdx.json");
     let attested = |bill: &str| {
         let bills: Vec<Value> = serde_json::Deserializer::from_str(bill).into_iter().map(Result::unwrap).collect();
-        std::fs::write(scratch.path("attested"), serde_json::json!(bills).to_string()).unwrap();
+        scratch.write("attested", serde_json::json!(bills).to_string());
         let image = format!("{}:{tag}", scratch.registry());
-        let mut command = scratch.xtask("clone");
-        command.args(["verify", "--format", "json", "--github", "o/n", "--image", &image]);
-        Scratch::ran(&command.output().unwrap())
+        scratch.tool("clone", &["verify", "--github", "o/n", "--image", &image])
     };
     let checked = attested(&bill).ok();
     let about = |what: &str| checked["checks"].as_array().unwrap().iter().any(|check| check["what"] == what);
@@ -364,17 +326,10 @@ fn a_released_image_is_compared_with_its_git_tag() {
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
     let wrong = ran.document["checks"].as_array().unwrap().iter().filter(|check| check["found"] != check["wanted"]);
     let wrong: Vec<&str> = wrong.map(|check| check["what"].as_str().unwrap()).collect();
-    let expected = [
-        "index",
-        "lock of that commit",
-        "lock of the image for x86_64",
-        "lock of the image for aarch64",
-        // Without an expected signer.
-        "signature",
-    ];
-    assert_eq!(wrong, expected);
-    let stderr = verify(&format!("{}:gone", scratch.registry())).failed();
-    assert!(stderr.contains("there is no "), "{stderr}");
+    let [of_x86_64, of_aarch64] = ["lock of the image for x86_64", "lock of the image for aarch64"];
+    // The signature, because no signer is expected.
+    assert_eq!(wrong, ["index", "lock of that commit", of_x86_64, of_aarch64, "signature"]);
+    verify(&format!("{}:gone", scratch.registry())).failed(&["there is no "]);
 }
 
 #[test]
@@ -387,12 +342,9 @@ fn a_release_is_signed_and_attested_once_and_another_key_is_reported() {
         assert!(command.env("COSIGN_PASSWORD", "").output().unwrap().status.success());
     }
     let (key, public) = (scratch.path("own.key"), scratch.path("own.pub"));
-    let sign = |key: &str| {
-        let mut command = scratch.release("checkout", &["--sign", key]);
-        Scratch::ran(&command.env("COSIGN_PASSWORD", "").output().unwrap())
-    };
-    let stderr = sign("nowhere.key").failed();
-    assert!(stderr.contains("cannot sign with the key nowhere.key") && scratch.tagged().is_empty(), "{stderr}");
+    let sign = |key: &str| Ran::of(scratch.release("checkout", &["--sign", key]).env("COSIGN_PASSWORD", ""));
+    sign("nowhere.key").failed(&["cannot sign with the key nowhere.key"]);
+    assert!(scratch.tagged().is_empty());
     let document = sign(key.to_str().unwrap()).ok();
     let image = document["released"].as_str().unwrap();
     let signatures = || scratch.registered().into_iter().filter(|(name, _)| name.starts_with("sha256-")).count();
@@ -401,27 +353,18 @@ fn a_release_is_signed_and_attested_once_and_another_key_is_reported() {
     let before = scratch.registered();
     assert_eq!(sign(key.to_str().unwrap()).ok()["digest"], document["digest"]);
     assert_eq!(scratch.registered(), before, "something was signed twice");
-    let verify = |key: &std::path::Path| {
-        let mut command = scratch.xtask("checkout");
-        command.args(["verify", "--format", "json", "--image", image, "--key"]).arg(key);
-        Scratch::ran(&command.output().unwrap())
-    };
+    let verify =
+        |key: &std::path::Path| scratch.tool("checkout", &["verify", "--image", image, "--key", key.to_str().unwrap()]);
     verify(&public).ok();
-    let stderr = verify(&scratch.path("other.pub")).failed();
-    assert!(stderr.contains("is not signed by"), "{stderr}");
+    verify(&scratch.path("other.pub")).failed(&["is not signed by"]);
     for kind in ["cyclonedx", "slsaprovenance1"] {
-        let image = format!("{}@{}", scratch.registry(), manifest(&scratch, "x86_64"));
+        let message = scratch.git("remote.git", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
+        let manifest = message.lines().find_map(|line| line.strip_prefix("Manifest x86_64: ")).unwrap();
+        let image = format!("{}@{manifest}", scratch.registry());
         let mut command = Command::new("cosign");
         command.args(["verify-attestation", "--private-infrastructure", "--type", kind, "--key"]).arg(&public);
         assert!(command.arg(image).output().unwrap().status.success(), "{kind}");
     }
-}
-
-/// The digest of an image in the git tag's message.
-fn manifest(scratch: &Scratch, arch: &str) -> String {
-    let message = scratch.git("remote.git", &["for-each-ref", "--format=%(contents)", "refs/tags"]);
-    let line = message.lines().find_map(|line| line.strip_prefix(&format!("Manifest {arch}: ")));
-    line.unwrap().to_owned()
 }
 
 /// The last line of output is true.
@@ -438,7 +381,7 @@ fn an_interruption_reports_what_was_done() {
         }
     }
     assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
-    let ran = Scratch::ran(&child.wait_with_output().unwrap());
+    let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(143), "{}", ran.stderr);
     let message = ran.document["errors"][0]["message"].as_str().unwrap();
     let expected = "interrupted; done by then: join under one index; begun and not finished: tag the commit";
@@ -453,13 +396,12 @@ fn another_flavor_has_its_own_tags_and_revisions_and_does_not_move_latest() {
     let first = scratch.run("checkout", &[]).ok();
     scratch.layouts_of("checkout", "layouts-remote");
     let release = |layouts: &str| {
-        let mut command = scratch.xtask("checkout");
-        command.args(["release", "--flavor", "remote", "--format", "json", "--github", "o/n"]);
-        command.args(["--registry", &scratch.registry(), "--layouts"]).arg(scratch.path(layouts));
-        Scratch::ran(&command.output().unwrap())
+        let (registry, layouts) = (scratch.registry(), scratch.path(layouts).display().to_string());
+        let words =
+            ["release", "--flavor", "remote", "--github", "o/n", "--registry", &registry, "--layouts", &layouts];
+        scratch.tool("checkout", &words)
     };
-    let stderr = release("layouts").failed();
-    assert!(stderr.contains("was not made as this flavor") && stderr.contains("is cpu instead of remote"), "{stderr}");
+    release("layouts").failed(&["was not made as this flavor", "is cpu instead of remote"]);
     let second = release("layouts-remote").ok();
     let tag = second["tag"].as_str().unwrap();
     assert!(tag.contains("-remote-opencode-openclaw-r1-opencode-") && !tag.contains("llamacpp"), "{tag}");
@@ -468,11 +410,9 @@ fn another_flavor_has_its_own_tags_and_revisions_and_does_not_move_latest() {
     let digest = |name: &str| registered.iter().find(|(tag, _)| tag == name).map(|(_, digest)| digest.as_str());
     assert_eq!(digest("latest"), first["digest"].as_str());
     assert_eq!(digest("remote-opencode-openclaw"), second["digest"].as_str());
-    assert!(
-        std::fs::read_to_string(scratch.path("releases").join(tag).join("edit")).unwrap().contains("--latest=false")
-    );
-    let bill = |dist: &str| std::fs::read_to_string(scratch.path("checkout").join(dist).join("sbom-x86_64.cdx.json"));
-    assert!(bill("dist").unwrap().contains("llamacpp") && !bill("dist-remote").unwrap().contains("llamacpp"));
+    assert!(scratch.read(&format!("releases/{tag}/edit")).contains("--latest=false"));
+    let bill = |dist: &str| scratch.read(&format!("checkout/{dist}/sbom-x86_64.cdx.json"));
+    assert!(bill("dist").contains("llamacpp") && !bill("dist-remote").contains("llamacpp"));
     // Each continues its own release.
     assert_eq!(release("layouts-remote").ok()["digest"], second["digest"]);
     let parsed = scratch.xtask("checkout").args(["tag", "parse", tag]).output().unwrap();

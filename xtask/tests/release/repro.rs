@@ -1,16 +1,15 @@
 //! `repro` of existing layouts; builds without a cache need a real engine.
 
-use crate::scratch::{Ran, Scratch};
+use crate::scratch::{AARCH64, Ran, Scratch};
 
 fn built_by(scratch: &Scratch, layouts: &str, builder: &str) {
     for arch in ["x86_64", "aarch64"] {
-        std::fs::write(scratch.path(layouts).join(arch).join("built-by"), format!("{builder}\n")).unwrap();
+        scratch.write(&format!("{layouts}/{arch}/built-by"), format!("{builder}\n"));
     }
 }
 
-fn repro(scratch: &Scratch, below: &str, words: &[&str]) -> Ran {
-    let mut command = scratch.xtask(below);
-    Scratch::ran(&command.args(["repro", "--format", "json"]).args(words).output().unwrap())
+fn repro(scratch: &Scratch, words: &[&str]) -> Ran {
+    scratch.tool("clone", &[&["repro"], words].concat())
 }
 
 #[test]
@@ -18,7 +17,7 @@ fn a_rebuild_is_compared_with_the_release_and_the_first_difference_is_named() {
     let scratch = Scratch::new();
     built_by(&scratch, "layouts", "BuildKit v0.1 of Docker 1");
     let tag = scratch.run("checkout", &[]).ok()["tag"].as_str().unwrap().to_owned();
-    let notes = std::fs::read_to_string(scratch.path("checkout/dist/notes.md")).unwrap();
+    let notes = scratch.read("checkout/dist/notes.md");
     assert!(notes.contains("x86_64 was built by BuildKit v0.1 of Docker 1."), "{notes}");
     let image = format!("{}:{tag}", scratch.registry());
     scratch.clone("clone");
@@ -27,14 +26,14 @@ fn a_rebuild_is_compared_with_the_release_and_the_first_difference_is_named() {
     let again = scratch.path("again").display().to_string();
     let layouts = scratch.path("layouts").display().to_string();
     scratch.log();
-    let same = repro(&scratch, "clone", &[&image, "--layouts", &again]).ok();
+    let same = repro(&scratch, &[&image, "--layouts", &again]).ok();
     assert!(same["images"].as_array().unwrap().iter().all(|image| image["difference"].is_null()), "{same}");
     assert!(!scratch.log().contains("skopeo copy"), "what is the same was fetched");
 
-    scratch.layout_in("again", ["aarch64", "arm64"], &scratch.lock_digest(), "other");
+    scratch.layout("again", AARCH64, &scratch.lock_digest(), "other");
     built_by(&scratch, "again", "BuildKit v0.2 of Docker 1");
     for wanted in [&image, &layouts] {
-        let ran = repro(&scratch, "clone", &[wanted, "--layouts", &again]);
+        let ran = repro(&scratch, &[wanted, "--layouts", &again]);
         assert_eq!(ran.code, Some(3), "{}", ran.stderr);
         let (x86_64, aarch64) = (&ran.document["images"][0], &ran.document["images"][1]);
         assert!(x86_64["difference"].is_null(), "{}", ran.document);
@@ -47,8 +46,6 @@ fn a_rebuild_is_compared_with_the_release_and_the_first_difference_is_named() {
     }
     // The image of another commit differs, which says nothing about the builder.
     scratch.commit("clone");
-    let stderr = repro(&scratch, "clone", &[&image]).failed();
-    assert!(stderr.contains("the release is of commit") && stderr.contains("git worktree add"), "{stderr}");
-    let stderr = repro(&scratch, "clone", &["nothing"]).failed();
-    assert!(stderr.contains("there is no folder"), "{stderr}");
+    repro(&scratch, &[&image]).failed(&["the release is of commit", "git worktree add"]);
+    repro(&scratch, &["nothing"]).failed(&["there is no folder"]);
 }

@@ -3,13 +3,13 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::common::{self, digest};
+use crate::common::{self, Folder, digest};
 
 /// An engine whose containers answer on all ports, and exit like `$SCRATCH/exit` says.
 const DOCKER: &str = r#"#!/bin/bash
@@ -84,8 +84,12 @@ edit) rm "$release/draft"; echo "$*" >"$release/edit" ;;
 esac
 "#;
 
+/// An architecture, and its name in OCI.
+pub(crate) const X86_64: [&str; 2] = ["x86_64", "amd64"];
+pub(crate) const AARCH64: [&str; 2] = ["aarch64", "arm64"];
+
 pub(crate) struct Scratch {
-    folder: TempDir,
+    folder: Folder,
     /// The port of all the stand-in's containers.
     ports: String,
     registry: Registry,
@@ -133,24 +137,49 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            document: serde_json::from_slice(&output.stdout).unwrap_or_default(),
+            stderr: common::text(&output.stderr),
+        }
+    }
+}
+
 impl Ran {
+    pub(crate) fn of(command: &mut Command) -> Self {
+        command.output().unwrap().into()
+    }
+
     pub(crate) fn ok(self) -> Value {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self.document
     }
 
-    /// stderr of a failed run.
-    pub(crate) fn failed(self) -> String {
+    /// stderr of a failed run, which has these words.
+    pub(crate) fn failed(self, words: &[&str]) -> String {
         assert_eq!(self.code, Some(1), "{}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "no `{word}`: {}", self.stderr);
+        }
         self.stderr
+    }
+}
+
+impl Deref for Scratch {
+    type Target = Folder;
+
+    fn deref(&self) -> &Folder {
+        &self.folder
     }
 }
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        let ports = answering("200 OK", "");
-        let folder = tempfile::tempdir().unwrap();
-        let registry = Registry::start(folder.path());
+        let ports = answering("200 OK");
+        let folder = Folder::new();
+        let registry = Registry::start(folder.root());
         let scratch = Self { folder, ports, registry };
         let checkout = scratch.path("checkout");
         std::fs::create_dir(&checkout).unwrap();
@@ -160,7 +189,7 @@ impl Scratch {
             scratch.program("bin", name, script);
         }
         scratch.program("gh", "gh", GH);
-        std::fs::write(scratch.path("exit"), "0\n").unwrap();
+        scratch.write("exit", "0\n");
         scratch.git("checkout", &["init", "--quiet", "--initial-branch=main"]);
         scratch.git("checkout", &["add", "--all", "--force"]);
         scratch.git("checkout", &["commit", "--quiet", "--message", "all"]);
@@ -168,36 +197,28 @@ impl Scratch {
         let remote = scratch.path("remote.git").display().to_string();
         scratch.git("checkout", &["remote", "add", "origin", &remote]);
         scratch.git("checkout", &["push", "--quiet", "origin", "main"]);
-        scratch.layouts();
+        scratch.layouts_of("checkout", "layouts");
         scratch
     }
 
-    /// Both images, according to the checkout's lock.
-    pub(crate) fn layouts(&self) {
-        self.layouts_of("checkout", "layouts");
-    }
-
+    /// Both images, according to the lock of a checkout.
     pub(crate) fn layouts_of(&self, below: &str, layouts: &str) {
-        let lock = digest(&std::fs::read(self.path(below).join("versions.lock")).unwrap());
-        for arches in [["x86_64", "amd64"], ["aarch64", "arm64"]] {
-            self.layout_in(layouts, arches, &lock, "");
+        let lock = digest(self.read(&format!("{below}/versions.lock")).as_bytes());
+        for arches in [X86_64, AARCH64] {
+            self.layout(layouts, arches, &lock, "");
         }
     }
 
     /// Commits another version of OpenCode.
     pub(crate) fn other_version(&self, below: &str, version: &str) {
-        let lock = self.path(below).join("versions.lock");
-        let text = std::fs::read_to_string(&lock).unwrap();
+        let lock = format!("{below}/versions.lock");
+        let text = self.read(&lock);
         let (before, after) = text.split_once("[components.opencode]\nversion = \"").unwrap();
         let after = after.split_once('"').unwrap().1;
         let text = format!("{before}[components.opencode]\nversion = \"{version}\"{after}");
-        std::fs::write(&lock, &text).unwrap();
+        self.write(&lock, &text);
         assert!(common::xtask(&self.path(below)).arg("render").status().unwrap().success());
         self.git(below, &["commit", "--quiet", "--all", "--message", "another version"]);
-    }
-
-    pub(crate) fn path(&self, below: &str) -> PathBuf {
-        self.folder.path().join(below)
     }
 
     pub(crate) fn program(&self, folder: &str, name: &str, script: &str) {
@@ -205,16 +226,13 @@ impl Scratch {
     }
 
     pub(crate) fn lock_digest(&self) -> String {
-        digest(&std::fs::read(self.path("checkout/versions.lock")).unwrap())
+        digest(self.read("checkout/versions.lock").as_bytes())
     }
 
     /// An image of one layer with one file, of these contents.
-    pub(crate) fn layout(&self, arch: &str, architecture: &str, lock: &str, contents: &str) {
-        self.layout_in("layouts", [arch, architecture], lock, contents);
-    }
-
-    pub(crate) fn layout_in(&self, layouts: &str, [arch, architecture]: [&str; 2], lock: &str, contents: &str) {
+    pub(crate) fn layout(&self, layouts: &str, [arch, architecture]: [&str; 2], lock: &str, contents: &str) {
         let folder = self.path(layouts).join(arch);
+        let flavor = if layouts.ends_with("remote") { "remote" } else { "cpu" };
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
         let blob = |kind: &str, bytes: &[u8]| {
@@ -231,16 +249,15 @@ impl Scratch {
             let mut header = tar::Header::new_gnu();
             header.set_size(text.len() as u64);
             header.set_mode(0o644);
-            header.set_mtime(0);
             header.set_uid(0);
             header.set_gid(0);
-            header.set_cksum();
             archive.append_data(&mut header, path, text.as_bytes()).unwrap();
         }
         let layer = blob("layer.v1.tar", &archive.into_inner().unwrap());
         let configuration = json!({
             "architecture": architecture, "os": "linux", "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
-            "history": [{ "created_by": "COPY /out/ /" }], "config": { "Labels": { "mission-control.lock": lock, "mission-control.flavor": Self::flavor(layouts) } },
+            "history": [{ "created_by": "COPY /out/ /" }],
+            "config": { "Labels": { "mission-control.lock": lock, "mission-control.flavor": flavor } },
         });
         let configuration = blob("config.v1+json", configuration.to_string().as_bytes());
         let manifest = json!({
@@ -251,19 +268,6 @@ impl Scratch {
         let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
         std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
         std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    }
-
-    /// The digest of a folder of layouts, by its name.
-    fn flavor(layouts: &str) -> &'static str {
-        if layouts.ends_with("remote") { "remote" } else { "cpu" }
-    }
-
-    pub(crate) fn git(&self, below: &str, words: &[&str]) -> String {
-        let mut command = Command::new("git");
-        command.arg("-C").arg(self.path(below)).args(["-c", "user.name=t", "-c", "user.email=t@example.invalid"]);
-        let ran = command.args(words).output().unwrap();
-        assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
-        String::from_utf8(ran.stdout).unwrap().trim().to_owned()
     }
 
     /// Another clone of the remote.
@@ -279,6 +283,11 @@ impl Scratch {
         format!("{}/mission-control", self.registry.address)
     }
 
+    /// Runs a command of the tool in a checkout.
+    pub(crate) fn tool(&self, below: &str, words: &[&str]) -> Ran {
+        Ran::of(self.xtask(below).args(words).args(["--format", "json"]))
+    }
+
     /// The tool in a checkout, with the stand-ins on PATH.
     pub(crate) fn xtask(&self, below: &str) -> Command {
         let mut command = common::xtask(&self.path(below));
@@ -289,7 +298,7 @@ impl Scratch {
     pub(crate) fn surround(&self, command: &mut Command) {
         let path =
             format!("{}:{}:{}", self.path("bin").display(), self.path("gh").display(), std::env::var("PATH").unwrap());
-        command.env("PATH", path).env("SCRATCH", self.folder.path()).env("ADDRESS", &self.ports);
+        command.env("PATH", path).env("SCRATCH", self.folder.root()).env("ADDRESS", &self.ports);
         for name in ["GIT_AUTHOR", "GIT_COMMITTER"] {
             command.env(format!("{name}_NAME"), "t").env(format!("{name}_EMAIL"), "t@example.invalid");
         }
@@ -307,15 +316,7 @@ impl Scratch {
     }
 
     pub(crate) fn run(&self, below: &str, more: &[&str]) -> Ran {
-        Self::ran(&self.release(below, more).output().unwrap())
-    }
-
-    pub(crate) fn ran(output: &Output) -> Ran {
-        Ran {
-            code: output.status.code(),
-            document: serde_json::from_slice(&output.stdout).unwrap_or_default(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Ran::of(&mut self.release(below, more))
     }
 
     /// The calls of the programs since the last time.
@@ -352,7 +353,7 @@ impl Scratch {
 }
 
 /// A server with the same response to everything, until the test ends.
-pub(crate) fn answering(status: &'static str, body: &'static str) -> String {
+pub(crate) fn answering(status: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -362,11 +363,8 @@ pub(crate) fn answering(status: &'static str, body: &'static str) -> String {
             while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
                 line.clear();
             }
-            let length = body.len();
-            let _ = write!(
-                stream.into_inner(),
-                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-            );
+            let response = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = stream.into_inner().write_all(response.as_bytes());
         }
     });
     address

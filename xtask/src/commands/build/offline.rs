@@ -12,11 +12,10 @@ use crate::rehearsal::server::{Answer, Server};
 /// A session with mirrors to the files in the store, and their server, which ends when it is dropped.
 pub(super) async fn session(session: &Session, lock: &Lock) -> anyhow::Result<(Session, Server)> {
     let http = Http::new(session.mirrors.clone())?.with(session.memory);
-    let names: Vec<String> = lock.components.keys().cloned().collect();
     let (listener, address) = Server::bind().await?;
     let mut mirrors: Vec<Mirror> = session.mirrors.iter().cloned().collect();
     let (mut answers, mut missing) = (BTreeMap::new(), BTreeSet::new());
-    for (url, (name, sha256)) in fetch::wanted(lock, &names) {
+    for (url, (name, sha256)) in fetch::wanted(lock, lock.components.keys()) {
         if let Some(file) = http.stored(sha256) {
             let at = format!("/{sha256}/{}", url.file_name());
             mirrors.push(Mirror { from: url.to_string(), to: format!("http://{address}{at}") });

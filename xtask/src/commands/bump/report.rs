@@ -4,23 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::Resolution;
-use crate::commands::resolve::{Gated, gated, short_version, shortened};
+use crate::commands::resolve::{gated, short_version, shortened};
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, PackagePin, Pin, Pinned};
 use crate::domain::size::mebibytes;
-use crate::domain::trust::Trust;
 use crate::io;
-
 use crate::upstream::Finding;
 use crate::upstream::github::client::Usage;
 
 /// How many reasons for passing over releases are listed.
 const LISTED: usize = 5;
 
-/// The result of a bump.
 #[derive(Debug)]
 pub(crate) struct Bumped {
     pub(super) changed: bool,
@@ -33,55 +30,7 @@ pub(crate) struct Bumped {
     pub(super) now: DateTime<Utc>,
     /// Components that could not be resolved, with `--keep-going`.
     pub(super) failures: Vec<anyhow::Error>,
-    /// The use of GitHub's API.
     pub(super) github: Usage,
-}
-
-/// The JSON form.
-#[derive(Serialize)]
-pub(super) struct Document<'a> {
-    changed: bool,
-    written: bool,
-    components: Vec<ComponentDocument<'a>>,
-    dropped: &'a [String],
-    /// The failures, each in a line; stderr has the details.
-    failed: Vec<String>,
-    github: Usage,
-}
-
-#[derive(Serialize)]
-struct ComponentDocument<'a> {
-    name: &'a str,
-    changed: bool,
-    old: Option<PinDocument<'a>>,
-    new: PinDocument<'a>,
-    /// GitHub's comparison of both pins.
-    compare: Option<&'a str>,
-    passed_over: Vec<Gated>,
-    findings: &'a [Finding],
-}
-
-#[derive(Serialize)]
-struct PinDocument<'a> {
-    version: &'a str,
-    published: Option<String>,
-    /// How its digests were verified.
-    trust: Option<Trust>,
-    /// Known sizes in bytes, by architecture or `any`.
-    sizes: BTreeMap<String, u64>,
-    pinned: &'a Pinned,
-}
-
-impl<'a> From<&'a Pin> for PinDocument<'a> {
-    fn from(pin: &'a Pin) -> Self {
-        Self {
-            version: &pin.version,
-            published: pin.published.as_ref().map(ToString::to_string),
-            trust: pin.trust,
-            sizes: sizes(pin),
-            pinned: &pin.pinned,
-        }
-    }
 }
 
 impl Bumped {
@@ -97,22 +46,20 @@ impl Bumped {
         io::github_summary(&self.step_summary())
     }
 
-    pub(super) fn document(&self) -> Document<'_> {
-        let component = |resolution| {
-            let Resolution { name, old, new, passed_over, findings, compare, .. }: &Resolution = resolution;
-            let (changed, old) = (resolution.is_change(), old.as_ref().map(Into::into));
-            let passed_over = gated(passed_over, self.now);
-            let compare = compare.as_deref();
-            ComponentDocument { name, changed, old, new: new.into(), compare, passed_over, findings }
+    /// The JSON form. Of the failures it has a line each; stderr has the details.
+    pub(super) fn document(&self) -> Value {
+        let component = |one: &Resolution| {
+            json!({
+                "name": one.name, "changed": one.is_change(), "compare": one.compare, "findings": one.findings,
+                "old": one.old.as_ref().map(pin_document), "new": pin_document(&one.new),
+                "passed_over": gated(&one.passed_over, self.now),
+            })
         };
-        Document {
-            changed: self.changed,
-            written: self.written,
-            components: self.resolutions.iter().map(component).collect(),
-            dropped: &self.dropped,
-            failed: self.failures.iter().map(|error| format!("{error:#}")).collect(),
-            github: self.github,
-        }
+        let failed: Vec<String> = self.failures.iter().map(|error| format!("{error:#}")).collect();
+        json!({
+            "changed": self.changed, "written": self.written, "dropped": self.dropped, "failed": failed,
+            "components": self.resolutions.iter().map(component).collect::<Vec<_>>(), "github": self.github,
+        })
     }
 
     pub(super) fn text(&self) -> String {
@@ -199,13 +146,9 @@ fn change(resolution: &Resolution) -> String {
 
 /// A finding, with the command that pins a replaced version again.
 fn finding_line(name: &str, pin: &Pin, finding: &Finding) -> String {
-    match finding {
-        Finding::Replaced { .. } => {
-            let version = pin.tag.as_deref().unwrap_or(&pin.version);
-            format!("{finding}; if you know why: cargo xtask bump {name} --to {version}")
-        }
-        Finding::Deleted { .. } | Finding::Withdrawn { .. } | Finding::Weaker { .. } => finding.to_string(),
-    }
+    let Finding::Replaced { .. } = finding else { return finding.to_string() };
+    let version = pin.tag.as_deref().unwrap_or(&pin.version);
+    format!("{finding}; if you know why: cargo xtask bump {name} --to {version}")
 }
 
 /// A pin in a few words, with the start of its digest or commit if the version does not identify it.
@@ -225,6 +168,14 @@ fn described(pin: &Pin) -> String {
     if details.is_empty() { version.to_owned() } else { format!("{version} ({})", details.join(", ")) }
 }
 
+fn pin_document(pin: &Pin) -> Value {
+    let published = pin.published.as_ref().map(ToString::to_string);
+    json!({
+        "version": pin.version, "published": published, "trust": pin.trust, "sizes": sizes(pin), "pinned": pin.pinned,
+    })
+}
+
+/// Known sizes in bytes, by architecture or `any`.
 fn sizes(pin: &Pin) -> BTreeMap<String, u64> {
     match &pin.pinned {
         Pinned::Files(files) => {

@@ -3,74 +3,71 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::Files;
-use super::plan::Plan;
-use crate::cli::Format;
-use crate::commands::{Session, checkout, diff, sbom};
+use super::plan::{Plan, Wanted};
+use crate::commands::{checkout, diff, sbom};
 use crate::domain::arch::Arch;
-use crate::domain::lock::Lock;
 use crate::domain::promise::Promise;
-use crate::domain::stack::Stack;
 use crate::engine::layout;
 use crate::io::{self, git};
 
-impl Plan {
+/// The files of a release besides the image.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) notes: PathBuf,
+    /// Attached to the release on GitHub.
+    pub(super) attached: Vec<PathBuf>,
+}
+
+impl Plan<'_> {
     /// Writes the notes and the attached files.
-    pub(super) async fn write(
-        &self,
-        session: &Session,
-        stack: &Stack,
-        lock: &Lock,
-        promise: Option<&Promise>,
-    ) -> anyhow::Result<Files> {
-        fs_err::create_dir_all(&self.dist)?;
-        let notes = self.put("notes.md", &self.notes(session, promise).await?)?;
+    pub(super) async fn write(&self, promise: Option<&Promise>) -> anyhow::Result<Files> {
+        let dist = &self.wanted.dist;
+        fs_err::create_dir_all(dist)?;
+        let notes = self.put("notes.md", &self.notes(promise).await?)?;
         let mut attached = vec![
-            self.put("versions.lock", &checkout::read_lock_text(&session.root)?)?,
+            self.put("versions.lock", &checkout::read_lock_text(&self.session.root)?)?,
             self.put("release.json", &serde_json::to_string_pretty(&self.described(promise))?)?,
         ];
         if promise.is_some() {
-            let layouts = self.layouts();
-            for arch in Arch::ALL {
-                attached.extend(sbom::write(stack, lock, arch, &layouts.join(arch.as_str()), &self.dist)?);
-            }
+            attached.extend(sbom::write(self.stack, self.lock, &Arch::ALL, &self.layouts(), dist)?);
         }
         Ok(Files { notes, attached })
     }
 
     /// The folder with a layout for each architecture.
     pub(super) fn layouts(&self) -> PathBuf {
-        self.layouts.clone().unwrap_or_else(|| self.built.clone())
+        let built = || self.session.root.join(self.stack.folder("target/image"));
+        self.wanted.layouts.clone().unwrap_or_else(built)
     }
 
     fn put(&self, name: &str, contents: &str) -> anyhow::Result<PathBuf> {
-        let path = self.dist.join(name);
+        let path = self.wanted.dist.join(name);
         fs_err::write(&path, contents)?;
         Ok(path)
     }
 
     /// The notes: what to pull, and the changes since the previous release.
-    async fn notes(&self, session: &Session, promise: Option<&Promise>) -> anyhow::Result<String> {
-        let root = &session.root;
+    async fn notes(&self, promise: Option<&Promise>) -> anyhow::Result<String> {
+        let (root, repository, offline) = (&self.session.root, &self.wanted.repository, self.wanted.offline);
         let mut previous = self.previous.as_deref();
         if let Some(tag) = previous
             && git::commit(root, tag).await.is_err()
         {
             let fetched = match &self.remote {
-                Some(remote) if !self.offline => git::fetch_tag(root, remote, tag).await.is_ok(),
+                Some(remote) if !offline => git::fetch_tag(root, remote, tag).await.is_ok(),
                 _ => false,
             };
             // It may be in the registry only, or a dry run cannot fetch it.
             previous = previous.filter(|_| fetched);
         }
         let digest = promise.map(|promise| format!("@{}", promise.index)).unwrap_or_default();
-        let mut notes = format!("```sh\ndocker pull {}:{}{digest}\n```\n", self.repository.name, self.tag);
+        let mut notes = format!("```sh\ndocker pull {}:{}{digest}\n```\n", repository.name, self.tag);
         let since = previous.map_or("Contents".to_owned(), |tag| format!("Changes since `{tag}`"));
         // Writing to a String cannot fail.
         let mut diff = diff::since(root, previous).await?;
-        if let (Some(tag), Some(_), false) = (previous, promise, self.offline) {
+        if let (Some(tag), Some(_), false) = (previous, promise, offline) {
             // The previous image may be deleted.
-            let old = self.repository.blobs(&format!(":{tag}")).await.unwrap_or_default();
+            let old = repository.blobs(&format!(":{tag}")).await.unwrap_or_default();
             diff.pulls = diff::pulls(&old, &layout::blobs(&self.layouts())?);
         }
         let _ = write!(notes, "\n## {since}\n\n{}", diff.markdown());
@@ -89,19 +86,20 @@ impl Plan {
 
     fn described(&self, promise: Option<&Promise>) -> serde_json::Value {
         serde_json::json!({
-            "tag": self.tag, "repository": self.repository.name, "commit": self.commit, "arches": Arch::ALL,
-            "layouts": self.layouts, "lock": self.lock, "previous": self.previous, "digests": promise,
+            "tag": self.tag, "repository": self.wanted.repository.name, "commit": self.commit, "arches": Arch::ALL,
+            "layouts": self.wanted.layouts, "lock": self.lock_digest, "previous": self.previous, "digests": promise,
         })
     }
 
     /// `--dry-run`: prints and writes what is possible without network and engine.
-    pub(crate) async fn rehearse(&self, session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
+    pub(super) async fn rehearse(&self) -> anyhow::Result<()> {
+        let Wanted { layouts: named, repository, dist, .. } = &self.wanted;
         let layouts = self.layouts();
         let has_layouts = Arch::ALL.into_iter().all(|arch| layouts.join(arch.as_str()).is_dir());
         // Named layouts must be valid; those of an earlier build may be of another lock.
-        let promise = match self.merge(&layouts, stack) {
+        let promise = match self.merge(&layouts) {
             Ok(promise) => Some(promise),
-            Err(error) if self.layouts.is_some() => return Err(error),
+            Err(error) if named.is_some() => return Err(error),
             Err(error) => {
                 if has_layouts {
                     io::say(&format!("note: {error}; the digests are not known yet"));
@@ -109,25 +107,19 @@ impl Plan {
                 None
             }
         };
-        self.write(session, stack, lock, promise.as_ref()).await?;
-        if session.format == Format::Json {
-            return io::document(&self.described(promise.as_ref()));
-        }
-        io::print(&format!("tag         {}", self.tag));
-        io::print(&format!("repository  {}", self.repository.name));
-        io::print(&format!("commit      {}", self.commit));
-        let how = match &self.layouts {
-            Some(folder) => format!("from {}", folder.display()),
-            None => "built here".to_owned(),
-        };
-        io::print(&format!("images      x86_64 and aarch64, {how}"));
-        if let Some(promise) = &promise {
-            io::print(&format!("index       {}", promise.index));
-        }
-        io::print(&format!("files       {}", self.dist.display()));
-        io::print(
-            "then        tag the commit, push by digest, probe that, push the tag, move latest, publish at GitHub",
-        );
-        Ok(())
+        self.write(promise.as_ref()).await?;
+        let how = named.as_ref().map_or("built here".to_owned(), |folder| format!("from {}", folder.display()));
+        let then = "tag the commit, push by digest, probe that, push the tag, move latest, publish at GitHub";
+        let rows = [
+            ("tag", Some(self.tag.to_string())),
+            ("repository", Some(repository.name.clone())),
+            ("commit", Some(self.commit.clone())),
+            ("images", Some(format!("x86_64 and aarch64, {how}"))),
+            ("index", promise.as_ref().map(|promise| promise.index.to_string())),
+            ("files", Some(dist.display().to_string())),
+            ("then", Some(then.to_owned())),
+        ];
+        let lines = rows.into_iter().filter_map(|(label, value)| Some(format!("{label:<12}{}", value?)));
+        self.session.list(&self.described(promise.as_ref()), lines)
     }
 }

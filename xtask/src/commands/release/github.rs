@@ -2,9 +2,8 @@
 
 use serde::Deserialize;
 
-use super::Files;
+use super::dist::Files;
 use super::plan::Plan;
-use crate::commands::Session;
 use crate::io::process;
 
 /// The output of `gh release view --json isDraft`.
@@ -14,12 +13,12 @@ struct Viewed {
     is_draft: bool,
 }
 
-impl Plan {
-    pub(super) async fn announce(&self, session: &Session, repository: &str, files: &Files) -> anyhow::Result<String> {
+impl Plan<'_> {
+    pub(super) async fn announce(&self, repository: &str, files: &Files) -> anyhow::Result<String> {
         let tag = self.tag.as_str();
         let gh = |words: &[&str]| {
             let mut command = process::command("gh");
-            command.current_dir(&session.root).env("GH_PROMPT_DISABLED", "1").arg("release").args(words);
+            command.current_dir(&self.session.root).env("GH_PROMPT_DISABLED", "1").arg("release").args(words);
             command.args(["--repo", repository]);
             command
         };
@@ -36,22 +35,13 @@ impl Plan {
             }
             let notes = files.notes.display().to_string();
             // `--verify-tag`: it must not create a tag.
-            process::output(&mut gh(&[
-                "create",
-                tag,
-                "--draft",
-                "--verify-tag",
-                "--title",
-                tag,
-                "--notes-file",
-                &notes,
-            ]))
-            .await?;
+            let create = ["create", tag, "--draft", "--verify-tag", "--title", tag, "--notes-file", &notes];
+            process::run(&mut gh(&create)).await?;
         }
         // A draft of an interrupted run may have incomplete files.
-        process::output(gh(&["upload", tag, "--clobber"]).args(&files.attached)).await?;
-        let latest = format!("--latest={}", self.is_newest && self.is_first);
-        process::output(&mut gh(&["edit", tag, "--draft=false", &latest])).await?;
+        process::run(gh(&["upload", tag, "--clobber"]).args(&files.attached)).await?;
+        let latest = format!("--latest={}", self.is_newest && self.stack.is_first_flavor());
+        process::run(&mut gh(&["edit", tag, "--draft=false", &latest])).await?;
         Ok(tag.to_owned())
     }
 }

@@ -3,16 +3,13 @@
 
 mod dist;
 mod github;
-mod moving;
 mod plan;
 mod reserve;
 mod run;
 mod sign;
 
-use std::path::PathBuf;
-
 use super::Session;
-use crate::cli::{self, Format};
+use crate::cli;
 use crate::engine::docker::Docker;
 use crate::engine::registry::Repository;
 use crate::io;
@@ -33,25 +30,18 @@ pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Resul
     check(session, &whole, &lock).await?;
     let plan = Plan::new(session, &stack, &lock, wanted).await?;
     if args.dry_run {
-        return plan.rehearse(session, &stack, &lock).await;
+        return plan.rehearse().await;
     }
     let mut steps = Steps::lasting();
-    let docker = Docker::with_builder(args.builder.name()).await;
+    let docker = Docker::with_builder(args.builder.as_deref()).await;
     let until = args.until.unwrap_or(cli::Until::Github);
-    let result = plan.execute(session, &docker, &stack, &lock, until, &mut steps).await;
+    let result = plan.execute(&docker, until, &mut steps).await;
     let index = result.as_ref().ok().map(|promise| &promise.index);
-    let released = index.map(|index| format!("{}:{}@{index}", plan.repository.name, plan.tag));
-    match session.format {
-        Format::Json => io::document(&serde_json::json!({
-            "steps": steps, "tag": plan.tag.as_str(), "digest": index, "released": released, "dist": plan.dist,
-        }))?,
-        Format::Text => {
-            io::print(&steps.table());
-            if let Some(released) = &released {
-                io::print(released);
-            }
-        }
-    }
+    let released = index.map(|index| format!("{}:{}@{index}", plan.wanted.repository.name, plan.tag));
+    let document = serde_json::json!({
+        "steps": steps, "tag": plan.tag, "digest": index, "released": released, "dist": plan.wanted.dist,
+    });
+    session.list(&document, std::iter::once(steps.table()).chain(released))?;
     let promise = result?;
     io::github_output("tag", plan.tag.as_str())?;
     io::github_output("digest", promise.index.as_str())?;
@@ -59,12 +49,4 @@ pub(crate) async fn run(session: &Session, args: &cli::Release) -> anyhow::Resul
         io::github_output(&format!("digest-{arch}"), digest.as_str())?;
     }
     Ok(())
-}
-
-/// The files of a release besides the image.
-#[derive(Debug)]
-pub(crate) struct Files {
-    pub(crate) notes: PathBuf,
-    /// Attached to the release on GitHub.
-    pub(crate) attached: Vec<PathBuf>,
 }

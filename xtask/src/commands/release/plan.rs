@@ -1,7 +1,7 @@
 //! The plan of a release, checked before anything is built or pushed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,7 +14,7 @@ use crate::domain::promise::Promise;
 use crate::domain::rules;
 use crate::domain::stack::Stack;
 use crate::engine::registry::Repository;
-use crate::error::{Failures, HintExt as _};
+use crate::error::{self, HintExt as _};
 use crate::io::{git, process};
 
 /// How far a commit's date may be ahead of this machine's clock.
@@ -37,16 +37,16 @@ pub(crate) struct Wanted {
 }
 
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Plan<'a> {
+    pub(super) session: &'a Session,
+    pub(super) stack: &'a Stack,
+    pub(super) lock: &'a Lock,
+    pub(crate) wanted: Wanted,
     pub(crate) tag: ImageTag,
-    pub(crate) repository: Repository,
-    pub(super) layouts: Option<PathBuf>,
-    pub(crate) dist: PathBuf,
-    pub(super) github: Option<String>,
-    pub(super) sign: Option<String>,
+    pub(super) revision: u32,
     pub(super) commit: String,
-    pub(super) offline: bool,
-    pub(super) lock: Sha256,
+    /// Of `versions.lock`.
+    pub(super) lock_digest: Sha256,
     /// The git remote that the tag is pushed to, if there is one.
     pub(super) remote: Option<String>,
     /// The promise in the git tag, if this commit has one: the release was started before.
@@ -55,18 +55,16 @@ pub(crate) struct Plan {
     pub(super) previous: Option<String>,
     /// Whether there is no later revision of the flavor: only the newest one moves tags.
     pub(super) is_newest: bool,
-    pub(super) flavor: String,
-    /// Whether `latest` is of this flavor.
-    pub(super) is_first: bool,
-    /// The folder for built layouts, and the stage of the Dockerfile.
-    pub(super) built: PathBuf,
-    pub(super) target: Option<String>,
-    pub(super) revision: u32,
     pub(super) annotations: BTreeMap<String, String>,
 }
 
-impl Plan {
-    pub(crate) async fn new(session: &Session, stack: &Stack, lock: &Lock, wanted: Wanted) -> anyhow::Result<Self> {
+impl<'a> Plan<'a> {
+    pub(crate) async fn new(
+        session: &'a Session,
+        stack: &'a Stack,
+        lock: &'a Lock,
+        wanted: Wanted,
+    ) -> anyhow::Result<Self> {
         let root = &session.root;
         let commit = git::commit(root, "HEAD").await?;
         let moment = git::commit_moment(root, &commit).await?;
@@ -76,59 +74,50 @@ impl Plan {
         }
         let remote = git::remote(root).await?;
         let mut tags = git::local_tags(root).await?;
-        let mut registered = Vec::new();
-        if !wanted.offline {
-            registered = wanted.repository.tags().await?;
-            if let Some(remote) = &remote {
-                let remote_tags = git::remote_tags(root, remote).await?;
-                // The remote's tag takes precedence.
-                tags.retain(|tag| remote_tags.iter().all(|other| other.name != tag.name));
-                tags.extend(remote_tags);
-            }
+        let registered = if wanted.offline { Vec::new() } else { wanted.repository.tags().await? };
+        let reachable = remote.as_deref().filter(|_| !wanted.offline);
+        if let Some(remote) = reachable {
+            let remote_tags = git::remote_tags(root, remote).await?;
+            // The remote's tag takes precedence.
+            tags.retain(|tag| remote_tags.iter().all(|other| other.name != tag.name));
+            tags.extend(remote_tags);
         }
         let template = ImageTagTemplate::parse(&stack.image.tag)?;
-        let flavor = stack.image.flavor.clone();
-        let ours = |name: &str| template.parse_tag(name).ok().filter(|parts| parts.flavor == flavor);
+        let flavor = &stack.image.flavor;
+        let ours = |name: &str| template.parse_tag(name).ok().filter(|parts| parts.flavor == *flavor);
         let known = || tags.iter().map(|tag| tag.name.as_str()).chain(registered.iter().map(String::as_str));
         let here = tags.iter().filter(|tag| tag.commit == commit).filter_map(|tag| ours(&tag.name));
         let (begun, parts) = if let Some(parts) = here.max_by_key(|parts| parts.revision) {
             (true, parts)
         } else {
-            let revision = next_revision(&template, known(), &flavor);
-            (false, tag::parts(&template, &flavor, lock, moment.date_naive(), revision)?)
+            let revision = next_revision(&template, known(), flavor);
+            (false, tag::parts(&template, flavor, lock, moment.date_naive(), revision)?)
         };
         let revision = parts.revision;
         let tag = template.compose(&parts)?;
         let earlier = known().filter_map(|name| Some((ours(name)?.revision, name)));
         let previous = earlier.filter(|(other, _)| *other < revision).max().map(|(_, name)| name.to_owned());
         let is_newest = known().filter_map(ours).all(|other| other.revision <= revision);
-        let promised = if begun { Some(promise(root, remote.as_deref(), &tag, wanted.offline).await?) } else { None };
-        let lock = Sha256::of(checkout::read_lock_text(root)?.as_bytes());
+        let promised = if begun { Some(promise(root, reachable, &tag).await?) } else { None };
+        let lock_digest = Sha256::of(checkout::read_lock_text(root)?.as_bytes());
         let source = match &remote {
             Some(remote) => source(&process::text(git::command(root).args(["remote", "get-url", "--", remote])).await?),
             None => None,
         };
         let annotations = annotations(stack, &tag, &commit, moment, source.as_ref());
-        let Wanted { repository, layouts, dist, github, sign, offline } = wanted;
         let plan = Self {
-            tag,
-            repository,
-            layouts,
-            dist,
-            github,
-            sign,
-            commit,
-            offline,
+            session,
+            stack,
             lock,
+            wanted,
+            tag,
+            revision,
+            commit,
+            lock_digest,
             remote,
             promised,
             previous,
             is_newest,
-            flavor,
-            is_first: stack.is_first_flavor(),
-            built: root.join(stack.folder("target/image")),
-            target: (!stack.is_first_flavor()).then(|| stack.flavor.name.clone()),
-            revision,
             annotations,
         };
         // Without a git tag, the image in the registry is not of this release.
@@ -144,7 +133,8 @@ impl Plan {
             Some((found, wanted)) => format!("is {found} and not {wanted}"),
             None => "exists, but there is no git tag for it".to_owned(),
         };
-        Err(anyhow::anyhow!("{}:{} {how}; a released tag is never moved", self.repository.name, self.tag)).hint(
+        let name = &self.wanted.repository.name;
+        Err(anyhow::anyhow!("{name}:{} {how}; a released tag is never moved", self.tag)).hint(
             || "find out who pushed it; a release of another commit has another tag, so make a commit and release that",
         )
     }
@@ -153,10 +143,7 @@ impl Plan {
 /// Checks the checkout, for all flavors.
 pub(crate) async fn check(session: &Session, stack: &Stack, lock: &Lock) -> anyhow::Result<()> {
     let violations = rules::check(stack, lock).violations;
-    if !violations.is_empty() {
-        let errors = violations.into_iter().map(|violation| anyhow::anyhow!(violation.message));
-        return Err(Failures(errors.collect()).into());
-    }
+    error::ended(violations.into_iter().map(|violation| anyhow::anyhow!(violation.message)).collect())?;
     if checkout::read_lock_text(&session.root)? != lock.to_text()? {
         return Err(anyhow::anyhow!("versions.lock was edited by hand"))
             .hint(|| "restore it with `git checkout versions.lock`");
@@ -173,15 +160,10 @@ pub(crate) async fn check(session: &Session, stack: &Stack, lock: &Lock) -> anyh
 }
 
 /// Reads the promise in the git tag of this commit, and fetches the tag if needed.
-async fn promise(
-    root: &std::path::Path,
-    remote: Option<&str>,
-    tag: &ImageTag,
-    offline: bool,
-) -> anyhow::Result<Promise> {
+async fn promise(root: &Path, remote: Option<&str>, tag: &ImageTag) -> anyhow::Result<Promise> {
     let name = tag.as_str();
     let has = git::local_tags(root).await?.iter().any(|local| local.name == name);
-    if !has && let (Some(remote), false) = (remote, offline) {
+    if !has && let Some(remote) = remote {
         git::fetch_tag(root, remote, name).await?;
     }
     let message = git::tag_message(root, name).await?;
@@ -210,19 +192,15 @@ fn annotations(
     source: Option<&FileUrl>,
 ) -> BTreeMap<String, String> {
     let created = moment.format(MOMENT).to_string();
-    let mut annotations: BTreeMap<String, String> = [
+    let annotations = [
         ("title", stack.image.title.as_str()),
         ("licenses", &stack.image.license),
         ("version", tag.as_str()),
         ("revision", commit),
         ("created", &created),
-    ]
-    .map(|(name, value)| (format!("org.opencontainers.image.{name}"), value.to_owned()))
-    .into();
-    if let Some(source) = source {
-        annotations.insert("org.opencontainers.image.source".to_owned(), source.to_string());
-    }
-    annotations
+    ];
+    let annotations = annotations.into_iter().chain(source.map(|source| ("source", source.as_str())));
+    annotations.map(|(name, value)| (format!("org.opencontainers.image.{name}"), value.to_owned())).collect()
 }
 
 #[cfg(test)]

@@ -3,41 +3,31 @@
 use anyhow::Context as _;
 
 use super::plan::Plan;
-use crate::commands::Session;
 use crate::domain::promise::Promise;
 use crate::error::{HintExt as _, hinted};
 use crate::io::{git, process};
 
-impl Plan {
+impl Plan<'_> {
     /// Fails if git has no name for whoever creates the tag, before anything is built for it.
-    pub(super) async fn check_tagger(&self, session: &Session) -> anyhow::Result<()> {
-        process::output(git::command(&session.root).args(["var", "GIT_COMMITTER_IDENT"]))
+    pub(super) async fn check_tagger(&self) -> anyhow::Result<()> {
+        process::run(git::command(&self.session.root).args(["var", "GIT_COMMITTER_IDENT"]))
             .await
             .with_context(|| format!("git cannot create the tag {}", self.tag))
-            .hint(|| "set user.name and user.email with `git config`")?;
-        Ok(())
+            .hint(|| "set user.name and user.email with `git config`")
     }
 
     /// Creates and pushes the tag with `promise`, unless it exists. Of two concurrent releases, one fails.
-    pub(super) async fn reserve(&self, session: &Session, promise: &Promise) -> anyhow::Result<String> {
-        let root = &session.root;
+    pub(super) async fn reserve(&self, promise: &Promise) -> anyhow::Result<String> {
+        let root = &self.session.root;
         let name = self.tag.as_str();
         if git::local_tags(root).await?.iter().all(|tag| tag.name != name) {
             let message = promise.message(name);
-            process::output(git::command(root).args([
-                "tag",
-                "--annotate",
-                // Otherwise lines that start with `#` are dropped.
-                "--cleanup=verbatim",
-                "--message",
-                &message,
-                name,
-                &self.commit,
-            ]))
-            .await
-            .with_context(|| format!("cannot tag the commit {name}"))?;
+            // Without `--cleanup=verbatim`, lines that start with `#` are dropped.
+            let words = ["tag", "--annotate", "--cleanup=verbatim", "--message", &message, name, &self.commit];
+            let tagged = process::run(git::command(root).args(words)).await;
+            tagged.with_context(|| format!("cannot tag the commit {name}"))?;
         }
-        self.compare(session, promise).await?;
+        self.compare(promise).await?;
         let Some(remote) = &self.remote else {
             return Ok(format!("{} (this repository has no remote to push it to)", self.commit));
         };
@@ -46,44 +36,37 @@ impl Plan {
         if there(git::remote_tags(root, remote).await?).is_some_and(|theirs| theirs.object == ours.object) {
             return Ok(format!("{} is already tagged", self.commit));
         }
-        if let Err(error) = self.push_tag(session, remote).await {
-            return self.lost(session, remote, promise, error).await;
+        match self.push_tag(remote).await {
+            Ok(()) => Ok(self.commit.clone()),
+            Err(error) => self.lost(remote, promise, error).await,
         }
-        Ok(self.commit.clone())
     }
 
     /// Pushes the tag and a reference for the flavor's revision, both or neither, and only if the remote has none of them.
-    async fn push_tag(&self, session: &Session, remote: &str) -> anyhow::Result<()> {
+    async fn push_tag(&self, remote: &str) -> anyhow::Result<()> {
         let tag = format!("refs/tags/{}", self.tag);
-        let revision = format!("refs/revisions/{}/{}", self.flavor, self.revision);
-        let mut command = git::command(&session.root);
+        let revision = format!("refs/revisions/{}/{}", self.stack.image.flavor, self.revision);
+        let mut command = git::command(&self.session.root);
         command.args(["push", "--quiet", "--atomic", "--no-follow-tags"]);
         for reference in [&tag, &revision] {
             command.arg(format!("--force-with-lease={reference}:"));
         }
-        process::output(command.arg("--").arg(remote).args([format!("{tag}:{tag}"), format!("{tag}:{revision}")]))
+        process::run(command.arg("--").arg(remote).args([format!("{tag}:{tag}"), format!("{tag}:{revision}")]))
             .await
-            .with_context(|| format!("cannot push the tag {} to `{remote}`", self.tag))?;
-        Ok(())
+            .with_context(|| format!("cannot push the tag {} to `{remote}`", self.tag))
     }
 
     /// After a refused push: succeeds if another run made the same release meanwhile.
-    async fn lost(
-        &self,
-        session: &Session,
-        remote: &str,
-        promise: &Promise,
-        error: anyhow::Error,
-    ) -> anyhow::Result<String> {
-        let root = &session.root;
+    async fn lost(&self, remote: &str, promise: &Promise, error: anyhow::Error) -> anyhow::Result<String> {
+        let root = &self.session.root;
         let name = self.tag.as_str();
         // The remote's tag takes precedence over the local one.
         let theirs = git::remote_tags(root, remote).await?;
-        process::output(git::command(root).args(["tag", "--delete", name])).await?;
+        process::run(git::command(root).args(["tag", "--delete", name])).await?;
         match theirs.into_iter().find(|tag| tag.name == name) {
             Some(theirs) if theirs.commit == self.commit => {
                 git::fetch_tag(root, remote, name).await?;
-                self.compare(session, promise).await?;
+                self.compare(promise).await?;
                 Ok(format!("{} was tagged by another run, with the same digests", self.commit))
             }
             Some(theirs) => Err(hinted(
@@ -101,8 +84,8 @@ impl Plan {
     }
 
     /// Compares with the promise in the git tag.
-    async fn compare(&self, session: &Session, made: &Promise) -> anyhow::Result<()> {
-        let message = git::tag_message(&session.root, self.tag.as_str()).await?;
+    async fn compare(&self, made: &Promise) -> anyhow::Result<()> {
+        let message = git::tag_message(&self.session.root, self.tag.as_str()).await?;
         let promised = Promise::parse(&message);
         let promised = promised.with_context(|| format!("the git tag {} has no digests", self.tag))?;
         self.same(&promised, made)
@@ -113,12 +96,8 @@ impl Plan {
         if differences.is_empty() {
             return Ok(());
         }
-        Err(anyhow::anyhow!(
-            "this is not the release of the git tag {}:\n    {}",
-            self.tag,
-            differences.join("\n    ")
-        ))
-        .hint(|| {
+        let differences = differences.join("\n    ");
+        Err(anyhow::anyhow!("this is not the release of the git tag {}:\n    {differences}", self.tag)).hint(|| {
             "builds of a commit are reproducible: `cargo xtask build --arch all --no-cache` in a fresh clone shows which \
              side is wrong; use other layouts with --layouts, or release another commit"
         })

@@ -8,7 +8,7 @@ use super::release::Release;
 use crate::domain::age::Clock;
 use crate::domain::stack::{Component, Stack};
 use crate::domain::version::{Scheme, Version, VersionError};
-use crate::error::{Hint, hinted};
+use crate::error::{bump_hint, hinted};
 use crate::upstream::{Gate, PassedOver, not_allowed, not_allowed_asked};
 
 /// How many complete releases an error suggests.
@@ -146,7 +146,7 @@ impl Rules<'_> {
         }
     }
 
-    fn suggestion(&self, seen: &[Seen]) -> Option<Hint> {
+    fn suggestion(&self, seen: &[Seen]) -> Option<String> {
         let complete = self.complete(seen);
         let stable = complete.iter().position(|seen| !seen.is_prerelease());
         // The newest few, and the newest stable one wherever it is.
@@ -162,7 +162,7 @@ impl Rules<'_> {
         };
         let list = listed.iter().map(describe).collect::<Vec<_>>().join(", ");
         let are = if listed.len() == 1 { "release is" } else { "releases are" };
-        Some(Hint::Bump { why: format!("newest complete {are} {list}"), component: self.name.to_owned(), version })
+        Some(bump_hint(&format!("newest complete {are} {list}"), self.name, &version))
     }
 }
 

@@ -5,7 +5,7 @@ import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { listen, page } from "../../image/rootfs/opt/stack/lib/status/http.mjs";
+import { listen, page } from "../../../image/rootfs/opt/stack/lib/status/http.mjs";
 
 const hostile = `<img src=x onerror=alert(1)>"'&`;
 const service = (more) => ({ name: "a", title: "A", version: "1", pinned: "1", link: "http://127.0.0.1:1/", state: "up", detail: null, hint: null, endpoints: [], ...more });
