@@ -22,7 +22,7 @@ mod start;
 
 /// What is measured of an image that is started several times.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct MeasurePlan {
     /// The number of runs of each measurement.
     pub(crate) runs: u32,
     /// Whether to measure all ways of starting, or the idle container only.
@@ -34,7 +34,7 @@ pub(crate) struct Plan {
     pub(crate) others: Option<f64>,
 }
 
-pub(crate) async fn run(bench: &Bench<'_>, plan: &Plan) -> anyhow::Result<Measured> {
+pub(crate) async fn run(bench: &Bench<'_>, plan: &MeasurePlan) -> anyhow::Result<Measured> {
     // It reads the image's files into the page cache, so that all runs find them there.
     say("a first start, which is not counted ...");
     drop(bench.start(&Way::Together).await?);

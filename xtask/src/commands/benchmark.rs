@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 
 use super::{Session, checkout};
 use crate::benchmark::size::{self, Artifacts, Sizes};
-use crate::benchmark::{self, Bench, Figures, Machine, Measured, Plan};
+use crate::benchmark::{self, Bench, Figures, Machine, MeasurePlan, Measured};
 use crate::cli::{self, Part};
 use crate::domain::arch::Arch;
 use crate::domain::lock::{FileFor, FilePin, Pin, Pinned};
@@ -24,7 +24,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Benchmark) -> anyhow::Res
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     let others = args.others.map(|percent| f64::from(percent) / 100.0);
     let (starts, idle) = (wanted(Part::Start), wanted(Part::Memory) || wanted(Part::Stop));
-    let plan = Plan { runs: args.runs, starts, idle, settle: Duration::from_secs(args.settle), others };
+    let plan = MeasurePlan { runs: args.runs, starts, idle, settle: Duration::from_secs(args.settle), others };
     let sizes = if wanted(Part::Size) { Some(sizes(session, &stack, &layout(session, args)?).await?) } else { None };
     let docker = Docker::default();
     let model = args.model.as_deref().map(fs_err::canonicalize).transpose()?;

@@ -22,7 +22,7 @@ use crate::io::steps::Steps;
 use crate::io::{self, files};
 use crate::rehearsal::artifacts::Workshop;
 use crate::rehearsal::provision::{self, Provisioned, Registry};
-use crate::rehearsal::repositories::{Contents, Repositories, Source as Repo};
+use crate::rehearsal::repositories::{Contents, Repo, Repositories};
 use crate::rehearsal::scratch::Scratch;
 use crate::rehearsal::{base, checkout, install, upstream};
 use crate::smoke;

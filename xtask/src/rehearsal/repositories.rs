@@ -14,7 +14,7 @@ pub(crate) struct Repositories {
 }
 
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct Repo {
     /// The path at upstream: `owner/name.git`.
     pub(crate) path: String,
     pub(crate) contents: Contents,
@@ -28,7 +28,7 @@ pub(crate) enum Contents {
     Real(PathBuf),
 }
 
-impl Source {
+impl Repo {
     /// For the table of steps.
     pub(crate) fn describe(&self) -> String {
         match &self.contents {
@@ -39,7 +39,7 @@ impl Source {
 }
 
 impl Repositories {
-    pub(crate) async fn serve(scratch: &Path, sources: &[Source]) -> anyhow::Result<Self> {
+    pub(crate) async fn serve(scratch: &Path, sources: &[Repo]) -> anyhow::Result<Self> {
         let served = scratch.join("git");
         for source in sources {
             let folder = served.join(&source.path);

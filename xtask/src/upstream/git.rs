@@ -35,7 +35,7 @@ pub(super) async fn candidate(asked: Asked<'_>, want: &Want) -> anyhow::Result<C
     let Source::Git { repository, branch } = &asked.component.source else {
         bail!("a source of type {} is not a git repository", asked.component.source.kind())
     };
-    let repository = Repository { asked, url: repository };
+    let repository = GitRepository { asked, url: repository };
     let scheme = asked.component.scheme;
     match want {
         Want::Exactly(typed) if scheme == Scheme::Commit => repository.at(scheme.parse(typed)?, None, want).await,
@@ -56,7 +56,7 @@ pub(super) fn pin(repository: &str, candidate: &Candidate) -> anyhow::Result<Res
 /// Whether upstream still has what is pinned.
 pub(super) async fn verify(asked: Asked<'_>, pin: &Pin, git: &GitPin) -> anyhow::Result<Checked> {
     let stated = |findings| Checked::new(findings, Trust::Stated, "the git server, the commit by itself");
-    let repository = Repository { asked, url: git.repository.as_str() };
+    let repository = GitRepository { asked, url: git.repository.as_str() };
     if pin.tag.is_some() {
         return Ok(stated(repository.pinned_tag(&repository.tags().await?)));
     }
@@ -76,12 +76,12 @@ fn is_not_there(error: &anyhow::Error) -> bool {
 
 /// The repository of a component.
 #[derive(Clone, Copy)]
-struct Repository<'a> {
+struct GitRepository<'a> {
     asked: Asked<'a>,
     url: &'a str,
 }
 
-impl Repository<'_> {
+impl GitRepository<'_> {
     /// The tags that are versions of the component, newest first. Others (`nightly`) are not.
     fn versions(self, tags: &Tags) -> Vec<(Version, &String, &CommitId)> {
         let version = |tag: &str| self.asked.component.scheme.parse(tag).ok();
