@@ -67,8 +67,9 @@ system_rules() {
 behind() {
 	if [ -n "$HANDLED" ]; then
 		exec setpriv --no-new-privs --landlock-access "fs:$HANDLED" "${RULES[@]}" -- "$@"
+	else
+		exec "$@"
 	fi
-	exec "$@"
 }
 
 # The service whose sandbox applies: this one, or that of a command.
