@@ -1,11 +1,10 @@
 // The server of the status page: its responses, and the escaping of all text.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { listen, page } from "../../../image/rootfs/opt/stack/lib/status/http.mjs";
+import { temporaryFolder } from "../../standins/tests/support.mjs";
 
 const hostile = `<img src=x onerror=alert(1)>"'&`;
 const service = (more) => ({ name: "a", title: "A", version: "1", pinned: "1", link: "http://127.0.0.1:1/", state: "up", detail: null, hint: null, endpoints: [], ...more });
@@ -33,13 +32,11 @@ test("the summary names the worst state", () => {
   assert.match(page(status(service({ state: "starting" }), service({ state: "failed" }))), /1 failed/);
 });
 
-test("the socket serves the page, JSON and metrics, and nothing else", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "status-"));
-  after(() => rmSync(folder, { recursive: true }));
-  const socketPath = join(folder, "http.sock");
+test("the socket serves the page, JSON and metrics, and nothing else", async (context) => {
+  const socketPath = join(temporaryFolder(context), "http.sock");
   let asked = 0;
   const server = listen(socketPath, async () => (asked++, status(service())));
-  after(() => server.close());
+  context.after(() => server.close());
   const ask = (path, method = "GET") =>
     new Promise((resolve, reject) => {
       const request = http.request({ socketPath, path, method, agent: false }, async (response) => {

@@ -10,14 +10,17 @@ const ENDED = `${FOLDER}/signed-out`;
 const LONGEST_FORM = 4096;
 
 const guesses = new Guesses();
-const ended = new Set();
+let ended;
 
-function readEnded() {
+/** The ids of ended sessions. The first use removes expired ones from the file. */
+export function endedSessions() {
+  if (ended) return ended;
   mkdirSync(FOLDER, { recursive: true });
   const lines = (read(ENDED) ?? "").split("\n").filter(Boolean);
   const live = lines.filter((line) => Number(line.split(" ")[0]) * 1000 > Date.now());
   if (live.length < lines.length) writeFileSync(ENDED, live.map((line) => `${line}\n`).join(""), { mode: 0o600 });
-  for (const line of live) ended.add(line.split(" ")[1]);
+  ended = new Set(live.map((line) => line.split(" ")[1]));
+  return ended;
 }
 
 // Read each time, so that a changed password applies at once.
@@ -26,7 +29,7 @@ const sessions = () => new Sessions(secret("ACCESS_SECRET"), password());
 
 function sessionOf(request) {
   const session = sessions().read(sessionIn(request.headers.cookie));
-  return session && !ended.has(session.id) ? session : undefined;
+  return session && !endedSessions().has(session.id) ? session : undefined;
 }
 
 function form(to, message) {
@@ -67,7 +70,7 @@ async function signIn(request, reply) {
 function signOut(request, reply) {
   const session = sessionOf(request);
   if (session) {
-    ended.add(session.id);
+    endedSessions().add(session.id);
     appendFileSync(ENDED, `${session.end} ${session.id}\n`, { mode: 0o600 });
   }
   reply(303, "text/plain; charset=utf-8", "signed out\n", { Location: "/_stack/sign-in", "Set-Cookie": cookie() });
@@ -97,5 +100,3 @@ export async function route(request, path, reply) {
       return false;
   }
 }
-
-readEnded();

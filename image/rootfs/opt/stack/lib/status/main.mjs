@@ -3,6 +3,7 @@
 import { statSync } from "node:fs";
 import http from "node:http";
 import { PROBLEM, watchCertificate } from "../access/certificate.mjs";
+import { endedSessions } from "../access/sign-in.mjs";
 import { diskOf, peek, run } from "../common.mjs";
 import { endpointTrouble } from "../model/endpoint.mjs";
 import { localTrouble, modelRemarks } from "../model/local.mjs";
@@ -159,6 +160,8 @@ const [mode, argument] = process.argv.slice(2);
 if (mode === "--serve" && argument) {
   const settings = readSettings();
   if (settings.TLS_CERT_FILE) watchCertificate(settings);
+  // Fails at the start rather than at the first request.
+  endedSessions();
   listen(argument, describeAll);
   keepSamples(settings);
   scheduleBackups(settings);
