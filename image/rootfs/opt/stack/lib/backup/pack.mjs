@@ -83,12 +83,16 @@ async function emit(entry, file, descriptor) {
     await put(padding(content.length));
   } else {
     await put(header({ ...entry, size }));
+    let isShorter = false;
     for (let at = 0; at < size; ) {
       const chunk = Buffer.alloc(Math.min(2 ** 20, size - at));
-      const got = readSync(descriptor, chunk, 0, chunk.length, at);
-      // The header with the length is already written, so fill up with zeros.
-      if (got === 0) leftOut(file, `it became shorter while it was read; its last ${size - at} bytes are zeros`);
-      const part = got === 0 ? Buffer.alloc(Math.min(2 ** 20, size - at)) : chunk.subarray(0, got);
+      const got = isShorter ? 0 : readSync(descriptor, chunk, 0, chunk.length, at);
+      if (got === 0 && !isShorter) {
+        // The header with the length is already written, so fill up with zeros.
+        leftOut(file, `it became shorter while it was read; its last ${size - at} bytes are zeros`);
+        isShorter = true;
+      }
+      const part = isShorter ? chunk : chunk.subarray(0, got);
       digest.update(part);
       await put(part);
       at += part.length;
