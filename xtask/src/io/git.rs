@@ -1,5 +1,6 @@
 //! git by its plumbing commands, which do not depend on a person's settings.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -53,11 +54,14 @@ pub(crate) async fn changes(folder: &Path) -> anyhow::Result<String> {
     process::text(command(folder).args(["status", "--porcelain", "--untracked-files=normal"])).await
 }
 
-/// The committer date of a commit, in UTC.
+/// The committer date of a commit, in UTC. `rev-list` reads the commit only: `show` would also fetch its tree into a clone
+/// that lacks it.
 pub(crate) async fn commit_moment(folder: &Path, commit: &str) -> anyhow::Result<DateTime<Utc>> {
-    let show = ["show", "--no-show-signature", "--no-patch", "--format=%ct", commit, "--"];
-    let seconds = process::text(command(folder).args(show)).await?;
-    let moment = seconds.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    let list = ["rev-list", "--max-count=1", "--format=%ct", commit, "--"];
+    let listed = process::text(command(folder).args(list)).await?;
+    // The first line is `commit` and its id.
+    let seconds = listed.lines().nth(1).and_then(|line| line.parse().ok());
+    let moment = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     moment.with_context(|| format!("commit {commit} has no date that can be read"))
 }
 
@@ -121,20 +125,17 @@ pub(crate) async fn remote_tags(folder: &Path, remote: &str) -> anyhow::Result<V
     Ok(parse_tags(&listed))
 }
 
-/// Parses `git ls-remote`, which lists an annotated tag twice: the tag, and its commit with `^{}` after the name.
+/// Parses `git ls-remote`, which lists an annotated tag twice: the tag, and its commit with `^{}` after the name. A server
+/// may list them in any order.
 pub(crate) fn parse_tags(listed: &str) -> Vec<Tag> {
-    let mut tags: Vec<Tag> = Vec::new();
-    for (object, name) in listed.lines().filter_map(|line| line.split_once("\trefs/tags/")) {
-        match name.strip_suffix("^{}") {
-            Some(name) => {
-                for tag in tags.iter_mut().filter(|tag| tag.name == name) {
-                    object.clone_into(&mut tag.commit);
-                }
-            }
-            None => tags.push(Tag { name: name.to_owned(), object: object.to_owned(), commit: object.to_owned() }),
-        }
-    }
-    tags
+    let lines = || listed.lines().filter_map(|line| line.split_once("\trefs/tags/"));
+    let peeled: BTreeMap<&str, &str> =
+        lines().filter_map(|(commit, name)| Some((name.strip_suffix("^{}")?, commit))).collect();
+    let tag = |(object, name): (&str, &str)| {
+        let commit = peeled.get(name).copied().unwrap_or(object);
+        Tag { name: name.to_owned(), object: object.to_owned(), commit: commit.to_owned() }
+    };
+    lines().filter(|(_, name)| !name.ends_with("^{}")).map(tag).collect()
 }
 
 /// The tags of a clone, and of its remote if the clone may lack some: because it is shallow, or has no `wanted` tag.
@@ -183,5 +184,7 @@ mod tests {
             commit: commit.to_owned(),
         };
         assert_eq!(parse_tags(listed), [tag("annotated", "aa", "bb"), tag("light", "cc", "cc")]);
+        let reversed = "bb\trefs/tags/annotated^{}\naa\trefs/tags/annotated\n";
+        assert_eq!(parse_tags(reversed), [tag("annotated", "aa", "bb")]);
     }
 }

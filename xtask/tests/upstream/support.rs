@@ -195,7 +195,9 @@ impl Upstream {
     pub(crate) fn new() -> Self {
         let upstream = Self(tempfile::tempdir().unwrap());
         upstream.git(&["init", "--quiet"]);
-        upstream.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+        for setting in ["uploadpack.allowAnySHA1InWant", "uploadpack.allowFilter"] {
+            upstream.git(&["config", setting, "true"]);
+        }
         upstream
     }
 
