@@ -90,13 +90,16 @@ fn verbose_prints_the_programs_and_quiet_prints_errors_only() {
     // Not a repository, so that no remote is asked.
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(checkout().join("stack.toml"), folder.path().join("stack.toml")).unwrap();
-    let run = |volume| {
+    for (arguments, expected) in [
+        (&["tag", "list", "--verbose"][..], "+ git -C "),
+        (&["tag", "list", "-q"], "error: cannot list the git tags"),
+        (&["--quiet", "tag", "list", "--verbose"], "error: cannot list the git tags"),
+    ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command.arg("--root").arg(folder.path()).args(["tag", "list", volume]).env("GIT_CEILING_DIRECTORIES", "/");
-        text(&command.output().unwrap().stderr)
-    };
-    assert!(run("--verbose").starts_with("+ git -C "), "{}", run("--verbose"));
-    assert!(run("-q").starts_with("error: cannot list the git tags"), "{}", run("-q"));
+        command.arg("--root").arg(folder.path()).args(arguments).env("GIT_CEILING_DIRECTORIES", "/");
+        let stderr = text(&command.output().unwrap().stderr);
+        assert!(stderr.starts_with(expected), "{arguments:?}: {stderr}");
+    }
 }
 
 #[test]

@@ -22,7 +22,8 @@ static DOCUMENT: Mutex<Option<Map<String, Value>>> = Mutex::new(None);
 
 pub(crate) fn set_volume(quiet: bool, verbose: bool) {
     QUIET.store(quiet, Ordering::Relaxed);
-    VERBOSE.store(verbose, Ordering::Relaxed);
+    // clap refuses both only if they are at the same level of the command line.
+    VERBOSE.store(verbose && !quiet, Ordering::Relaxed);
     if quiet {
         progress::hide();
     }
