@@ -6,7 +6,6 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::{columns, ending, say};
-use crate::error;
 
 /// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -77,17 +76,17 @@ impl Steps {
         result
     }
 
-    /// Runs steps concurrently; each has its own row and time.
+    /// Runs steps concurrently; each has its own row, time and result.
     pub(crate) async fn together<T>(
         &mut self,
         steps: impl IntoIterator<Item = (String, impl Future<Output = anyhow::Result<T>>)>,
         detail: impl Fn(&T) -> String + Copy,
-    ) -> anyhow::Result<Vec<T>> {
+    ) -> Vec<anyhow::Result<T>> {
         let lasting = self.lasting;
         let run = async |(name, work): (String, _)| timed(&name, lasting, work, detail).await;
         let (steps, results): (Vec<_>, Vec<_>) = join_all(steps.into_iter().map(run)).await.into_iter().unzip();
         self.steps.extend(steps);
-        error::all(results)
+        results
     }
 
     /// Records a skipped step, and why.
@@ -115,7 +114,7 @@ async fn timed<T>(
     let started = Instant::now();
     let begun = lasting.then(|| ending::begin(name));
     let result = work.await;
-    // One that failed may have done a part, which an interruption of another step reports.
+    // A step that failed may be done in part: an interruption of another one reports it as not finished.
     if let (Some(begun), Ok(_)) = (begun, &result) {
         begun.done();
     }

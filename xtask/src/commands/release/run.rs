@@ -14,7 +14,7 @@ use crate::engine::cosign::Signer;
 use crate::engine::docker::Docker;
 use crate::engine::loaded::Loaded;
 use crate::engine::{layout, probe};
-use crate::error::HintExt as _;
+use crate::error::{self, HintExt as _};
 use crate::io::steps::Steps;
 
 impl Plan<'_> {
@@ -34,7 +34,7 @@ impl Plan<'_> {
             let target = (!stack.is_first_flavor()).then_some(stack.flavor.name.as_str());
             let build = Build { target, ..build::inputs(self.session, docker, self.lock).await? };
             let builds = Arch::ALL.map(|arch| (format!("build {arch}"), build::logged(&build, arch, &layouts)));
-            steps.together(builds, Built::summary).await?;
+            error::all(steps.together(builds, Built::summary).await)?;
             if self.promised.is_none() {
                 let native = Arch::native()?;
                 let folder = layouts.join(native.as_str());
@@ -66,7 +66,7 @@ impl Plan<'_> {
         if until == Until::Push {
             return Ok(promise);
         }
-        // The tags that move: only those of the first flavor are the latest ones.
+        // The tags that move: `latest`, which is of the first flavor, and the flavor's own.
         for name in stack.is_first_flavor().then_some("latest").into_iter().chain([stack.image.flavor.as_str()]) {
             steps.run(&format!("move {name}"), self.move_tag(&promise, name), Clone::clone).await?;
         }
