@@ -15,7 +15,8 @@ use crate::domain::sbom::{Kind, Package};
 /// The largest package description, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// The Debian and npm packages in the image of a layout. Without packages of a kind, its layers were not understood.
+/// The Debian and npm packages in the image of a layout. Fails if there are none of a kind: then its layers were not
+/// understood.
 pub(crate) fn packages(folder: &Path) -> anyhow::Result<Vec<Package>> {
     let mut packages = BTreeSet::new();
     for (_, blob) in layout::parts(folder)?.layers {
@@ -31,7 +32,7 @@ pub(crate) fn packages(folder: &Path) -> anyhow::Result<Vec<Package>> {
 
 fn read_layer(blob: &Path, packages: &mut BTreeSet<Package>) -> anyhow::Result<()> {
     for entry in archive(blob)?.entries()? {
-        let entry = entry?;
+        let mut entry = entry?;
         if !entry.header().entry_type().is_file() {
             continue;
         }
@@ -41,12 +42,12 @@ fn read_layer(blob: &Path, packages: &mut BTreeSet<Package>) -> anyhow::Result<(
         if !is_debian && !is_package(&path) {
             continue;
         }
-        let mut text = String::new();
         // The list of all Debian packages is larger.
         let limit = if is_status { LARGEST * 64 } else { LARGEST };
-        if entry.take(limit).read_to_string(&mut text).is_err() {
-            continue;
-        }
+        ensure!(entry.size() <= limit, "{} has more than {limit} bytes", path.escape_debug());
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
         if is_debian { packages.extend(debian(&text)) } else { packages.extend(npm(&text)) }
     }
     Ok(())
