@@ -51,7 +51,7 @@ pub(crate) async fn run(session: &Session, args: &cli::Rehearse) -> anyhow::Resu
 
 async fn rehearse(session: &Session, args: &cli::Rehearse, scratch: &Path, steps: &mut Steps) -> anyhow::Result<()> {
     let stack = &super::checkout::read_stack(&session.root)?;
-    let mut run = Run { session, args, scratch, stack, steps };
+    let mut run = Run { session, args, scratch, stack, real: real(stack, args)?, steps };
     match run.engine().await? {
         Some((docker, _provisioned)) => Box::pin(run.with_engine(&docker)).await,
         None => Box::pin(run.without_engine()).await,
@@ -63,6 +63,8 @@ struct Run<'a> {
     args: &'a cli::Rehearse,
     scratch: &'a Path,
     stack: &'a Stack,
+    /// The replacements of `--with`, by component.
+    real: BTreeMap<String, PathBuf>,
     steps: &'a mut Steps,
 }
 
@@ -104,7 +106,9 @@ impl Run<'_> {
         self.steps.run("make the base images", made, |()| summary).await?;
 
         mirrors.push(Mirror { from: host.to_owned(), to: registry.address.clone() });
-        let Rehearsal { session: rehearsed, .. } = &self.prepare(mirrors).await?;
+        // Its stand-ins serve until it is dropped.
+        let rehearsal = self.prepare(mirrors).await?;
+        let rehearsed = &rehearsal.session;
         self.bump(rehearsed, Vec::new()).await?;
 
         let lock = super::checkout::read_lock(&rehearsed.root, stack)?;
@@ -190,9 +194,16 @@ impl Run<'_> {
         for (name, _) in cannot {
             self.steps.skip(&format!("pin {name}"), WITHOUT_ENGINE);
         }
-        let others = "make the base images, build x86_64, build aarch64, probe, join under one index, push, \
-                      docker compose up, podman kube play";
-        for step in others.split(", ") {
+        for step in [
+            "make the base images",
+            "build x86_64",
+            "build aarch64",
+            "probe",
+            "join under one index",
+            "push",
+            "docker compose up",
+            "podman kube play",
+        ] {
             self.steps.skip(step, WITHOUT_ENGINE);
         }
         Ok(())
@@ -200,8 +211,8 @@ impl Run<'_> {
 
     /// The scratch checkout, with mirrors to all stand-ins and others.
     async fn prepare(&mut self, others: Vec<Mirror>) -> anyhow::Result<Rehearsal> {
-        let Self { session, args, scratch, stack, .. } = *self;
-        let mut real = real(stack, args)?;
+        let Self { session, scratch, stack, .. } = *self;
+        let mut real = std::mem::take(&mut self.real);
         let root = scratch.join("checkout");
         let copied = checkout::copy(&session.root, &root);
         self.steps.run("copy the checkout", copied, |()| "without its lock".to_owned()).await?;
