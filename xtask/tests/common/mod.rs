@@ -16,7 +16,7 @@ pub(crate) fn checkout() -> PathBuf {
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// The files below a folder, by their paths in it.
