@@ -130,7 +130,7 @@ pub(crate) struct Names {
     pub(crate) names: Vec<String>,
 }
 
-/// Where a component comes from, as typed: `github:OWNER/REPO`.
+/// Where a component comes from, typed as `github:OWNER/REPO`, in the terms of stack.toml.
 #[derive(Debug, Clone)]
 pub(crate) struct From {
     pub(crate) kind: String,

@@ -20,8 +20,8 @@ fn machine() -> Folder {
     machine.install_all(&image.join("rootfs/opt/stack/lib"), "opt/stack/lib");
     machine.install(&image.join("rootfs/opt/stack/stack.json"), "opt/stack/stack.json");
     machine.install(&image.join("rootfs/opt/stack/bin/secrets"), "opt/stack/bin/secrets");
-    machine.script("opt/stack/etc/passwd", "stack:x:10001:10001::/data/home:/bin/bash\n");
-    machine.script("opt/stack/etc/group", "stack:x:10001:\n");
+    machine.put("opt/stack/etc/passwd", "stack:x:10001:10001::/data/home:/bin/bash\n");
+    machine.put("opt/stack/etc/group", "stack:x:10001:\n");
     std::fs::create_dir_all(machine.path("data")).unwrap();
     // It refuses to run as root, as tests often do.
     machine.program("bin/id", "echo 10001");
@@ -32,14 +32,15 @@ fn machine() -> Folder {
 }
 
 impl Folder {
-    fn script(&self, below: &str, text: &str) -> PathBuf {
+    /// Writes an executable file, and creates its parent folders.
+    fn put(&self, below: &str, text: &str) -> PathBuf {
         let path = self.path(below);
         common::script(&path, text);
         path
     }
 
     fn program(&self, below: &str, body: &str) {
-        self.script(below, &format!("#!/bin/bash\n{body}\n"));
+        self.put(below, &format!("#!/bin/bash\n{body}\n"));
     }
 
     /// Installs a script of the image, with its folders replaced.
@@ -52,7 +53,7 @@ impl Folder {
             text.replace(&escaped, &format!("{}{escaped}", here.replace('/', "\\/")))
                 .replace(folder, &format!("{here}{folder}"))
         });
-        self.script(below, &text);
+        self.put(below, &text);
     }
 
     fn install_all(&self, folder: &Path, below: &str) {
@@ -122,7 +123,7 @@ fn services_get_every_setting_and_disabled_ones_stay_down() {
         .collect();
     assert_eq!(off, ["opencode", "manager"]);
     // A restart must not reuse the files of the last start.
-    machine.script("run/stack/scan/old", "");
+    machine.put("run/stack/scan/old", "");
     machine.environment(&[]);
     assert!(!machine.path("run/stack/scan/old").exists() && !machine.path("run/stack/scan/opencode/down").exists());
 }
@@ -194,7 +195,7 @@ fn the_admin_key_depends_on_the_instances_name_and_secret() {
 #[test]
 fn a_given_secret_is_used_and_not_written_to_the_volume() {
     let machine = machine();
-    let file = machine.script("given", "from-a-file\n");
+    let file = machine.put("given", "from-a-file\n");
     let settings = [("OPENCLAW_GATEWAY_TOKEN_FILE", file.to_str().unwrap()), ("LLAMACPP_API_KEY", "key")];
     let environment = machine.environment(&settings);
     for name in ["OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_TOKEN_FILE", "LLAMACPP_API_KEY"] {

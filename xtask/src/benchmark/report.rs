@@ -85,7 +85,8 @@ struct Share {
 }
 
 impl Figures {
-    /// A ratio is computed within each round, whose runs are close in time; the median of the rounds counts.
+    /// Computes all figures, and compares them with the goals. A ratio is computed within each round, whose runs are close
+    /// in time; the median of the rounds counts.
     pub(crate) fn new(
         stack: &Stack,
         running: Option<(Machine, String)>,

@@ -86,7 +86,9 @@ mod tests {
         for (spelling, arch) in
             [("x86_64 amd64 x64", Some(Arch::X86_64)), ("aarch64 arm64", Some(Arch::Aarch64)), ("armv7 X86_64", None)]
         {
-            assert!(spelling.split(' ').all(|text| text.parse().ok() == arch), "{spelling}");
+            for text in spelling.split(' ') {
+                assert_eq!(text.parse().ok(), arch, "{text}");
+            }
         }
     }
 }

@@ -349,16 +349,17 @@ impl Pin {
 
     /// A pin must have every architecture.
     fn check_arches(&self, name: &str, one_for_all: bool) -> Result<(), LockError> {
+        let missing = |missing| Err(LockError::MissingArch { component: name.to_owned(), missing });
+        if let (Pinned::Files(files), true) = (&self.pinned, one_for_all) {
+            return if files.contains_key(&FileFor::Any) { Ok(()) } else { missing("any") };
+        }
         let has = |arch: &Arch| match &self.pinned {
-            Pinned::Files(files) if one_for_all => files.contains_key(&FileFor::Any),
             Pinned::Files(files) => files.contains_key(&(*arch).into()),
             Pinned::Image(image) => image.platforms.contains_key(arch),
             Pinned::Packages(lists) => lists.get(arch).is_some_and(|list| !list.is_empty()),
             Pinned::Npm(_) | Pinned::Git(_) => true,
         };
-        let Some(missing) = Arch::ALL.into_iter().find(|arch| !has(arch)) else { return Ok(()) };
-        let missing = if matches!(self.pinned, Pinned::Files(_)) && one_for_all { "any" } else { missing.as_str() };
-        Err(LockError::MissingArch { component: name.to_owned(), missing })
+        Arch::ALL.into_iter().find(|arch| !has(arch)).map_or(Ok(()), |arch| missing(arch.as_str()))
     }
 }
 

@@ -191,8 +191,8 @@ impl Build<'_> {
         Ok(cases.len())
     }
 
-    /// What every build has: the policy made from the lock, and the moment that the image is dated. The client reads the
-    /// policy from the temporary file, which must live as long.
+    /// The command of every build, with the policy made from the lock, and the moment that the image is dated. The client
+    /// reads the policy from the temporary file while it runs.
     fn command(&self, without_cache: bool) -> anyhow::Result<(Command, NamedTempFile)> {
         let mut policy = tempfile::Builder::new().prefix("xtask-policy-").suffix(".json").tempfile()?;
         serde_json::to_writer_pretty(&mut policy, &policy::policy(self.lock, self.mirrors))?;

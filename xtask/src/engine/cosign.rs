@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::error::HintExt as _;
 use crate::io::process;
@@ -47,7 +48,8 @@ impl Signer {
 
     /// Attests a predicate of a type, unless the key has already attested one.
     pub(crate) async fn attest(&self, image: &str, kind: &str, predicate: &Value) -> anyhow::Result<()> {
-        if attested(image, kind, &self.public).await.is_ok() {
+        // A statement that cannot be read here is one, too.
+        if process::ended(&mut verification(image, kind, &self.public)).await?.status.success() {
             return Ok(());
         }
         let file = self.folder.path().join("predicate.json");
@@ -58,15 +60,19 @@ impl Signer {
     }
 }
 
+fn verification(image: &str, kind: &str, key: &Path) -> Command {
+    let mut command = process::command("cosign");
+    command.args(["verify-attestation", "--private-infrastructure", "--type", kind, "--key"]).arg(key).arg(image);
+    command
+}
+
 /// The attested statements of a type, verified with a public key.
 pub(crate) async fn attested(image: &str, kind: &str, key: &Path) -> anyhow::Result<Vec<Value>> {
     #[derive(serde::Deserialize)]
     struct Envelope {
         payload: String,
     }
-    let mut command = process::command("cosign");
-    command.args(["verify-attestation", "--private-infrastructure", "--type", kind, "--key"]).arg(key);
-    let output = process::text(command.arg(image))
+    let output = process::text(&mut verification(image, kind, key))
         .await
         .with_context(|| format!("{} attests no {kind} of {image}", key.display()))?;
     let statement = |line: &str| {

@@ -43,7 +43,7 @@ pub(crate) fn first(wanted: &Path, found: &Path) -> anyhow::Result<Option<Differ
         return Ok(None);
     }
     let count = wanted.layers.len().max(found.layers.len());
-    let read = |blob: &Path| read(blob).with_context(|| format!("cannot read the layer {}", blob.display()));
+    let entries = |blob: &Path| read(blob).with_context(|| format!("cannot read the layer {}", blob.display()));
     for at in 0..count {
         let place = format!("layer {} of {count} ({})", at + 1, step(&wanted, &found, at));
         let (Some(one), Some(other)) = (wanted.layers.get(at), found.layers.get(at)) else {
@@ -51,7 +51,7 @@ pub(crate) fn first(wanted: &Path, found: &Path) -> anyhow::Result<Option<Differ
             return Ok(Some(Difference { place, name: None, what: what.to_owned(), others: 0 }));
         };
         if one.0 != other.0 {
-            return Ok(Some(files(place, &read(&one.1)?, &read(&other.1)?)));
+            return Ok(Some(files(place, &entries(&one.1)?, &entries(&other.1)?)));
         }
     }
     let (name, what) = match field("", &wanted.configuration, &found.configuration) {
@@ -73,6 +73,7 @@ fn step(wanted: &Parts, found: &Parts, at: usize) -> String {
 
 /// A file in a layer, by the texts of its fields. The content is the digest of a file, or the target of a link.
 type Entry = [String; 5];
+/// In the order of [`read`].
 const FIELDS: [&str; 5] = ["kind", "content", "mode", "time", "owner"];
 
 type Entries = BTreeMap<String, Entry>;
@@ -97,10 +98,11 @@ fn read(blob: &Path) -> anyhow::Result<Entries> {
 
 /// What differs in an entry.
 fn differs(wanted: &Entry, found: &Entry) -> String {
-    let mut changes = Vec::new();
-    for ((what, one), other) in FIELDS.iter().zip(wanted).zip(found).filter(|((_, one), other)| one != other) {
-        changes.push(format!("{what} {} instead of {}", other.escape_debug(), one.escape_debug()));
-    }
+    let change = |at: usize| {
+        let (one, other) = (wanted[at].escape_debug(), found[at].escape_debug());
+        format!("{} {other} instead of {one}", FIELDS[at])
+    };
+    let changes: Vec<String> = (0..FIELDS.len()).filter(|at| wanted[*at] != found[*at]).map(change).collect();
     changes.join(", ")
 }
 

@@ -98,10 +98,11 @@ pub(crate) async fn ask_all(
 ) -> anyhow::Result<Vec<Answered>> {
     let client = client()?;
     let answer = async |service: &str, endpoint: &Endpoint| {
-        let url = format!("http://{}{}", address(endpoint).await?, endpoint.path);
-        let status = ask(&client, container, &url, endpoint, started)
-            .await
-            .with_context(|| format!("`{service}` does not answer on port {}", endpoint.port))?;
+        let asked = async {
+            let url = format!("http://{}{}", address(endpoint).await?, endpoint.path);
+            ask(&client, container, &url, endpoint, started).await
+        };
+        let status = asked.await.with_context(|| format!("`{service}` does not answer on port {}", endpoint.port))?;
         let seconds = started.elapsed().as_secs_f64();
         Ok(Answered { service: service.to_owned(), port: endpoint.port, status, seconds })
     };

@@ -23,8 +23,8 @@ pub(crate) struct NoKeyring;
 pub(crate) const STACK: &str = "stack.toml";
 pub(crate) const LOCK: &str = "versions.lock";
 
-/// Locks the checkout for one command, waiting for others, until the returned file is dropped. The lock is on the folder,
-/// so no lock file is left behind.
+/// Locks the checkout for one command, waiting for others, until the returned file is dropped. The lock is on the
+/// folder, so no lock file is left behind. `None`: this file system cannot lock folders.
 pub(crate) async fn hold(root: &Path) -> anyhow::Result<Option<std::fs::File>> {
     let folder = fs_err::File::open(root)?.into_parts().0;
     let mut is_reported = false;

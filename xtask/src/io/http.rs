@@ -287,10 +287,11 @@ async fn read(url: &str, response: Response) -> Result<Reply, HttpError> {
 fn decoded(url: &str, headers: &HeaderMap, body: Vec<u8>) -> Result<Vec<u8>, HttpError> {
     use std::io::Read as _;
     let Some(encoding) = encoding(headers) else { return Ok(body) };
-    let is_gzip = encoding == "gzip" || encoding == "x-gzip";
     let mut whole = Vec::new();
     let mut decoder = flate2::read::MultiGzDecoder::new(body.as_slice()).take(LONGEST_TEXT as u64 + 1);
-    if !is_gzip || decoder.read_to_end(&mut whole).is_err() {
+    let is_gzip = matches!(encoding.as_str(), "gzip" | "x-gzip");
+    let is_decoded = is_gzip && decoder.read_to_end(&mut whole).is_ok();
+    if !is_decoded {
         return Err(HttpError::Encoded { url: url.to_owned(), encoding });
     }
     if whole.len() > LONGEST_TEXT { Err(HttpError::TooLong { url: url.to_owned() }) } else { Ok(whole) }

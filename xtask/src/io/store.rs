@@ -101,7 +101,7 @@ impl Store {
         self.0.join("bodies").join(sha256.as_str())
     }
 
-    /// Writes the reply of a request, which came from the address `from`.
+    /// Stores a reply, which came from the address `from`.
     pub(crate) fn keep(&self, key: &str, from: &str, headers: &HeaderMap, body: &[u8]) {
         let entry = Entry::new(from, headers, Sha256::of(body), body.len() as u64);
         // An error, such as a full disk, only means that the next run downloads it again.

@@ -48,7 +48,8 @@ pub(crate) struct Archive {
 }
 
 impl Workshop {
-    /// Returns the stand-in's path, or the real program's if there is one for that architecture or all.
+    /// The path of the real program, if `--with` names one and it is for this machine's architecture or for all; else that
+    /// of the stand-in.
     fn program(&self, wanted: &Wanted, standin: &str) -> PathBuf {
         let real = self.programs.get(&wanted.component);
         let real = real.filter(|_| wanted.arch.is_none() || wanted.arch == Arch::native().ok());

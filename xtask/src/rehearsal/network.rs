@@ -68,8 +68,9 @@ impl Drop for Network {
 /// Runs a command to its end; blocking, because `drop` cannot await.
 fn run(words: &[impl AsRef<str>]) -> anyhow::Result<()> {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
-    let output = process::clean_up(std::process::Command::new(words[0]).args(&words[1..]))
-        .with_context(|| format!("cannot run `{}`", words[0]))?;
+    let (program, arguments) = words.split_first().context("no command")?;
+    let output = process::clean_up(std::process::Command::new(program).args(arguments))
+        .with_context(|| format!("cannot run `{program}`"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "`{}` failed: {}", words.join(" "), stderr.trim());
     Ok(())

@@ -71,7 +71,7 @@ async fn live(running: &Running<'_>, nonce: &str) -> anyhow::Result<String> {
 
 async fn foreign(running: &Running<'_>) -> anyhow::Result<String> {
     let before = running.read_secrets().await?;
-    // The commands get the name of a backup.
+    // `$0` is the file with a backup.
     let cases = [
         ("noise", "head -c 9999 /dev/urandom | restore", "it was not made by `backup`"),
         ("the half of one", r#"head -c 50000 "$0" | restore"#, "nothing was changed"),

@@ -69,6 +69,7 @@ async fn deployment(running: &Running<'_>) -> anyhow::Result<String> {
         ("forwarded", "for=192.0.2.7"),
     ] {
         let changed = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_str(value)?)]);
+        // Unlike `header`, `headers` replaces one of the same name.
         let Answer { status, body, .. } = ask(get()?.headers(changed)).await?;
         ensure!(status >= 400 && !body.contains("adminKey"), "with `{name}: {value}` it answers {status}");
     }

@@ -86,7 +86,7 @@ impl Request<'_> {
 
     /// Runs a part if it is wanted.
     async fn part<T>(&self, name: &str, work: impl Future<Output = T>) -> Option<T> {
-        // Boxed, because this future would contain it twice.
+        // Boxed: a future has its arguments and what it awaits, so it would have the part's size twice.
         if self.wants(name) { Some(Box::pin(work).await) } else { None }
     }
 

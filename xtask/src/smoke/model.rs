@@ -83,8 +83,8 @@ fn gguf() -> Vec<u8> {
     meta.number("tokenizer.ggml.unknown_token_id", 0);
     meta.number("tokenizer.ggml.bos_token_id", 1);
     meta.number("tokenizer.ggml.eos_token_id", 2);
-    meta.add("tokenizer.ggml.add_bos_token", FLAG, [0]);
-    meta.add("tokenizer.ggml.add_space_prefix", FLAG, [0]);
+    meta.add("tokenizer.ggml.add_bos_token", FLAG, [u8::from(false)]);
+    meta.add("tokenizer.ggml.add_space_prefix", FLAG, [u8::from(false)]);
     meta.text("tokenizer.chat_template", TEMPLATE);
 
     let mut weights = Weights::default();

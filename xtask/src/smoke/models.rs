@@ -144,7 +144,8 @@ async fn unloadable(running: &Running<'_>) -> anyhow::Result<String> {
         let status = running.status().await.unwrap_or_default();
         let service = service(&status, "llamacpp").unwrap_or(&Value::Null);
         let text = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
-        Ok(Some((text("detail"), text("hint"))).filter(|(detail, _)| detail.contains(&wanted)))
+        let (detail, hint) = (text("detail"), text("hint"));
+        Ok(detail.contains(&wanted).then_some((detail, hint)))
     })
     .await?;
     ensure!(hint.contains("docker compose up -d"), "the hint is {hint:?}");

@@ -62,9 +62,10 @@ pub(super) const GATEWAY: &str = "OPENCLAW_PORT";
 pub(super) const OPENCODE: &str = "OPENCODE_PORT";
 pub(super) const MANAGER: &str = "MANAGER_PORT";
 pub(super) const LLAMA: &str = "LLAMACPP_PORT";
-pub(super) const LLAMA_KEY: &str = "LLAMACPP_API_KEY";
 /// The model's path in the container.
 pub(super) const MODEL: &str = "/models/smoke.gguf";
+/// The setting of llama.cpp's key.
+pub(super) const LLAMA_KEY: &str = "LLAMACPP_API_KEY";
 
 impl<'a> Bench<'a> {
     pub(super) fn new(request: &Request<'a>, scratch: &'a Path, model: PathBuf, turn: u64) -> anyhow::Result<Self> {

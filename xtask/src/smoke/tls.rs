@@ -25,6 +25,7 @@ pub(super) async fn prove(report: &mut Report, bench: &Bench<'_>) -> anyhow::Res
     report.group("tls");
     let folder = bench.scratch.join("tls");
     fs_err::create_dir_all(&folder)?;
+    // The container's user opens files in it.
     files::make_executable(&folder)?;
     for (name, text) in [("cert", FIRST[0]), ("key", FIRST[1]), ("first", FIRST[0]), ("second", SECOND[0])] {
         write(&folder, name, text)?;
@@ -97,8 +98,9 @@ async fn proxy(running: &Running<'_>) -> anyhow::Result<String> {
     let sent = sent.header("content-type", "application/x-www-form-urlencoded").body(body).send().await?;
     let cookie = sent.headers().get("set-cookie").context("the password sets no cookie")?.to_str()?.to_owned();
     ensure!(sent.status() == StatusCode::SEE_OTHER && cookie.ends_with("; Secure"), "{}: {cookie}", sent.status());
-    let lie = ["--header", "Host: evil.example", "--header", "X-Forwarded-Host: mc.example.org"];
-    let code = running.curl(&[&["--insecure"][..], &lie, &[address.as_str()]].concat()).await?;
+    let lie =
+        ["--insecure", "--header", "Host: evil.example", "--header", "X-Forwarded-Host: mc.example.org", &address];
+    let code = running.curl(&lie).await?;
     ensure!(code == "421", "a process inside with that header gets {code}");
     Ok("and the session's cookie is for https only".to_owned())
 }

@@ -79,7 +79,7 @@ pub(super) async fn turn(running: &Running<'_>, nonce: &str) -> anyhow::Result<S
     read_since(running, before, &start_of(reply(&answer)?)).await
 }
 
-/// Fails if llama.cpp has read no token for an answer.
+/// Fails if llama.cpp has read no token since its count was `before`. Returns a summary.
 async fn read_since(running: &Running<'_>, before: f64, text: &str) -> anyhow::Result<String> {
     let read = tokens_read(running).await? - before;
     ensure!(read > 0.0, "it answers {text:?}, but llama.cpp got no request");

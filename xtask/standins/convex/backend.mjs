@@ -199,7 +199,7 @@ export class Backend {
     const caller = await this.caller(call);
     const { path, args, format } = await call.json();
     if (typeof path !== "string") throw new HttpError(400, "BadJsonBody", "missing field `path`");
-    const kind = KINDS[call.path.slice(5)]; // None for `function`.
+    const kind = KINDS[call.path.slice(5)]; // Undefined for /api/function, which calls any kind.
     const given = (Array.isArray(args) ? args[0] : args) ?? {};
     try {
       const value = path.startsWith("_system/") ? await this.query(path, given, caller) : await this.runtime.run(path, kind, given, caller);

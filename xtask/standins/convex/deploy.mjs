@@ -3,7 +3,7 @@ import { complaint } from "./values.mjs";
 import { hashOf, Program } from "./program.mjs";
 import { HttpError, sendJson } from "./http.mjs";
 
-// What a push adds and removes. Other values than strings are compared by their JSON.
+// What a push adds and removes. Values are compared by their JSON.
 function difference(before, after) {
   const missingFrom = (others) => (one) => !others.some((other) => JSON.stringify(other) === JSON.stringify(one));
   return { added: after.filter(missingFrom(before)), removed: before.filter(missingFrom(after)) };

@@ -1,6 +1,5 @@
 // Runs pushed functions: their calls into the backend, transactions, and permissions.
 import asyncHooks from "node:async_hooks";
-import { KINDS } from "./program.mjs";
 import { compareValues, complaint, evaluate, fieldOf } from "./values.mjs";
 
 const TIME_LIMIT = 10_000;
@@ -160,9 +159,11 @@ export class Runtime {
       case "1.0/runUdf":
         return this.nested(args, context, trusted);
       case "1.0/actions/query":
+        return this.run(nameOf(args), "Query", args.args, trusted);
       case "1.0/actions/mutation":
+        return this.run(nameOf(args), "Mutation", args.args, trusted);
       case "1.0/actions/action":
-        return this.run(nameOf(args), KINDS[name.split("/").at(-1)], args.args, trusted);
+        return this.run(nameOf(args), "Action", args.args, trusted);
       case "1.0/schedule":
         return this.schedule(args, context);
       case "1.0/actions/schedule":

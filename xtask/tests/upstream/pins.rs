@@ -107,6 +107,7 @@ fn package() -> Scratch {
     Scratch::new(&(component("tool", "semver", NPM) + "require = \"1\"\n"))
 }
 
+/// A registry without the addresses of single versions, as some are.
 async fn serve_package(server: &MockServer, latest: &str, deprecated: Option<&str>) {
     server.reset().await;
     let versions = [("1.0.0", json!({})), ("1.1.0", json!({"deprecated": deprecated})), ("1.2.0-rc.1", json!({}))];

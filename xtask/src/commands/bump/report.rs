@@ -46,19 +46,27 @@ impl Bumped {
         io::github_summary(&self.step_summary())
     }
 
-    /// The JSON form. Of the failures it has a line each; stderr has the details.
+    /// The JSON form. Each failure is one line; stderr has the details.
     pub(super) fn document(&self) -> Value {
         let component = |one: &Resolution| {
             json!({
-                "name": one.name, "changed": one.is_change(), "compare": one.compare, "findings": one.findings,
-                "old": one.old.as_ref().map(pin_document), "new": pin_document(&one.new),
+                "name": one.name,
+                "changed": one.is_change(),
+                "old": one.old.as_ref().map(pin_document),
+                "new": pin_document(&one.new),
+                "compare": one.compare,
                 "passed_over": gated(&one.passed_over, self.now),
+                "findings": one.findings,
             })
         };
         let failed: Vec<String> = self.failures.iter().map(|error| format!("{error:#}")).collect();
         json!({
-            "changed": self.changed, "written": self.written, "dropped": self.dropped, "failed": failed,
-            "components": self.resolutions.iter().map(component).collect::<Vec<_>>(), "github": self.github,
+            "changed": self.changed,
+            "written": self.written,
+            "components": self.resolutions.iter().map(component).collect::<Vec<_>>(),
+            "dropped": self.dropped,
+            "failed": failed,
+            "github": self.github,
         })
     }
 
@@ -171,7 +179,11 @@ fn described(pin: &Pin) -> String {
 fn pin_document(pin: &Pin) -> Value {
     let published = pin.published.as_ref().map(ToString::to_string);
     json!({
-        "version": pin.version, "published": published, "trust": pin.trust, "sizes": sizes(pin), "pinned": pin.pinned,
+        "version": pin.version,
+        "published": published,
+        "trust": pin.trust,
+        "sizes": sizes(pin),
+        "pinned": pin.pinned,
     })
 }
 

@@ -8,7 +8,7 @@ const SHOWN: usize = 60;
 /// A text that its scheme does not allow, escaped to printable ASCII: safe in terminals and logs, with visible newlines
 /// and look-alike digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a {scheme} version: {reason} (expected {}, such as `{}`)", .scheme.described()[1], .scheme.described()[2])]
+#[error("`{text}` is not a {scheme} version: {reason} (expected {}, such as `{}`)", .scheme.described().form, .scheme.described().example)]
 pub(crate) struct VersionError {
     scheme: Scheme,
     text: String,

@@ -72,27 +72,36 @@ impl Scheme {
     }
 
     /// Its name in `stack.toml`, and the form of its versions, in words and as an example.
-    fn described(self) -> [&'static str; 3] {
-        match self {
-            Self::Semver => ["semver", "MAJOR.MINOR.PATCH with an optional -PRERELEASE", "1.18.21"],
-            Self::Dotted => ["dotted", "three integers with dots between them", "v0.9.04"],
-            Self::Calver => ["calver", "YYYY.M.PATCH with an optional -N, -beta.N or -alpha.N", "2026.2.2-3"],
-            Self::Build => ["build", "`b` and a build number", "b11457"],
-            Self::Precompiled => [
+    fn described(self) -> Described {
+        let (name, form, example) = match self {
+            Self::Semver => ("semver", "MAJOR.MINOR.PATCH with an optional -PRERELEASE", "1.18.21"),
+            Self::Dotted => ("dotted", "three integers with dots between them", "v0.9.04"),
+            Self::Calver => ("calver", "YYYY.M.PATCH with an optional -N, -beta.N or -alpha.N", "2026.2.2-3"),
+            Self::Build => ("build", "`b` and a build number", "b11457"),
+            Self::Precompiled => (
                 "precompiled",
                 "precompiled-YYYY-MM-DD- and seven lower-case hex digits",
                 "precompiled-2026-09-11-157eb19",
-            ],
-            Self::Commit => ["commit", "forty lower-case hex digits", "c56d5d5940b23921b0e817c97477293493da8d70"],
-            Self::Snapshot => ["snapshot", "YYYYMMDDTHHMMSSZ", "20261124T000000Z"],
-            Self::Tag => ["tag", "1 to 128 of A-Z a-z 0-9 . _ -, not `.` or `-` first", "trixie-slim"],
-        }
+            ),
+            Self::Commit => ("commit", "forty lower-case hex digits", "c56d5d5940b23921b0e817c97477293493da8d70"),
+            Self::Snapshot => ("snapshot", "YYYYMMDDTHHMMSSZ", "20261124T000000Z"),
+            Self::Tag => ("tag", "1 to 128 of A-Z a-z 0-9 . _ -, not `.` or `-` first", "trixie-slim"),
+        };
+        Described { name, form, example }
     }
+}
+
+/// A scheme in words.
+struct Described {
+    /// As in `stack.toml`.
+    name: &'static str,
+    form: &'static str,
+    example: &'static str,
 }
 
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.described()[0])
+        f.pad(self.described().name)
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn snapshot(text: &str) -> Result<NaiveDateTime, &'static str> {
         text.strip_suffix('Z').and_then(|rest| rest.split_once('T')).ok_or("the `T` or the final `Z` is missing")?;
     let day = compact_date(day).ok_or("its date is not in the calendar")?;
     let time = NaiveTime::parse_from_str(clock, CLOCK).ok();
-    // chrono also reads leap seconds, as a whole second of nanoseconds.
+    // chrono also accepts the second 60, as 59 with 1,000,000,000 nanoseconds.
     let time = time.filter(|time| time.nanosecond() == 0 && time.format(CLOCK).to_string() == clock);
     Ok(day.and_time(time.ok_or("its time is not on the clock")?))
 }

@@ -20,7 +20,7 @@ const VALID: [(Scheme, &str); 8] = [
 #[test]
 fn the_examples_in_messages_are_valid() {
     for (scheme, text) in VALID {
-        assert_eq!(scheme.described()[2], text);
+        assert_eq!(scheme.described().example, text);
         let version = scheme.parse(text).unwrap();
         assert_eq!((version.as_str(), version.to_string().as_str()), (text, text));
         assert_eq!(serde_json::to_value(&version).unwrap(), text);
@@ -40,10 +40,10 @@ fn schemes_are_spelled_as_in_the_stack_table() {
 fn every_scheme_refuses_hostile_text() {
     let hostile = [
         "\n", "{{", "}}", "{%", "`id`", "$(id)", "'", "\"", "\\", " ", "\t", "\0", "\r\n", "/", "..", "/../", "%2e",
-        "#", "&", "|", ">", "\u{7f}", "\u{ff11}", "\u{0661}", "\u{202e}", "\u{feff}", "+x",
+        "#", "&", "|", ">", "\u{7f}", "\u{ff11}", "\u{0661}", "\u{202e}", "\u{feff}", "+x", ";rm -rf",
     ];
     for (scheme, text) in VALID {
-        for bad in hostile.into_iter().chain([";rm -rf /"]) {
+        for bad in hostile {
             for text in [format!("{text}{bad}"), format!("{bad}{text}"), bad.to_owned()] {
                 let message = scheme.parse(&text).unwrap_err().to_string();
                 assert!(message.contains(&format!("a {scheme} version")), "{message}");

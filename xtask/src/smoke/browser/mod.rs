@@ -14,11 +14,11 @@ pub(super) mod page;
 
 /// `run` is a word in the task of an earlier turn.
 pub(super) async fn prove(report: &mut Report, running: &Running<'_>, run: Option<&str>, required: bool) {
+    report.group("browser");
     if page::find().is_none() {
         let name = "pages in a browser";
         return if required { report.miss(name, page::MISSING) } else { report.skip(name, page::MISSING) };
     }
-    report.group("browser");
     board::prove(report, running, run).await;
     report.see("every link of /_stack opens its page, logged in", 240, links::press_all(running)).await;
     report.see("the dashboard is logged in", 60, dashboard::open(running)).await;

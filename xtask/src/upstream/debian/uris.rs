@@ -21,7 +21,8 @@ fn package(line: &str) -> anyhow::Result<PackagePin> {
     let [name, version, _arch] = parts[..] else { bail!(bad()) };
     let version = unquoted(version).with_context(bad)?;
     let size = size.parse().ok().with_context(bad)?;
-    Ok(PackagePin { name: name.to_owned(), version, url: url.parse()?, sha256, size })
+    let url = url.parse().with_context(|| format!("apt returned the address of `{file}`"))?;
+    Ok(PackagePin { name: name.to_owned(), version, url, sha256, size })
 }
 
 /// Decodes a version in a file name.

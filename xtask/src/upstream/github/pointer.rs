@@ -1,5 +1,7 @@
 //! llama.cpp: a stable release has a semver tag and one file with one line, the tag of the build to take.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 
 use super::choose::Seen;
@@ -13,6 +15,7 @@ use crate::upstream::{Gate, PassedOver};
 /// release before it is taken.
 pub(super) async fn newest(repo: Repo<'_>, pointer: &str) -> anyhow::Result<(Seen, Vec<PassedOver>)> {
     let mut passed_over: Vec<PassedOver> = Vec::new();
+    let mut tried = BTreeSet::new();
     for is_listed in [false, true] {
         // `releases/latest` avoids reading pages of builds. If that release cannot be taken, the listing is read.
         let releases = if is_listed {
@@ -25,13 +28,13 @@ pub(super) async fn newest(repo: Repo<'_>, pointer: &str) -> anyhow::Result<(See
             }
         };
         for stable in releases {
-            let version = shown(&stable.tag_name, 60);
-            if passed_over.iter().any(|passed| passed.version == version) {
+            if !tried.insert(stable.tag_name.clone()) {
                 continue;
             }
             match follow(repo, pointer, &stable).await? {
                 Ok(chosen) => return Ok((chosen, passed_over)),
                 Err((gate, reason)) => {
+                    let version = shown(&stable.tag_name, 60);
                     passed_over.push(PassedOver { version, published: stable.published(), gate, reason });
                 }
             }

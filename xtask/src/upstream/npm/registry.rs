@@ -118,7 +118,7 @@ impl Packument {
     }
 
     fn moment(&self, name: &str) -> Option<DateTime<Utc>> {
-        self.time.get(name)?.as_str()?.parse().ok()
+        DateTime::parse_from_rfc3339(self.time.get(name)?.as_str()?).ok().map(|moment| moment.to_utc())
     }
 
     pub(super) fn candidate(&self, version: Version, want: &Want) -> Candidate {

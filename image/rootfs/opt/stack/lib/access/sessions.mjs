@@ -10,7 +10,8 @@ const ALL_GUESSES = 100;
 const MINUTE = 60_000;
 
 const digest = (text) => createHash("sha256").update(text).digest();
-/** Compares in constant time. */
+
+/** Whether two texts are the same, compared in constant time. */
 export const same = (a, b) => timingSafeEqual(digest(a), digest(b));
 
 /** Sessions of one password. They end if the password or the secret changes. */
@@ -56,8 +57,10 @@ export class Guesses {
   }
 }
 
+const IN_HEADER = new RegExp(`(?:^|;) *${COOKIE}=([^;]*)`);
+
 /** The session in a Cookie header, or undefined. */
-export const sessionIn = (header) => new RegExp(`(?:^|;) *${COOKIE}=([^;]*)`).exec(header ?? "")?.[1];
+export const sessionIn = (header) => IN_HEADER.exec(header ?? "")?.[1];
 
 /** Where the browser goes after signing in: always a path of this port. */
 export function destination(asked) {
