@@ -16,7 +16,6 @@ use crate::domain::promise::Promise;
 use crate::domain::sbom::Bill;
 use crate::domain::stack::Stack;
 use crate::engine::cosign;
-use crate::engine::layout::Released;
 use crate::engine::registry::Repository;
 use crate::error::{Ended, HintExt as _};
 use crate::io::{files, git, process};
@@ -61,9 +60,7 @@ async fn checks(session: &Session, image: &str, args: &cli::Verify) -> anyhow::R
     let root = &session.root;
     let (name, reference) = parts(image)?;
     let repository = Repository::new(name)?;
-    let index = repository.raw(reference).await?.with_context(|| format!("there is no {image}"))?;
-    let digest = OciDigest::from(Sha256::of(&index));
-    let released = Released::parse(&index).with_context(|| format!("{image} is not a release of this tool"))?;
+    let (digest, released) = repository.released(reference).await?;
     let tag = &released.version;
     let (promise, commit) = promise(root, tag).await?;
     let mut checks =

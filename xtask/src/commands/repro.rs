@@ -96,8 +96,7 @@ impl Wanted {
         let (name, reference) = released::parts(image)
             .hint(|| format!("there is no folder `{image}` either; to build one: cargo xtask build --output DIR"))?;
         let repository = Repository::new(name)?;
-        let index = repository.raw(reference).await?.with_context(|| format!("there is no {image}"))?;
-        let released = Released::parse(&index).with_context(|| format!("{image} is not a release of this tool"))?;
+        let (_, released) = repository.released(reference).await?;
         // The digests are the registry's; `verify --image` compares them with the git tag.
         let promise = released::promise(&session.root, &released.version).await;
         let builders = promise.map(|(promise, _)| promise.builders).unwrap_or_default();

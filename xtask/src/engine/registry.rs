@@ -57,10 +57,17 @@ impl Repository {
         raw.with_context(|| format!("cannot read {}{reference}", self.name))
     }
 
+    /// The digest of a released image, and what its index says.
+    pub(crate) async fn released(&self, reference: &str) -> anyhow::Result<(OciDigest, Released)> {
+        let index = self.raw(reference).await?.with_context(|| format!("there is no {}{reference}", self.name))?;
+        let released = Released::parse(&index)
+            .with_context(|| format!("{}{reference} is not a release of this tool", self.name))?;
+        Ok((Sha256::of(&index).into(), released))
+    }
+
     /// The blobs of a released image, for each architecture.
     pub(crate) async fn blobs(&self, reference: &str) -> anyhow::Result<BTreeMap<Arch, Blobs>> {
-        let index = self.raw(reference).await?.with_context(|| format!("there is no {}{reference}", self.name))?;
-        let released = Released::parse(&index).with_context(|| format!("{}{reference} is not a release", self.name))?;
+        let (_, released) = self.released(reference).await?;
         let mut all = BTreeMap::new();
         for (arch, digest) in released.manifests {
             let manifest = self.raw(&format!("@{digest}")).await?;
