@@ -236,9 +236,7 @@ impl Bench<'_> {
 
     /// Compares with the image's own status.
     async fn confirm(&self, container: &Container, names: impl Iterator<Item = &String>) -> anyhow::Result<()> {
-        // It exits with 1 when a service has a problem; the loop below reports that.
-        let output = container.try_exec(&["status", "--json"]).await?.output;
-        let status: Value = serde_json::from_str(&output).context("the output of `status --json` is not JSON")?;
+        let status = container.status().await?;
         for name in names {
             let mut all = status["services"].as_array().into_iter().flatten();
             let state = all.find(|service| service["name"] == name.as_str()).map_or(&Value::Null, |it| &it["state"]);

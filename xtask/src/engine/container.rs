@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use serde_json::Value;
 
 use super::docker::Docker;
 use crate::io::process;
@@ -135,6 +136,13 @@ impl Container {
     pub(crate) async fn try_exec(&self, words: &[&str]) -> anyhow::Result<Ended> {
         let output = process::ended(self.docker.command().args(["exec", &self.name]).args(words)).await?;
         Ok(Ended { code: output.status.code().unwrap_or(-1), output: both(&output) })
+    }
+
+    /// The output of `status --json`.
+    pub(crate) async fn status(&self) -> anyhow::Result<Value> {
+        // It exits with 1 when a service has a problem, but prints the status as well.
+        let output = self.try_exec(&["status", "--json"]).await?.output;
+        serde_json::from_str(&output).with_context(|| format!("the output of `status --json` is {output:?}"))
     }
 
     /// The whole log.

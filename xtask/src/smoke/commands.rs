@@ -59,7 +59,7 @@ async fn stay(running: &Running<'_>) -> anyhow::Result<String> {
 const SURROUNDED: &str = r#"set -a; . /run/stack/settings; exec "$0" "$@""#;
 
 async fn hints(running: &Running<'_>) -> anyhow::Result<String> {
-    let status = running.status().await?;
+    let status = running.container.status().await?;
     for name in ["opencode", "openclaw", "mission-control"] {
         let version = service(&status, name)?["version"].as_str().unwrap_or_default();
         ensure!((1..=20).contains(&version.len()), "{name}'s version is {version:?}");
@@ -74,18 +74,20 @@ async fn hints(running: &Running<'_>) -> anyhow::Result<String> {
     }
     ensure!(status["machine"]["devices"].is_array(), "it does not list llama.cpp's devices");
     running.container.exec(&["s6-svc", "-wD", "-d", "/run/stack/scan/manager"]).await?;
-    let status = running.status().await?;
+    let status = running.container.status().await?;
     let hint = service(&status, "manager")?["hint"].as_str().context("no hint for a stopped Manager")?.to_owned();
     let line = hint.strip_prefix("docker compose exec stack ").with_context(|| hint.clone())?;
     running.container.exec(&line.split(' ').collect::<Vec<_>>()).await?;
-    until(|| async { Ok((service(&running.status().await?, "manager")?["state"] == "up").then_some(())) }).await?;
+    until(|| async { Ok((service(&running.container.status().await?, "manager")?["state"] == "up").then_some(())) })
+        .await?;
     Ok(format!("`{line}` brought the Manager back"))
 }
 
 async fn doctor(running: &Running<'_>) -> anyhow::Result<String> {
     let ended = running.container.try_exec(&["openclaw", "doctor", "--fix", "--non-interactive"]).await?;
     ensure!(ended.code == 0 && ended.output.contains("Doctor complete"), "{}", start_of(&ended.output));
-    until(|| async { Ok((service(&running.status().await?, "openclaw")?["state"] == "up").then_some(())) }).await?;
+    until(|| async { Ok((service(&running.container.status().await?, "openclaw")?["state"] == "up").then_some(())) })
+        .await?;
     Ok("the gateway was stopped for it, and is up again".to_owned())
 }
 

@@ -112,7 +112,7 @@ async fn hooks(running: &Running<'_>) -> anyhow::Result<String> {
 
 async fn stack(running: &Running<'_>) -> anyhow::Result<String> {
     let shown = ask(running.get(PAGE, "/_stack.json")?).await?.expect(200)?.json()?;
-    let printed = running.status().await?;
+    let printed = running.container.status().await?;
     let states = |status: &Value| -> Vec<String> {
         services(status).iter().map(|it| format!("{} {}", it["name"], it["state"])).collect()
     };

@@ -81,7 +81,7 @@ async fn lacks_avx2(running: &Running<'_>) -> anyhow::Result<String> {
 
 /// State and detail of llama.cpp.
 async fn llamacpp(running: &Running<'_>) -> anyhow::Result<(String, String)> {
-    let status = running.status().await?;
+    let status = running.container.status().await?;
     let service = service(&status, "llamacpp")?;
     let text = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
     Ok((text("state"), text("detail")))
@@ -141,7 +141,7 @@ async fn by_name(running: &Running<'_>) -> anyhow::Result<String> {
 async fn unloadable(running: &Running<'_>) -> anyhow::Result<String> {
     let wanted = format!("llama.cpp could not load {FOREIGN}");
     let (detail, hint) = until(|| async {
-        let status = running.status().await.unwrap_or_default();
+        let status = running.container.status().await.unwrap_or_default();
         let service = service(&status, "llamacpp").unwrap_or(&Value::Null);
         let text = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
         let (detail, hint) = (text("detail"), text("hint"));

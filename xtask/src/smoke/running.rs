@@ -221,7 +221,7 @@ impl Running<'_> {
         loop {
             tokio::time::sleep(Duration::from_secs(5)).await;
             // Early in the start, `status` may not work yet.
-            let Ok(status) = self.status().await else { continue };
+            let Ok(status) = self.container.status().await else { continue };
             let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
             let failed = services(&status).iter().filter(|it| it["state"] == "failed");
             let failed = failed.map(|it| format!("{} failed: {}", text(&it["name"]), text(&it["detail"])));
@@ -254,18 +254,10 @@ impl Running<'_> {
 
     /// Returns which programs are stand-ins of the rehearsal, by their version.
     pub(super) async fn stand_ins(&self) -> anyhow::Result<String> {
-        let status = self.status().await?;
+        let status = self.container.status().await?;
         let parts = services(&status).iter().filter(|it| it["standIn"] == true);
         let parts: Vec<&str> = parts.filter_map(|it| it["name"].as_str()).collect();
         Ok(if parts.is_empty() { "nothing: all is real".to_owned() } else { parts.join(", ") })
-    }
-
-    /// The output of `status --json`.
-    pub(super) async fn status(&self) -> anyhow::Result<Value> {
-        // It exits with 1 when a service is down, but prints the status as well.
-        let ended = self.container.try_exec(&["status", "--json"]).await?;
-        serde_json::from_str(&ended.output)
-            .with_context(|| format!("the output of `status --json` is {:?}", ended.output))
     }
 }
 
