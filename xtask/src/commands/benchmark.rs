@@ -11,7 +11,7 @@ use crate::benchmark::size::{self, Artifacts, Sizes};
 use crate::benchmark::{self, Bench, Figures, Machine, MeasurePlan, Measured};
 use crate::cli::{self, Part};
 use crate::domain::arch::Arch;
-use crate::domain::lock::{FileFor, FilePin, Pin, Pinned};
+use crate::domain::lock::{FilePin, Pin, Pinned, file_for};
 use crate::domain::stack::{Component, Source, Stack};
 use crate::engine::docker::Docker;
 use crate::engine::layout;
@@ -84,7 +84,7 @@ async fn artifacts(
             let packages = lists.get(&arch).map(Vec::as_slice).unwrap_or_default();
             of_the_lock(packages.iter().map(|package| package.size).sum())
         }
-        (Pinned::Files(files), _) => match files.get(&FileFor::Any).or_else(|| files.get(&arch.into())) {
+        (Pinned::Files(files), _) => match file_for(files, arch) {
             Some(FilePin { size: Some(size), .. }) => of_the_lock(*size),
             Some(file) => downloaded(session, name, file).await?,
             None => Artifacts::Unknown(format!("no file is pinned for {arch}")),

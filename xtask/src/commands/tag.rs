@@ -11,6 +11,7 @@ use crate::cli;
 use crate::domain::image_tag::{ImageTag, ImageTagTemplate, TagParts, next_revision};
 use crate::domain::lock::Lock;
 use crate::domain::stack::Stack;
+use crate::domain::version::compact_date;
 use crate::io::{self, git};
 
 pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result<()> {
@@ -48,10 +49,7 @@ pub(crate) async fn run(session: &Session, command: &cli::Tag) -> anyhow::Result
 }
 
 fn parse_date(text: &str) -> anyhow::Result<NaiveDate> {
-    NaiveDate::parse_from_str(text, "%Y%m%d")
-        .ok()
-        .filter(|_| text.len() == 8)
-        .with_context(|| format!("`{}` is not a date in the form YYYYMMDD", text.escape_debug()))
+    compact_date(text).with_context(|| format!("`{}` is not a date in the form YYYYMMDD", text.escape_debug()))
 }
 
 /// The tag of a release of this lock on a day, and its parts.

@@ -363,6 +363,11 @@ impl Pin {
     }
 }
 
+/// The file for an architecture, or the one for all.
+pub(crate) fn file_for(files: &BTreeMap<FileFor, FilePin>, arch: Arch) -> Option<&FilePin> {
+    files.get(&FileFor::Any).or_else(|| files.get(&arch.into()))
+}
+
 impl Pinned {
     pub(crate) fn kind(&self) -> &'static str {
         match self {

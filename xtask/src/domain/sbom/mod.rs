@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
 use super::arch::Arch;
 use super::digest::OciDigest;
-use super::lock::{FileFor, Lock, Pin, Pinned};
+use super::lock::{Lock, Pin, Pinned, file_for};
 use super::stack::Stack;
 
 pub(crate) use cyclonedx::cyclonedx;
@@ -87,7 +87,7 @@ impl Part {
         let version = pin.version.clone();
         let (purl, sha256, url) = match &pin.pinned {
             Pinned::Files(files) => {
-                let file = files.get(&arch.into()).or_else(|| files.get(&FileFor::Any))?;
+                let file = file_for(files, arch)?;
                 let (url, sha256) = (file.url.as_str(), file.sha256.as_str());
                 let what = format!("download_url={}&checksum={}", encoded(url), encoded(&format!("sha256:{sha256}")));
                 let purl = format!("pkg:generic/{name}@{}?{what}", encoded(&version));

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use calver::Calver;
 pub(crate) use error::VersionError;
 pub(super) use error::printable;
-pub(super) use moment::compact_date;
+pub(crate) use moment::compact_date;
 
 /// How the versions of a component are parsed and sorted; in `stack.toml` in lower case (`scheme = "calver"`).
 #[cfg_attr(test, derive(schemars::JsonSchema))]

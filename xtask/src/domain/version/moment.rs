@@ -29,7 +29,7 @@ pub(super) fn snapshot(text: &str) -> Result<NaiveDateTime, &'static str> {
 }
 
 /// `YYYYMMDD`, as in snapshots and in image tags.
-pub(in crate::domain) fn compact_date(text: &str) -> Option<NaiveDate> {
+pub(crate) fn compact_date(text: &str) -> Option<NaiveDate> {
     date(text, "%Y%m%d")
 }
 
