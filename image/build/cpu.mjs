@@ -1,6 +1,4 @@
 // Prints the name of an architecture's processor in Node.js and npm: cpu.mjs ARCH, as in platform.mjs.
-import { CPUS } from "./platform.mjs";
+import { cpuOf } from "./platform.mjs";
 
-const [arch] = process.argv.slice(2);
-if (!(arch in CPUS)) throw new Error(`unknown architecture ${arch}`);
-console.log(CPUS[arch]);
+console.log(cpuOf(process.argv[2]));

@@ -4,12 +4,16 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
 // Node.js's and npm's names. No package is for a processor `none`.
-export const CPUS = { amd64: "x64", arm64: "arm64", native: process.arch, any: "none" };
+const CPUS = { amd64: "x64", arm64: "arm64", native: process.arch, any: "none" };
+
+export function cpuOf(arch) {
+  if (!(arch in CPUS)) throw new Error(`unknown architecture ${arch}`);
+  return CPUS[arch];
+}
 
 // A test of lockfile entries. Optional packages for another Node.js version are not installed either.
 export function isFor(arch) {
-  if (!(arch in CPUS)) throw new Error(`unknown architecture ${arch}`);
-  const platform = { os: "linux", cpu: CPUS[arch], libc: "glibc" };
+  const platform = { os: "linux", cpu: cpuOf(arch), libc: "glibc" };
   return (entry) => fits(entry, platform) && !(entry.optional && entry.engines?.node && !satisfies(entry.engines.node));
 }
 
